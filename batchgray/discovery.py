@@ -1,0 +1,158 @@
+"""INPUTs to the planned list: which files are images, and under which name each comes out.
+
+Folders are walked in the order of their names. Hidden entries and the output folder are skipped, links to files are followed, links to
+folders are not (so there are no loops). Files named one by one are taken whatever their name.
+"""
+
+import fnmatch
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from batchgray import errors
+from batchgray.options import SUFFIXES, Format
+
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}
+
+LINKED_FOLDERS = "links to folders"
+SPECIAL_FILES = "special files"
+
+
+class Found(NamedTuple):
+    """A discovered input. `source` is relative to the folder `root`, `mirrored` is where it goes below the output folder.
+
+    `refused` is why it can't even be planned, else None; its names are then made safe to show, and may not be the real ones.
+    """
+
+    root: str
+    source: str
+    mirrored: str
+    size: int
+    mtime_ns: int
+    refused: str | None = None
+
+
+class Discovery:
+    """Walks INPUTs. `ignored` counts what was not taken, by file type. `pause` is called now and then, and may raise."""
+
+    def __init__(
+        self,
+        out: Path,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.ignored: Counter[str] = Counter()
+        self._include, self._exclude = include, exclude
+        self._pause = pause
+        self._out = _file_id(out)
+
+    def find(self, inputs: Sequence[Path]) -> Iterator[Found]:
+        """Everything under the INPUTs, each input once. Raises NoSuchInput before anything is walked."""
+        for path in inputs:
+            if not os.path.lexists(path):
+                raise errors.NoSuchInput(path)
+        inputs = list(dict.fromkeys(Path(os.path.abspath(path)) for path in inputs))
+        several = sum(path.is_dir() for path in inputs) > 1
+        for path in inputs:
+            if path.is_dir():
+                yield from self._walk(str(path), "", f"{path.resolve().name}/" if several else "")
+            else:
+                yield self._found(str(path.parent), path.name, path.name, lambda path=path: path.stat())
+
+    def _walk(self, root: str, folder: str, prefix: str) -> Iterator[Found]:
+        self._pause()
+        try:
+            with os.scandir(os.path.join(root, folder)) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            name = f"{folder or '.'}/"
+            yield _refuse(root, name, f"the folder can't be read: {error.strerror.lower()}; run again when it can")
+            return
+        for entry in entries:
+            source = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith(".") or _matches(source, entry.name, self._exclude):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if _file_id(entry.path) != self._out:
+                    yield from self._walk(root, source, prefix)
+            elif self._wanted(entry, source):
+                yield self._found(root, source, prefix + source, entry.stat)
+
+    def _wanted(self, entry: os.DirEntry, source: str) -> bool:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix not in IMAGE_SUFFIXES:
+            self.ignored[LINKED_FOLDERS if entry.is_dir() else suffix or "no suffix"] += 1
+            return False
+        if entry.is_dir():
+            self.ignored[LINKED_FOLDERS] += 1
+            return False
+        return not self._include or _matches(source, entry.name, self._include)
+
+    def _found(self, root: str, source: str, mirrored: str, look: Callable[[], os.stat_result]) -> Found:
+        try:
+            source.encode()
+        except UnicodeEncodeError:
+            return _refuse(root, source, "its name is not UTF-8; rename it")
+        try:
+            found = look()
+        except OSError:
+            return Found(root, source, mirrored, 0, 0)  # opening it will say why
+        if not stat.S_ISREG(found.st_mode):
+            return Found(root, source, mirrored, 0, 0)
+        return Found(root, source, mirrored, found.st_size, found.st_mtime_ns)
+
+
+def assign_outputs(found: Sequence[Found], format: Format) -> list[str]:
+    """An output name for each, "" for refused ones: `a/b.png` becomes `a/b.jpg`.
+
+    Where two would share a name, those that are not JPEGs keep their full name. Raises Collisions for what collides even so.
+    """
+    suffix = SUFFIXES[format]
+    outputs = ["" if item.refused else os.path.splitext(item.mirrored)[0] + suffix for item in found]
+    shared = {name for name, count in Counter(outputs).items() if name and count > 1}
+    if not shared:
+        return outputs
+    for index, item in enumerate(found):
+        if outputs[index] in shared and os.path.splitext(item.mirrored)[1].lower() not in JPEG_SUFFIXES:
+            outputs[index] = item.mirrored + suffix
+    _refuse_collisions(found, outputs)
+    return outputs
+
+
+def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
+    first: dict[str, Found] = {}
+    pairs = []
+    for item, output in zip(found, outputs, strict=True):
+        if not output:
+            continue
+        other = first.setdefault(output, item)
+        if other is not item:
+            pairs.append(f"  {_path(other)} and {_path(item)} -> {errors.shown(output)}")
+    if pairs:
+        more = [f"  and {len(pairs) - 20} more pairs"] if len(pairs) > 20 else []
+        raise errors.Collisions.of(pairs[:20] + more)
+
+
+def _path(item: Found) -> str:
+    return errors.shown(os.path.join(item.root, item.source))
+
+
+def _refuse(root: str, name: str, reason: str) -> Found:
+    return Found(errors.shown(root), errors.shown(name), "", 0, 0, reason)
+
+
+def _matches(path: str, name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path if "/" in glob else name, glob) for glob in globs)
+
+
+def _file_id(path: str | Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,205 @@
+"""One run or resume from beginning to end: lock, load, plan, supervise, acknowledge. The library's two verbs."""
+
+import contextlib
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from batchgray import durable, errors, events, flight, manifest
+from batchgray.errors import shown
+from batchgray.forkserver import ForkServer
+from batchgray.ledger import Ledger, Listener, Totals
+from batchgray.manifest import Manifest, Store
+from batchgray.notices import Inbox, Source
+from batchgray.options import EngineOptions, ResumeOptions, RunOptions
+from batchgray.plan import Plan, plan_resume, plan_run
+from batchgray.supervisor import Supervisor
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 3, 75
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended: `exit_code` as the command's, and the last event with all the figures."""
+
+    exit_code: int
+    summary: events.Summary
+
+
+def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> Result:
+    """Convert what the INPUTs hold, or go on with it. Raises BatchgrayError."""
+    path = options.manifest_path.absolute()
+    with contextlib.ExitStack() as stack:
+        inbox = stack.enter_context(_listening(sources))
+        there = path.parent.is_dir()  # else there is nothing to own yet, and a refused plan shall leave nothing behind
+        if there:
+            _refuse_foreign(path, options.overwrite)
+            stack.enter_context(manifest.owning(path))
+        server = stack.enter_context(_forking())
+        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
+        _make_folders(plan.out, path.parent)
+        if not there:
+            stack.enter_context(manifest.owning(path))
+        return _supervise(plan, options.engine, emit, inbox, server, sources)
+
+
+def resume(options: ResumeOptions, emit: Listener, sources: Sequence[Source] = ()) -> Result:
+    """Go on where the manifest stopped. Raises BatchgrayError."""
+    path = options.manifest.absolute()
+    manifest.check_is_manifest(path)
+    with contextlib.ExitStack() as stack:
+        inbox = stack.enter_context(_listening(sources))
+        stack.enter_context(manifest.owning(path))
+        server = stack.enter_context(_forking())
+        plan = plan_resume(options, manifest.load(path), _pause(inbox))
+        return _supervise(plan, options.engine, emit, inbox, server, sources)
+
+
+def dry_run(options: RunOptions) -> Plan:
+    """What `run` would do. Touches nothing. Raises BatchgrayError."""
+    path = options.manifest_path.absolute()
+    _refuse_foreign(path, options.overwrite)
+    return plan_run(options, _previous(path, options.overwrite))
+
+
+def _refuse_foreign(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        manifest.check_is_manifest(path)
+
+
+def _previous(path: Path, overwrite: bool) -> Manifest | None:
+    return None if overwrite or not path.exists() else manifest.load(path)
+
+
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            durable.make_folders(folder)
+        except OSError as error:
+            raise errors.UnwritableOutput(folder, error.strerror) from None
+
+
+def _pause(inbox: Inbox) -> Callable[[], None]:
+    """Planning can take long on a slow file system; nothing is begun before it ends, so a notice ends it at once."""
+
+    def pause() -> None:
+        if not inbox.empty:
+            notice = inbox.take()[0]
+            raise errors.InterruptedEarly(notice.event_id or notice.source)
+
+    return pause
+
+
+@contextlib.contextmanager
+def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
+    inbox = Inbox()
+    with contextlib.ExitStack() as stack:
+        stack.callback(inbox.close)
+        for source in sources:
+            source.start(inbox)
+            stack.callback(source.stop)
+        yield inbox
+
+
+@contextlib.contextmanager
+def _forking() -> Iterator[ForkServer]:
+    """Started first: it imports and compiles while the plan is being made."""
+    server = ForkServer()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def _supervise(
+    plan: Plan, engine: EngineOptions, emit: Listener, inbox: Inbox, server: ForkServer, sources: Sequence[Source]
+) -> Result:
+    began = time.monotonic()
+
+    def send(event: events.Event) -> None:
+        emit(msgspec.structs.replace(event, at=round(time.monotonic() - began, 6)))
+
+    store = Store(plan.path)
+    resumable = flight.prepare(plan)
+    _commit_start(plan, store)
+    ledger = Ledger(plan, store, engine.checkpoint, send)
+    send(_planned(plan, engine))
+    for image in plan.manifest.images:
+        if image.state == "failed":
+            send(events.Failed(source=shown(image.source), error=image.error or "", source_bytes=0))
+    supervisor = Supervisor(plan, resumable, engine, ledger, server, inbox, send)
+    try:
+        states = supervisor.run()
+    finally:
+        ledger.close()
+    for source in sources:
+        if supervisor.notice is not None:
+            source.acknowledge(supervisor.notice)
+    summary = _summary(plan, states, ledger, time.monotonic() - began)
+    send(summary)
+    if summary.resume is not None:
+        return Result(exit_code=INTERRUPTED, summary=summary)
+    return Result(exit_code=SOME_FAILED if states["failed"] else DONE, summary=summary)
+
+
+def _commit_start(plan: Plan, store: Store) -> None:
+    plan.manifest.state = "running"
+    try:
+        store.commit(plan.manifest)
+    except OSError as error:
+        raise errors.ManifestUnwritable(plan.path, error.strerror) from None
+
+
+def _planned(plan: Plan, engine: EngineOptions) -> events.Planned:
+    images = plan.manifest.images
+    return events.Planned(
+        manifest=shown(str(plan.path)),
+        out=shown(str(plan.out)),
+        total=len(images),
+        todo=len(plan.todo),
+        done=plan.already_done,
+        todo_bytes=sum(images[index].size for index in plan.todo),
+        new=plan.new,
+        changed=plan.changed,
+        missing=plan.missing,
+        ignored=dict(plan.ignored),
+        workers=engine.workers,
+        resumed=plan.resumed,
+    )
+
+
+def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -> events.Summary:
+    totals, images = ledger.totals, plan.manifest.images
+    interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
+    return events.Summary(
+        state=plan.manifest.state,
+        total=len(images),
+        done=states["done"],
+        already_done=plan.already_done,
+        converted=totals.converted,
+        failed=states["failed"],
+        partial=states["partial"],
+        pending=states["pending"],
+        pixels=totals.pixels,
+        source_bytes=totals.source_bytes,
+        output_bytes=totals.output_bytes,
+        seconds=seconds,
+        ignored=dict(plan.ignored),
+        changed=plan.changed,
+        missing=plan.missing,
+        notes=totals.notes,
+        failures={shown(image.source): image.error or "" for image in images if image.state == "failed"},
+        manifest=shown(str(plan.path)),
+        resume=f"batchgray resume {shlex.quote(str(plan.path))}" if interrupted else None,
+        space_needed=_space_needed(plan, totals) if ledger.disk_full or totals.space_needed is not None else None,
+    )
+
+
+def _space_needed(plan: Plan, totals: Totals) -> int:
+    """About the bytes that the outputs still to come will take: as the ones that were made, by bytes of input."""
+    waiting = sum(image.size for image in plan.manifest.images if image.state in ("pending", "partial"))
+    ratio = totals.output_bytes / totals.source_bytes if totals.source_bytes else 1.0
+    return max(totals.space_needed or 0, int(waiting * ratio))

@@ -1,0 +1,127 @@
+"""Exceptions: the docstring is the message, `exit_code` what the command ends with.
+
+An `ImageError` costs one image and is an event; everything else here ends the command.
+"""
+
+
+def shown(name: str) -> str:
+    """`name` made safe for a terminal, a log and JSON: control characters, escapes and undecodable bytes as `\\xNN`."""
+    if name.isprintable():
+        return name
+    return "".join(char if char.isprintable() else _escaped(char) for char in name)
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte that os.fsdecode could not decode (PEP 383)
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+class _Lines(str):
+    """Text whose line breaks are meant."""
+
+
+class ImageError(Exception):
+    """One image can't be converted. The text is the reason, for the manifest and the summary."""
+
+
+class BatchgrayError(Exception):
+    """{0}"""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        return (self.__doc__ or "").format(*(arg if isinstance(arg, _Lines) else shown(str(arg)) for arg in self.args))
+
+
+class UsageError(BatchgrayError):
+    """{0}"""
+
+    exit_code = 2
+
+
+class NoSuchInput(UsageError):
+    """no such file or folder: {0}. Check the spelling of the INPUT."""
+
+
+class NothingNamed(UsageError):
+    """no INPUT given: name folders or files to convert, or a list of them with --files-from."""
+
+
+class UnreadableList(UsageError):
+    """can't read the list {0}: {1}. Name a readable file with one name a line, or - for standard input."""
+
+
+class UnwritableOutput(UsageError):
+    """can't write to the output folder {0}: {1}. Choose another --out, or change its permissions."""
+
+
+class BadSize(UsageError):
+    """{0} is not a size: write a number of bytes, or one with K, M, G or T, such as 800M."""
+
+
+class Collisions(UsageError):
+    """different inputs would share an output name; rename one of each pair, or run them into different folders:{0}"""
+
+    @classmethod
+    def of(cls, pairs: list[str]) -> "Collisions":
+        """From lines that are safe to show already."""
+        return cls(_Lines("".join(f"\n{pair}" for pair in pairs)))
+
+
+class NoSuchManifest(UsageError):
+    """there is no manifest at {0}. Name the manifest.json in the output folder of the run."""
+
+
+class UnreadableManifest(UsageError):
+    """can't read the manifest {0}: {1}."""
+
+
+class ForeignManifest(UsageError):
+    """{0} was not written by batchgray ({1}). Name another with --manifest, or replace it with --overwrite."""
+
+
+class DamagedManifest(UsageError):
+    """{0} is damaged: {1}. Restore it from a copy, or start afresh with `batchgray run ... --overwrite`."""
+
+
+class FutureManifest(UsageError):
+    """{0} is of version {1}, newer than this batchgray understands ({2}). Update batchgray."""
+
+
+class ManifestLocked(UsageError):
+    """the manifest {0} is in use by {1}. Wait for it to end, or stop it with SIGTERM."""
+
+
+class UnlockableManifest(UsageError):
+    """can't lock {0}: {1}. Keep the manifest on a file system with locks: --manifest PATH."""
+
+
+class OptionsDiffer(UsageError):
+    """{0} belongs to a run with other options ({1}). Use the same options, another --out, or --overwrite."""
+
+
+class MovedInputs(UsageError):
+    """the input folder {0} is not there. Where it moved, say so with --input-root DIR."""
+
+
+class RootsMismatch(UsageError):
+    """--input-root was given {0} times, but the run has {1} input folders: {2}. Give one for each, in this order."""
+
+
+class MovedOutput(UsageError):
+    """the output folder {0} of this manifest is not there. Mount or move it back to that place."""
+
+
+class WorkersCannotStart(BatchgrayError):
+    """the worker processes can't start: {0}. What was done is kept; mend the cause and resume."""
+
+
+class ManifestUnwritable(BatchgrayError):
+    """can't write the manifest {0}: {1}. What was done is kept; mend the cause and resume."""
+
+
+class InterruptedEarly(BatchgrayError):
+    """interrupted ({0}) while the list of images was being made; nothing was begun. Give the same command again."""
+
+    exit_code = 75

@@ -1,0 +1,120 @@
+"""What happens in a run, as records: the stream that the progress listeners share, and the lines of `--progress json`.
+
+Each has an `event` and, once it is sent, the moment `at` (seconds since the run began). Fields and events are only ever added.
+"""
+
+import msgspec
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=lambda name: name.lower()):
+    at: float = 0.0
+
+
+class Planned(_Event):
+    """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input."""
+
+    manifest: str
+    out: str
+    total: int
+    todo: int
+    done: int
+    todo_bytes: int
+    new: int
+    changed: int
+    missing: int
+    ignored: dict[str, int]
+    workers: int
+    resumed: bool
+
+
+class Started(_Event):
+    """An image was handed to a worker."""
+
+    source: str
+    output: str
+    worker: int
+
+
+class Done(_Event):
+    """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it."""
+
+    source: str
+    output: str
+    source_bytes: int
+    output_bytes: int
+    width: int
+    height: int
+    tiles_total: int
+    tiles_computed: int
+    decoded: bool
+    seconds: float
+    note: str | None
+
+
+class Failed(_Event):
+    """An image can't be converted. `source_bytes` is 0 for one that was not even tried: it vanished, or has an impossible name."""
+
+    source: str
+    error: str
+    source_bytes: int
+
+
+class Checkpoint(_Event):
+    """The journal is on disk as far as `done` images."""
+
+    done: int
+    failed: int
+
+
+class Warned(_Event):
+    """Something that is not as it should be, while the work goes on."""
+
+    message: str
+
+
+class Notice(_Event):
+    """An interruption: from where, which, and how many seconds there are to flush."""
+
+    source: str
+    event_id: str | None
+    seconds: float
+
+
+class Flushed(_Event):
+    """Everything is durable and the workers are gone. `partial` images are begun; `pending` are not."""
+
+    partial: int
+    pending: int
+    seconds: float
+
+
+class Summary(_Event):
+    """The last line. `total` to `pending` count the manifest's images, of which `converted` were made now; pixels and bytes are of these.
+
+    `failures` gives each failed image its reason, `notes` what is to know of a converted one; `resume` is the command that goes on, where there is
+    work left; `space_needed` is about how many bytes a full disk lacks.
+    """
+
+    state: str
+    total: int
+    done: int
+    already_done: int
+    converted: int
+    failed: int
+    partial: int
+    pending: int
+    pixels: int
+    source_bytes: int
+    output_bytes: int
+    seconds: float
+    ignored: dict[str, int]
+    changed: int
+    missing: int
+    notes: dict[str, str]
+    failures: dict[str, str]
+    manifest: str
+    resume: str | None
+    space_needed: int | None
+
+
+Event = Planned | Started | Done | Failed | Checkpoint | Warned | Notice | Flushed | Summary

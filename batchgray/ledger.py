@@ -1,0 +1,170 @@
+"""The books of a run: what workers report becomes manifest, journal and events, in this order."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from batchgray import durable, errors, events, flight, manifest, messages
+from batchgray.errors import shown
+from batchgray.manifest import ImageChange, Interruption, Store
+from batchgray.notices import InterruptionNotice
+from batchgray.plan import Plan
+
+Listener = Callable[[events.Event], None]
+
+
+@dataclass
+class Totals:
+    """What this run did; the manifest has what all runs did. Sizes in bytes."""
+
+    converted: int = 0
+    failed: int = 0
+    pixels: int = 0
+    source_bytes: int = 0
+    output_bytes: int = 0
+    notes: dict[str, str] = field(default_factory=dict)
+    space_needed: int | None = None
+
+
+class Ledger:
+    """`disk_full` is raised when the journal found no space: what it should have told is in the manifest's next document."""
+
+    def __init__(self, plan: Plan, store: Store, checkpoint: float, emit: Listener) -> None:
+        self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
+        self.disk_full = False
+        self._plan, self._store, self._emit = plan, store, emit
+        self._images = plan.manifest.images
+        # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
+        self._interval = min(1.0, checkpoint / 2)
+        self._sync_at = time.monotonic() + self._interval
+        self._syncing: Future[None] | None = None
+        self._syncer = ThreadPoolExecutor(1, "journal-sync")
+
+    def done(self, items: list[messages.ImageDone]) -> None:
+        """Outputs that are durable."""
+        self._record([_done_change(item) for item in items])
+        for item in items:
+            image = self._images[item.index]
+            self.totals.converted += 1
+            self.totals.pixels += item.width * item.height
+            self.totals.source_bytes += image.size
+            self.totals.output_bytes += item.output_size
+            if item.note:
+                self.totals.notes[shown(image.source)] = shown(item.note)
+            self._emit(
+                events.Done(
+                    source=shown(image.source),
+                    output=shown(image.output),
+                    source_bytes=image.size,
+                    output_bytes=item.output_size,
+                    width=item.width,
+                    height=item.height,
+                    tiles_total=item.tiles_total,
+                    tiles_computed=item.tiles_computed,
+                    decoded=item.decoded,
+                    seconds=item.seconds,
+                    note=item.note,
+                )
+            )
+
+    def flushed(self, item: messages.Flushed) -> None:
+        """Finished tiles of a begun image that are durable."""
+        change = ImageChange(
+            image=item.index,
+            state="partial",
+            size=item.identity.size,
+            mtime_ns=item.identity.mtime_ns,
+            width=item.width,
+            height=item.height,
+            tiles_done=item.tiles_done,
+            tiles_total=item.tiles_total,
+        )
+        self._record([change])
+
+    def failed(self, index: int, reason: str) -> None:
+        """An image that can't be converted."""
+        image, reason = self._images[index], shown(reason)
+        self.totals.failed += 1
+        self._record([ImageChange(image=index, state="failed", error=reason)])
+        self._emit(events.Failed(source=shown(image.source), error=reason, source_bytes=image.size))
+
+    def sync(self) -> float:
+        """Bring the journal to the disk when it is time, in a thread, so that a slow disk keeps nobody waiting.
+
+        Returns the moment of the next time. Raises ManifestUnwritable.
+        """
+        if self._syncing is not None and self._syncing.done():
+            try:
+                self._syncing.result()
+            except OSError as error:
+                self._journal_failed(error)
+            else:
+                self._emit(events.Checkpoint(done=self._plan.already_done + self.totals.converted, failed=self.totals.failed))
+            self._syncing = None
+        now = time.monotonic()
+        if now >= self._sync_at:
+            self._sync_at = now + self._interval
+            if self._syncing is None and self._store.unsynced:
+                self._syncing = self._syncer.submit(self._store.sync)
+        return self._sync_at
+
+    def commit(self, notice: InterruptionNotice | None) -> Counter[str]:
+        """Make the end durable and return how many images are in each state. Raises ManifestUnwritable.
+
+        On a full disk the journal, which needs the least space, holds what it can, and the document stays as it was.
+        """
+        document = self._plan.manifest
+        self._syncer.shutdown()
+        interruption = notice and Interruption(
+            at=manifest.utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline
+        )
+        states = Counter(image.state for image in self._images)
+        try:
+            if interruption:
+                self._store.record_interruption(interruption)
+                self._store.sync()
+                document.interruptions.append(interruption)
+            if states["pending"] or states["partial"]:
+                document.state = "interrupted"
+            else:
+                flight.take_away(self._plan)
+                document.state = "complete_with_failures" if states["failed"] else "complete"
+            self._store.commit(document)
+        except OSError as error:
+            self._journal_failed(error)
+        return states
+
+    def close(self) -> None:
+        self._syncer.shutdown()
+        self._store.close()
+
+    def _record(self, changes: list[ImageChange]) -> None:
+        for change in changes:
+            change.apply(self._images)
+        try:
+            self._store.record(changes)
+        except OSError as error:
+            self._journal_failed(error)
+
+    def _journal_failed(self, error: OSError) -> None:
+        if error.errno not in durable.FULL_DISK:
+            raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
+        self.disk_full = True
+
+
+def _done_change(item: messages.ImageDone) -> ImageChange:
+    return ImageChange(
+        image=item.index,
+        state="done",
+        size=item.identity.size,
+        mtime_ns=item.identity.mtime_ns,
+        width=item.width,
+        height=item.height,
+        tiles_done=item.tiles_total,
+        tiles_total=item.tiles_total,
+        output_size=item.output_size,
+        checksum=item.checksum,
+        note=item.note,
+    )

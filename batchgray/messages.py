@@ -1,0 +1,221 @@
+"""Frozen records between the supervisor, the fork server and the workers, and how they cross a pipe (msgpack)."""
+
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+
+from batchgray.options import PixelOptions
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class SourceIdentity(msgspec.Struct, frozen=True):
+    """Which version of an input: size in bytes, modification time in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One image to convert. `index` is its place in the manifest; `output` is relative to the output folder.
+
+    `replaces` says what may be at the output's name already: "" nothing, "*" anything, else the checksum of the file that an
+    earlier conversion put there. `preview` says whether a partial JPEG may be drawn: not where its name is another image's output.
+    """
+
+    index: int
+    source: str
+    output: str
+    identity: SourceIdentity
+    replaces: str = ""
+    preview: bool = True
+    resumable: bool = False  # there is a sidecar
+
+
+# supervisor to worker
+
+
+class Setup(_Message):
+    """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds."""
+
+    out: str
+    flight: str
+    pixels: PixelOptions
+    max_pixels: int
+    checkpoint: float
+
+
+class Convert(_Message):
+    """Images to convert, in this order. The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's."""
+
+    tasks: list[Task]
+    slot_bytes: int
+    scratch_bytes: int
+
+
+class Preview(_Message):
+    """Draw the partial JPEG of an image from its sidecar, then exit. The slot is long enough for it."""
+
+    task: Task
+    slot_bytes: int
+    scratch_bytes: int = 0
+
+
+class Granted(_Message):
+    """The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's."""
+
+    slot_bytes: int
+    scratch_bytes: int
+
+
+class Refused(_Message):
+    """The memory asked for is more than all workers together may use."""
+
+    limit: int
+
+
+# worker to supervisor
+
+
+class Ready(_Message):
+    """Booted and waiting."""
+
+
+class Idle(_Message):
+    """Everything handed out is converted (though perhaps not yet durable)."""
+
+
+class NeedMemory(_Message):
+    """An image needs a slot of `slot_bytes`, and `scratch_bytes` for its codec."""
+
+    index: int
+    slot_bytes: int
+    scratch_bytes: int
+
+
+class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished output, durable under its final name. `tiles_computed` and `decoded` say what this process had to do for it."""
+
+    index: int
+    identity: SourceIdentity
+    width: int
+    height: int
+    tiles_total: int
+    tiles_computed: int
+    decoded: bool
+    output_size: int
+    checksum: str
+    note: str | None
+    seconds: float
+
+
+class Done(_Message):
+    """Outputs that became durable in one group."""
+
+    images: list[ImageDone]
+
+
+class Failed(_Message):
+    """An image that can't be converted, and why."""
+
+    index: int
+    reason: str
+
+
+class Flushed(_Message):
+    """The finished tiles of a begun image are durable: at a checkpoint, or because the run is interrupted."""
+
+    index: int
+    identity: SourceIdentity
+    width: int
+    height: int
+    tiles_done: int
+    tiles_total: int
+
+
+class DiskFull(_Message):
+    """A write found no space. Nothing was left half-written; the image is as it was before."""
+
+    index: int
+    path: str
+    needed: int
+
+
+class Broken(_Message):
+    """A worker, or the fork server, can't go on: not an image's fault."""
+
+    reason: str
+
+
+# supervisor and fork server
+
+
+class Fork(_Message):
+    """Start a worker; its pipe and its slot follow as descriptors."""
+
+
+class Kill(_Message):
+    """Send a signal to a worker, if it still runs."""
+
+    pid: int
+    signal: int
+
+
+class Booted(_Message):
+    """The fork server has imported the worker and compiled the kernel."""
+
+
+class Forked(_Message):
+    pid: int
+
+
+class Exited(_Message):
+    """A worker ended; `status` as `os.waitstatus_to_exitcode` gives it: negative for a signal."""
+
+    pid: int
+    status: int
+
+
+ToWorker = Setup | Convert | Preview | Granted | Refused
+FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | DiskFull | Broken
+ToServer = Fork | Kill
+FromServer = Booted | Broken | Forked | Exited
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Channel:
+    """One end of a pipe that carries records; `incoming` is the union of what may arrive.
+
+    `send` may be called by several threads. When the other end is gone, `receive` raises EOFError and `send` an OSError.
+    """
+
+    def __init__(self, connection: Connection, incoming: Any) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._decoder = msgspec.msgpack.Decoder(incoming)
+
+    def send(self, message: msgspec.Struct) -> None:
+        data = _encoder.encode(message)
+        with self._sending:
+            self._connection.send_bytes(data)
+
+    def receive(self) -> Any:
+        try:
+            return self._decoder.decode(self._connection.recv_bytes())
+        except ConnectionResetError:
+            raise EOFError from None
+
+    def waiting(self, seconds: float) -> bool:
+        """Whether `receive` would return, or raise, without waiting, within so many seconds."""
+        return self._connection.poll(max(0.0, seconds))
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        self._connection.close()

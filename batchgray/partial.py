@@ -1,0 +1,180 @@
+"""Partial images: the sidecar that a begun image resumes from, and the partial JPEG for people to look at.
+
+The sidecar holds the finished tiles' exact gray bytes. The partial JPEG can't be the store: decoding and encoding it again changes finished
+pixels. A sidecar is one line of sealed JSON (SidecarHeader), then the source's EXIF, then the finished tiles, top to bottom.
+
+A partial JPEG is batchgray's own only if the sidecar, which is durable before it, claims its name; so it is never written over, or cleaned up
+with, somebody else's file.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from batchgray import durable, integrity, planes, tiles
+from batchgray.messages import Flushed, Task
+from batchgray.options import PixelOptions
+
+_HEADER_BYTES = 1 << 20
+_COPY_BYTES = 8 << 20
+
+
+class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tiles belong to. They are worth nothing for another version of the source or other pixel options."""
+
+    version: int = 1
+    output: str
+    owns_preview: bool
+    record: planes.SlotRecord
+    options: PixelOptions
+    tiles: list[tuple[int, int]]
+    payload: str
+
+    @property
+    def tiles_done(self) -> int:
+        return sum(last - first for first, last in self.tiles)
+
+
+_HEADERS = msgspec.json.Decoder(SidecarHeader)
+
+
+def sidecar_path(flight: Path, output: str) -> Path:
+    """Where the sidecar of an output lies in the folder of what is in flight."""
+    return flight / f"{integrity.short_name(output)}.tiles"
+
+
+def write_sidecar(flight: Path, out: Path, task: Task, options: PixelOptions, image: planes.Image) -> SidecarHeader:
+    """Make the finished tiles durable. Raises OSError; an earlier sidecar then stays as it was."""
+    path = sidecar_path(flight, task.output)
+    earlier = read_header(path)
+    spans = tiles.spans(image.flags)
+    payload = [image.exif, *(image.rows(first, last) for first, last in spans)]
+    header = SidecarHeader(
+        output=task.output,
+        owns_preview=earlier.owns_preview if earlier else task.preview and not os.path.lexists(out / preview_name(task.output)),
+        record=image.record,
+        options=options,
+        tiles=spans,
+        payload=integrity.checksum(payload),
+    )
+    with durable.saving(path, path.with_suffix(".tmp")) as file:
+        file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
+        for chunk in payload:
+            file.append(chunk)
+    return header
+
+
+def flushed_message(task: Task, header: SidecarHeader) -> Flushed:
+    """What to report of a sidecar that is durable."""
+    return Flushed(
+        index=task.index,
+        identity=header.record.identity,
+        width=header.record.width,
+        height=header.record.height,
+        tiles_done=header.tiles_done,
+        tiles_total=header.record.tiles_total,
+    )
+
+
+def read_header(path: Path) -> SidecarHeader | None:
+    """The header of a sidecar; None where there is none or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            return _decode_header(file.readline(_HEADER_BYTES))
+    except OSError:
+        return None
+
+
+def matching_header(flight: Path, task: Task, options: PixelOptions) -> SidecarHeader | None:
+    """The header of the task's sidecar if its tiles are of this version of the source and these options; else None."""
+    header = read_header(sidecar_path(flight, task.output))
+    if header is None or header.output != task.output or header.options != options:
+        return None
+    return header if header.record.identity == task.identity else None
+
+
+def restore(flight: Path, output: str, slot: planes.Slot) -> planes.Image | None:
+    """Lay out a sidecar's image in `slot`, with its finished tiles in place and flagged; None where it is damaged.
+
+    The slot must be long enough: the `slot_bytes` of the header's record.
+    """
+    try:
+        with sidecar_path(flight, output).open("rb") as file:
+            header = _decode_header(file.readline(_HEADER_BYTES))
+            if header is None:
+                return None
+            exif = file.read(header.record.exif_bytes)
+            image = slot.begin(header.record, exif)
+            filled: list[bytes | memoryview] = [exif]
+            for first, last in header.tiles:
+                rows = image.rows(first, last)
+                if _read_into(file, rows) < len(rows):
+                    return None
+                filled.append(rows)
+    except OSError:
+        return None
+    if integrity.checksum(filled) != header.payload:
+        return None
+    for first, last in header.tiles:
+        image.flags[first:last] = b"\1" * (last - first)
+    return image
+
+
+def blacken_unfinished(image: planes.Image) -> None:
+    """Make the rows of unfinished tiles black, for the partial JPEG."""
+    for tile in tiles.unfinished(image.flags, image.record.height, image.record.tile_rows):
+        rows = image.rows(tile.index, tile.index + 1)
+        rows[:] = bytes(len(rows))
+
+
+def write_preview(flight: Path, out: Path, header: SidecarHeader, jpeg: list[bytes]) -> None:
+    """Put the partial JPEG where the sidecar claims it. Raises OSError."""
+    target = out / preview_name(header.output)
+    durable.make_folders(target.parent)
+    with durable.saving(target, sidecar_path(flight, header.output).with_suffix(".preview")) as file:
+        for piece in jpeg:
+            file.append(piece)
+
+
+def discard_preview(flight: Path, out: Path, output: str) -> None:
+    """Remove the partial JPEG of an output, if its sidecar claims it."""
+    header = read_header(sidecar_path(flight, output))
+    if header and header.owns_preview:
+        durable.remove(out / preview_name(output))
+
+
+def discard(flight: Path, out: Path, output: str) -> None:
+    """Remove what is left of a begun image: first its partial JPEG, durably, then the sidecar that claims it."""
+    discard_preview(flight, out, output)
+    folder = (out / output).parent
+    if folder.is_dir():
+        durable.sync_folder(folder)
+    durable.remove(sidecar_path(flight, output))
+
+
+def preview_name(output: str) -> str:
+    """`a/b.partial.jpg` for `a/b.jpg`."""
+    return f"{output.rpartition('.')[0]}.partial.jpg"
+
+
+def _decode_header(line: bytes) -> SidecarHeader | None:
+    line = line.rstrip(b"\n")
+    if not integrity.sealed(line):
+        return None
+    try:
+        header = _HEADERS.decode(line)
+    except msgspec.DecodeError:
+        return None
+    total = header.record.tiles_total
+    return header if all(0 <= first < last <= total for first, last in header.tiles) else None
+
+
+def _read_into(file, target: memoryview) -> int:
+    filled = 0
+    while filled < len(target):
+        count = file.readinto(target[filled : filled + _COPY_BYTES])
+        if not count:
+            break
+        filled += count
+    return filled

@@ -1,0 +1,151 @@
+"""A worker's slot: shared memory with the image in hand, owned by the supervisor too, so that a death loses no finished tile.
+
+    0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0
+    16       record: SlotRecord as JSON
+    4096     EXIF of the source
+    69632    tile flags, one byte a tile, raised after the tile's pixels are written
+    ...      gray plane, height x width uint8
+    ...      RGB plane, height x width x 3 uint8, only for sources in colour
+
+The worker announces an image before it opens it (so that a crash has a name), and writes the length of the record last (so that
+a record that is there is whole). The memory has no name: it needs no /dev/shm, leaks nothing, and dies with its last holder.
+"""
+
+import mmap
+import os
+import struct
+import tempfile
+
+import msgspec
+
+from batchgray import tiles
+from batchgray.messages import SourceIdentity
+
+_ANNOUNCEMENT = struct.Struct("<QQ")
+_RECORD_AT = _ANNOUNCEMENT.size
+_EXIF_AT = 4096
+EXIF_BYTES = 65536
+_FLAGS_AT = _EXIF_AT + EXIF_BYTES
+_PAGE = 4096
+
+EMPTY_SLOT_BYTES = _FLAGS_AT
+
+
+class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The image in hand: everything that finishing its output needs besides the planes."""
+
+    identity: SourceIdentity
+    width: int
+    height: int
+    tile_rows: int
+    colour: bool
+    exif_bytes: int
+    note: str | None
+
+    @property
+    def tiles_total(self) -> int:
+        return tiles.tile_count(self.height, self.tile_rows)
+
+    @property
+    def slot_bytes(self) -> int:
+        """How long the slot must be."""
+        pixels = self.width * self.height
+        return _gray_at(self.tiles_total) + _padded(pixels) + (_padded(3 * pixels) if self.colour else 0)
+
+
+def make_memory() -> int:
+    """A descriptor of nameless shared memory, empty."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("batchgray-slot", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, EMPTY_SLOT_BYTES)
+    return fd
+
+
+class Slot:
+    """A process's view of a slot. The memory's length is the supervisor's to change, with `resize_memory`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Map the memory anew after its length changed. Views of the old mapping stay valid within the new length."""
+        self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size)
+
+    @property
+    def size(self) -> int:
+        return len(self._map)
+
+    def announce(self, index: int) -> None:
+        """The image with this index is in hand, nothing known of it yet."""
+        _ANNOUNCEMENT.pack_into(self._map, 0, index + 1, 0)
+
+    def begin(self, record: SlotRecord, exif: bytes) -> "Image":
+        """Lay out the planes, lower all flags, then publish the record."""
+        data = msgspec.json.encode(record)
+        self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
+        self._map[_EXIF_AT : _EXIF_AT + len(exif)] = exif
+        image = Image(self._map, record)
+        image.flags[:] = bytes(len(image.flags))
+        struct.pack_into("<Q", self._map, 8, len(data))
+        return image
+
+    def clear(self) -> None:
+        """No image is in hand any more."""
+        _ANNOUNCEMENT.pack_into(self._map, 0, 0, 0)
+
+    @property
+    def announced(self) -> int | None:
+        """The index of the image in hand."""
+        return _ANNOUNCEMENT.unpack_from(self._map, 0)[0] - 1 if self._map[:8] != bytes(8) else None
+
+    def image(self) -> "Image | None":
+        """The image in hand, if its planes are laid out."""
+        length = _ANNOUNCEMENT.unpack_from(self._map, 0)[1]
+        if not length:
+            return None
+        return Image(self._map, msgspec.json.decode(self._map[_RECORD_AT : _RECORD_AT + length], type=SlotRecord))
+
+
+def resize_memory(fd: int, size: int) -> None:
+    """Change the length of a slot's memory; pages beyond it go back to the machine. The worker must not be using them."""
+    os.ftruncate(fd, size)
+
+
+class Image:
+    """The parts of a slot as writable memoryviews of uint8: `flags`, `gray`, and `rgb` (empty for gray sources)."""
+
+    def __init__(self, memory: mmap.mmap, record: SlotRecord) -> None:
+        view = memoryview(memory)
+        pixels = record.width * record.height
+        gray_at = _gray_at(record.tiles_total)
+        rgb_at = gray_at + _padded(pixels)
+        self.record = record
+        self.exif = view[_EXIF_AT : _EXIF_AT + record.exif_bytes]
+        self.flags = view[_FLAGS_AT : _FLAGS_AT + record.tiles_total]
+        self.gray = view[gray_at : gray_at + pixels]
+        self.rgb = view[rgb_at : rgb_at + (3 * pixels if record.colour else 0)]
+
+    @property
+    def tiles_done(self) -> int:
+        return bytes(self.flags).count(1)
+
+    @property
+    def finished(self) -> bool:
+        return self.tiles_done == self.record.tiles_total
+
+    def rows(self, first_tile: int, last_tile: int) -> memoryview:
+        """The gray bytes of tiles `first_tile` to `last_tile` (exclusive)."""
+        row_bytes = self.record.tile_rows * self.record.width
+        return self.gray[first_tile * row_bytes : last_tile * row_bytes]
+
+
+def _padded(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
+
+
+def _gray_at(tiles_total: int) -> int:
+    return _FLAGS_AT + _padded(tiles_total)

@@ -1,0 +1,104 @@
+"""The workers as the supervisor sees them: their slots, what each has in hand, and the memory they share."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from batchgray import planes
+from batchgray.forkserver import ForkServer
+from batchgray.messages import Channel, Convert, Granted, NeedMemory, Refused, Setup, Task
+
+
+@dataclass(eq=False)
+class Member:
+    """One worker process and its slot. It is gone when its pipe has ended and its exit is known."""
+
+    number: int
+    slot_fd: int
+    channel: Channel
+    pid: int | None = None
+    ready: bool = False
+    idle: bool = False
+    asked: NeedMemory | None = None  # waits for memory, since the moment `asked_at`
+    asked_at: float = 0.0
+    slot_bytes: int = planes.EMPTY_SLOT_BYTES
+    scratch_bytes: int = 0
+    tasks: dict[int, Task] = field(default_factory=dict)  # handed out, and neither done nor failed yet
+    ended: bool = False
+    exited: bool = False
+    status: int | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self.ended and self.exited
+
+    @property
+    def held_bytes(self) -> int:
+        return self.slot_bytes + self.scratch_bytes
+
+    def resize(self, slot_bytes: int) -> None:
+        """Change the length of the slot; the worker learns of it with the next message and must not be using it now."""
+        if slot_bytes != self.slot_bytes:
+            planes.resize_memory(self.slot_fd, slot_bytes)
+            self.slot_bytes = slot_bytes
+
+    def send(self, tasks: list[Task]) -> None:
+        """Hand out images. Raises OSError where the worker is dead."""
+        message = Convert(tasks=tasks, slot_bytes=self.slot_bytes, scratch_bytes=self.scratch_bytes)
+        self.channel.send(message)
+
+    def close(self) -> None:
+        self.channel.close()
+        os.close(self.slot_fd)
+
+
+def spawn(server: ForkServer, number: int, setup: Setup, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member:
+    """Start a worker with a slot of its own. Raises OSError where the fork server is gone."""
+    fd = planes.make_memory()
+    try:
+        channel = server.fork(fd)
+    except OSError:
+        os.close(fd)
+        raise
+    member = Member(number, fd, channel)
+    member.resize(slot_bytes)
+    channel.send(setup)
+    return member
+
+
+def grant_memory(members: Iterable[Member], limit: int) -> None:
+    """Answer those that wait for memory, first come first served, within `limit` bytes for all together.
+
+    Who waits, or is idle, has nothing in its slot that is still needed, and gives it up when somebody else is short. So whoever is first always
+    gets what it asked for once the others have finished what they have in hand.
+    """
+    members = list(members)
+    waiting = [(member, member.asked) for member in members if member.asked]
+    for member, asked in sorted(waiting, key=lambda pair: pair[0].asked_at):
+        wanted = asked.slot_bytes + asked.scratch_bytes
+        if wanted > limit:
+            _answer(member, Refused(limit=limit))
+            continue
+        others = [other for other in members if other is not member]
+        if wanted + sum(other.held_bytes for other in others) > limit:
+            _take_back(others)
+        if wanted + sum(other.held_bytes for other in others) > limit:
+            return
+        member.resize(max(asked.slot_bytes, planes.EMPTY_SLOT_BYTES))
+        member.scratch_bytes = asked.scratch_bytes
+        _answer(member, Granted(slot_bytes=member.slot_bytes, scratch_bytes=member.scratch_bytes))
+
+
+def _take_back(members: list[Member]) -> None:
+    for member in members:
+        if member.asked or member.idle:
+            member.resize(planes.EMPTY_SLOT_BYTES)
+            member.scratch_bytes = 0
+
+
+def _answer(member: Member, message: Granted | Refused) -> None:
+    member.asked = None
+    try:
+        member.channel.send(message)
+    except OSError:
+        pass  # it is dead; the end of its pipe tells

@@ -1,0 +1,74 @@
+"""What a manifest says, in figures and in words."""
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from batchgray import manifest
+from batchgray.errors import shown
+from batchgray.manifest import Interruption, RunState
+
+_LISTED = 20
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    total: int
+    done: int
+    partial: int
+    pending: int
+    failed: int
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    source: str
+    error: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """`state` is "running" only while a process owns the manifest; a run that died without a word is "interrupted"."""
+
+    state: RunState
+    counts: Counts
+    interruptions: list[Interruption]
+    failures: list[Failure]
+
+
+def status(path: Path) -> Status:
+    """Read a manifest and its journal. Raises BatchgrayError."""
+    document = manifest.load(path)
+    states = Counter(image.state for image in document.images)
+    running = manifest.is_running(path)
+    return Status(
+        state="interrupted" if document.state == "running" and not running else document.state,
+        counts=Counts(
+            total=len(document.images),
+            done=states["done"],
+            partial=states["partial"],
+            pending=states["pending"],
+            failed=states["failed"],
+        ),
+        interruptions=document.interruptions,
+        failures=[
+            Failure(source=shown(image.source), error=image.error or "") for image in document.images if image.state == "failed"
+        ],
+    )
+
+
+def status_lines(found: Status, path: Path) -> list[str]:
+    """For people."""
+    counts = found.counts
+    lines = [
+        f"{found.state.replace('_', ' ')}: {counts.done} of {counts.total} images done, {counts.partial} begun, "
+        f"{counts.pending} not begun, {counts.failed} failed"
+    ]
+    lines += [
+        f"interrupted {interruption.at} by {interruption.source} {shown(interruption.event_id or '')}".rstrip()
+        for interruption in found.interruptions[-_LISTED:]
+    ]
+    lines += [f"failed: {failure.source}: {failure.error}" for failure in found.failures[:_LISTED]]
+    if len(found.failures) > _LISTED:
+        lines.append(f"... and {len(found.failures) - _LISTED} more; --json lists all")
+    if found.state == "interrupted":
+        lines.append(f"to go on: batchgray resume {path}")
+    return lines

@@ -1,0 +1,337 @@
+"""The supervisor: one loop that waits on worker pipes, the fork server and the inbox of notices, and never touches a pixel.
+
+    plan --> hand out --> workers --> Done, Failed, Flushed --> ledger (journal, events)
+                             |
+    notices --> inbox --> drain: SIGTERM, flush (deadline: SIGKILL, salvage) --> commit --> acknowledge
+
+It imports neither numba, nor numpy, nor a codec: it starts at once, and no image can crash it.
+"""
+
+import contextlib
+import selectors
+import signal
+import time
+from collections import Counter, deque
+
+from batchgray import errors, events, lifecycle, messages, partial, planes, pool
+from batchgray.errors import shown
+from batchgray.forkserver import ForkServer
+from batchgray.ledger import Ledger, Listener
+from batchgray.lifecycle import Event, State
+from batchgray.messages import Task
+from batchgray.notices import Inbox, InterruptionNotice
+from batchgray.options import EngineOptions
+from batchgray.plan import Plan
+from batchgray.pool import Member
+
+_CHUNK_BYTES = 1 << 20  # some 20 ms of work, in which the round trip to the supervisor is lost
+_CHUNK_IMAGES = 64
+_DEATHS_PER_IMAGE = 2
+_FAILED_BOOTS = 3
+_PREVIEW_SECONDS = 5.0
+
+
+class Supervisor:
+    """Works a plan off. `notice` is the one that interrupted it, if one did."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        resumable: set[int],
+        engine: EngineOptions,
+        ledger: Ledger,
+        server: ForkServer,
+        inbox: Inbox,
+        emit: Listener,
+    ) -> None:
+        self.notice: InterruptionNotice | None = None
+        self._plan, self._engine, self._ledger, self._inbox, self._emit = plan, engine, ledger, inbox, emit
+        self._server, self._servers_lost = server, 0
+        self._images = plan.manifest.images
+        self._outputs = {image.output for image in self._images}
+        self._queue = deque(plan.todo)
+        self._resumable = resumable
+        self._deaths: Counter[int] = Counter()
+        self._failed_boots = 0
+        self._members: list[Member] = []
+        self._unnamed: deque[Member] = deque()  # forked, but their process ids are not told yet
+        self._numbers = 0
+        self._salvaged: list[Task] = []
+        self._lifecycle = lifecycle.Lifecycle()
+        self._deadline: float | None = None
+        self._selector = selectors.DefaultSelector()
+
+    def run(self) -> Counter[str]:
+        """Returns how many images are in each state, when no worker is left and the manifest is durable.
+
+        Raises BatchgrayError where the run can't go on; what was done is in the journal all the same.
+        """
+        self._lifecycle.happened(Event.PLANNED)
+        self._selector.register(self._inbox, selectors.EVENT_READ, self._hear_notices)
+        self._selector.register(self._server.channel, selectors.EVENT_READ, self._hear_server)
+        try:
+            self._fill_up()
+            while self._members:
+                for key, _ in self._selector.select(self._seconds_to_wait()):
+                    key.data()
+                self._bury_the_gone()
+                self._heed_deadline()
+                self._hand_out()
+            return self._finish()
+        finally:
+            self._server.stop()
+            for member in self._members:
+                member.close()
+            self._selector.close()
+
+    def _finish(self) -> Counter[str]:
+        killed = self._lifecycle.state is State.KILLING
+        self._lifecycle.happened(Event.DRAINED)
+        states = self._ledger.commit(self.notice)
+        self._lifecycle.happened(Event.COMMITTED)
+        if killed and self._deadline is not None and self._deadline > self._drain_began:
+            self._draw_previews()
+        if self.notice is not None:
+            seconds = time.monotonic() - self._drain_began
+            self._emit(events.Flushed(partial=states["partial"], pending=states["pending"], seconds=seconds))
+        return states
+
+    # what comes in
+
+    def _hear_notices(self) -> None:
+        for notice in self._inbox.take():
+            self._take_notice(notice)
+
+    def _take_notice(self, notice: InterruptionNotice) -> None:
+        """The first one drains; another signal moves the deadline to now; the rest change nothing."""
+        now = time.monotonic()
+        self._lifecycle.happened(Event.NOTICE)
+        again = self.notice is not None and notice.source == "signal"
+        self._deadline = lifecycle.drain_deadline(now, self._engine.grace, self._deadline, again)
+        if self.notice is None:
+            self.notice, self._drain_began = notice, now
+            for member in self._members:
+                self._signal(member, signal.SIGTERM)
+        seconds = max(0.0, self._deadline - now)
+        self._emit(events.Notice(source=notice.source, event_id=notice.event_id, seconds=seconds))
+
+    def _hear_server(self) -> None:
+        try:
+            message = self._server.channel.receive()
+        except EOFError:
+            self._replace_server()
+            return
+        match message:
+            case messages.Broken():
+                raise errors.WorkersCannotStart(message.reason)
+            case messages.Forked():
+                member = self._unnamed.popleft()
+                member.pid = message.pid
+                if self.notice is not None:  # it came while this worker was on its way
+                    self._signal(member, signal.SIGTERM)
+            case messages.Exited():
+                for member in self._members:
+                    if member.pid == message.pid:
+                        member.exited, member.status = True, message.status
+
+    def _replace_server(self) -> None:
+        """Something killed the fork server, and its workers died with it; their slots are still here."""
+        self._servers_lost += 1
+        if self._servers_lost >= _FAILED_BOOTS:
+            raise errors.WorkersCannotStart("the process that they are forked from was killed again and again")
+        self._selector.unregister(self._server.channel)
+        self._server.stop()
+        self._server = ForkServer()
+        self._selector.register(self._server.channel, selectors.EVENT_READ, self._hear_server)
+        self._unnamed.clear()
+        for member in self._members:
+            member.exited = True
+            member.status = -signal.SIGKILL
+
+    def _hear_worker(self, member: Member) -> None:
+        try:
+            message = member.channel.receive()
+        except EOFError:
+            self._end_pipe(member)
+            return
+        match message:
+            case messages.Ready():
+                member.ready = member.idle = True
+                self._failed_boots = 0
+            case messages.Idle():
+                member.idle = True
+            case messages.NeedMemory():
+                member.asked, member.asked_at = message, time.monotonic()
+            case messages.Done():
+                for item in message.images:
+                    member.tasks.pop(item.index, None)
+                self._ledger.done(message.images)
+            case messages.Flushed():
+                self._resumable.add(message.index)
+                self._ledger.flushed(message)
+            case messages.Failed():
+                member.tasks.pop(message.index, None)
+                self._ledger.failed(message.index, message.reason)
+            case messages.DiskFull():
+                self._drain_for_space(message.needed)
+            case messages.Broken():
+                self._emit(events.Warned(message=f"a worker gave up: {message.reason}"))
+
+    def _drain_for_space(self, needed: int) -> None:
+        totals = self._ledger.totals
+        totals.space_needed = max(totals.space_needed or 0, needed)
+        if self.notice is None:
+            self._take_notice(InterruptionNotice(source="disk", event_id=None))
+
+    # what goes out
+
+    def _fill_up(self) -> None:
+        """As many workers as there is work for."""
+        wanted = min(self._engine.workers, len(self._queue) + sum(not member.idle for member in self._members))
+        while self._queue and len(self._members) < wanted:
+            self._spawn()
+
+    def _spawn(self, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member:
+        self._numbers += 1
+        setup = messages.Setup(
+            out=str(self._plan.out),
+            flight=str(self._plan.flight),
+            pixels=self._plan.manifest.options,
+            max_pixels=self._plan.manifest.max_pixels,
+            checkpoint=self._engine.checkpoint,
+        )
+        member = pool.spawn(self._server, self._numbers, setup, slot_bytes)
+        self._members.append(member)
+        self._unnamed.append(member)
+        self._selector.register(member.channel, selectors.EVENT_READ, lambda: self._hear_worker(member))
+        return member
+
+    def _hand_out(self) -> None:
+        """Memory to workers that wait for it, work to idle ones; the pipe of who is no longer needed is closed."""
+        if self._lifecycle.state is not State.RUNNING:
+            return
+        pool.grant_memory(self._members, self._engine.memory)
+        for member in [member for member in self._members if member.idle]:
+            if self._queue:
+                self._send_chunk(member)
+            elif not member.tasks:
+                member.idle = False
+                self._end_pipe(member)
+
+    def _send_chunk(self, member: Member) -> None:
+        tasks, size = [], 0
+        share = max(1, len(self._queue) // (2 * self._engine.workers))  # smaller towards the end: all end together
+        while self._queue and size < _CHUNK_BYTES and len(tasks) < min(_CHUNK_IMAGES, share):
+            task = self._task(self._queue.popleft())
+            tasks.append(task)
+            size += task.identity.size
+        member.idle = False
+        member.tasks.update((task.index, task) for task in tasks)
+        with contextlib.suppress(OSError):  # it died; its tasks come back when it is buried
+            member.send(tasks)
+        for task in tasks:
+            source, output = shown(self._images[task.index].source), shown(task.output)
+            self._emit(events.Started(source=source, output=output, worker=member.number))
+
+    def _task(self, index: int) -> Task:
+        image = self._images[index]
+        return Task(
+            index=index,
+            source=self._plan.source_path(image),
+            output=image.output,
+            identity=image.identity,
+            replaces="*" if image.mend else image.checksum or "",
+            preview=partial.preview_name(image.output) not in self._outputs,
+            resumable=index in self._resumable,
+        )
+
+    def _end_pipe(self, member: Member) -> None:
+        """A worker whose pipe closes exits: it has nothing in hand, or is dead already."""
+        self._selector.unregister(member.channel)
+        member.channel.close()
+        member.ended = True
+
+    def _signal(self, member: Member, signum: signal.Signals) -> None:
+        if member.pid is not None and not member.exited:
+            self._server.signal(member.pid, signum)
+
+    # deaths and deadlines
+
+    def _bury_the_gone(self) -> None:
+        for member in [member for member in self._members if member.gone]:
+            self._members.remove(member)
+            self._bury(member)
+        if self._ledger.disk_full and self.notice is None:
+            self._drain_for_space(0)
+        if self._lifecycle.state is State.RUNNING:
+            self._fill_up()
+
+    def _bury(self, member: Member) -> None:
+        """Save its finished tiles, and put back what it had in hand."""
+        if member.status != 0:
+            self._salvage(member)
+        if not member.ready and self._lifecycle.state is State.RUNNING:
+            self._failed_boots += 1
+            if self._failed_boots >= _FAILED_BOOTS:
+                raise errors.WorkersCannotStart(f"{_FAILED_BOOTS} in a row ended before they were ready, by {_cause(member)}")
+        self._queue.extendleft(sorted(member.tasks, reverse=True))
+        member.close()
+
+    def _salvage(self, member: Member) -> None:
+        slot = planes.Slot(member.slot_fd)
+        task = member.tasks.get(slot.announced) if slot.announced is not None else None
+        if task is None:
+            return
+        image = slot.image()
+        if image is not None and image.tiles_done:
+            self._save_tiles(task, image)
+        if self._lifecycle.state is not State.RUNNING:
+            return
+        self._deaths[task.index] += 1
+        if self._deaths[task.index] < _DEATHS_PER_IMAGE:
+            source = shown(self._images[task.index].source)
+            self._emit(events.Warned(message=f"a worker died on {source} ({_cause(member)}); it is tried once more"))
+        else:
+            del member.tasks[task.index]
+            self._ledger.failed(task.index, f"{_DEATHS_PER_IMAGE} workers died on it ({_cause(member)})")
+
+    def _save_tiles(self, task: Task, image: planes.Image) -> None:
+        try:
+            header = partial.write_sidecar(self._plan.flight, self._plan.out, task, self._plan.manifest.options, image)
+        except OSError as error:
+            self._emit(events.Warned(message=f"the finished tiles of {shown(task.output)} are lost: {error.strerror}"))
+            return
+        self._salvaged.append(task)
+        self._resumable.add(task.index)
+        self._ledger.flushed(partial.flushed_message(task, header))
+
+    def _heed_deadline(self) -> None:
+        if self._lifecycle.state is State.DRAINING and time.monotonic() >= (self._deadline or 0.0):
+            self._lifecycle.happened(Event.DEADLINE)
+            for member in self._members:
+                self._signal(member, signal.SIGKILL)
+
+    def _draw_previews(self) -> None:
+        """Killed workers left no partial JPEGs. They are for people to look at, so all is durable before, and time is short."""
+        until = time.monotonic() + _PREVIEW_SECONDS
+        for task in self._salvaged:
+            header = partial.read_header(partial.sidecar_path(self._plan.flight, task.output))
+            if header is None or time.monotonic() >= until:
+                continue
+            member = self._spawn(header.record.slot_bytes)
+            with contextlib.suppress(OSError, EOFError):
+                member.channel.send(messages.Preview(task=task, slot_bytes=member.slot_bytes))
+                while member.channel.waiting(until - time.monotonic()):
+                    member.channel.receive()
+
+    def _seconds_to_wait(self) -> float:
+        until = self._ledger.sync()
+        if self._lifecycle.state is State.DRAINING and self._deadline is not None:
+            until = min(until, self._deadline)
+        return max(0.0, until - time.monotonic())
+
+
+def _cause(member: Member) -> str:
+    if member.status is None or member.status >= 0:
+        return f"exit status {member.status}"
+    return signal.Signals(-member.status).name

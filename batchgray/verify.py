@@ -1,0 +1,93 @@
+"""Re-read every finished output against the manifest: there, right size, right checksum, decodes."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from batchgray import codec, errors, integrity, machine, manifest
+from batchgray.errors import ImageError, shown
+from batchgray.manifest import Image, Manifest, Store
+
+_READ_AHEAD = 8
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished output that is not what the manifest says."""
+
+    output: str
+    fault: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """`checked` outputs were read; `mended` of the damaged ones are pending now."""
+
+    checked: int
+    damaged: list[Damage]
+    mended: int
+
+
+def verify(path: Path, mend: bool = False) -> Verdict:
+    """Check the outputs of a manifest; with `mend`, mark damaged ones pending. Raises BatchgrayError."""
+    if not mend:
+        return _verdict(manifest.load(path), path, 0)
+    manifest.check_is_manifest(path)
+    with manifest.owning(path):
+        document = manifest.load(path)
+        damaged = _verdict(document, path, 0)
+        if damaged.damaged:
+            _mark_pending(document, {damage.output for damage in damaged.damaged})
+            store = Store(path)
+            try:
+                store.commit(document)
+            except OSError as error:
+                raise errors.ManifestUnwritable(path, error.strerror) from None
+        return msgspec.structs.replace(damaged, mended=len(damaged.damaged))
+
+
+def _verdict(document: Manifest, path: Path, mended: int) -> Verdict:
+    out = document.output_folder(path)
+    if not out.is_dir():
+        raise errors.MovedOutput(out)
+    done = [image for image in document.images if image.state == "done"]
+    damaged = [Damage(output=shown(image.output), fault=fault) for image, fault in _check_all(out, done) if fault]
+    return Verdict(checked=len(done), damaged=damaged, mended=mended)
+
+
+def _check_all(out: Path, images: list[Image]) -> Iterator[tuple[Image, str | None]]:
+    """In threads: reading and decoding both let go of the interpreter. A few at a time, so that memory stays bounded."""
+    threads = machine.usable_cores()
+    step = threads * _READ_AHEAD
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(images), step):
+            some = images[start : start + step]
+            yield from zip(some, pool.map(lambda image: fault_of(out, image), some), strict=True)
+
+
+def fault_of(out: Path, image: Image) -> str | None:
+    """What is wrong with a finished image's output, or None."""
+    path = out / image.output
+    try:
+        found = os.stat(path, follow_symlinks=False).st_size
+        if found != image.output_size:
+            return f"{found} bytes instead of {image.output_size}"
+        data = path.read_bytes()
+        if integrity.checksum([data]) != image.checksum:
+            return "its checksum is another"
+        codec.check_decodes(data)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    except ImageError as error:
+        return str(error)
+    return None
+
+
+def _mark_pending(document: Manifest, outputs: set[str]) -> None:
+    for image in document.images:
+        if image.state == "done" and shown(image.output) in outputs:
+            image.state, image.tiles_done, image.mend = "pending", 0, True
+    document.state = "interrupted"

@@ -1,0 +1,278 @@
+"""The worker process: one image after another, tile by tile.
+
+A jitted or codec call holds off Python's signal handlers until it returns, so the edge between two tiles is where SIGTERM is heard: an image
+whose tiles are all done is encoded and finished, any other is flushed (sidecar, then partial JPEG), and the worker exits.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from batchgray import codec, committer, durable, integrity, kernels, partial, planes, tiles
+from batchgray.errors import ImageError
+from batchgray.messages import (
+    Broken,
+    Channel,
+    Convert,
+    Failed,
+    Granted,
+    Idle,
+    ImageDone,
+    NeedMemory,
+    Preview,
+    Ready,
+    Refused,
+    Setup,
+    Task,
+    ToWorker,
+)
+
+
+class Interrupted(Exception):
+    """SIGTERM was heard."""
+
+
+def main(pipe_fd: int, slot_fd: int) -> None:
+    """The life of a worker. Returns when it is told to stop; when the supervisor is gone, or all is lost, it never returns."""
+    channel = Channel(Connection(pipe_fd), ToWorker)
+
+    def broken(error: BaseException) -> None:
+        with contextlib.suppress(OSError):
+            channel.send(Broken(reason=f"{type(error).__name__}: {error}"))
+        os._exit(1)
+
+    try:
+        interrupt = Interrupt()
+        setup = channel.receive()
+        worker = Worker(channel, setup, planes.Slot(slot_fd), interrupt, broken)
+        channel.send(Ready())
+        worker.work()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # nobody outlives the supervisor
+    except BaseException as error:
+        broken(error)
+
+
+class Interrupt:
+    """Whether SIGTERM came, and a descriptor that becomes readable when it does."""
+
+    def __init__(self) -> None:
+        self.heard = False
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._hear)
+
+    def _hear(self, *_: object) -> None:
+        self.heard = True
+
+    def check(self) -> None:
+        """Raise Interrupted if SIGTERM came."""
+        if self.heard:
+            raise Interrupted
+
+    def receive(self, channel: Channel):
+        """The next message, unless SIGTERM comes first. Raises Interrupted, EOFError."""
+        select.select([channel, self._reader], [], [])
+        self.check()
+        return channel.receive()
+
+
+class Worker:
+    """Converts what it is handed. One image is in the slot at a time; finished files go to the committer."""
+
+    def __init__(self, channel: Channel, setup: Setup, slot: planes.Slot, interrupt: Interrupt, broken) -> None:
+        self._channel = channel
+        self._setup = setup
+        self._pixels = setup.pixels
+        self._slot = slot
+        self._scratch = 0
+        self._interrupt = interrupt
+        self._out, self._flight = Path(setup.out), Path(setup.flight)
+        self._kernel = kernels.BY_METHOD[setup.pixels.method]
+        self._committer = committer.Committer(self._out, self._flight, channel.send, broken)
+        self._committer.start()
+
+    def work(self) -> None:
+        """Convert until SIGTERM, or until the supervisor closes the pipe; then see everything durable."""
+        with contextlib.suppress(Interrupted):
+            while True:
+                message = self._interrupt.receive(self._channel)
+                self._take_memory(message)
+                if isinstance(message, Preview):
+                    self._draw_preview(message.task)
+                    break
+                for task in message.tasks:
+                    self._convert(task)
+                    self._interrupt.check()
+                self._channel.send(Idle())
+        self._committer.finish()
+
+    def _convert(self, task: Task) -> None:
+        self._slot.announce(task.index)
+        try:
+            self._committer.put(self._make_output(task))
+        except ImageError as error:
+            self._channel.send(Failed(index=task.index, reason=str(error)))
+        except MemoryError:
+            self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
+        except OSError as error:
+            self._channel.send(committer.failure(task, error, task.identity.size))
+        self._slot.clear()
+
+    def _make_output(self, task: Task) -> committer.Written:
+        started = time.monotonic()
+        header = self._usable_sidecar(task)
+        image, note = self._restore_finished(task, header), None
+        decoded = image is None
+        computed = 0
+        if image is None:
+            image, note, computed = self._compute(task, header, started)
+        record = image.record
+        pieces = self._encode(image)
+        temporary = self._flight / f"{integrity.short_name(task.output)}.out"
+        fd = durable.write_temporary(temporary, pieces)
+        done = ImageDone(
+            index=task.index,
+            identity=record.identity,
+            width=record.width,
+            height=record.height,
+            tiles_total=record.tiles_total,
+            tiles_computed=computed,
+            decoded=decoded,
+            output_size=sum(map(len, pieces)),
+            checksum=integrity.checksum(pieces),
+            note="; ".join(filter(None, (record.note, note))) or None,
+            seconds=time.monotonic() - started,
+        )
+        return committer.Written(fd, temporary, task, done)
+
+    def _usable_sidecar(self, task: Task) -> partial.SidecarHeader | None:
+        """The header of an earlier run's finished tiles, if they are of the source as it is now."""
+        header = partial.matching_header(self._flight, task, self._pixels) if task.resumable else None
+        return header if header and codec.identity_of(task.source) == header.record.identity else None
+
+    def _restore_finished(self, task: Task, header: partial.SidecarHeader | None) -> planes.Image | None:
+        """An image of which only the encoding is missing, without opening its source."""
+        if header is None or header.tiles_done < header.record.tiles_total:
+            return None
+        self._reserve(task, header.record.slot_bytes, 0)
+        return partial.restore(self._flight, task.output, self._slot)
+
+    def _compute(
+        self, task: Task, header: partial.SidecarHeader | None, started: float
+    ) -> tuple[planes.Image, str | None, int]:
+        """Decode, and run the kernel over the tiles that are not there yet.
+
+        Returns the image, the decoder's note, and how many tiles had to be computed.
+        """
+        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        try:
+            image = self._lay_out(task, source, header)
+            computed = image.record.tiles_total - image.tiles_done
+            note = source.decode(image)
+        finally:
+            source.close()
+        if codec.identity_of(task.source) != image.record.identity:
+            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        if image.record.colour:
+            self._run_kernel(task, image)
+        else:
+            image.flags[:] = b"\1" * len(image.flags)
+        if time.monotonic() - started >= self._setup.checkpoint:
+            self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
+        return image, note, computed
+
+    def _lay_out(self, task: Task, source: codec.Source, header: partial.SidecarHeader | None) -> planes.Image:
+        """The slot, long enough and laid out for the source, with the sidecar's tiles in place."""
+        if self._pixels.format == "jpeg":
+            codec.check_jpeg_sides(source.width, source.height)
+        exif = source.exif if self._pixels.metadata == "keep" else b""
+        record = planes.SlotRecord(
+            identity=source.identity,
+            width=source.width,
+            height=source.height,
+            tile_rows=self._pixels.rows_for(source.width),
+            colour=source.colour,
+            exif_bytes=len(exif),
+            note=source.note,
+        )
+        self._reserve(task, record.slot_bytes, source.scratch_bytes)
+        restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
+        return restored or self._slot.begin(record, exif)
+
+    def _run_kernel(self, task: Task, image: planes.Image) -> None:
+        """Tile by tile; a flag goes up after its tile is written. Raises Interrupted, with the finished tiles flushed."""
+        width = image.record.width
+        rgb, gray = np.frombuffer(image.rgb, np.uint8), np.frombuffer(image.gray, np.uint8)
+        checkpoint_at = time.monotonic() + self._setup.checkpoint
+        for tile in tiles.unfinished(bytes(image.flags), image.record.height, image.record.tile_rows):
+            if self._interrupt.heard:
+                self._flush(task, image)
+                raise Interrupted
+            first, last = tile.top * width, tile.bottom * width
+            self._kernel(rgb[3 * first : 3 * last], gray[first:last])
+            image.flags[tile.index] = 1
+            if time.monotonic() >= checkpoint_at:
+                self._checkpoint(task, image)
+                checkpoint_at = time.monotonic() + self._setup.checkpoint
+
+    def _checkpoint(self, task: Task, image: planes.Image) -> partial.SidecarHeader:
+        """Make the finished tiles durable and say so."""
+        header = partial.write_sidecar(self._flight, self._out, task, self._pixels, image)
+        self._channel.send(partial.flushed_message(task, header))
+        return header
+
+    def _flush(self, task: Task, image: planes.Image) -> None:
+        """Finished tiles to the sidecar, then to the partial JPEG; an image without one stays as it was."""
+        if image.tiles_done:
+            self._save_preview(self._checkpoint(task, image), image)
+
+    def _save_preview(self, header: partial.SidecarHeader, image: planes.Image) -> None:
+        if not header.owns_preview:
+            return
+        partial.blacken_unfinished(image)
+        record = image.record
+        try:
+            jpeg = codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, bytes(image.exif))
+            partial.write_preview(self._flight, self._out, header, jpeg)
+        except (ImageError, OSError):
+            pass  # it is for people to look at; what resume needs is in the sidecar
+
+    def _draw_preview(self, task: Task) -> None:
+        header = partial.matching_header(self._flight, task, self._pixels)
+        image = partial.restore(self._flight, task.output, self._slot) if header else None
+        if header and image:
+            self._save_preview(header, image)
+
+    def _encode(self, image: planes.Image) -> list[bytes]:
+        record, exif = image.record, bytes(image.exif)
+        if self._pixels.format == "png":
+            return codec.encode_png(image.gray, record.width, record.height, exif)
+        return codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+
+    def _reserve(self, task: Task, slot_bytes: int, scratch_bytes: int) -> None:
+        """See that the slot is long enough and the codec's memory is ours; waits while others have it. Raises ImageError."""
+        if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
+            return
+        self._channel.send(NeedMemory(index=task.index, slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
+        answer = self._interrupt.receive(self._channel)
+        if isinstance(answer, Refused):
+            raise ImageError(
+                f"needs {(slot_bytes + scratch_bytes) / 1e6:,.0f} MB while it is converted, over the limit of "
+                f"{answer.limit / 1e6:,.0f} MB; raise --memory"
+            )
+        if not isinstance(answer, Granted):
+            raise TypeError(f"expected memory, got {answer}")
+        self._take_memory(answer)
+
+    def _take_memory(self, message: Convert | Granted | Preview) -> None:
+        self._scratch = message.scratch_bytes
+        if message.slot_bytes != self._slot.size:
+            self._slot.refresh()
