@@ -37,9 +37,22 @@ def options_of_both(command: Callable) -> Callable:
     """The options of run and resume that change no byte of any output."""
     for decorate in reversed(
         [
-            option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
-            option("--memory", metavar="SIZE", help="Upper bound for image planes in flight.  [default: 60% of what is available]"),
-            option("--checkpoint", type=float, default=5.0, show_default=True, metavar="SECONDS", help="The most a power cut can cost."),
+            option(
+                "--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"
+            ),
+            option(
+                "--memory",
+                metavar="SIZE",
+                help="Upper bound for image planes in flight.  [default: 60% of what is available]",
+            ),
+            option(
+                "--checkpoint",
+                type=float,
+                default=5.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="The most a power cut can cost.",
+            ),
             option(
                 "--grace",
                 type=float,
@@ -78,15 +91,32 @@ def cli() -> None:
 @click.argument("inputs", nargs=-1, type=_PATH, metavar="INPUT...")
 @option("--out", required=True, type=_PATH, metavar="DIR", help="Where the grayscale images go.")
 @option("--manifest", type=_PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
-@option("--method", type=click.Choice(["bt601", "bt709", "luma"]), default="bt601", show_default=True, help="The weights.")
-@option("--format", "format_", type=click.Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
+@option(
+    "--method", type=click.Choice(["bt601", "bt709", "luma"]), default="bt601", show_default=True, help="The weights."
+)
+@option(
+    "--format", "format_", type=click.Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format."
+)
 @option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
-@option("--metadata", type=click.Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not.")
+@option(
+    "--metadata", type=click.Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not."
+)
 @option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
-@option("--max-pixels", type=click.IntRange(1), default=1_000_000_000, show_default=True, help="Larger images fail before they are decoded.")
+@option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=1_000_000_000,
+    show_default=True,
+    help="Larger images fail before they are decoded.",
+)
 @option("--include", multiple=True, metavar="GLOB", help="Take only images that match. May be repeated.")
 @option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches, folders too. May be repeated.")
-@option("--files-from", type=click.Path(allow_dash=True, path_type=str), metavar="FILE", help="More INPUTs, one a line or NUL-separated; - is standard input.")
+@option(
+    "--files-from",
+    type=click.Path(allow_dash=True, path_type=str),
+    metavar="FILE",
+    help="More INPUTs, one a line or NUL-separated; - is standard input.",
+)
 @option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
 @option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
 @options_of_both
@@ -127,7 +157,13 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
 
 @cli.command(epilog=EXIT_CODES)
 @click.argument("manifest", type=_PATH)
-@option("--input-root", multiple=True, type=_PATH, metavar="DIR", help="Where an input folder moved to; once for each, in the run's order.")
+@option(
+    "--input-root",
+    multiple=True,
+    type=_PATH,
+    metavar="DIR",
+    help="Where an input folder moved to; once for each, in the run's order.",
+)
 @options_of_both
 def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""

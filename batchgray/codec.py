@@ -1,8 +1,8 @@
 """Probe, decode into a plane, encode. The only module that knows image libraries.
 
-JPEG goes through simplejpeg (libjpeg-turbo), straight into the slot. It refuses files that every viewer opens (stray bytes before a
-marker, for one), so imageio has a second opinion before a file is called bad. Everything else, and CMYK, which needs Adobe's
-inversion undone, goes through imageio's Pillow plugin.
+JPEG goes through simplejpeg (libjpeg-turbo), straight into the slot. It refuses files that every viewer opens (stray
+bytes before a marker, for one), so imageio has a second opinion before a file is called bad. Everything else, and
+CMYK, which needs Adobe's inversion undone, goes through imageio's Pillow plugin.
 """
 
 import io
@@ -31,8 +31,8 @@ JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
 _EXIF_HEADER = b"Exif\0\0"
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment after its length
 
-# Bytes a pixel that a decoder holds besides the planes. libjpeg keeps all 16-bit coefficients of a progressive file; Pillow holds 4 bytes a
-# pixel of its own, and numpy's copy of it is joined from pieces.
+# Bytes a pixel that a decoder holds besides the planes. libjpeg keeps all 16-bit coefficients of a progressive file;
+# Pillow holds 4 bytes a pixel of its own, and numpy's copy of it is joined from pieces.
 _PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}
 _PILLOW_SCRATCH = 12
 _ENCODED_SCRATCH = 1
@@ -46,8 +46,8 @@ _COLOUR_MODES = {"RGBa": "RGBA"}  # premultiplied: only the way over RGBA gives 
 class Source:
     """An opened input: its dimensions are known and nothing is decoded yet.
 
-    `colour` says whether `decode` fills the RGB plane (and the kernel is needed) or the gray plane itself; `scratch_bytes` is about what
-    the codec will hold besides the planes.
+    `colour` says whether `decode` fills the RGB plane (and the kernel is needed) or the gray plane itself;
+    `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
     identity: SourceIdentity
@@ -260,7 +260,9 @@ class _PillowSource(Source):
             try:
                 reader = iio.imopen(file, "r", plugin="pillow")
             except Exception:
-                raise ImageError("not an image that can be read here: the format is unknown, or its header is damaged") from None
+                raise ImageError(
+                    "not an image that can be read here: the format is unknown, or its header is damaged"
+                ) from None
             try:
                 metadata = reader.metadata(index=0, exclude_applied=False)
                 frames = reader.properties(index=...).n_images or 1
@@ -310,8 +312,8 @@ class _PillowSource(Source):
         self.reader.close()
 
 
-# A TIFF has no EXIF block: its own directory is one. These are the entries that describe the picture and not the file; Pillow has
-# applied the orientation by the time the pixels are there.
+# A TIFF has no EXIF block: its own directory is one. These are the entries that describe the picture and not the
+# file; Pillow has applied the orientation by the time the pixels are there.
 _TIFF_TAGS = (
     ExifTags.Base.ImageDescription,
     ExifTags.Base.Make,
@@ -323,7 +325,8 @@ _TIFF_TAGS = (
 
 
 def _exif_of(metadata: dict[str, Any]) -> bytes:
-    """The EXIF block of a file that is not a JPEG, without its header; b"" where there is none that fits a JPEG segment."""
+    """The EXIF block of a file that is not a JPEG, without its header, or b"" where none would fit a JPEG.
+    """
     block = metadata.get("exif")
     if not isinstance(block, bytes):
         exif = Image.Exif()

@@ -1,7 +1,8 @@
 """Finished files to their final names, in groups, off the conversion's path.
 
-A thread in each worker: fsync the files that are waiting, rename them, fsync their folders once, and only then report them done. While
-one group is on its way to the disk the next one gathers, so that the disk sets the size of the groups.
+A thread in each worker: fsync the files that are waiting, rename them, fsync their folders once, and only then report
+them done. While one group is on its way to the disk the next one gathers, so that the disk sets the size of the
+groups.
 """
 
 import os
@@ -109,10 +110,11 @@ class Committer(threading.Thread):
                 durable.rename_new(written.temporary, target)
                 return
             except FileExistsError:
-                # Ours from before a crash that came between the rename and the journal, or from an earlier version of the input.
+                # Ours from before a crash that came between the rename and the journal, or from an earlier version of
+                # the input.
                 if _checksum_of(target) not in (written.done.checksum, written.task.replaces):
                     raise ImageError(
-                        "a file that batchgray did not make is under the output's name; move it away, or use --overwrite"
+                        "batchgray did not make the file that is under the output's name; move it, or use --overwrite"
                     ) from None
         durable.replace(written.temporary, target)
 

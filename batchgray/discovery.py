@@ -1,7 +1,7 @@
 """INPUTs to the planned list: which files are images, and under which name each comes out.
 
-Folders are walked in the order of their names. Hidden entries and the output folder are skipped, links to files are followed, links to
-folders are not (so there are no loops). Files named one by one are taken whatever their name.
+Folders are walked in the order of their names. Hidden entries and the output folder are skipped, links to files are
+followed, links to folders are not (so there are no loops). Files named one by one are taken whatever their name.
 """
 
 import fnmatch
@@ -23,9 +23,10 @@ SPECIAL_FILES = "special files"
 
 
 class Found(NamedTuple):
-    """A discovered input. `source` is relative to the folder `root`, `mirrored` is where it goes below the output folder.
+    """A discovered input: `source` below the folder `root`, to come out as `mirrored` below the output folder.
 
-    `refused` is why it can't even be planned, else None; its names are then made safe to show, and may not be the real ones.
+    `refused` is why it can't even be planned, else None; its names are then made safe to show, and may not be the
+    real ones.
     """
 
     root: str
@@ -37,7 +38,10 @@ class Found(NamedTuple):
 
 
 class Discovery:
-    """Walks INPUTs. `ignored` counts what was not taken, by file type. `pause` is called now and then, and may raise."""
+    """Walks INPUTs. `ignored` counts what was not taken, by file type.
+
+    `pause` is called now and then, and may raise.
+    """
 
     def __init__(
         self,
@@ -110,7 +114,8 @@ class Discovery:
 def assign_outputs(found: Sequence[Found], format: Format) -> list[str]:
     """An output name for each, "" for refused ones: `a/b.png` becomes `a/b.jpg`.
 
-    Where two would share a name, those that are not JPEGs keep their full name. Raises Collisions for what collides even so.
+    Where two would share a name, those that are not JPEGs keep their full name. Raises Collisions for what collides
+    even so.
     """
     suffix = SUFFIXES[format]
     outputs = ["" if item.refused else os.path.splitext(item.mirrored)[0] + suffix for item in found]

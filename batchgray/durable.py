@@ -73,7 +73,8 @@ def rename_new(source: Path | str, target: Path | str) -> None:
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOSYS):
             raise OSError(code, os.strerror(code), str(source), None, str(target))
-    # The kernel or this file system can't: look, then rename. Only a stranger writing that very name in between is missed.
+    # The kernel or this file system can't: look, then rename. Only a stranger writing that very name in between is
+    # missed.
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(source, target)
@@ -136,7 +137,10 @@ def saving(path: Path, temporary: Path) -> Iterator["AppendFile"]:
 
 
 class AppendFile:
-    """A new file that only grows. What was appended is durable after `sync`; an append that fails leaves nothing of it."""
+    """A new file that only grows. What was appended is durable after `sync`.
+
+    An append that fails leaves nothing of it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)

@@ -1,6 +1,7 @@
 """What happens in a run, as records: the stream that the progress listeners share, and the lines of `--progress json`.
 
-Each has an `event` and, once it is sent, the moment `at` (seconds since the run began). Fields and events are only ever added.
+Each has an `event` and, once it is sent, the moment `at` (seconds since the run began). Fields and events are only
+ever added.
 """
 
 import msgspec
@@ -52,7 +53,7 @@ class Done(_Event):
 
 
 class Failed(_Event):
-    """An image can't be converted. `source_bytes` is 0 for one that was not even tried: it vanished, or has an impossible name."""
+    """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name."""
 
     source: str
     error: str
@@ -89,10 +90,10 @@ class Flushed(_Event):
 
 
 class Summary(_Event):
-    """The last line. `total` to `pending` count the manifest's images, of which `converted` were made now; pixels and bytes are of these.
+    """The last line. `total` to `pending` count the manifest's images; pixels and bytes are of those `converted` now.
 
-    `failures` gives each failed image its reason, `notes` what is to know of a converted one; `resume` is the command that goes on, where there is
-    work left; `space_needed` is about how many bytes a full disk lacks.
+    `failures` gives each failed image its reason, `notes` what is to know of a converted one; `resume` is the command
+    that goes on, where there is work left; `space_needed` is about how many bytes a full disk lacks.
     """
 
     state: str

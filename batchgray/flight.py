@@ -32,7 +32,7 @@ def prepare(plan: Plan) -> set[int]:
 
 
 def take_away(plan: Plan) -> None:
-    """Nothing is in flight any more: remove the folder, and the partial JPEGs of images that were begun and then failed."""
+    """Remove the folder, and the partial JPEGs of images that were begun and then failed."""
     outputs = {integrity.short_name(image.output): image.output for image in plan.manifest.images}
     for name in os.listdir(plan.flight):
         key, suffix = os.path.splitext(name)

@@ -3,12 +3,13 @@
     supervisor --Fork, Kill--> fork server --fork--> worker, worker, ...
                <--Booted, Forked, Exited--
 
-The supervisor talks to each worker over a pipe of its own, whose other end the fork server hands on and forgets. Nobody outlives the
-supervisor: the fork server kills its workers when the supervisor's end closes, and each worker dies with the fork server. Only the fork
-server signals workers, because only their parent can't hit a stranger who got a dead worker's number.
+The supervisor talks to each worker over a pipe of its own, whose other end the fork server hands on and forgets.
+Nobody outlives the supervisor: the fork server kills its workers when the supervisor's end closes, and each worker
+dies with the fork server. Only the fork server signals workers, because only their parent can't hit a stranger who
+got a dead worker's number.
 
-multiprocessing's own fork server was not taken: its workers import the caller's main module again, at each start, and it brings a
-resource tracker process for what has no names here.
+multiprocessing's own fork server was not taken: its workers import the caller's main module again, at each start, and
+it brings a resource tracker process for what has no names here.
 """
 
 import contextlib
@@ -62,7 +63,7 @@ class ForkServer:
         return Channel(Connection(ours.detach()), FromWorker)
 
     def signal(self, pid: int, signum: int) -> None:
-        """Signal a worker. One that is gone already, or a fork server that is, is no error: it comes as Exited, or as EOF."""
+        """Signal a worker. Where it is gone already, or the fork server is, Exited or EOF will tell."""
         with contextlib.suppress(OSError):
             self.channel.send(Kill(pid=pid, signal=signum))
 

@@ -1,7 +1,7 @@
 """Checksums of outputs, and JSON that carries its own seal, so that a flipped bit is found.
 
-XXH3 is not cryptographic: it finds damage, not malice. It was chosen because it keeps up with memory (measured: 11.7 GB/s, SHA-256
-with hardware help 1.5, CRC-32 2.5), so that checking costs nothing beside the codec.
+XXH3 is not cryptographic: it finds damage, not malice. It was chosen because it keeps up with memory (measured: 11.7
+GB/s, SHA-256 with hardware help 1.5, CRC-32 2.5), so that checking costs nothing beside the codec.
 """
 
 from collections.abc import Iterable

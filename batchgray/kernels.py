@@ -1,12 +1,13 @@
 """The jitted tile functions and their weights. Bare arrays in, bare arrays out: no allocation, no validation.
 
-Each takes `rgb`, uint8 of shape (3 n,), interleaved R, G, B, and writes `gray`, uint8 of shape (n,). Signatures are given, so
-that importing this module compiles (or loads from numba's cache): a fork server pays for it once for all workers.
+Each takes `rgb`, uint8 of shape (3 n,), interleaved R, G, B, and writes `gray`, uint8 of shape (n,). Signatures are
+given, so that importing this module compiles (or loads from numba's cache): a fork server pays for it once for all
+workers.
 
 Why integers: the contract is exact, and uint32 lanes vectorise (vpmulld); floating point is slower and rounds. Why a
-flat loop: a tile is contiguous, and a 2-D loop was measured at a third of the speed. Why multiply and shift: there is no
-vector division. For a divisor d, m = ceil(2^k / d) and e = m d - 2^k, (n m) >> k is exactly n // d for every n with n e < 2^k
-(Granlund and Montgomery 1994, theorem 4.2), and the product must stay below 2^32.
+flat loop: a tile is contiguous, and a 2-D loop was measured at a third of the speed. Why multiply and shift: there is
+no vector division. For a divisor d, m = ceil(2^k / d) and e = m d - 2^k, (n m) >> k is exactly n // d for every n
+with n e < 2^k (Granlund and Montgomery 1994, theorem 4.2), and the product must stay below 2^32.
 """
 
 from collections.abc import Callable

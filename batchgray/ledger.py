@@ -29,7 +29,7 @@ class Totals:
 
 
 class Ledger:
-    """`disk_full` is raised when the journal found no space: what it should have told is in the manifest's next document."""
+    """Keeps the books. `disk_full` is set when the journal found no space; the next document has what it lacks."""
 
     def __init__(self, plan: Plan, store: Store, checkpoint: float, emit: Listener) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
@@ -101,7 +101,9 @@ class Ledger:
             except OSError as error:
                 self._journal_failed(error)
             else:
-                self._emit(events.Checkpoint(done=self._plan.already_done + self.totals.converted, failed=self.totals.failed))
+                self._emit(
+                    events.Checkpoint(done=self._plan.already_done + self.totals.converted, failed=self.totals.failed)
+                )
             self._syncing = None
         now = time.monotonic()
         if now >= self._sync_at:

@@ -67,7 +67,7 @@ class Lifecycle:
 
 
 def drain_deadline(now: float, grace: float, current: float | None, again: bool) -> float:
-    """When workers are killed, on the clock of `now`: `grace` seconds after the first notice, at once when a signal comes again."""
+    """When workers are killed: `grace` seconds after the first notice (at `now`), at once when a signal comes again."""
     if current is None:
         return now + grace
     return now if again else current

@@ -1,11 +1,13 @@
 """The manifest: one JSON document, a journal beside it, and the lock that makes one owner.
 
-The document is replaced atomically when a run starts, ends or is interrupted. In between, the journal takes one line an event, so that a
-checkpoint costs the same for ten images and a million. Together they are the truth, and a crash may cut either off anywhere:
+The document is replaced atomically when a run starts, ends or is interrupted. In between, the journal takes one line
+an event, so that a checkpoint costs the same for ten images and a million. Together they are the truth, and a crash
+may cut either off anywhere:
 
-- the journal belongs to the document of its `generation`; one of an earlier generation is already in the document and is ignored;
-- every line carries a seal. Whatever was appended after the last sync may be missing or torn: replay stops there, without drama. What a
-  later line says was synced and is broken all the same is damage, and is refused;
+- the journal belongs to the document of its `generation`; one of an earlier generation is already in the document and
+  is ignored;
+- every line carries a seal. Whatever was appended after the last sync may be missing or torn: replay stops there,
+  without drama. What a later line says was synced and is broken all the same is damage, and is refused;
 - a line is written only after what it tells of is durable, so that the manifest may lag the disk but never leads it.
 """
 
@@ -35,11 +37,11 @@ NoticeSource = Literal["smq", "metadata", "signal", "disk"]
 
 
 class Image(msgspec.Struct, kw_only=True, gc=False):
-    """One discovered input and what became of it. `source` is relative to `input_roots[root]`, `output` to the output folder.
+    """One input and what became of it: `source` below `input_roots[root]`, `output` below the output folder.
 
-    An input that planning had to refuse (a name that isn't UTF-8, a folder that can't be read) is failed and has no output name.
-    `checksum` and `output_size` tell of the file under the output's name, also while it waits to be made anew; `mend` says that the file
-    there was found damaged and may be replaced whatever it holds.
+    An input that planning had to refuse (a name that isn't UTF-8, a folder that can't be read) is failed and has no
+    output name. `checksum` and `output_size` tell of the file under the output's name, also while it waits to be made
+    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds.
     """
 
     root: int
@@ -78,7 +80,10 @@ class Interruption(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """The document. `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path."""
+    """The document.
+
+    `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path.
+    """
 
     version: int = VERSION
     batchgray: str = batchgray.__version__
@@ -117,7 +122,7 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     tiles_total: int | msgspec.UnsetType = msgspec.UNSET
     output_size: int | msgspec.UnsetType = msgspec.UNSET
     checksum: str | msgspec.UnsetType = msgspec.UNSET
-    note: str | None | msgspec.UnsetType = msgspec.UNSET
+    note: str | msgspec.UnsetType | None = msgspec.UNSET
     error: str | None = None
     mend: bool = False
 
@@ -149,7 +154,10 @@ def utc_now() -> str:
 
 
 def load(path: Path) -> Manifest:
-    """The manifest with its journal replayed. Raises NoSuchManifest, UnreadableManifest, ForeignManifest, DamagedManifest, FutureManifest."""
+    """The manifest with its journal replayed.
+
+    Raises NoSuchManifest, UnreadableManifest, ForeignManifest, DamagedManifest, FutureManifest.
+    """
     while True:
         manifest = _load_document(path)
         lines = _load_journal(path, manifest.generation)
@@ -177,7 +185,10 @@ def lock_path(path: Path) -> Path:
 
 @contextlib.contextmanager
 def owning(path: Path) -> Iterator[None]:
-    """Be the one owner of the manifest. Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest."""
+    """Be the one owner of the manifest.
+
+    Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
+    """
     try:
         fd = _lock(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
@@ -229,7 +240,10 @@ class Store:
         self._marked = 0
 
     def commit(self, manifest: Manifest) -> None:
-        """Replace the document durably, and begin a journal where work goes on. Raises ManifestUnwritable; a full disk raises OSError."""
+        """Replace the document durably, and begin a journal where work goes on. Raises ManifestUnwritable.
+
+        A full disk raises OSError.
+        """
         manifest.generation += 1
         try:
             self._write_document(manifest)
@@ -293,7 +307,10 @@ class Store:
 
 
 def check_is_manifest(path: Path) -> None:
-    """A quick look, before anything is written beside it. Raises NoSuchManifest, UnreadableManifest, ForeignManifest."""
+    """A quick look, before anything is written beside it.
+
+    Raises NoSuchManifest, UnreadableManifest, ForeignManifest.
+    """
     with _reading(path), path.open("rb") as file:
         if b'"batchgray"' not in file.read(_HEAD_BYTES):
             raise errors.ForeignManifest(path, "it is not a manifest")

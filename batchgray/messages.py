@@ -23,8 +23,9 @@ class SourceIdentity(msgspec.Struct, frozen=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One image to convert. `index` is its place in the manifest; `output` is relative to the output folder.
 
-    `replaces` says what may be at the output's name already: "" nothing, "*" anything, else the checksum of the file that an
-    earlier conversion put there. `preview` says whether a partial JPEG may be drawn: not where its name is another image's output.
+    `replaces` says what may be at the output's name already: "" nothing, "*" anything, else the checksum of the file
+    that an earlier conversion put there. `preview` says whether a partial JPEG may be drawn: not where its name is
+    another image's output.
     """
 
     index: int
@@ -50,7 +51,10 @@ class Setup(_Message):
 
 
 class Convert(_Message):
-    """Images to convert, in this order. The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's."""
+    """Images to convert, in this order.
+
+    The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's.
+    """
 
     tasks: list[Task]
     slot_bytes: int
@@ -98,7 +102,10 @@ class NeedMemory(_Message):
 
 
 class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished output, durable under its final name. `tiles_computed` and `decoded` say what this process had to do for it."""
+    """A finished output, durable under its final name.
+
+    `tiles_computed` and `decoded` say what this process had to do for it.
+    """
 
     index: int
     identity: SourceIdentity
@@ -191,7 +198,8 @@ _encoder = msgspec.msgpack.Encoder()
 class Channel:
     """One end of a pipe that carries records; `incoming` is the union of what may arrive.
 
-    `send` may be called by several threads. When the other end is gone, `receive` raises EOFError and `send` an OSError.
+    `send` may be called by several threads. When the other end is gone, `receive` raises EOFError and `send` an
+    OSError.
     """
 
     def __init__(self, connection: Connection, incoming: Any) -> None:

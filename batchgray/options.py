@@ -62,7 +62,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray run`: what goes in, where it comes out, and how.
 
-    `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one without against the name.
+    `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one without against
+    the name.
     """
 
     inputs: tuple[Path, ...]

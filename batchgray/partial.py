@@ -1,10 +1,11 @@
 """Partial images: the sidecar that a begun image resumes from, and the partial JPEG for people to look at.
 
-The sidecar holds the finished tiles' exact gray bytes. The partial JPEG can't be the store: decoding and encoding it again changes finished
-pixels. A sidecar is one line of sealed JSON (SidecarHeader), then the source's EXIF, then the finished tiles, top to bottom.
+The sidecar holds the finished tiles' exact gray bytes. The partial JPEG can't be the store: decoding and encoding it
+again changes finished pixels. A sidecar is one line of sealed JSON (SidecarHeader), then the source's EXIF, then the
+finished tiles, top to bottom.
 
-A partial JPEG is batchgray's own only if the sidecar, which is durable before it, claims its name; so it is never written over, or cleaned up
-with, somebody else's file.
+A partial JPEG is batchgray's own only if the sidecar, which is durable before it, claims its name; so it is never
+written over, or cleaned up with, somebody else's file.
 """
 
 import os
@@ -52,7 +53,9 @@ def write_sidecar(flight: Path, out: Path, task: Task, options: PixelOptions, im
     payload = [image.exif, *(image.rows(first, last) for first, last in spans)]
     header = SidecarHeader(
         output=task.output,
-        owns_preview=earlier.owns_preview if earlier else task.preview and not os.path.lexists(out / preview_name(task.output)),
+        owns_preview=earlier.owns_preview
+        if earlier
+        else task.preview and not os.path.lexists(out / preview_name(task.output)),
         record=image.record,
         options=options,
         tiles=spans,

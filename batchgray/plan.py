@@ -1,7 +1,7 @@
 """The plan: what is discovered, held against what the manifest says and what is on disk.
 
-Nothing is converted that is really done, and nothing counts as done because a file of that name merely exists: an image is done if the manifest
-says so, its input is still the one that was converted, and its output is still there.
+Nothing is converted that is really done, and nothing counts as done because a file of that name merely exists: an
+image is done if the manifest says so, its input is still the one that was converted, and its output is still there.
 """
 
 import os
@@ -27,8 +27,8 @@ _DEFAULT_RUN_ID = "default"
 class Plan:
     """A manifest ready to be worked on. `todo` are indices into its images, in the order of the work.
 
-    `new`, `changed` (the input is another than the one converted) and `missing` (the output is gone) say why there is work;
-    `already_done` images need none.
+    `new`, `changed` (the input is another than the one converted) and `missing` (the output is gone) say why there is
+    work; `already_done` images need none.
     """
 
     path: Path
@@ -162,7 +162,9 @@ def _take_stock(plan: Plan, identities: Sequence[SourceIdentity | None]) -> None
         if not image.resumable:
             continue
         if identity is None:
-            image.error = "its file vanished; its finished output stays" if image.state == "done" else "its file vanished"
+            image.error = (
+                "its file vanished; its finished output stays" if image.state == "done" else "its file vanished"
+            )
             image.state = "failed"
             continue
         if identity != image.identity:

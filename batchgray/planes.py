@@ -1,4 +1,6 @@
-"""A worker's slot: shared memory with the image in hand, owned by the supervisor too, so that a death loses no finished tile.
+"""A worker's slot: shared memory with the image in hand.
+
+It is the supervisor's too, so that a worker's death loses no finished tile.
 
     0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0
     16       record: SlotRecord as JSON
@@ -7,8 +9,9 @@
     ...      gray plane, height x width uint8
     ...      RGB plane, height x width x 3 uint8, only for sources in colour
 
-The worker announces an image before it opens it (so that a crash has a name), and writes the length of the record last (so that
-a record that is there is whole). The memory has no name: it needs no /dev/shm, leaks nothing, and dies with its last holder.
+The worker announces an image before it opens it (so that a crash has a name), and writes the length of the record
+last (so that a record that is there is whole). The memory has no name: it needs no /dev/shm, leaks nothing, and dies
+with its last holder.
 """
 
 import mmap
@@ -111,7 +114,10 @@ class Slot:
 
 
 def resize_memory(fd: int, size: int) -> None:
-    """Change the length of a slot's memory; pages beyond it go back to the machine. The worker must not be using them."""
+    """Change the length of a slot's memory; pages beyond it go back to the machine.
+
+    The worker must not be using them.
+    """
     os.ftruncate(fd, size)
 
 

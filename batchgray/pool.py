@@ -69,8 +69,8 @@ def spawn(server: ForkServer, number: int, setup: Setup, slot_bytes: int = plane
 def grant_memory(members: Iterable[Member], limit: int) -> None:
     """Answer those that wait for memory, first come first served, within `limit` bytes for all together.
 
-    Who waits, or is idle, has nothing in its slot that is still needed, and gives it up when somebody else is short. So whoever is first always
-    gets what it asked for once the others have finished what they have in hand.
+    Who waits, or is idle, has nothing in its slot that is still needed, and gives it up when somebody else is short.
+    So whoever is first always gets what it asked for once the others have finished what they have in hand.
     """
     members = list(members)
     waiting = [(member, member.asked) for member in members if member.asked]

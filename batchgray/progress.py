@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
+from types import TracebackType
 from typing import Literal, TextIO
 
 import msgspec
@@ -30,8 +31,6 @@ def listening(mode: ProgressMode) -> Iterator[Listener]:
     elif mode == "plain":
         yield _Guarded(Plain())
     else:
-        from batchgray.bar import Bar  # rich takes 0.1 s to import
-
         with Bar() as bar:
             yield _Guarded(bar)
 
@@ -106,6 +105,56 @@ class Tally:
         return f"{self.done} of {self.total} images{failed}, {self.rate:.0f} MP/s{eta}"
 
 
+class Bar:
+    """A listener that draws the events so far, and tells the important ones above the bar."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # rich takes 0.1 s to import, and most runs have no terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._tally = Tally()
+        self._progress = Progress(
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[images]}", justify="right"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None, start=False, visible=False, images="", rate="", left="")
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: events.Event) -> None:
+        tally = self._tally
+        tally.count(event)
+        if isinstance(event, events.Summary):
+            self._progress.stop()
+        for line in told(event):
+            self._console.print(line, markup=False)
+        if isinstance(event, events.Planned) and event.todo:
+            self._progress.start_task(self._task)
+            self._progress.update(self._task, total=max(1, event.todo_bytes), visible=True)
+        left = tally.seconds_left
+        self._progress.update(
+            self._task,
+            completed=tally.seen_bytes,
+            images=f"{tally.done}/{tally.total}" + (f", {tally.failed} failed" if tally.failed else ""),
+            rate=f"{tally.rate:.0f} MP/s",
+            left="" if left is None else f"{duration(left)} left",
+        )
+
+
 def told(event: events.Event) -> list[str]:
     """An event in words, for those that a person wants to read."""
     match event:
@@ -132,7 +181,8 @@ def _planned_line(event: events.Planned) -> str:
         parts.append(f"{event.missing} with their output gone")
     verb = "Going on with" if event.resumed else "Converting"
     plural = "s" if event.workers > 1 else ""
-    return f"{verb} {event.todo} images ({', '.join(parts)}; {size(event.todo_bytes)}), {event.workers} worker{plural}, to {event.out}"
+    what = f"{verb} {event.todo} images ({', '.join(parts)}; {size(event.todo_bytes)})"
+    return f"{what}, {event.workers} worker{plural}, to {event.out}"
 
 
 def _notice_line(event: events.Notice) -> str:
@@ -149,11 +199,16 @@ def summary_lines(event: events.Summary) -> list[str]:
     if event.converted or not event.already_done:
         rate = event.pixels / 1e6 / event.seconds if event.seconds else 0.0
         lines.append(
-            f"Converted {event.converted} images, {event.pixels / 1e6:,.0f} MP in {duration(event.seconds)} ({rate:.0f} MP/s), "
-            f"{size(event.source_bytes)} -> {size(event.output_bytes)}."
+            f"Converted {event.converted} images, {event.pixels / 1e6:,.0f} MP in {duration(event.seconds)} "
+            f"({rate:.0f} MP/s), {size(event.source_bytes)} -> {size(event.output_bytes)}."
         )
-    left = [f"{count} {word}" for count, word in ((event.partial, "begun"), (event.pending, "not begun"), (event.failed, "failed")) if count]
-    lines.append(f"Of {event.total} images {event.done} are done{''.join(f', {part}' for part in left)}. Manifest: {event.manifest}")
+    left = [
+        f"{count} {word}"
+        for count, word in ((event.partial, "begun"), (event.pending, "not begun"), (event.failed, "failed"))
+        if count
+    ]
+    counts = ", ".join([f"Of {event.total} images {event.done} are done", *left])
+    lines.append(f"{counts}. Manifest: {event.manifest}")
     if event.changed:
         lines.append(f"Made anew because the input had changed: {event.changed}.")
     if event.missing:

@@ -50,7 +50,9 @@ def status(path: Path) -> Status:
         ),
         interruptions=document.interruptions,
         failures=[
-            Failure(source=shown(image.source), error=image.error or "") for image in document.images if image.state == "failed"
+            Failure(source=shown(image.source), error=image.error or "")
+            for image in document.images
+            if image.state == "failed"
         ],
     )
 

@@ -1,4 +1,4 @@
-"""The supervisor: one loop that waits on worker pipes, the fork server and the inbox of notices, and never touches a pixel.
+"""The supervisor: one loop that waits on worker pipes, the fork server and the inbox of notices.
 
     plan --> hand out --> workers --> Done, Failed, Flushed --> ledger (journal, events)
                              |
@@ -273,7 +273,9 @@ class Supervisor:
         if not member.ready and self._lifecycle.state is State.RUNNING:
             self._failed_boots += 1
             if self._failed_boots >= _FAILED_BOOTS:
-                raise errors.WorkersCannotStart(f"{_FAILED_BOOTS} in a row ended before they were ready, by {_cause(member)}")
+                raise errors.WorkersCannotStart(
+                    f"{_FAILED_BOOTS} in a row ended before they were ready, by {_cause(member)}"
+                )
         self._queue.extendleft(sorted(member.tasks, reverse=True))
         member.close()
 
@@ -312,7 +314,10 @@ class Supervisor:
                 self._signal(member, signal.SIGKILL)
 
     def _draw_previews(self) -> None:
-        """Killed workers left no partial JPEGs. They are for people to look at, so all is durable before, and time is short."""
+        """Killed workers left no partial JPEGs.
+
+        They are for people to look at, so all is durable before, and time is short.
+        """
         until = time.monotonic() + _PREVIEW_SECONDS
         for task in self._salvaged:
             header = partial.read_header(partial.sidecar_path(self._plan.flight, task.output))

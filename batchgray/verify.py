@@ -57,7 +57,10 @@ def _verdict(document: Manifest, path: Path, mended: int) -> Verdict:
 
 
 def _check_all(out: Path, images: list[Image]) -> Iterator[tuple[Image, str | None]]:
-    """In threads: reading and decoding both let go of the interpreter. A few at a time, so that memory stays bounded."""
+    """In threads: reading and decoding both let go of the interpreter.
+
+    A few at a time, so that memory stays bounded.
+    """
     threads = machine.usable_cores()
     step = threads * _READ_AHEAD
     with ThreadPoolExecutor(threads) as pool:

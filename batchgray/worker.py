@@ -1,7 +1,8 @@
 """The worker process: one image after another, tile by tile.
 
-A jitted or codec call holds off Python's signal handlers until it returns, so the edge between two tiles is where SIGTERM is heard: an image
-whose tiles are all done is encoded and finished, any other is flushed (sidecar, then partial JPEG), and the worker exits.
+A jitted or codec call holds off Python's signal handlers until it returns, so the edge between two tiles is where
+SIGTERM is heard: an image whose tiles are all done is encoded and finished, any other is flushed (sidecar, then
+partial JPEG), and the worker exits.
 """
 
 import contextlib
@@ -39,7 +40,10 @@ class Interrupted(Exception):
 
 
 def main(pipe_fd: int, slot_fd: int) -> None:
-    """The life of a worker. Returns when it is told to stop; when the supervisor is gone, or all is lost, it never returns."""
+    """The life of a worker. Returns when it is told to stop.
+
+    When the supervisor is gone, or all is lost, it never returns.
+    """
     channel = Channel(Connection(pipe_fd), ToWorker)
 
     def broken(error: BaseException) -> None:
@@ -208,7 +212,10 @@ class Worker:
         return restored or self._slot.begin(record, exif)
 
     def _run_kernel(self, task: Task, image: planes.Image) -> None:
-        """Tile by tile; a flag goes up after its tile is written. Raises Interrupted, with the finished tiles flushed."""
+        """Tile by tile; a flag goes up after its tile is written.
+
+        Raises Interrupted, with the finished tiles flushed.
+        """
         width = image.record.width
         rgb, gray = np.frombuffer(image.rgb, np.uint8), np.frombuffer(image.gray, np.uint8)
         checkpoint_at = time.monotonic() + self._setup.checkpoint
@@ -258,7 +265,10 @@ class Worker:
         return codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
 
     def _reserve(self, task: Task, slot_bytes: int, scratch_bytes: int) -> None:
-        """See that the slot is long enough and the codec's memory is ours; waits while others have it. Raises ImageError."""
+        """See that the slot is long enough and the codec's memory is ours; waits while others have it.
+
+        Raises ImageError.
+        """
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
             return
         self._channel.send(NeedMemory(index=task.index, slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))

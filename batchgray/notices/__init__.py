@@ -13,8 +13,9 @@ from batchgray.manifest import NoticeSource
 class InterruptionNotice(msgspec.Struct, frozen=True, kw_only=True):
     """This machine, or this run, is about to be stopped.
 
-    `event_id` makes the same notice one, however often it comes; `deadline` is when the machine goes, UTC in ISO 8601, where the source knows;
-    `receipt` is whatever the source needs to acknowledge it; `space_needed` are the bytes that a full disk lacks.
+    `event_id` makes the same notice one, however often it comes; `deadline` is when the machine goes, UTC in ISO
+    8601, where the source knows; `receipt` is whatever the source needs to acknowledge it; `space_needed` are the
+    bytes that a full disk lacks.
     """
 
     source: NoticeSource
@@ -38,7 +39,10 @@ class Source(Protocol):
 
 
 class Inbox:
-    """The one place where notices arrive, from signal handlers and threads; its descriptor is readable while there are some."""
+    """The one place where notices arrive, from signal handlers and threads.
+
+    Its descriptor is readable while there are some.
+    """
 
     def __init__(self) -> None:
         self._notices: queue.SimpleQueue[InterruptionNotice] = queue.SimpleQueue()  # reentrant: handlers may put

@@ -1,0 +1,50 @@
+# Everything runs in a virtual environment of its own, .venv, made by the first target that needs it.
+
+PYTHON ?= python3
+IMAGES ?= ./images
+OUT ?= ./gray
+OPTIONS ?=
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint photos clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 12
+	@echo
+	@echo "IMAGES=$(IMAGES) OUT=$(OUT) PYTHON=$(PYTHON); more for batchgray in OPTIONS=, such as OPTIONS='--workers 1'"
+
+run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMAGES to grayscale under OUT
+	@$(BIN)/batchgray run "$(IMAGES)" --out "$(OUT)" $(OPTIONS)
+
+test: .venv/tested lint  ## install with the test extras, lint, run the tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: .venv/tested  ## ruff, and the layers of the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --config setup.cfg
+
+photos: .venv/installed  ## fetch real photographs into ./photos (Debian, Ubuntu)
+	$(BIN)/python scripts/fetch_photos.py ./photos
+
+clean:  ## remove the virtual environment and what tools left
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+./images: | .venv/installed
+	@$(BIN)/python scripts/make_samples.py ./images.part && mv ./images.part ./images
+
+# Debian keeps ensurepip in a package of its own.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "batchgray needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; apt-get install -y -q python3-venv && $(PYTHON) -m venv .venv; }
+
+.venv/installed: .venv/bin/python setup.cfg pyproject.toml
+	@echo "Installing batchgray into .venv ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/tested: .venv/installed
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
