@@ -325,8 +325,7 @@ _TIFF_TAGS = (
 
 
 def _exif_of(metadata: dict[str, Any]) -> bytes:
-    """The EXIF block of a file that is not a JPEG, without its header, or b"" where none would fit a JPEG.
-    """
+    """The EXIF block of a file that is not a JPEG, without its header, or b"" where none would fit a JPEG."""
     block = metadata.get("exif")
     if not isinstance(block, bytes):
         exif = Image.Exif()
