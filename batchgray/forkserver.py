@@ -122,12 +122,15 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], work) ->
             os.kill(message.pid, message.signal)
         return
     _, fds, _, _ = socket.recv_fds(control, 1, 2)
+    # A SIGTERM that comes before the worker can hear it must wait for it, and not be ignored as it is here.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid == 0:
         try:
             _become_worker(channel, control, fds, work)
         finally:
             os._exit(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     for fd in fds:
         os.close(fd)
     children.add(pid)

@@ -72,6 +72,7 @@ class Interrupt:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the fork server held it back until now
 
     def _hear(self, *_: object) -> None:
         self.heard = True

@@ -1,0 +1,209 @@
+"""Runs of the real program: started as a user starts it, watched over its NDJSON, stopped with real signals."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from batchgray import planes
+
+DEADLINE = 120.0  # seconds; generous, the machines are shared
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "batchgray", *map(str, arguments)]
+
+
+_AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+
+
+def can_be_refused() -> bool:
+    """Whether a run with `privileged=False` is refused what a folder's mode forbids."""
+    return os.geteuid() != 0 or shutil.which("setpriv") is not None
+
+
+def batchgray(
+    *arguments: object, expect: int | None = 0, privileged: bool = True, **settings
+) -> subprocess.CompletedProcess:
+    """Run to the end. `expect` is the exit code, None for any."""
+    prefix = [] if privileged or os.geteuid() != 0 else _AS_ANYBODY
+    done = subprocess.run(
+        prefix + command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        stdin=subprocess.DEVNULL,
+        **settings,
+    )
+    if expect is not None:
+        assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def events_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def named(events: list[dict], name: str) -> list[dict]:
+    return [event for event in events if event["event"] == name]
+
+
+class Running:
+    """A run in the background, with `--progress json`. `events` grows as they are read."""
+
+    def __init__(self, *arguments: object, **settings) -> None:
+        self.events: list[dict] = []
+        self.process = subprocess.Popen(
+            command(*arguments, "--progress", "json"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            **settings,
+        )
+        self._tree = psutil.Process(self.process.pid)
+
+    def wait_for(self, wanted: str) -> dict:
+        """The next event of this name."""
+        for line in self.process.stdout:
+            self.events.append(json.loads(line))
+            if self.events[-1]["event"] == wanted:
+                return self.events[-1]
+        raise AssertionError(f"ended before {wanted}: {self.events[-3:]}\n{self.process.stderr.read()}")
+
+    def finish(self, expect: int | None = None) -> list[dict]:
+        """Wait for the end; returns all events."""
+        out, error = self.process.communicate(timeout=DEADLINE)
+        with contextlib.suppress(json.JSONDecodeError):  # a killed run may tear its last line
+            self.events += events_of(out)
+        if expect is not None:
+            assert self.process.returncode == expect, f"exit {self.process.returncode}\n{out}\n{error}"
+        return self.events
+
+    def signal(self, signum: signal.Signals) -> None:
+        self.process.send_signal(signum)
+
+    def descendants(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return self._tree.children(recursive=True)
+        return []
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that hold a slot and were forked from the fork server."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [worker for server in self._tree.children() for worker in server.children()]
+        return []
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in [*self.descendants(), self._tree]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.communicate(timeout=DEADLINE)
+
+
+def slot_of(worker: psutil.Process) -> planes.Slot:
+    """The shared memory of a running worker, as its supervisor sees it."""
+    for link in Path(f"/proc/{worker.pid}/fd").iterdir():
+        if "batchgray-slot" in os.readlink(link):
+            return planes.Slot(os.open(link, os.O_RDWR))  # the slot needs the descriptor; it goes with the test process
+    raise AssertionError("the worker holds no slot")
+
+
+def freeze_between_tiles(run: Running) -> tuple[psutil.Process, int]:
+    """Stop the run's one worker (SIGSTOP) when some tiles of an image are finished and some are not.
+
+    Returns the worker and how many tiles are finished.
+    """
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        for worker in run.workers():
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, AssertionError, OSError):
+                slot = slot_of(worker)
+                while time.monotonic() < end and worker.is_running():
+                    if _tiles(slot) is None:
+                        slot.refresh()
+                        continue
+                    worker.suspend()
+                    wait_until(lambda worker=worker: worker.status() == psutil.STATUS_STOPPED)
+                    done = _tiles(slot)
+                    if done is not None:
+                        return worker, done
+                    worker.resume()
+    raise AssertionError("no worker was seen between two tiles")
+
+
+def freeze_when_finished(worker: psutil.Process) -> None:
+    """Stop a worker when all tiles of its image are finished, and the image is still in its slot."""
+    slot = slot_of(worker)
+    wait_until(lambda: (image := slot.image()) is not None and image.finished)
+    worker.suspend()
+
+
+def _tiles(slot: planes.Slot) -> int | None:
+    try:
+        image = slot.image()
+    except Exception:  # seen while the worker was writing it
+        return None
+    if image is None:
+        return None
+    done = image.tiles_done
+    return done if 0 < done < image.record.tiles_total else None
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.001)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file's bytes by its name, but for the manifest and what belongs to it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith("manifest.json")
+    }
+
+
+def manifest_of(out: Path) -> dict:
+    return json.loads((out / "manifest.json").read_text())
+
+
+def leftovers(out: Path) -> list[str]:
+    """What a finished run must not leave."""
+    return [str(path) for path in out.rglob("*") if re.search(r"\.partial\.|\.tmp$|\.journal$|/\.batchgray", str(path))]
+
+
+def gradient(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """uint8 (height, width, 3): smooth, quick to encode, no two tiles alike."""
+    y, x = np.arange(height, dtype=np.uint16)[:, None], np.arange(width, dtype=np.uint16)
+    return np.stack([((x * 3 + y + seed) >> 4).astype(np.uint8), ((y * 5 + seed + x) >> 3).astype(np.uint8)] * 2, -1)[..., :3]
+
+
+def save_gradient(path: Path, width: int, height: int, seed: int = 0, **settings) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(gradient(width, height, seed)).save(path, **settings)
+    return path
+
+
+@contextlib.contextmanager
+def shared_memory_unchanged() -> Iterator[None]:
+    folder = Path("/dev/shm")
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    yield
+    assert not folder.is_dir() or set(folder.iterdir()) <= before

@@ -1,0 +1,91 @@
+"""A graceful interruption loses no finished tile, and neither does a worker's death.
+
+If this broke, hours of a large image's work would be paid for twice.
+"""
+
+import signal
+
+import numpy as np
+from harness import (
+    Running,
+    batchgray,
+    events_of,
+    freeze_between_tiles,
+    freeze_when_finished,
+    manifest_of,
+    named,
+    tree,
+)
+from PIL import Image
+
+
+def resume_and_compare(out, reference):
+    """Resume; returns the `done` event of the one image."""
+    events = events_of(batchgray("resume", out / "manifest.json", "--progress", "json").stdout)
+    assert tree(out) == tree(reference)
+    return named(events, "done")[0]
+
+
+def check_partial_jpeg(out, image, reference):
+    """It opens like any JPEG; finished bands show the picture, the rest is black."""
+    with Image.open(out / "tall.partial.jpg") as partial:
+        assert partial.size == (image["width"], image["height"])
+        shown = np.asarray(partial)
+    with Image.open(reference / "tall.jpg") as whole:
+        expected = np.asarray(whole)
+    edge = image["tiles_done"] * 8
+    assert np.abs(shown[:edge].astype(np.int16) - expected[:edge]).max() <= 2
+    assert shown[edge:].max() == 0
+
+
+def test_sigterm_keeps_every_finished_tile(tall, tall_converted, tmp_path):
+    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1) as run:
+        worker, finished = freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        worker.resume()
+        run.finish(expect=75)
+    image = manifest_of(tmp_path)["images"][0]
+    assert image["state"] == "partial"
+    assert finished <= image["tiles_done"] < image["tiles_total"]
+    check_partial_jpeg(tmp_path, image, tall_converted)
+    done = resume_and_compare(tmp_path, tall_converted)
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+
+
+def test_a_worker_that_does_not_react_is_killed_and_salvaged(tall, tall_converted, tmp_path):
+    arguments = ("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--grace", 0.2)
+    with Running(*arguments) as run:
+        _, finished = freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.finish(expect=75)
+    image = manifest_of(tmp_path)["images"][0]
+    assert (image["state"], image["tiles_done"]) == ("partial", finished)
+    check_partial_jpeg(tmp_path, image, tall_converted)
+    done = resume_and_compare(tmp_path, tall_converted)
+    assert done["tiles_computed"] == image["tiles_total"] - finished
+
+
+def test_a_killed_workers_tiles_are_taken_up_by_the_next_worker(tall, tall_converted, tmp_path):
+    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1) as run:
+        worker, finished = freeze_between_tiles(run)
+        worker.kill()
+        events = run.finish(expect=0)
+    done = named(events, "done")[0]
+    assert done["tiles_computed"] == done["tiles_total"] - finished
+    assert "tried once more" in named(events, "warned")[0]["message"]
+    assert tree(tmp_path) == tree(tall_converted)
+
+
+def test_an_image_whose_tiles_are_all_finished_is_not_decoded_again(tall, tall_converted, tmp_path):
+    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--grace", 0) as run:
+        worker, _ = freeze_between_tiles(run)
+        worker.resume()
+        freeze_when_finished(worker)
+        run.signal(signal.SIGTERM)
+        run.finish(expect=75)
+    image = manifest_of(tmp_path)["images"][0]
+    assert image["tiles_done"] == image["tiles_total"]
+    done = resume_and_compare(tmp_path, tall_converted)
+    assert (done["decoded"], done["tiles_computed"]) == (False, 0)
+
