@@ -44,6 +44,7 @@ def batchgray(
         text=True,
         timeout=DEADLINE,
         stdin=subprocess.DEVNULL,
+        check=False,
         **settings,
     )
     if expect is not None:
@@ -192,7 +193,9 @@ def leftovers(out: Path) -> list[str]:
 def gradient(width: int, height: int, seed: int = 0) -> np.ndarray:
     """uint8 (height, width, 3): smooth, quick to encode, no two tiles alike."""
     y, x = np.arange(height, dtype=np.uint16)[:, None], np.arange(width, dtype=np.uint16)
-    return np.stack([((x * 3 + y + seed) >> 4).astype(np.uint8), ((y * 5 + seed + x) >> 3).astype(np.uint8)] * 2, -1)[..., :3]
+    return np.stack([((x * 3 + y + seed) >> 4).astype(np.uint8), ((y * 5 + seed + x) >> 3).astype(np.uint8)] * 2, -1)[
+        ..., :3
+    ]
 
 
 def save_gradient(path: Path, width: int, height: int, seed: int = 0, **settings) -> Path:

@@ -88,4 +88,3 @@ def test_an_image_whose_tiles_are_all_finished_is_not_decoded_again(tall, tall_c
     assert image["tiles_done"] == image["tiles_total"]
     done = resume_and_compare(tmp_path, tall_converted)
     assert (done["decoded"], done["tiles_computed"]) == (False, 0)
-

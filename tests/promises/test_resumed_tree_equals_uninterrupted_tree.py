@@ -1,4 +1,4 @@
-"""After any number of interruptions, crashes and kills, the finished tree is byte for byte that of one uninterrupted run.
+"""After any number of interruptions and kills, the finished tree is byte for byte that of one uninterrupted run.
 
 If this broke, nobody could tell a resumed batch from a damaged one.
 """

@@ -1,0 +1,89 @@
+"""A final name never holds an incomplete image, and nobody else's file is ever replaced.
+
+If this broke, a viewer would show torn pictures, or a user would lose a file of their own.
+"""
+
+import random
+import signal
+import time
+
+import pytest
+from harness import Running, batchgray, events_of, freeze_between_tiles, manifest_of, named, save_gradient, tree
+
+
+def test_at_every_look_during_a_run_and_after_a_kill(samples, converted, tmp_path):
+    whole = tree(converted)
+    chance = random.Random(1)
+    for round_number in range(4):
+        out = tmp_path / str(round_number)
+        with Running("run", samples, "--out", out, "--tile-rows", 8) as run:
+            run.wait_for("planned")
+            end = time.monotonic() + chance.uniform(0.3, 1.6)
+            while time.monotonic() < end:
+                check(out, whole)
+            run.signal(signal.SIGKILL)
+            run.finish()
+        check(out, whole)
+
+
+def check(out, whole):
+    for path in out.rglob("*.jpg"):
+        if ".batchgray" not in path.parts:
+            assert path.read_bytes() == whole[str(path.relative_to(out))], path
+
+
+@pytest.fixture
+def one_picture(tmp_path):
+    return save_gradient(tmp_path / "in" / "a.png", 200, 100).parent
+
+
+def test_a_file_that_is_not_ours_stays(one_picture, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.jpg").write_bytes(b"mine")
+    run = batchgray("run", one_picture, "--out", out, "--progress", "json", expect=3)
+    assert "did not make" in named(events_of(run.stdout), "failed")[0]["error"]
+    assert (out / "a.jpg").read_bytes() == b"mine"
+    batchgray("run", one_picture, "--out", out, "--overwrite", "--progress", "none")
+    assert (out / "a.jpg").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_an_output_that_somebody_edited_stays_when_the_input_changes(one_picture, tmp_path):
+    out = tmp_path / "out"
+    batchgray("run", one_picture, "--out", out, "--progress", "none")
+    (out / "a.jpg").write_bytes(b"retouched")
+    save_gradient(one_picture / "a.png", 200, 100, seed=99)
+    batchgray("run", one_picture, "--out", out, "--progress", "none", expect=3)
+    assert (out / "a.jpg").read_bytes() == b"retouched"
+
+
+def test_our_own_output_is_replaced_when_the_input_changes(one_picture, tmp_path):
+    out = tmp_path / "out"
+    batchgray("run", one_picture, "--out", out, "--progress", "none")
+    before = (out / "a.jpg").read_bytes()
+    save_gradient(one_picture / "a.png", 200, 100, seed=99)
+    run = batchgray("run", one_picture, "--out", out, "--progress", "json")
+    assert named(events_of(run.stdout), "summary")[0]["changed"] == 1
+    assert (out / "a.jpg").read_bytes() != before
+
+
+def test_an_output_of_ours_from_before_a_lost_journal_is_taken_over(one_picture, tmp_path):
+    """As a crash leaves it that comes after the rename and before the journal's line."""
+    out = tmp_path / "out"
+    batchgray("run", one_picture, "--out", out, "--progress", "none")
+    (out / "manifest.json").unlink()
+    batchgray("run", one_picture, "--out", out, "--progress", "none")
+    assert manifest_of(out)["images"][0]["state"] == "done"
+
+
+def test_a_partial_jpegs_name_that_is_somebody_elses_is_left_alone(tall, tmp_path):
+    (tmp_path / "tall.partial.jpg").write_bytes(b"mine")
+    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1) as run:
+        worker, _ = freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        worker.resume()
+        run.finish(expect=75)
+    assert (tmp_path / "tall.partial.jpg").read_bytes() == b"mine"
+    batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
+    assert (tmp_path / "tall.partial.jpg").read_bytes() == b"mine"

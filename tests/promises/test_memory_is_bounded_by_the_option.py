@@ -1,0 +1,62 @@
+"""Image planes in flight stay within --memory, whatever the images and however many workers.
+
+If this broke, one panorama would take a small machine down, and the whole batch with it.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import Running, batchgray, events_of, named, save_gradient, tree
+
+SIDE = 3000
+PLANES = 4 * SIDE * SIDE  # RGB and gray
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(4):
+        save_gradient(folder / f"{number}.jpg", SIDE, SIDE, seed=number, quality=80)
+    return folder
+
+
+def slot_bytes(run: Running) -> int:
+    """All slots of a run together, as long as they are now."""
+    sizes = {}
+    for worker in run.workers():
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, PermissionError):
+            for link in Path(f"/proc/{worker.pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if "batchgray-slot" in os.readlink(link):
+                        sizes[worker.pid] = link.stat().st_size
+    return sum(sizes.values())
+
+
+def test_images_that_do_not_fit_at_once_wait_for_each_other(pictures, tmp_path):
+    limit = int(1.6 * PLANES)
+    largest = 0
+    with Running("run", pictures, "--out", tmp_path / "tight", "--workers", 2, "--memory", limit) as run:
+        while run.process.poll() is None:
+            largest = max(largest, slot_bytes(run))
+        events = run.finish(expect=0)
+    assert named(events, "summary")[0]["done"] == 4
+    assert PLANES <= largest <= limit
+    batchgray("run", pictures, "--out", tmp_path / "wide", "--workers", 2, "--progress", "none")
+    assert tree(tmp_path / "tight") == tree(tmp_path / "wide")
+
+
+def test_an_image_that_never_fits_fails_with_the_figures(pictures, tmp_path):
+    save_gradient(tmp_path / "small.png", 100, 100)
+    run = batchgray(
+        *("run", pictures, tmp_path / "small.png", "--out", tmp_path / "out"),
+        *("--memory", "30M", "--progress", "json"),
+        expect=3,
+    )
+    events = events_of(run.stdout)
+    assert [event["source"] for event in named(events, "done")] == ["small.png"]
+    for event in named(events, "failed"):
+        assert "31 MB" in event["error"]
+        assert "raise --memory" in event["error"]

@@ -1,0 +1,234 @@
+"""The command as a user meets it: exit codes, words, and where they go."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from harness import (
+    Running,
+    batchgray,
+    command,
+    events_of,
+    freeze_between_tiles,
+    manifest_of,
+    named,
+    save_gradient,
+    tree,
+)
+
+import batchgray as package
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in ("a.png", "sub/b.jpg", "sub/deep/c.webp"):
+        save_gradient(tmp_path / "in" / name, 320, 240)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    return tmp_path / "in"
+
+
+def test_version_and_help_are_there_and_light():
+    assert batchgray("--version").stdout == f"batchgray {package.__version__}\n"
+    heavy = {"numba", "numpy", "PIL", "simplejpeg", "imageio", "rich"}
+    probe = f"import sys, batchgray.cli; print({heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "set()\n"
+    for arguments in (["-h"], ["run", "--help"], ["resume", "-h"], ["status", "-h"], ["verify", "-h"]):
+        assert "Usage: batchgray" in batchgray(*arguments).stdout
+
+
+def test_the_supervisors_process_imports_no_image_library(pictures, tmp_path):
+    probe = f"""
+import sys
+from pathlib import Path
+from batchgray import engine, options
+asked = options.RunOptions(inputs=(Path({str(pictures)!r}),), out=Path({str(tmp_path / "out")!r}))
+assert engine.run(asked, lambda event: None).exit_code == 0
+print({{'numba', 'numpy', 'PIL', 'simplejpeg', 'imageio'}} & set(sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_the_tree_is_mirrored_and_a_second_run_has_nothing_to_do(pictures, tmp_path):
+    out = tmp_path / "out"
+    first = batchgray("run", pictures, "--out", out)
+    assert sorted(tree(out)) == ["a.jpg", "sub/b.jpg", "sub/deep/c.jpg"]
+    assert "Converted 3 images" in first.stdout
+    assert "1 .txt" in first.stdout
+    before = {name: (out / name).stat().st_mtime_ns for name in tree(out)}
+    second = batchgray("run", pictures, "--out", out)
+    assert "nothing to do" in second.stdout
+    assert before == {name: (out / name).stat().st_mtime_ns for name in tree(out)}
+
+
+def test_run_again_picks_up_what_is_new_changed_or_gone(pictures, tmp_path):
+    out = tmp_path / "out"
+    batchgray("run", pictures, "--out", out)
+    save_gradient(pictures / "new.png", 64, 64)
+    save_gradient(pictures / "a.png", 320, 240, seed=50)
+    (out / "sub" / "b.jpg").unlink()
+    (pictures / "sub" / "deep" / "c.webp").unlink()
+    run = batchgray("run", pictures, "--out", out, "--progress", "json", expect=3)
+    events = events_of(run.stdout)
+    assert {event["source"] for event in named(events, "done")} == {"new.png", "a.png", "sub/b.jpg"}
+    assert "vanished" in named(events, "summary")[0]["failures"]["sub/deep/c.webp"]
+    assert (out / "sub" / "deep" / "c.jpg").exists()
+    summary = named(events, "summary")[0]
+    assert (summary["changed"], summary["missing"], summary["converted"]) == (1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere", "--out", "o"], "no such file or folder: nowhere"),
+        (["run", "--out", "o"], "no INPUT given"),
+        (["run", "in"], "--out"),
+        (["run", "in", "--out", "o", "--quality", "0"], "--quality"),
+        (["run", "in", "--out", "o", "--memory", "lots"], "lots is not a size"),
+        (["run", "in", "--out", "o", "--no-such-option"], "--no-such-option"),
+        (["run", "in", "--out", "/proc/nowhere"], "can't write to the output folder /proc/nowhere"),
+        (["run", "in", "--out", "in/a.png"], "can't write to the output folder"),
+        (["run", "in", "--out", "o", "--files-from", "nolist"], "can't read the list nolist"),
+        (["resume", "nowhere.json"], "/nowhere.json. Name the manifest.json"),
+        (["resume", "in/a.png"], "was not written by batchgray"),
+        (["status", "in"], "can't read the manifest in"),
+        (["verify", "nowhere.json"], "there is no manifest"),
+    ],
+)
+def test_usage_errors_exit_2_with_a_sentence_and_leave_nothing(pictures, tmp_path, arguments, words):
+    done = batchgray(*arguments, expect=2, cwd=tmp_path)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "o" / "manifest.json").exists()
+
+
+def test_a_foreign_manifest_is_refused_and_stays(pictures, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text('{"name": "my web app"}')
+    assert "was not written by batchgray" in batchgray("run", pictures, "--out", out, expect=2).stderr
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+    batchgray("run", pictures, "--out", out, "--manifest", tmp_path / "other.json", "--progress", "none")
+    assert (out / "manifest.json").read_text() == '{"name": "my web app"}'
+    assert not (out / ".batchgray").exists()
+
+
+def test_other_options_are_refused(pictures, tmp_path):
+    batchgray("run", pictures, "--out", tmp_path / "out", "--progress", "none")
+    error = batchgray("run", pictures, "--out", tmp_path / "out", "--quality", 50, expect=2).stderr
+    assert "with other options (--quality 75)" in error
+    batchgray("run", pictures, "--out", tmp_path / "out", "--quality", 50, "--overwrite", "--progress", "none")
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(pictures, tmp_path):
+    out = tmp_path / "out"
+    plan = batchgray("run", pictures, "--out", out, "--dry-run").stdout
+    assert f"{pictures}/sub/b.jpg -> {out}/sub/b.jpg" in plan
+    assert not out.exists()
+
+
+def test_collisions_are_refused_before_any_work(tmp_path):
+    for name in ("b.jpg", "b.jpeg"):
+        save_gradient(tmp_path / "in" / name, 32, 32)
+    error = batchgray("run", tmp_path / "in", "--out", tmp_path / "out", expect=2).stderr
+    assert "b.jpg" in error
+    assert "b.jpeg" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_option_can_come_from_the_environment(pictures, tmp_path):
+    environment = os.environ | {
+        "BATCHGRAY_OUT": str(tmp_path / "out"),
+        "BATCHGRAY_TILE_ROWS": "16",
+        "BATCHGRAY_FORMAT": "png",
+    }
+    batchgray("run", pictures, env=environment)
+    assert manifest_of(tmp_path / "out")["options"]["tile_rows"] == 16
+    assert (tmp_path / "out" / "a.png").exists()
+
+
+@pytest.mark.parametrize("separator", ["\n", "\0"])
+def test_inputs_from_a_list(pictures, tmp_path, separator):
+    names = separator.join([str(pictures / "a.png"), str(pictures / "sub" / "b.jpg")]) + separator
+    done = subprocess.run(
+        command("run", "--files-from", "-", "--out", tmp_path / "out"),
+        input=names,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Converted 2 images" in done.stdout
+    assert sorted(tree(tmp_path / "out")) == ["a.jpg", "b.jpg"]
+
+
+def test_json_progress_is_one_object_a_line(pictures, tmp_path):
+    events = events_of(batchgray("run", pictures, "--out", tmp_path / "out", "--progress", "json").stdout)
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "planned"
+    assert kinds[-1] == "summary"
+    assert (kinds.count("started"), kinds.count("done")) == (3, 3)
+    assert all(event["at"] >= 0 for event in events)
+
+
+def test_a_closed_standard_output_stops_nothing(pictures, tmp_path):
+    process = subprocess.Popen(command("run", pictures, "--out", tmp_path / "out"), stdout=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert len(tree(tmp_path / "out")) == 3
+
+
+def test_a_second_signal_stops_at_once_with_a_valid_manifest(tall, tmp_path):
+    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--grace", 100) as run:
+        freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        run.signal(signal.SIGINT)
+        events = run.finish(expect=75)
+    assert named(events, "notice")[-1]["event_id"] == "SIGINT"
+    assert manifest_of(tmp_path)["state"] == "interrupted"
+
+
+def test_status_in_words_and_json(pictures, tmp_path):
+    out = tmp_path / "out"
+    (pictures / "bad.png").write_bytes(b"bad")
+    batchgray("run", pictures, "--out", out, "--progress", "none", expect=3)
+    status = json.loads(batchgray("status", out / "manifest.json", "--json").stdout)
+    assert status["state"] == "complete_with_failures"
+    assert status["counts"] == {"total": 4, "done": 3, "partial": 0, "pending": 0, "failed": 1}
+    assert status["failures"][0]["source"] == "bad.png"
+    assert "3 of 4 images done" in batchgray("status", out / "manifest.json").stdout
+
+
+def test_the_output_folder_can_be_moved_and_the_inputs_too(pictures, tmp_path):
+    out, moved, elsewhere = tmp_path / "out", tmp_path / "moved", tmp_path / "elsewhere"
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    (out / "a.jpg").unlink()
+    out.rename(moved)
+    pictures.rename(elsewhere)
+    error = batchgray("resume", moved / "manifest.json", expect=2).stderr
+    assert "--input-root" in error
+    batchgray("resume", moved / "manifest.json", "--input-root", elsewhere, "--progress", "none")
+    assert sorted(tree(moved)) == ["a.jpg", "sub/b.jpg", "sub/deep/c.jpg"]
+
+
+def test_verify_finds_each_kind_of_damage_and_mends_exactly_those(pictures, tmp_path):
+    out = tmp_path / "out"
+    for number in range(3):
+        save_gradient(pictures / f"{number}.png", 100 + number, 100)
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    whole = tree(out)
+    assert "6 outputs checked, 0 damaged" in batchgray("verify", out / "manifest.json").stdout
+    (out / "a.jpg").unlink()
+    (out / "sub" / "b.jpg").write_bytes(whole["sub/b.jpg"][:-9])
+    (out / "0.jpg").write_bytes(whole["0.jpg"][:-9] + b"\x13" + whole["0.jpg"][-8:])
+    (out / "1.jpg").write_bytes(whole["2.jpg"])
+    verdict = json.loads(batchgray("verify", out / "manifest.json", "--json", expect=3).stdout)
+    assert {damage["output"] for damage in verdict["damaged"]} == {"a.jpg", "sub/b.jpg", "0.jpg", "1.jpg"}
+    assert tree(out).keys() == whole.keys() - {"a.jpg"}
+    batchgray("verify", "--mend", out / "manifest.json", expect=3)
+    with Running("resume", out / "manifest.json") as run:
+        events = run.finish(expect=0)
+    assert len(named(events, "done")) == 4
+    assert tree(out) == whole
