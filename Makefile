@@ -33,7 +33,7 @@ clean:  ## remove the virtual environment and what tools left
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
-	@$(BIN)/python scripts/make_samples.py ./images.part && mv ./images.part ./images
+	@$(BIN)/python scripts/make_samples.py ./images
 
 # Debian keeps ensurepip in a package of its own.
 .venv/bin/python:

@@ -6,6 +6,7 @@ The same pictures come out each time. They are drawn from fractal noise, whose s
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    print(f"{save_all(folder)} pictures in {folder}")
+    if folder.exists():
+        sys.exit(f"{folder} is there already; nothing was drawn.")
+    part = folder.with_name(folder.name + ".part")  # a folder that is there is whole
+    count = save_all(part)
+    part.rename(folder)
+    print(f"Drew {count} sample pictures into {folder}")
 
 
 if __name__ == "__main__":
