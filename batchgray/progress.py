@@ -165,7 +165,7 @@ def told(event: events.Event) -> list[str]:
         case events.Notice():
             return [_notice_line(event)]
         case events.Flushed():
-            return [f"Flushed in {event.seconds:.2f} s: {event.partial} images begun, {event.pending} not begun."]
+            return [f"Flushed in {event.seconds:.2f} s: {event.partial} begun, {event.pending} not begun."]
         case events.Summary():
             return summary_lines(event)
     return []

@@ -208,8 +208,9 @@ class RoleCredentials:
 class LocalSMQ:
     """The server; `with` starts and stops it. `port` 0 takes a free one.
 
-    `requests` counts what was asked for, by operation. While it runs, `faults`, `denied`, `hardened`, `role` (None:
-    there is none), `termination_time` (None: 404) and `credential_lifetime` may be changed, and `queues` looked into.
+    `requests` counts what was asked for, by operation; `receivers` are those that wait now. While it runs, `faults`,
+    `denied`, `hardened`, `role` (None: there is none), `termination_time` (None: 404) and `credential_lifetime` may be
+    changed, and `queues` looked into.
     """
 
     def __init__(
@@ -231,6 +232,7 @@ class LocalSMQ:
         self.faults: list[Fault] = []
         self.queues: dict[str, Queue] = {}
         self.requests: Counter[str] = Counter()
+        self.receivers = 0
         self.termination_time: str | None = None
         self.credential_lifetime = 6 * 3600.0
         self._credentials: list[RoleCredentials] = []
@@ -422,19 +424,27 @@ class LocalSMQ:
     def _receive(self, request: "_Exchange") -> Answer:
         queue, count = self._queue(request), request.number("numOfMessages", 1)
         deadline = self.now() + request.number("waitseconds", queue.attributes["PollingWaitSeconds"])
-        while not (messages := queue.visible(self.now())[:count]):
-            now = self.now()
-            if now >= deadline:
-                raise SMQError("MessageNotExist")
-            self._changed.wait(min(deadline, queue.next_visible(now)) - now)
-            if self._stopping.is_set():
-                raise ConnectionAbortedError
-            queue = self._queue(request)  # which may have been deleted meanwhile
+        self.receivers += 1
+        self._changed.notify_all()
+        try:
+            messages = self._await_messages(request, deadline)[:count]
+        finally:
+            self.receivers -= 1
         if request.hung_up():
             raise ConnectionAbortedError
         for message in messages:
             message.receive(self.now(), queue.attributes["VisibilityTimeout"])
         return 200, _messages(request, [message.peeked_fields() | message.held_fields() for message in messages])
+
+    def _await_messages(self, request: "_Exchange", deadline: float) -> list[Message]:
+        while not (messages := self._queue(request).visible(self.now())):
+            now = self.now()
+            if now >= deadline:
+                raise SMQError("MessageNotExist")
+            self._changed.wait(min(deadline, self._queue(request).next_visible(now)) - now)
+            if self._stopping.is_set():
+                raise ConnectionAbortedError
+        return messages
 
     def _peek(self, request: "_Exchange") -> Answer:
         messages = self._queue(request).visible(self.now())[: request.number("numOfMessages", 1)]
