@@ -118,6 +118,7 @@ def serve(fd: int) -> None:
                 _obey(channel, control, children, worker.main)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+    os._exit(0)  # the supervisor waits for it, and there is nothing to tidy up
 
 
 def _obey(channel: Channel, control: socket.socket, children: set[int], work) -> None:

@@ -9,7 +9,9 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -33,6 +35,9 @@ from batchgray.messages import (
     Task,
     ToWorker,
 )
+
+
+_DECISION_SECONDS = 0.01
 
 
 class Interrupted(Exception):
@@ -64,7 +69,11 @@ def main(pipe_fd: int, slot_fd: int) -> None:
 
 
 class Interrupt:
-    """Whether SIGTERM came, and a descriptor that becomes readable when it does."""
+    """Whether SIGTERM came; and the end of the process, at once, where it comes while an image is being decoded.
+
+    A decoder can't be stopped, and what it has is worth nothing without the rest: there is nothing to wait for. The
+    signal's C handler writes to the wake-up descriptor even then, and a thread hears it.
+    """
 
     def __init__(self) -> None:
         self.heard = False
@@ -73,6 +82,8 @@ class Interrupt:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._hear)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the fork server held it back until now
+        self._decoding = False
+        self._deciding = threading.Lock()
 
     def _hear(self, *_: object) -> None:
         self.heard = True
@@ -87,6 +98,27 @@ class Interrupt:
         select.select([channel, self._reader], [], [])
         self.check()
         return channel.receive()
+
+    @contextlib.contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """While the block runs, SIGTERM ends the process."""
+        self._decoding = True
+        try:
+            self.check()
+            yield
+        finally:
+            with self._deciding:
+                self._decoding = False
+
+    def end_while_decoding(self, finish: Callable[[], None]) -> None:
+        """The thread: ends the process, after `finish`, once SIGTERM came and while nothing would be lost."""
+        select.select([self._reader], [], [])
+        while True:
+            with self._deciding:
+                if self._decoding:
+                    finish()
+                    os._exit(0)
+            time.sleep(_DECISION_SECONDS)
 
 
 class Worker:
@@ -103,6 +135,7 @@ class Worker:
         self._kernel = kernels.BY_METHOD[setup.pixels.method]
         self._committer = committer.Committer(self._out, self._flight, channel.send, broken)
         self._committer.start()
+        threading.Thread(target=interrupt.end_while_decoding, args=[self._committer.finish], daemon=True).start()
 
     def work(self) -> None:
         """Convert until SIGTERM, or until the supervisor closes the pipe; then see everything durable."""
@@ -181,7 +214,8 @@ class Worker:
         try:
             image = self._lay_out(task, source, header)
             computed = image.record.tiles_total - image.tiles_done
-            note = source.decode(image)
+            with self._interrupt.ending_at_once():
+                note = source.decode(image)
         finally:
             source.close()
         if codec.identity_of(task.source) != image.record.identity:

@@ -1,0 +1,41 @@
+"""A disk that fills up: flushed as far as it goes, exit 75, the space that is needed in words, and resume when there is room.
+
+If this broke, a full disk would end a night's work with half files and a traceback.
+"""
+
+import subprocess
+
+import pytest
+from harness import batchgray, events_of, leftovers, manifest_of, named, tree
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"can't mount a small file system here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_flushed_told_and_resumed(samples, converted, small_disk):
+    out = small_disk / "gray"
+    run = batchgray("run", samples, "--out", out, "--tile-rows", 8, "--progress", "json", expect=75)
+    summary = named(events_of(run.stdout), "summary")[0]
+    assert manifest_of(out)["state"] == "interrupted"
+    assert manifest_of(out)["interruptions"][0]["source"] == "disk"
+    assert summary["done"] + summary["pending"] + summary["partial"] == summary["total"]
+    assert summary["space_needed"] > 500_000
+    whole = tree(converted)
+    assert all(data == whole[name] for name, data in tree(out).items())
+    again = batchgray("resume", out / "manifest.json", expect=75)
+    assert "The disk is full" in again.stdout
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert tree(out) == whole
+    assert leftovers(out) == []
