@@ -33,6 +33,25 @@ def option(*names: str, **settings: Any) -> Callable[[Callable], Callable]:
     return click.option(*names, envvar=variable, **settings)
 
 
+_QUEUE_OPTIONS = [
+    option("--smq-queue", default="spot-interruption", show_default=True, metavar="NAME", help="The SMQ queue."),
+    click.option(
+        "--smq-endpoint",
+        envvar=["BATCHGRAY_SMQ_ENDPOINT", "MNS_ENDPOINT"],
+        metavar="URL",
+        help="The SMQ endpoint.  [default: MNS_ENDPOINT in the environment]",
+    ),
+]
+_IDENTITY_OPTIONS = [
+    option("--instance-id", metavar="ID", help="Which instance this is.  [default: from instance metadata]"),
+    option(
+        "--metadata-url",
+        metavar="URL",
+        help="The instance metadata service.  [default: http://100.100.100.200, on Alibaba Cloud]",
+    ),
+]
+
+
 def options_of_both(command: Callable) -> Callable:
     """The options of run and resume that change no byte of any output."""
     for decorate in reversed(
@@ -70,11 +89,14 @@ def options_of_both(command: Callable) -> Callable:
             ),
             option(
                 "--notices",
-                type=click.Choice(["none"]),
-                default="none",
+                type=click.Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
+                default="auto",
                 show_default=True,
                 help="Where interruption notices come from. Signals always count.",
             ),
+            option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
+            *_QUEUE_OPTIONS,
+            *_IDENTITY_OPTIONS,
         ]
     ):
         command = decorate(command)
@@ -151,7 +173,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         _print_plan(engine.dry_run(asked), given["progress"] == "json")
         return
     with progress.listening(given["progress"]) as listener:
-        result = engine.run(asked, listener, _sources())
+        result = engine.run(asked, listener, _sources(given))
     sys.exit(result.exit_code)
 
 
@@ -171,7 +193,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
 
     asked = options.ResumeOptions(manifest=manifest, engine=_engine_options(given), input_roots=input_root)
     with progress.listening(given["progress"]) as listener:
-        result = engine.resume(asked, listener, _sources())
+        result = engine.resume(asked, listener, _sources(given))
     sys.exit(result.exit_code)
 
 
@@ -208,6 +230,58 @@ def verify(manifest: Path, as_json: bool, mend: bool) -> None:
     sys.exit(3 if verdict.damaged else 0)
 
 
+@cli.group()
+def smq() -> None:
+    """The queue that interruption events come through."""
+
+
+def queue_options(command: Callable) -> Callable:
+    for decorate in reversed([*_QUEUE_OPTIONS[1:], *_IDENTITY_OPTIONS[1:]]):
+        command = decorate(command)
+    return command
+
+
+@smq.command(epilog=EXIT_CODES)
+@click.argument("name")
+@queue_options
+def create(name: str, **given: Any) -> None:
+    """Create the queue NAME; one that is there is left as it is."""
+    from batchgray.notices import tools
+
+    made = tools.create_queue(_notice_options({"smq_queue": name, **given}))
+    click.echo(f"Queue {name} {'is made' if made else 'is there already, and was left as it is'}.")
+
+
+@smq.command(epilog=EXIT_CODES)
+@option("--instance-id", required=True, metavar="ID", help="Whose interruption to simulate.")
+@_QUEUE_OPTIONS[0]
+@queue_options
+def simulate(instance_id: str, **given: Any) -> None:
+    """Send the interruption event that CloudMonitor's "Debug Event Subscription" would send."""
+    from batchgray.notices import tools
+
+    message_id = tools.simulate(_notice_options(given), instance_id)
+    click.echo(f"Sent the interruption of {instance_id} to queue {given['smq_queue']} (message {message_id}).")
+
+
+@cli.command(epilog=EXIT_CODES)
+@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@_QUEUE_OPTIONS[0]
+@_QUEUE_OPTIONS[1]
+@_IDENTITY_OPTIONS[0]
+@_IDENTITY_OPTIONS[1]
+def doctor(as_json: bool, **given: Any) -> None:
+    """Check this machine: cores, memory, shared memory, kernel, credentials, queue, instance id; say what to do."""
+    from batchgray import doctor as module
+
+    findings = module.examine(_notice_options(given))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+    else:
+        click.echo("\n".join(module.finding_lines(findings)))
+    sys.exit(1 if any(finding.verdict == "wrong" for finding in findings) else 0)
+
+
 def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
     known = {name: given[name] for name in ("workers", "checkpoint", "grace") if given[name] is not None}
     if given["memory"]:
@@ -215,10 +289,29 @@ def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
     return options.EngineOptions(**known)
 
 
-def _sources() -> list[Any]:
-    from batchgray.notices.signals import SignalSource
+def _sources(given: dict[str, Any]) -> list[Any]:
+    from batchgray.notices.choice import chosen_sources
 
-    return [SignalSource()]
+    return chosen_sources(_notice_options(given))
+
+
+def _notice_options(given: dict[str, Any]) -> Any:
+    from batchgray.notices.choice import NoticeOptions
+    from batchgray.notices.metadata import Credentials
+
+    key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
+    secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+    token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", "")
+    known = key_id and secret
+    return NoticeOptions(
+        notices=given.get("notices", "auto"),
+        queue=given["smq_queue"],
+        endpoint=given["smq_endpoint"],
+        credentials=Credentials(key_id=key_id, secret=secret, token=token, origin="the environment") if known else None,
+        instance_id=given.get("instance_id"),
+        any_instance=given.get("any_instance", False),
+        metadata_url=given.get("metadata_url"),
+    )
 
 
 def _listed_in(name: str) -> tuple[Path, ...]:
@@ -250,6 +343,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program. Ends with the exit codes of the contract, and with a sentence instead of a traceback."""
+    progress.show_any_name(sys.stdout)
+    progress.show_any_name(sys.stderr)
     try:
         cli.main(args=arguments, prog_name="batchgray", standalone_mode=False)
     except click.exceptions.Exit as stop:

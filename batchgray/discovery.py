@@ -8,7 +8,7 @@ import fnmatch
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,6 @@ JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}
 
 LINKED_FOLDERS = "links to folders"
-SPECIAL_FILES = "special files"
 
 
 class Found(NamedTuple):
@@ -53,7 +52,8 @@ class Discovery:
         self.ignored: Counter[str] = Counter()
         self._include, self._exclude = include, exclude
         self._pause = pause
-        self._out = _file_id(out)
+        self._out_path, self._out = out, _file_id(out)
+        self._named: set[str] = set()  # files named one by one, and not found in a folder yet
 
     def find(self, inputs: Sequence[Path]) -> Iterator[Found]:
         """Everything under the INPUTs, each input once. Raises NoSuchInput before anything is walked."""
@@ -61,11 +61,14 @@ class Discovery:
             if not os.path.lexists(path):
                 raise errors.NoSuchInput(path)
         inputs = list(dict.fromkeys(Path(os.path.abspath(path)) for path in inputs))
-        several = sum(path.is_dir() for path in inputs) > 1
+        folders = [path for path in inputs if path.is_dir()]
+        if any(_file_id(folder) == self._out for folder in folders if self._out):
+            raise errors.OutputIsInput(self._out_path)
+        self._named = {str(path) for path in inputs}.difference(map(str, folders))
+        for path in folders:
+            yield from self._walk(str(path), "", f"{path.resolve().name or 'root'}/" if len(folders) > 1 else "")
         for path in inputs:
-            if path.is_dir():
-                yield from self._walk(str(path), "", f"{path.resolve().name}/" if several else "")
-            else:
+            if str(path) in self._named:  # not in one of the folders
                 yield self._found(str(path.parent), path.name, path.name, lambda path=path: path.stat())
 
     def _walk(self, root: str, folder: str, prefix: str) -> Iterator[Found]:
@@ -85,6 +88,7 @@ class Discovery:
                 if _file_id(entry.path) != self._out:
                     yield from self._walk(root, source, prefix)
             elif self._wanted(entry, source):
+                self._named.discard(entry.path)
                 yield self._found(root, source, prefix + source, entry.stat)
 
     def _wanted(self, entry: os.DirEntry, source: str) -> bool:
@@ -99,9 +103,9 @@ class Discovery:
 
     def _found(self, root: str, source: str, mirrored: str, look: Callable[[], os.stat_result]) -> Found:
         try:
-            source.encode()
+            os.path.join(root, source).encode()
         except UnicodeEncodeError:
-            return _refuse(root, source, "its name is not UTF-8; rename it")
+            return _refuse(root, source, "its name is not UTF-8; rename it, or its folder")
         try:
             found = look()
         except OSError:
@@ -120,8 +124,6 @@ def assign_outputs(found: Sequence[Found], format: Format) -> list[str]:
     suffix = SUFFIXES[format]
     outputs = ["" if item.refused else os.path.splitext(item.mirrored)[0] + suffix for item in found]
     shared = {name for name, count in Counter(outputs).items() if name and count > 1}
-    if not shared:
-        return outputs
     for index, item in enumerate(found):
         if outputs[index] in shared and os.path.splitext(item.mirrored)[1].lower() not in JPEG_SUFFIXES:
             outputs[index] = item.mirrored + suffix
@@ -138,9 +140,23 @@ def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
         other = first.setdefault(output, item)
         if other is not item:
             pairs.append(f"  {_path(other)} and {_path(item)} -> {errors.shown(output)}")
+    for folder in _folders_of(first):
+        if folder in first:
+            inside = next(item for output, item in first.items() if output.startswith(f"{folder}/"))
+            pairs.append(f"  {_path(first[folder])} and {_path(inside)} -> {errors.shown(folder)}")
     if pairs:
         more = [f"  and {len(pairs) - 20} more pairs"] if len(pairs) > 20 else []
         raise errors.Collisions.of(pairs[:20] + more)
+
+
+def _folders_of(outputs: Iterable[str]) -> set[str]:
+    """Every folder that the outputs need, their parents included."""
+    folders: set[str] = set()
+    for folder in {os.path.dirname(output) for output in outputs}:
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
+    return folders
 
 
 def _path(item: Found) -> str:
@@ -148,7 +164,11 @@ def _path(item: Found) -> str:
 
 
 def _refuse(root: str, name: str, reason: str) -> Found:
-    return Found(errors.shown(root), errors.shown(name), "", 0, 0, reason)
+    try:
+        root.encode()
+    except UnicodeEncodeError:
+        root = errors.shown(root)
+    return Found(root, errors.shown(name), "", 0, 0, reason)
 
 
 def _matches(path: str, name: str, globs: Sequence[str]) -> bool:

@@ -86,8 +86,8 @@ def _pause(inbox: Inbox) -> Callable[[], None]:
     """Planning can take long on a slow file system; nothing is begun before it ends, so a notice ends it at once."""
 
     def pause() -> None:
-        if not inbox.empty:
-            notice = inbox.take()[0]
+        notice = inbox.notice
+        if notice is not None:
             raise errors.InterruptedEarly(notice.event_id or notice.source)
 
     return pause
@@ -126,7 +126,7 @@ def _supervise(
     resumable = flight.prepare(plan)
     _commit_start(plan, store)
     ledger = Ledger(plan, store, engine.checkpoint, send)
-    send(_planned(plan, engine))
+    send(_planned(plan, engine, sources))
     for image in plan.manifest.images:
         if image.state == "failed":
             send(events.Failed(source=shown(image.source), error=image.error or "", source_bytes=0))
@@ -135,9 +135,11 @@ def _supervise(
         states = supervisor.run()
     finally:
         ledger.close()
-    for source in sources:
-        if supervisor.notice is not None:
-            source.acknowledge(supervisor.notice)
+    if supervisor.notice is not None:
+        for source in sources:
+            failure = source.acknowledge(supervisor.notice)
+            if failure is not None:
+                send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
     summary = _summary(plan, states, ledger, time.monotonic() - began)
     send(summary)
     if summary.resume is not None:
@@ -153,7 +155,7 @@ def _commit_start(plan: Plan, store: Store) -> None:
         raise errors.ManifestUnwritable(plan.path, error.strerror) from None
 
 
-def _planned(plan: Plan, engine: EngineOptions) -> events.Planned:
+def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
     images = plan.manifest.images
     return events.Planned(
         manifest=shown(str(plan.path)),
@@ -168,6 +170,7 @@ def _planned(plan: Plan, engine: EngineOptions) -> events.Planned:
         ignored=dict(plan.ignored),
         workers=engine.workers,
         resumed=plan.resumed,
+        notices=[source.name for source in sources],
     )
 
 

@@ -48,6 +48,14 @@ class NothingNamed(UsageError):
     """no INPUT given: name folders or files to convert, or a list of them with --files-from."""
 
 
+class OutputIsInput(UsageError):
+    """the output folder {0} is an INPUT too: its results would be taken for images. Choose another --out."""
+
+
+class ImpossibleName(UsageError):
+    """{0} is not UTF-8, and the manifest is. Rename it."""
+
+
 class UnreadableList(UsageError):
     """can't read the list {0}: {1}. Name a readable file with one name a line, or - for standard input."""
 
@@ -125,3 +133,23 @@ class InterruptedEarly(BatchgrayError):
     """interrupted ({0}) while the list of images was being made; nothing was begun. Give the same command again."""
 
     exit_code = 75
+
+
+class IncompleteSmq(UsageError):
+    """--notices smq can't listen to queue {0}: {1}."""
+
+
+class QueueMissing(UsageError):
+    """there is no queue {0} at {1}. Create it with `batchgray smq create {0}`, or name another with --smq-queue."""
+
+
+class QueueDenied(UsageError):
+    """{2} on queue {0} at {1} is denied. Grant the actions of the policy in docs/spot.md to this key or role."""
+
+
+class KeyRefused(UsageError):
+    """{1} does not accept the access key for queue {0} ({2}). Check ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET."""
+
+
+class QueueUnreachable(UsageError):
+    """can't talk to queue {0} at {1}: {2}. Check --smq-endpoint and the network, or go without: --notices none."""

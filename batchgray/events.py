@@ -26,6 +26,7 @@ class Planned(_Event):
     ignored: dict[str, int]
     workers: int
     resumed: bool
+    notices: list[str]
 
 
 class Started(_Event):
@@ -74,11 +75,16 @@ class Warned(_Event):
 
 
 class Notice(_Event):
-    """An interruption: from where, which, and how many seconds there are to flush."""
+    """An interruption: from where, which, when the machine goes, and how many seconds there are to flush.
+
+    `again` tells a second signal, which ends the flush.
+    """
 
     source: str
     event_id: str | None
+    deadline: str | None
     seconds: float
+    again: bool = False
 
 
 class Flushed(_Event):

@@ -58,11 +58,11 @@ class ForkServer:
     def fork(self, slot_fd: int) -> Channel:
         """Ask for a worker on this slot; `Forked` tells its process id. Raises OSError when the fork server is gone."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             self._has_forked = True
             self.channel.send(Fork())
             socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), slot_fd])
-        return Channel(Connection(ours.detach()), FromWorker)
+            return Channel(Connection(ours.detach()), FromWorker)
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a worker. Where it is gone already, or the fork server is, Exited or EOF will tell."""

@@ -1,18 +1,18 @@
 """The supervisor's states as a table. Pure: no I/O, no clock; what is not in the table is a bug and raises.
 
-    PLANNING --> RUNNING ------------------------------> COMMITTING --> FINISHED
-                    |  notice                               ^
-                    v                                       |
-                 DRAINING --deadline--> KILLING --gone------+
-                    |                                       |
-                    +-----------------gone------------------+
-
-An interruption is a path, not a state: a run that was DRAINING once ends interrupted, whatever finished meanwhile.
+PLANNING --> RUNNING ------------------------------> COMMITTING --> FINISHED
+                |  notice                               ^
+                v                                       |
+             DRAINING --deadline--> KILLING --gone------+
+                |                                       |
+                +-----------------gone------------------+
 """
 
 import enum
 
 from batchgray.errors import BatchgrayError
+
+SALVAGE_SECONDS = 5.0
 
 
 class State(enum.Enum):
@@ -51,11 +51,10 @@ class IllegalTransition(BatchgrayError):
 
 
 class Lifecycle:
-    """Where the run is, and whether it was interrupted."""
+    """Where the run is."""
 
     def __init__(self) -> None:
         self.state = State.PLANNING
-        self.interrupted = False
 
     def happened(self, event: Event) -> None:
         """Take the transition for `event`. Raises IllegalTransition."""
@@ -63,11 +62,14 @@ class Lifecycle:
             self.state = TRANSITIONS[self.state, event]
         except KeyError:
             raise IllegalTransition(self.state.value, event.value) from None
-        self.interrupted |= self.state is State.DRAINING
 
 
-def drain_deadline(now: float, grace: float, current: float | None, again: bool) -> float:
-    """When workers are killed: `grace` seconds after the first notice (at `now`), at once when a signal comes again."""
-    if current is None:
-        return now + grace
-    return now if again else current
+def drain_deadline(now: float, grace: float, left: float | None, current: float | None, again: bool) -> float:
+    """When workers are killed: `grace` seconds after the first notice (at `now`), at once when a signal comes again.
+
+    `left` are the seconds until the machine goes, where that is known: salvage and the manifest need the last of them.
+    """
+    if again:
+        return now
+    wanted = now + (grace if left is None else min(grace, max(0.0, left - SALVAGE_SECONDS)))
+    return wanted if current is None else min(current, wanted)

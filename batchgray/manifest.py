@@ -4,8 +4,8 @@ The document is replaced atomically when a run starts, ends or is interrupted. I
 an event, so that a checkpoint costs the same for ten images and a million. Together they are the truth, and a crash
 may cut either off anywhere:
 
-- the journal belongs to the document of its `generation`; one of an earlier generation is already in the document and
-  is ignored;
+- the journal belongs to the document of its `lineage` and `generation`; one of an earlier generation is already in the
+  document, one of another lineage belongs to a run that was overwritten: both are ignored;
 - every line carries a seal. Whatever was appended after the last sync may be missing or torn: replay stops there,
   without drama. What a later line says was synced and is broken all the same is damage, and is refused;
 - a line is written only after what it tells of is durable, so that the manifest may lag the disk but never leads it.
@@ -15,7 +15,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -30,6 +32,7 @@ from batchgray.options import PixelOptions
 
 VERSION = 1
 _HEAD_BYTES = 200
+_LOOKING_SECONDS = 0.2
 
 ImageState = Literal["pending", "partial", "done", "failed"]
 RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
@@ -80,7 +83,7 @@ class Interruption(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """The document.
+    """The document. `lineage` is drawn when it begins: the journal of one that was overwritten is never replayed.
 
     `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path.
     """
@@ -90,6 +93,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     state: RunState = "running"
     generation: int = 0
     run_id: str
+    lineage: str = msgspec.field(default_factory=lambda: secrets.token_hex(8))
     options: PixelOptions
     max_pixels: int
     output_root: str
@@ -139,6 +143,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A journal line holds one of these: the opening, a change, an interruption, or how far the journal is on disk."""
 
     generation: int | None = None
+    lineage: str | None = None
     change: ImageChange | None = None
     interruption: Interruption | None = None
     synced: int | None = None
@@ -160,7 +165,7 @@ def load(path: Path) -> Manifest:
     """
     while True:
         manifest = _load_document(path)
-        lines = _load_journal(path, manifest.generation)
+        lines = _load_journal(path, manifest)
         if lines is not None:
             break  # else the document was replaced between the two reads: look again
     for line in lines:
@@ -190,7 +195,7 @@ def owning(path: Path) -> Iterator[None]:
     Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
     """
     try:
-        fd = _lock(path, os.O_RDWR | os.O_CREAT)
+        fd = _lock_patiently(path)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
             raise errors.UnwritableOutput(path.parent, error.strerror) from None
@@ -206,7 +211,7 @@ def owning(path: Path) -> Iterator[None]:
 def is_running(path: Path) -> bool:
     """Whether some process owns the manifest."""
     try:
-        os.close(_lock(path, os.O_RDONLY))
+        os.close(_lock(path, os.O_RDONLY, fcntl.LOCK_SH))
     except errors.ManifestLocked:
         return True
     except OSError:
@@ -214,11 +219,23 @@ def is_running(path: Path) -> bool:
     return False
 
 
-def _lock(path: Path, flags: int) -> int:
+def _lock_patiently(path: Path) -> int:
+    """The owner's lock. Somebody who only looks whether there is an owner holds it for a moment."""
+    until = time.monotonic() + _LOOKING_SECONDS
+    while True:
+        try:
+            return _lock(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+        except errors.ManifestLocked:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_LOOKING_SECONDS / 10)
+
+
+def _lock(path: Path, flags: int, kind: int) -> int:
     """A descriptor that holds the lock until it is closed. Raises ManifestLocked, OSError."""
     fd = os.open(lock_path(path), flags | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(fd, 500, 0).decode("utf-8", "replace").strip()
         os.close(fd)
@@ -253,7 +270,7 @@ class Store:
                 self._journal = durable.AppendFile(journal_path(self.path))
                 durable.sync_folder(self.path.parent)
                 self._appended = self._synced = self._marked = 0
-                self._append([_Line(generation=manifest.generation)])
+                self._append([_Line(generation=manifest.generation, lineage=manifest.lineage)])
         except OSError as error:
             if error.errno in durable.FULL_DISK:
                 raise
@@ -356,7 +373,7 @@ def _check_image(path: Path, image: Image, roots: int) -> None:
         raise errors.DamagedManifest(path, f"{image.source} has no input folder")
 
 
-def _load_journal(path: Path, generation: int) -> list[_Line] | None:
+def _load_journal(path: Path, manifest: Manifest) -> list[_Line] | None:
     """The lines to replay; None where the journal is newer than the document just read."""
     try:
         data = journal_path(path).read_bytes()
@@ -377,10 +394,12 @@ def _load_journal(path: Path, generation: int) -> list[_Line] | None:
         start += len(raw) + 1
     if broken_at < synced:
         raise errors.DamagedManifest(journal_path(path), f"the line at byte {broken_at} is not as it was written")
-    if not lines or lines[0].generation is None or lines[0].generation < generation:
+    if not lines or lines[0].generation is None or lines[0].lineage != manifest.lineage:
         return []
-    if lines[0].generation > generation:
-        if _load_document(path).generation == generation:
+    if lines[0].generation < manifest.generation:
+        return []
+    if lines[0].generation > manifest.generation:
+        if _load_document(path).generation == manifest.generation:
             raise errors.DamagedManifest(path, "its journal is newer than it is; it was put back from an old copy")
         return None
     return lines

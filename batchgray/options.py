@@ -1,5 +1,6 @@
 """Options: frozen, validated once when they are made, never parsed again further down."""
 
+import math
 import re
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ SUFFIXES: dict[Format, str] = {"jpeg": ".jpg", "png": ".png"}
 
 def parse_size(text: str) -> int:
     """Bytes from `800M`, `2GiB` or `1000000`; the units are powers of 1024. Raises BadSize."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
     if not match:
         raise errors.BadSize(text)
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
@@ -55,7 +56,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise errors.UsageError("--workers takes a whole number from 1.")
-        if self.checkpoint <= 0 or self.grace < 0:
+        if not (0 < self.checkpoint < math.inf and 0 <= self.grace < math.inf):
             raise errors.UsageError("--checkpoint takes seconds above 0, and --grace seconds from 0.")
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from batchgray import errors
 from batchgray.discovery import Discovery, Found, assign_outputs
 from batchgray.manifest import Image, Manifest
@@ -54,9 +52,11 @@ class Plan:
 def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
-    Raises NoSuchInput, Collisions, OptionsDiffer.
+    Raises NoSuchInput, OutputIsInput, ImpossibleName, Collisions, OptionsDiffer.
     """
     out = options.out.absolute()
+    for path in (out, options.manifest_path.absolute()):
+        _check_name(path)
     if previous is not None:
         _check_same_options(options, previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
@@ -80,6 +80,13 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     plan = Plan(path, out, manifest, resumed=True)
     _take_stock(plan, _look(plan, manifest.images, pause))
     return plan
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise errors.ImpossibleName(path) from None
 
 
 def _new_manifest(options: RunOptions, out: Path) -> Manifest:
@@ -193,11 +200,7 @@ def _move_roots(manifest: Manifest, moved: Sequence[Path]) -> None:
         if len(moved) != len(manifest.input_roots):
             raise errors.RootsMismatch(len(moved), len(manifest.input_roots), ", ".join(manifest.input_roots))
         manifest.input_roots = [str(path.absolute()) for path in moved]
-    for root in manifest.input_roots:
-        if not os.path.isdir(root):
+    needed = {image.root for image in manifest.images if image.resumable}
+    for index, root in enumerate(manifest.input_roots):
+        if index in needed and not os.path.isdir(root):
             raise errors.MovedInputs(root)
-
-
-def copy_of(manifest: Manifest) -> Manifest:
-    """An independent copy, for a plan that must change nothing."""
-    return msgspec.convert(msgspec.to_builtins(manifest), Manifest)

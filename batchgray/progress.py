@@ -1,6 +1,7 @@
 """Three listeners to one stream of events: a bar for terminals, plain lines for logs, NDJSON for programs."""
 
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ _LISTED = 20
 @contextlib.contextmanager
 def listening(mode: ProgressMode) -> Iterator[Listener]:
     """A listener of this kind that writes to standard output, or to nobody once nobody reads it any more."""
+    show_any_name(sys.stdout)
     if mode == "auto":
         mode = "bar" if sys.stdout.isatty() else "plain"
     if mode == "none":
@@ -33,6 +35,12 @@ def listening(mode: ProgressMode) -> Iterator[Listener]:
     else:
         with Bar() as bar:
             yield _Guarded(bar)
+
+
+def show_any_name(stream: TextIO) -> None:
+    """Where the stream's encoding lacks a character, its code is written in its place."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 class _Guarded:
@@ -112,7 +120,11 @@ class Bar:
         from rich.console import Console  # rich takes 0.1 s to import, and most runs have no terminal
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(highlight=False, soft_wrap=True)
+        class Terminal(Console):
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError  # rich would end the whole process here
+
+        self._console = Terminal(highlight=False, soft_wrap=True)
         self._tally = Tally()
         self._progress = Progress(
             BarColumn(bar_width=None),
@@ -133,7 +145,8 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # the terminal is gone
+            self._progress.stop()
 
     def __call__(self, event: events.Event) -> None:
         tally = self._tally
@@ -182,15 +195,20 @@ def _planned_line(event: events.Planned) -> str:
     verb = "Going on with" if event.resumed else "Converting"
     plural = "s" if event.workers > 1 else ""
     what = f"{verb} {event.todo} images ({', '.join(parts)}; {size(event.todo_bytes)})"
-    return f"{what}, {event.workers} worker{plural}, to {event.out}"
+    notices = f"; notices from {', '.join(event.notices)}" if len(event.notices) > 1 else ""
+    return f"{what}, {event.workers} worker{plural}, to {event.out}{notices}"
 
 
 def _notice_line(event: events.Notice) -> str:
     if event.source == "disk":
         return "The disk is full. Flushing what is finished..."
-    if event.seconds <= 0:
+    if event.again:
         return f"Interrupted again ({event.event_id or event.source}): stopping at once..."
-    return f"Interrupted ({event.event_id or event.source}): flushing, at most {event.seconds:.0f} s..."
+    if event.source == "signal":
+        return f"Interrupted ({event.event_id}): flushing, at most {event.seconds:.0f} s..."
+    when = f" at {event.deadline}" if event.deadline else ""
+    notice = f"This machine will be taken away{when} (notice from {event.source})"
+    return f"{notice}: flushing, at most {event.seconds:.0f} s..."
 
 
 def summary_lines(event: events.Summary) -> list[str]:
@@ -234,7 +252,7 @@ def _listed(title: str, reasons: dict[str, str]) -> list[str]:
 
 def duration(seconds: float) -> str:
     """`4.2 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
@@ -243,7 +261,7 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Bytes as people write them, in powers of 1000: `12.3 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"

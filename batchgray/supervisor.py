@@ -12,6 +12,7 @@ import selectors
 import signal
 import time
 from collections import Counter, deque
+from datetime import UTC, datetime
 
 from batchgray import errors, events, lifecycle, messages, partial, planes, pool
 from batchgray.errors import shown
@@ -19,7 +20,7 @@ from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener
 from batchgray.lifecycle import Event, State
 from batchgray.messages import Task
-from batchgray.notices import Inbox, InterruptionNotice
+from batchgray.notices import Complaint, Inbox, InterruptionNotice
 from batchgray.options import EngineOptions
 from batchgray.plan import Plan
 from batchgray.pool import Member
@@ -99,21 +100,35 @@ class Supervisor:
     # what comes in
 
     def _hear_notices(self) -> None:
-        for notice in self._inbox.take():
-            self._take_notice(notice)
+        for item in self._inbox.take():
+            if isinstance(item, Complaint):
+                self._emit(events.Warned(message=item.message))
+            else:
+                self._take_notice(item)
 
     def _take_notice(self, notice: InterruptionNotice) -> None:
-        """The first one drains; another signal moves the deadline to now; the rest change nothing."""
+        """The first one drains; another signal moves the deadline to now, another source at most brings it nearer."""
         now = time.monotonic()
         self._lifecycle.happened(Event.NOTICE)
-        again = self.notice is not None and notice.source == "signal"
-        self._deadline = lifecycle.drain_deadline(now, self._engine.grace, self._deadline, again)
-        if self.notice is None:
+        first = self.notice is None
+        again = not first and notice.source == "signal"
+        left = notice.seconds_left(datetime.now(UTC))
+        self._deadline = lifecycle.drain_deadline(now, self._engine.grace, left, self._deadline, again)
+        if first:
             self.notice, self._drain_began = notice, now
             for member in self._members:
                 self._signal(member, signal.SIGTERM)
-        seconds = max(0.0, self._deadline - now)
-        self._emit(events.Notice(source=notice.source, event_id=notice.event_id, seconds=seconds))
+        if first or again:
+            seconds = max(0.0, self._deadline - now)
+            self._emit(
+                events.Notice(
+                    source=notice.source,
+                    event_id=notice.event_id,
+                    deadline=notice.deadline,
+                    seconds=seconds,
+                    again=again,
+                )
+            )
 
     def _hear_server(self) -> None:
         try:
@@ -191,7 +206,7 @@ class Supervisor:
         while self._queue and len(self._members) < wanted:
             self._spawn()
 
-    def _spawn(self, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member:
+    def _spawn(self, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member | None:
         self._numbers += 1
         setup = messages.Setup(
             out=str(self._plan.out),
@@ -200,7 +215,11 @@ class Supervisor:
             max_pixels=self._plan.manifest.max_pixels,
             checkpoint=self._engine.checkpoint,
         )
-        member = pool.spawn(self._server, self._numbers, setup, slot_bytes)
+        try:
+            member = pool.spawn(self._server, self._numbers, setup, slot_bytes)
+        except OSError:
+            self._hear_server()  # it is gone, or about to be, and has said why or not
+            return None
         self._members.append(member)
         self._unnamed.append(member)
         self._selector.register(member.channel, selectors.EVENT_READ, lambda: self._hear_worker(member))
@@ -324,6 +343,8 @@ class Supervisor:
             if header is None or time.monotonic() >= until:
                 continue
             member = self._spawn(header.record.slot_bytes)
+            if member is None:
+                return
             with contextlib.suppress(OSError, EOFError):
                 member.channel.send(messages.Preview(task=task, slot_bytes=member.slot_bytes))
                 while member.channel.waiting(until - time.monotonic()):

@@ -36,7 +36,6 @@ from batchgray.messages import (
     ToWorker,
 )
 
-
 _DECISION_SECONDS = 0.01
 
 

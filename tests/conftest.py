@@ -13,14 +13,26 @@ from harness import batchgray, save_gradient
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
+def script(name: str):
+    """A program of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def smq_local():
+    """The local SMQ server's module."""
+    return script("smq_local")
+
+
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory) -> Path:
     """The sample pictures of `make run`."""
-    spec = importlib.util.spec_from_file_location("make_samples", SCRIPTS / "make_samples.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("samples") / "images"
-    module.save_all(folder)
+    script("make_samples").save_all(folder)
     return folder
 
 

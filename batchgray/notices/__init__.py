@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-import queue
+from collections import deque
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -13,61 +14,77 @@ from batchgray.manifest import NoticeSource
 class InterruptionNotice(msgspec.Struct, frozen=True, kw_only=True):
     """This machine, or this run, is about to be stopped.
 
-    `event_id` makes the same notice one, however often it comes; `deadline` is when the machine goes, UTC in ISO
-    8601, where the source knows; `receipt` is whatever the source needs to acknowledge it; `space_needed` are the
-    bytes that a full disk lacks.
+    `event_id` makes the same notice one, however often it comes; `deadline` is when the machine goes, UTC in ISO 8601,
+    where the source knows. What it takes to acknowledge it, the source keeps.
     """
 
     source: NoticeSource
     event_id: str | None
     deadline: str | None = None
-    receipt: str | None = None
-    space_needed: int | None = None
+
+    def seconds_left(self, now: datetime) -> float | None:
+        """From `now` (UTC) to the deadline; None where there is none, or it is no time."""
+        try:
+            return (datetime.fromisoformat(self.deadline) - now).total_seconds() if self.deadline else None
+        except (ValueError, TypeError):
+            return None
 
 
 class Source(Protocol):
-    """Where notices come from."""
+    """Where notices come from; `name` says so to people."""
+
+    name: str
 
     def start(self, inbox: "Inbox") -> None:
         """Begin to listen. Raises UsageError where that can't work."""
 
-    def acknowledge(self, notice: InterruptionNotice) -> None:
-        """The flush that `notice` led to is durable. Called once, for the source's own notices only."""
+    def acknowledge(self, notice: InterruptionNotice) -> str | None:
+        """The flush that `notice` led to is durable; the notice may be another source's.
+
+        Returns None, or in words why the acknowledgement failed for good.
+        """
 
     def stop(self) -> None:
         """Stop listening; returns when nothing more will come."""
 
 
+class Complaint(msgspec.Struct, frozen=True):
+    """Something a source finds wrong while the work goes on, in words."""
+
+    message: str
+
+
 class Inbox:
-    """The one place where notices arrive, from signal handlers and threads.
+    """The one place where notices (and complaints) arrive, from signal handlers and threads.
 
     Its descriptor is readable while there are some.
     """
 
     def __init__(self) -> None:
-        self._notices: queue.SimpleQueue[InterruptionNotice] = queue.SimpleQueue()  # reentrant: handlers may put
+        self._items: deque[InterruptionNotice | Complaint] = deque()  # its append may be interrupted by a handler's
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
 
-    def put(self, notice: InterruptionNotice) -> None:
-        self._notices.put(notice)
+    def put(self, item: InterruptionNotice | Complaint) -> None:
+        self._items.append(item)
         with contextlib.suppress(BlockingIOError):  # full: it is readable already
             os.write(self._writer, b"\0")
 
-    def take(self) -> list[InterruptionNotice]:
+    def take(self) -> list[InterruptionNotice | Complaint]:
         """All that have come, oldest first."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._reader, 4096):
                 pass
         taken = []
-        while not self._notices.empty():
-            taken.append(self._notices.get())
+        while self._items:
+            taken.append(self._items.popleft())
         return taken
 
     @property
-    def empty(self) -> bool:
-        return self._notices.empty()
+    def notice(self) -> InterruptionNotice | None:
+        """The oldest notice that has come and was not taken."""
+        return next((item for item in tuple(self._items) if isinstance(item, InterruptionNotice)), None)
 
     def fileno(self) -> int:
         return self._reader

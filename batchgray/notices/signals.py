@@ -10,6 +10,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class SignalSource:
     """Installs handlers while it listens; only the main thread may start it. There is nothing to acknowledge."""
 
+    name = "signals"
+
     def __init__(self) -> None:
         self._earlier: dict[signal.Signals, object] = {}
 
@@ -23,7 +25,7 @@ class SignalSource:
             self._earlier[signum] = signal.signal(signum, hear)
 
     def acknowledge(self, notice: InterruptionNotice) -> None:
-        pass
+        return None
 
     def stop(self) -> None:
         for signum, handler in self._earlier.items():

@@ -1,4 +1,4 @@
-"""A disk that fills up: flushed as far as it goes, exit 75, the space that is needed in words, and resume when there is room.
+"""A disk that fills up: flushed as far as it goes, exit 75, the space needed in words, and resume when there is room.
 
 If this broke, a full disk would end a night's work with half files and a traceback.
 """

@@ -14,6 +14,8 @@ from batchgray.options import EngineOptions, RunOptions
 class Rehearsal:
     """A source that gives notice when it is told to, and looks around when it is thanked."""
 
+    name = "rehearsal"
+
     def __init__(self, out):
         self.out = out
         self.acknowledged = []
@@ -22,13 +24,13 @@ class Rehearsal:
         self.inbox = inbox
 
     def give_notice(self):
-        self.inbox.put(InterruptionNotice(source="smq", event_id="2256A988", receipt="handle"))
+        self.inbox.put(InterruptionNotice(source="smq", event_id="2256A988"))
 
     def acknowledge(self, notice):
         workers = [child for child in psutil.Process().children(recursive=True) if child.status() != "zombie"]
         manifest = manifest_of(self.out)
         self.acknowledged.append(
-            (notice.receipt, manifest["state"], manifest["interruptions"][-1]["event_id"], workers)
+            (notice.event_id, manifest["state"], manifest["interruptions"][-1]["event_id"], workers)
         )
 
     def stop(self):
@@ -47,7 +49,7 @@ def test_acknowledged_once_and_last(samples, tmp_path):
     options = RunOptions(inputs=(samples,), out=tmp_path, engine=EngineOptions(workers=1))
     result = engine.run(options, emit, [source])
     assert result.exit_code == 75
-    assert source.acknowledged == [("handle", "interrupted", "2256A988", [])]
+    assert source.acknowledged == [("2256A988", "interrupted", "2256A988", [])]
 
 
 def test_a_run_that_is_not_interrupted_acknowledges_nothing(samples, tmp_path):

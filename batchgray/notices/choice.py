@@ -1,0 +1,56 @@
+"""Which sources listen, from the notice options. What is not there is not asked:
+
+no option costs time on a machine without the service.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from batchgray.notices import Source
+from batchgray.notices.metadata import Credentials, MetadataSource, on_alibaba_cloud
+from batchgray.notices.signals import SignalSource
+from batchgray.notices.smq import SmqOptions, SmqSource
+
+Notices = Literal["auto", "smq", "metadata", "smq,metadata", "none"]
+METADATA_URL = "http://100.100.100.200"
+
+
+class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`metadata_url` None is the usual one, where this machine says that it is Alibaba Cloud's."""
+
+    notices: Notices = "auto"
+    queue: str = "spot-interruption"
+    endpoint: str | None = None
+    credentials: Credentials | None = None
+    instance_id: str | None = None
+    any_instance: bool = False
+    metadata_url: str | None = None
+
+    @property
+    def known_metadata_url(self) -> str | None:
+        """Where to ask; None where there is no reason to think that anybody would answer."""
+        return self.metadata_url or (METADATA_URL if on_alibaba_cloud() else None)
+
+    def smq(self, required: bool) -> SmqOptions:
+        return SmqOptions(
+            queue=self.queue,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            instance_id=self.instance_id,
+            any_instance=self.any_instance,
+            metadata_url=self.known_metadata_url,
+            required=required,
+        )
+
+
+def chosen_sources(options: NoticeOptions) -> list[Source]:
+    """Signals always; the queue and metadata where they are asked for, or, with `auto`, where they are configured."""
+    sources: list[Source] = [SignalSource()]
+    asked = options.notices.split(",")
+    automatic = options.notices == "auto"
+    if "smq" in asked or (automatic and options.endpoint):
+        sources.append(SmqSource(options.smq(required="smq" in asked)))
+    if "metadata" in asked or (automatic and options.known_metadata_url):
+        sources.append(MetadataSource(options.known_metadata_url or METADATA_URL))
+    return sources

@@ -1,0 +1,188 @@
+"""An SMQ queue through aliyun-mns-sdk: bodies as they are, every fault by its name, a time limit on every call.
+
+What the SDK needs around it, as seen on the wire with 1.3.0: its own decoding of bodies loses messages that are not
+Base64; https has no time limit unless the connection is given one; one connection an Account, not thread-safe; some
+faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as success. Its DEBUG log prints
+Authorization and stays off.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from batchgray import errors
+from batchgray.notices.metadata import Credentials, Unknown
+
+PAGE = 16  # the most that one request may look at
+_TIMEOUT_SECONDS = 5.0
+_NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
+
+GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
+REFUSED_KEY = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurityToken", "SecurityTokenExpired"})
+FINAL = frozenset({"QueueNotExist", "AccessDenied"}) | REFUSED_KEY  # asking again will not help
+
+
+class QueueFault(Exception):
+    """A call that failed: `kind` is the service's error type, or "Network", "UnexpectedAnswer", "Credentials".
+
+    `action` is the SDK's name of the call.
+    """
+
+    def __init__(self, kind: str, text: str = "", action: str = "") -> None:
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind, self.action = kind, action
+
+
+class Message(NamedTuple):
+    """`handle` is "" for one that was only peeked at; `enqueued` is the service's time, seconds since the epoch."""
+
+    message_id: str
+    body: str
+    handle: str
+    enqueued: float
+
+
+class _Provider:
+    """The SDK asks it before every request, so that renewed credentials are used at once."""
+
+    def __init__(self, credentials: Callable[[], Credentials]) -> None:
+        self._credentials = credentials
+
+    def get_credentials(self) -> Any:
+        from mns.auth import Credentials as SdkCredentials
+
+        current = self._credentials()
+        return SdkCredentials(current.key_id, current.secret, current.token)
+
+
+class SmqQueue:
+    """One thread uses it. Every call raises QueueFault, of kind "Credentials" where `credentials` raises Unknown."""
+
+    def __init__(self, endpoint: str, name: str, credentials: Callable[[], Credentials]) -> None:
+        from mns.account import Account  # takes 0.3 s to import
+
+        self.endpoint, self.name = endpoint, name
+        try:
+            self._account = Account(endpoint, credentials_provider=_Provider(credentials))
+        except Exception as error:
+            raise QueueFault("InvalidEndpoint", type(error).__name__) from None
+        self._account.mns_client.http.conn.timeout = _TIMEOUT_SECONDS
+        self._account.mns_client.http.conn.connection_timeout = _TIMEOUT_SECONDS
+        self._queue = self._account.get_queue(name)
+        self._queue.set_encoding(False)
+
+    def peek(self) -> list[Message]:
+        """Up to 16 visible messages, hidden from nobody."""
+        return self._messages(self._queue.batch_peek_message, PAGE)
+
+    def receive(self, most: int = PAGE) -> list[Message]:
+        """Up to `most` visible messages, hidden from everybody else for the queue's visibility time-out."""
+        return self._messages(self._queue.batch_receive_message, most, 0)
+
+    def hide(self, handle: str, seconds: int) -> str:
+        """Hide a received message for so many seconds from now (1 to 43200). Returns its new handle.
+
+        The old one is dead.
+        """
+        return self._call(self._queue.change_message_visibility, handle, seconds).receipt_handle
+
+    def delete(self, handle: str) -> None:
+        self._call(self._queue.delete_message, handle)
+
+    def attributes(self) -> Any:
+        return self._call(self._queue.get_attributes)
+
+    def create(self) -> bool:
+        """True where it was made now, False where it was there."""
+        from mns.queue import QueueMeta
+
+        try:
+            self.attributes()
+            return False
+        except QueueFault as fault:
+            if fault.kind not in ("QueueNotExist", "AccessDenied"):
+                raise
+        try:
+            self._call(self._queue.create, QueueMeta())
+        except QueueFault as fault:
+            if fault.kind != "QueueAlreadyExist":  # there, with other attributes: left as it is
+                raise
+            return False
+        return True
+
+    def send(self, body: str) -> str:
+        """Returns the message's id."""
+        from mns.queue import Message as SdkMessage
+
+        return self._call(self._queue.send_message, SdkMessage(body)).message_id
+
+    def close(self) -> None:
+        self._account.mns_client.close_connection()
+
+    def _messages(self, call: Callable, *arguments: int) -> list[Message]:
+        try:
+            found = self._call(call, *arguments)
+        except QueueFault as fault:
+            if fault.kind == "MessageNotExist":  # an empty queue
+                return []
+            raise
+        return [
+            Message(
+                item.message_id,
+                item.message_body,
+                getattr(item, "receipt_handle", "") or "",
+                int(item.enqueue_time) / 1000,
+            )
+            for item in found
+        ]
+
+    def _call(self, call: Callable, *arguments: Any) -> Any:
+        from mns.mns_exception import MNSClientNetworkException, MNSServerException
+
+        action = call.__name__
+        # "from None": the SDK's exceptions quote requests and answers, which are nobody's business in a traceback.
+        try:
+            return call(*arguments)
+        except MNSServerException as error:
+            raise QueueFault(error.type, action=action) from None
+        except MNSClientNetworkException as error:
+            raise QueueFault("Network", _in_few_words(error.message), action) from None
+        except Unknown as error:
+            raise QueueFault("Credentials", str(error), action) from None
+        except Exception as error:  # what the SDK makes of an answer that is not the service's
+            raise QueueFault("UnexpectedAnswer", type(error).__name__, action) from None
+
+
+def check_actions(queue: SmqQueue) -> None:
+    """Use each action that listening needs, once. Raises QueueFault, with the `action` that is denied, or of another
+    kind.
+
+    Hiding and deleting are tried with a handle of no message: the service looks at permissions first. A message that is
+    received is given back at once.
+    """
+    queue.peek()
+    for message in queue.receive(1):
+        queue.hide(message.handle, 1)
+    for attempt in (lambda: queue.hide(_NO_HANDLE, 1), lambda: queue.delete(_NO_HANDLE)):
+        try:
+            attempt()
+        except QueueFault as fault:
+            if fault.kind not in GONE | {"InvalidArgument"}:
+                raise
+
+
+def usage_error(fault: QueueFault, name: str, endpoint: str) -> errors.UsageError:
+    """What a fault means to somebody who configures it."""
+    if fault.kind == "QueueNotExist":
+        return errors.QueueMissing(name, endpoint)
+    if fault.kind == "AccessDenied":
+        return errors.QueueDenied(name, endpoint, fault.action)
+    if fault.kind in REFUSED_KEY:
+        return errors.KeyRefused(name, endpoint, fault.kind)
+    if fault.kind == "Credentials":
+        return errors.IncompleteSmq(name, str(fault))
+    return errors.QueueUnreachable(name, endpoint, str(fault))
+
+
+def _in_few_words(text: str) -> str:
+    """A network fault without the answer that it may quote."""
+    return " ".join(str(text).split())[:80]

@@ -1,0 +1,44 @@
+"""Making the queue and rehearsing an interruption: what a person does with the queue, apart from runs."""
+
+from batchgray import errors
+from batchgray.notices.choice import NoticeOptions
+from batchgray.notices.event import simulated
+from batchgray.notices.metadata import MetadataService, RoleCredentials
+from batchgray.notices.queue import QueueFault, SmqQueue, usage_error
+
+
+def create_queue(options: NoticeOptions) -> bool:
+    """True where it was made now, False where it was there. Raises UsageError."""
+    queue = open_queue(options)
+    try:
+        return queue.create()
+    except QueueFault as fault:
+        raise usage_error(fault, queue.name, queue.endpoint) from None
+    finally:
+        queue.close()
+
+
+def simulate(options: NoticeOptions, instance_id: str) -> str:
+    """Send an instance's interruption event; returns the message's id. Raises UsageError."""
+    queue = open_queue(options)
+    try:
+        return queue.send(simulated(instance_id, region="cn-hangzhou").decode("ascii"))
+    except QueueFault as fault:
+        raise usage_error(fault, queue.name, queue.endpoint) from None
+    finally:
+        queue.close()
+
+
+def open_queue(options: NoticeOptions) -> SmqQueue:
+    """The queue as the options name it. Raises UsageError where they name too little."""
+    if not options.endpoint:
+        raise errors.IncompleteSmq(options.queue, "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)")
+    credentials = options.credentials
+    if credentials is not None:
+        return SmqQueue(options.endpoint, options.queue, lambda: credentials)
+    if not options.known_metadata_url:
+        missing = "credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)"
+        raise errors.IncompleteSmq(options.queue, missing)
+    return SmqQueue(
+        options.endpoint, options.queue, RoleCredentials(MetadataService(options.known_metadata_url)).current
+    )

@@ -1,0 +1,235 @@
+"""Writes are whole or absent, on disk in the right order, and never over what is somebody else's."""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from batchgray import durable
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """What is synced and renamed, in order; a folder as `folder NAME`."""
+    if durable.F_FULLFSYNC is not None:
+        pytest.skip("os.fsync is not what syncs here")
+    seen = []
+
+    def recorded(name, real, described):
+        def call(*args, **kwargs):
+            result = real(*args, **kwargs)
+            seen.append(f"{name} {described(*args)}")
+            return result
+
+        monkeypatch.setattr(os, name, call)
+
+    def opened(fd):
+        found = os.fstat(fd)
+        for path in [tmp_path, *tmp_path.rglob("*")]:
+            if os.path.samestat(path.stat(), found):
+                return f"folder {path.name}" if path.is_dir() else path.name
+        return "something else"
+
+    recorded("fsync", os.fsync, opened)
+    recorded("replace", os.replace, lambda source, target: f"{Path(source).name} {Path(target).name}")
+    return seen
+
+
+@pytest.fixture(params=["renameat2", "fallback"])
+def rename_new(request, monkeypatch):
+    if request.param == "fallback":
+        monkeypatch.setattr(durable, "_renameat2", None)
+    elif durable._renameat2 is None:
+        pytest.skip("this system has no renameat2")
+    return durable.rename_new
+
+
+@contextlib.contextmanager
+def a_disk_that_fills_up(monkeypatch, after):
+    """os.write takes `after` bytes, then finds no space."""
+    real, left = os.write, after
+
+    def write(fd, data):
+        nonlocal left
+        if left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = real(fd, data[:left])
+        left -= count
+        return count
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        yield
+
+
+def test_saving_makes_a_file(tmp_path):
+    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+        file.append(b"one ")
+        file.append(memoryview(b"two"))
+    assert (tmp_path / "file").read_bytes() == b"one two"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with durable.saving(path, tmp_path / "tmp") as file:
+        file.append(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupt(file):
+        file.append(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), durable.saving(path, tmp_path / "tmp") as file:
+        interrupt(file)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_when_the_rename_fails_no_temporary_file_is_left(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError), durable.saving(tmp_path / "folder", tmp_path / "tmp") as file:
+        file.append(b"data")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_saving_takes_away_the_temporary_file_that_a_kill_left(tmp_path):
+    (tmp_path / "tmp").write_bytes(b"a longer rest of an earlier run")
+    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+        file.append(b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_saving_syncs_the_data_then_renames_then_syncs_the_folder(tmp_path, calls):
+    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+        file.append(b"data")
+        assert calls == []
+    assert calls == ["fsync tmp", "replace tmp file", f"fsync folder {tmp_path.name}"]
+
+
+def test_a_file_is_renamed_to_a_free_name(tmp_path, rename_new):
+    (tmp_path / "source").write_bytes(b"data")
+    rename_new(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"data"
+    assert os.listdir(tmp_path) == ["target"]
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "folder"])
+def test_a_name_that_is_taken_is_never_replaced(tmp_path, rename_new, kind):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"ours")
+    match kind:
+        case "file":
+            target.write_bytes(b"theirs")
+        case "dangling link":
+            target.symlink_to("nowhere")
+        case "folder":
+            target.mkdir()
+    before = target.lstat()
+    with pytest.raises(FileExistsError):
+        rename_new(source, target)
+    assert target.lstat() == before
+    assert source.read_bytes() == b"ours"
+
+
+def test_renaming_what_is_not_there_says_so(tmp_path, rename_new):
+    with pytest.raises(FileNotFoundError):
+        rename_new(tmp_path / "source", tmp_path / "target")
+
+
+def test_a_file_system_that_cannot_refuse_a_taken_name_is_looked_at_instead(tmp_path, monkeypatch):
+    def unsupported(*_):
+        durable.ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    monkeypatch.setattr(durable, "_renameat2", unsupported)
+    (tmp_path / "source").write_bytes(b"data")
+    durable.rename_new(tmp_path / "source", tmp_path / "target")
+    (tmp_path / "source").write_bytes(b"more")
+    with pytest.raises(FileExistsError):
+        durable.rename_new(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"data"
+
+
+def test_folders_are_made_and_each_is_durable_in_its_parent(tmp_path, calls):
+    durable.make_folders(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert calls == [f"fsync folder {tmp_path.name}", "fsync folder a"]
+    durable.make_folders(tmp_path / "a" / "b")
+    assert len(calls) == 2
+
+
+def test_a_folder_is_not_made_over_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(FileExistsError):
+        durable.make_folders(tmp_path / "a")
+    with pytest.raises(OSError, match="a"):
+        durable.make_folders(tmp_path / "a" / "b")
+
+
+def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatch):
+    with contextlib.closing(durable.AppendFile(tmp_path / "file")) as file:
+        file.append(b"kept, ")
+        with a_disk_that_fills_up(monkeypatch, after=3), pytest.raises(OSError, match="space"):
+            file.append(b"lost")
+        assert (tmp_path / "file").read_bytes() == b"kept, "
+        file.append(b"and more")
+    assert (tmp_path / "file").read_bytes() == b"kept, and more"
+
+
+def test_an_append_file_is_new(tmp_path):
+    (tmp_path / "file").write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        durable.AppendFile(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"theirs"
+
+
+def test_short_writes_are_gone_on_with(tmp_path, monkeypatch):
+    real = os.write
+    with contextlib.closing(durable.AppendFile(tmp_path / "file")) as file, monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+        file.append(b"ten bytes.")
+    assert (tmp_path / "file").read_bytes() == b"ten bytes."
+
+
+def test_a_temporary_file_holds_the_chunks(tmp_path):
+    large = bytes(range(256)) * 40_000
+    fd = durable.write_temporary(tmp_path / "tmp", [b"head", bytearray(b" "), memoryview(large)])
+    os.close(fd)
+    assert (tmp_path / "tmp").read_bytes() == b"head " + large
+
+
+def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch):
+    next_descriptor = os.dup(0)
+    os.close(next_descriptor)
+    with a_disk_that_fills_up(monkeypatch, after=5), pytest.raises(OSError, match="space"):
+        durable.write_temporary(tmp_path / "tmp", [b"first", b"second"])
+    assert os.listdir(tmp_path) == []
+    descriptor = os.dup(0)
+    os.close(descriptor)
+    assert descriptor == next_descriptor, "a descriptor is left open"
+
+
+def test_removing_what_is_gone_already_is_no_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    durable.remove(tmp_path / "file")
+    durable.remove(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_an_empty_folder_is_removed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"")
+    assert not durable.remove_folder(tmp_path / "folder")
+    (tmp_path / "folder" / "file").unlink()
+    assert durable.remove_folder(tmp_path / "folder")
+    assert not durable.remove_folder(tmp_path / "folder")

@@ -1,0 +1,521 @@
+"""The manifest and its journal: what was durable is there again, what was torn is dropped, the rest is refused."""
+
+import errno
+import fcntl
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchgray import errors, integrity, manifest
+from batchgray.manifest import Image, ImageChange, Interruption, Manifest, Store
+from batchgray.options import PixelOptions
+
+INTERRUPTION = Interruption(at="2026-11-22T18:00:00Z", source="signal", event_id="SIGTERM", deadline=None)
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from batchgray import manifest
+with manifest.owning(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def document(*names, **changes):
+    names = names or ("a/b.png", "c.jpg", "线/\n\u2028.png", "d.jpg", "e.jpg")
+    images = [
+        Image(root=0, source=name, output=str(Path(name).with_suffix(".jpg")), size=1234, mtime_ns=10**18 + index)
+        for index, name in enumerate(names)
+    ]
+    settings = {
+        "run_id": "default",
+        "options": PixelOptions(),
+        "max_pixels": 10**9,
+        "output_root": ".",
+        "input_roots": ["/data/images"],
+        "images": images,
+    }
+    return Manifest(**{**settings, **changes})
+
+
+def done(index, **fields):
+    known = {"width": 640, "height": 480, "tiles_done": 8, "tiles_total": 8, "output_size": 999, "checksum": "x:y"}
+    return ImageChange(image=index, state="done", **{**known, **fields})
+
+
+def states(found):
+    return [image.state for image in found.images]
+
+
+def flipped(data, bit):
+    damaged = bytearray(data)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+def synced_to(journal):
+    """How far a journal is known to be on disk, without the line break that the last mark needs to be read."""
+    return max(json.loads(line).get("synced", 0) for line in journal.splitlines()) - 1
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "manifest.json"
+
+
+@pytest.fixture
+def store(path):
+    store = Store(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def journal(path, store):
+    """The file of a journal with two syncs and an unsynced tail; image i was done before image i + 1."""
+    store.commit(document())
+    store.record([done(0), done(1)])
+    store.sync()
+    store.record([done(2)])
+    store.sync()
+    store.record([done(3), done(4)])
+    store.close()
+    return manifest.journal_path(path)
+
+
+# the document
+
+
+def test_what_is_committed_is_loaded(path, store):
+    written = document(interruptions=[INTERRUPTION], options=PixelOptions(method="luma", tile_rows=16, quality=90))
+    written.images[1] = Image(
+        root=0, source="c.jpg", output="c.jpg", state="failed", size=1, mtime_ns=-1, error="bad", note="n", mend=True
+    )
+    store.commit(written)
+    assert manifest.load(path) == written
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=3)))
+def test_any_name_comes_back_as_it_was(tmp_path, names):
+    path = tmp_path / "manifest.json"
+    store = Store(path)
+    images = [Image(root=0, source=name, output=name, size=0, mtime_ns=0) for name in names if ".." not in name]
+    written = document(images=images, state="complete")
+    store.commit(written)
+    assert manifest.load(path) == written
+
+
+def test_the_document_has_the_fields_of_the_contract(path, store):
+    store.commit(document(interruptions=[INTERRUPTION]))
+    read = json.loads(path.read_text("utf-8"))
+    assert read["version"] == 1
+    assert read["state"] == "running"
+    assert set(read) >= {"batchgray", "options", "input_roots", "images", "interruptions"}
+    assert read["options"] == {
+        "method": "bt601",
+        "format": "jpeg",
+        "quality": 75,
+        "tile_rows": None,
+        "metadata": "keep",
+    }
+    assert read["interruptions"] == [
+        {"at": "2026-11-22T18:00:00Z", "source": "signal", "event_id": "SIGTERM", "deadline": None}
+    ]
+    expected = {"root": 0, "source": "a/b.png", "output": "a/b.jpg", "state": "pending", "size": 1234}
+    assert read["images"][0].items() >= expected.items()
+    later = {"mtime_ns", "width", "height", "tiles_done", "tiles_total", "output_size", "checksum", "error"}
+    assert set(read["images"][0]) >= later
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_the_document_has_a_line_an_image(path, store, count):
+    written = document()
+    written.images = written.images[:count]
+    store.commit(written)
+    lines = path.read_text("utf-8").split("\n")
+    assert len(lines) == (count + 2 if count else 1)
+    assert [json.loads(line.removesuffix(","))["source"] for line in lines[1:-1]] == [
+        image.source for image in written.images
+    ]
+
+
+def test_a_commit_leaves_a_journal_only_where_work_goes_on(path, store):
+    running = document()
+    store.commit(running)
+    assert manifest.journal_path(path).exists()
+    running.state = "interrupted"
+    store.commit(running)
+    assert os.listdir(path.parent) == ["manifest.json"]
+    assert manifest.load(path).state == "interrupted"
+
+
+def test_a_document_that_finds_no_space_leaves_the_old_one(path, store, monkeypatch):
+    store.commit(document("old.jpg"))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_with(errno.ENOSPC))
+        with pytest.raises(OSError, match="space"):
+            store.commit(document("new.jpg"))
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(path.parent)) == ["manifest.json", "manifest.json.journal"]
+
+
+def test_a_document_that_cannot_be_written_is_fatal_and_named(path, store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_with(errno.EIO))
+        with pytest.raises(errors.ManifestUnwritable, match=r"manifest\.json"):
+            store.commit(document())
+
+
+def failing_with(code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_the_output_folder_moves_with_the_manifest(tmp_path):
+    assert document().output_folder(tmp_path / "m.json") == tmp_path
+    assert document(output_root="/out").output_folder(tmp_path / "m.json") == Path("/out")
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"{}", b"[1, 2]", b'{"version": 1, "images": []}', b"\xff\xfe\0"])
+def test_a_file_of_somebody_else_is_foreign(path, content):
+    path.write_bytes(content)
+    with pytest.raises(errors.ForeignManifest, match=r"manifest\.json"):
+        manifest.load(path)
+    with pytest.raises(errors.ForeignManifest):
+        manifest.check_is_manifest(path)
+
+
+def test_a_manifest_that_is_not_there_or_a_folder_is_refused_by_name(path):
+    with pytest.raises(errors.NoSuchManifest):
+        manifest.load(path)
+    path.mkdir()
+    with pytest.raises(errors.UnreadableManifest):
+        manifest.load(path)
+    with pytest.raises(errors.NoSuchManifest):
+        manifest.load(path / "manifest.json" / "below")
+
+
+def test_any_flipped_bit_in_the_document_is_refused(path, store):
+    store.commit(document("a.jpg", state="complete"))
+    whole = path.read_bytes()
+    named = whole.index(b'"state"')  # before it: whose file this is, and of which version
+    for byte, _ in enumerate(whole):
+        path.write_bytes(flipped(whole, 8 * byte + byte % 8))
+        refusals = errors.DamagedManifest
+        if byte < named:
+            refusals = (errors.DamagedManifest, errors.ForeignManifest, errors.FutureManifest)
+        with pytest.raises(refusals):
+            manifest.load(path)
+
+
+def test_a_document_that_is_cut_off_is_refused(path, store):
+    store.commit(document("a.jpg", state="complete"))
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises((errors.DamagedManifest, errors.ForeignManifest)):
+            manifest.load(path)
+
+
+def test_a_manifest_of_a_later_version_is_not_called_damaged(path, store):
+    store.commit(document("a.jpg", state="complete"))
+    members = json.loads(path.read_bytes())
+    del members["seal"]
+    path.write_bytes(integrity.seal(json.dumps({**members, "version": 2, "images": "elsewhere"}).encode()))
+    with pytest.raises(errors.FutureManifest, match=r"version 2.*\(1\)"):
+        manifest.load(path)
+
+
+def test_fields_of_later_versions_are_read_over(path, store):
+    written = document("a.jpg", state="complete")
+    store.commit(written)
+    members = json.loads(path.read_bytes())
+    del members["seal"]
+    path.write_bytes(integrity.seal(json.dumps({**members, "colour": "gray"}).encode()))
+    assert manifest.load(path) == written
+
+
+@pytest.mark.parametrize("field", ["source", "output"])
+@pytest.mark.parametrize("name", ["../a.jpg", "a/../../b.jpg", "..", "/etc/passwd", "a\0.jpg"])
+def test_a_name_that_leads_outside_is_refused(path, store, field, name):
+    written = document("a.jpg")
+    setattr(written.images[0], field, name)
+    store.commit(written)
+    with pytest.raises(errors.DamagedManifest, match="outside"):
+        manifest.load(path)
+
+
+@pytest.mark.parametrize("root", [-1, 1])
+def test_an_image_without_an_input_folder_is_refused(path, store, root):
+    written = document("a.jpg")
+    written.images[0].root = root
+    store.commit(written)
+    with pytest.raises(errors.DamagedManifest, match="input folder"):
+        manifest.load(path)
+
+
+def test_options_that_no_run_can_have_are_refused(path, store):
+    store.commit(document("a.jpg", state="complete"))
+    members = json.loads(path.read_bytes())
+    del members["seal"]
+    members["options"]["quality"] = 101
+    path.write_bytes(integrity.seal(json.dumps(members).encode()))
+    with pytest.raises(errors.DamagedManifest, match="quality"):
+        manifest.load(path)
+
+
+# the journal
+
+
+def test_the_journal_is_replayed_in_order(path, store):
+    written = document()
+    store.commit(written)
+    store.record([ImageChange(image=0, state="partial", width=640, height=480, tiles_done=3, tiles_total=8)])
+    store.record([ImageChange(image=1, state="failed", error="truncated"), done(0, size=5, mtime_ns=7, note="n")])
+    store.close()
+    found = manifest.load(path).images
+    assert found[0] == msgspec.structs.replace(
+        written.images[0],
+        state="done",
+        size=5,
+        mtime_ns=7,
+        width=640,
+        height=480,
+        tiles_done=8,
+        tiles_total=8,
+        output_size=999,
+        checksum="x:y",
+        note="n",
+    )
+    assert found[1] == msgspec.structs.replace(written.images[1], state="failed", error="truncated")
+    assert found[2:] == written.images[2:]
+
+
+def test_a_change_leaves_absent_fields_and_takes_back_the_error_and_the_mending():
+    image = Image(root=0, source="a", output="a", state="failed", size=1, mtime_ns=2, error="e", width=3, mend=True)
+    ImageChange(image=0, state="partial", tiles_done=1).apply([image])
+    assert (image.state, image.tiles_done, image.width, image.size) == ("partial", 1, 3, 1)
+    assert (image.error, image.mend) == (None, False)
+
+
+def test_an_interruption_in_the_journal_interrupts_the_run(path, store):
+    store.commit(document())
+    store.record_interruption(INTERRUPTION)
+    store.close()
+    found = manifest.load(path)
+    assert found.state == "interrupted"
+    assert found.interruptions == [INTERRUPTION]
+
+
+def test_what_was_not_synced_is_unsynced(store):
+    store.commit(document())
+    store.sync()
+    assert not store.unsynced
+    store.record([done(0)])
+    assert store.unsynced
+    store.sync()
+    assert not store.unsynced
+
+
+def test_a_journal_cut_off_anywhere_gives_the_changes_before_the_cut(path, journal):
+    whole = journal.read_bytes()
+    prefixes = [["done"] * count + ["pending"] * (5 - count) for count in range(6)]
+    reached = 0
+    for length in range(len(whole) + 1):
+        journal.write_bytes(whole[:length])
+        count = prefixes.index(states(manifest.load(path)))
+        assert count >= reached, f"cut at byte {length}"
+        reached = count
+    assert reached == 5
+
+
+def test_a_flipped_bit_in_the_synced_part_of_the_journal_is_damage(path, journal):
+    whole = journal.read_bytes()
+    assert 0 < synced_to(whole) < len(whole)
+    for byte in range(synced_to(whole)):
+        journal.write_bytes(flipped(whole, 8 * byte + byte % 8))
+        with pytest.raises(errors.DamagedManifest, match="journal"):
+            manifest.load(path)
+
+
+def test_a_flipped_bit_in_the_unsynced_tail_drops_what_comes_after(path, journal):
+    whole = journal.read_bytes()
+    tail = synced_to(whole)
+    counts = []
+    for byte in range(tail, len(whole)):
+        journal.write_bytes(flipped(whole, 8 * byte + byte % 8))
+        counts.append(states(manifest.load(path)).count("done"))
+    assert counts == sorted(counts)
+    assert (counts[0], counts[1], counts[-1]) == (2, 3, 4)
+
+
+def test_lines_after_a_torn_one_are_not_replayed(path, journal):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if b'"image":3' in line)
+    journal.write_bytes(b"".join(lines[:at]) + b"torn\n" + b"".join(lines[at + 1 :]))
+    assert states(manifest.load(path)) == ["done", "done", "done", "pending", "pending"]
+
+
+def test_a_journal_of_an_earlier_generation_is_ignored(path, store):
+    written = document()
+    store.commit(written)
+    store.record([done(0)])
+    earlier = manifest.journal_path(path).read_bytes()
+    store.commit(written)
+    manifest.journal_path(path).write_bytes(earlier)
+    assert states(manifest.load(path)) == ["pending"] * 5
+
+
+def test_a_journal_newer_than_its_document_is_damage(path, store):
+    written = document()
+    store.commit(written)
+    earlier = path.read_bytes()
+    store.commit(written)
+    path.write_bytes(earlier)
+    with pytest.raises(errors.DamagedManifest, match="old copy"):
+        manifest.load(path)
+
+
+def test_a_document_that_is_replaced_while_it_is_read_is_read_again(path, store, monkeypatch):
+    written = document()
+    store.commit(written)
+    read = manifest._load_document
+    replacing = itertools.chain([True], itertools.repeat(False))
+
+    def read_late(path):
+        found = read(path)
+        if next(replacing):
+            store.commit(written)
+            store.record([done(2)])
+        return found
+
+    monkeypatch.setattr(manifest, "_load_document", read_late)
+    assert states(manifest.load(path)) == ["pending", "pending", "done", "pending", "pending"]
+
+
+def test_a_journal_that_tells_of_no_image_is_damage(path, store):
+    store.commit(document("a.jpg"))
+    store.record([done(1)])
+    store.close()
+    with pytest.raises(errors.DamagedManifest, match="image 1"):
+        manifest.load(path)
+
+
+def test_the_journal_of_an_overwritten_run_is_not_replayed_over_the_new_document(path, store, monkeypatch):
+    store.commit(document())
+    store.record([done(0)])
+    store.sync()
+    store.close()
+
+    def power_cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest.durable, "remove", power_cut_at(manifest.journal_path(path), power_cut))
+        with pytest.raises(KeyboardInterrupt):
+            Store(path).commit(document(options=PixelOptions(method="luma")))
+    found = manifest.load(path)
+    assert found.options.method == "luma"
+    assert states(found) == ["pending"] * 5
+
+
+def power_cut_at(target, power_cut):
+    """durable.remove until it comes to `target`."""
+    real = manifest.durable.remove
+    return lambda path: power_cut() if path == target else real(path)
+
+
+# the lock
+
+
+def test_a_second_owner_is_refused_and_told_who_the_first_is(path):
+    refused = pytest.raises(errors.ManifestLocked, match=f"process {os.getpid()} on ")
+    with manifest.owning(path), refused, manifest.owning(path):
+        pass
+    with manifest.owning(path):
+        pass
+
+
+def test_another_process_owns_the_manifest_until_it_dies(path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout.readline() == "held\n"
+        assert manifest.is_running(path)
+        with pytest.raises(errors.ManifestLocked, match=f"process {child.pid} on "), manifest.owning(path):
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert not manifest.is_running(path)
+        with manifest.owning(path):
+            assert f"process {os.getpid()} on " in manifest.lock_path(path).read_text()
+
+
+def test_a_shorter_owner_leaves_nothing_of_a_longer_one(path):
+    manifest.lock_path(path).write_text("process 99999999 on a host with a very long name indeed" * 5)
+    with manifest.owning(path):
+        assert manifest.lock_path(path).read_text().count("process") == 1
+
+
+def test_asking_whether_it_runs_touches_nothing(path):
+    assert not manifest.is_running(path)
+    assert os.listdir(path.parent) == []
+    with manifest.owning(path):
+        assert manifest.is_running(path)
+    assert not manifest.is_running(path)
+
+
+def test_asking_leaves_no_descriptor_open(path):
+    with manifest.owning(path):
+        free = lowest_free_descriptor()
+        assert manifest.is_running(path)
+        assert lowest_free_descriptor() == free
+    assert not manifest.is_running(path)
+    assert lowest_free_descriptor() <= free
+
+
+def lowest_free_descriptor():
+    descriptor = os.dup(0)
+    os.close(descriptor)
+    return descriptor
+
+
+def test_two_that_ask_at_once_do_not_take_each_other_for_the_owner(path, monkeypatch):
+    with manifest.owning(path):
+        pass
+    close, answers = os.close, []
+
+    def close_late(fd):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "close", close)
+            answers.append(manifest.is_running(path))
+        close(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close_late)
+        answers.append(manifest.is_running(path))
+    assert answers == [False, False]
+
+
+def test_a_file_system_without_locks_is_refused(path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", failing_with(errno.ENOLCK))
+    with pytest.raises(errors.UnlockableManifest, match=r"manifest\.json\.lock"), manifest.owning(path):
+        pass
+    assert not manifest.is_running(path)

@@ -1,0 +1,285 @@
+"""Finished tiles come back exactly, or not at all; partial JPEGs are never drawn over somebody else's file."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batchgray import durable, integrity, partial, planes, tiles
+from batchgray.messages import SourceIdentity, Task
+from batchgray.options import PixelOptions
+
+IDENTITY = SourceIdentity(1234, 5678)
+TASK = Task(index=3, source="/in/a/b.png", output="a/b.jpg", identity=IDENTITY)
+OPTIONS = PixelOptions()
+PREVIEW = "a/b.partial.jpg"
+
+
+class Folders:
+    """An output folder with a folder of what is in flight, and slots that are closed at the end."""
+
+    def __init__(self, stack, out):
+        self._stack = stack
+        self.out, self.flight = out, out / "flight"
+        (out / "a").mkdir(parents=True)
+        self.flight.mkdir()
+
+    def slot(self, record):
+        fd = planes.make_memory()
+        self._stack.callback(os.close, fd)
+        planes.resize_memory(fd, record.slot_bytes)
+        return planes.Slot(fd)
+
+    def begun(self, flags=(1, 0, 1), exif=b"EXIF", width=5, height=20, colour=True):
+        """An image with these tiles finished; the pixels of all of them are random."""
+        record = planes.SlotRecord(
+            identity=IDENTITY,
+            width=width,
+            height=height,
+            tile_rows=8,
+            colour=colour,
+            exif_bytes=len(exif),
+            note="first of 2",
+        )
+        image = self.slot(record).begin(record, exif)
+        image.gray[:] = Random(width).randbytes(len(image.gray))
+        image.flags[:] = bytes(flags)
+        return image
+
+    def write(self, image, task=TASK, options=OPTIONS):
+        return partial.write_sidecar(self.flight, self.out, task, options, image)
+
+    def restored(self, record):
+        """The image that `restore` gives, and the slot that it was put into."""
+        slot = self.slot(record)
+        return partial.restore(self.flight, TASK.output, slot), slot
+
+    @property
+    def sidecar(self):
+        return partial.sidecar_path(self.flight, TASK.output)
+
+    @property
+    def preview(self):
+        return self.out / PREVIEW
+
+
+@contextlib.contextmanager
+def making_folders():
+    with contextlib.ExitStack() as stack:
+        yield Folders(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())) / "out")
+
+
+@pytest.fixture
+def folders():
+    with making_folders() as folders:
+        yield folders
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    flags=st.lists(st.sampled_from([0, 1]), min_size=1, max_size=9),
+    width=st.integers(1, 40),
+    short=st.integers(0, 7),
+    exif=st.binary(max_size=300),
+    colour=st.booleans(),
+)
+def test_any_set_of_finished_tiles_comes_back_exactly(flags, width, short, exif, colour):
+    with making_folders() as folders:
+        image = folders.begun(flags, exif, width, 8 * len(flags) - short, colour)
+        header = folders.write(image)
+        assert header.tiles_done == sum(flags)
+        assert partial.matching_header(folders.flight, TASK, OPTIONS) == header
+        restored, slot = folders.restored(image.record)
+        assert restored.record == image.record
+        assert bytes(restored.flags) == bytes(flags) == bytes(slot.image().flags)
+        assert bytes(restored.exif) == exif
+        for first, last in tiles.spans(flags):
+            assert restored.rows(first, last) == image.rows(first, last)
+        assert os.listdir(folders.flight) == [folders.sidecar.name]
+
+
+def test_unfinished_tiles_are_not_in_the_sidecar(folders):
+    folders.write(folders.begun((1, 0, 0)))
+    one = folders.sidecar.stat().st_size
+    folders.write(folders.begun((1, 1, 0)))
+    assert folders.sidecar.stat().st_size == one + 8 * 5
+
+
+def test_a_sidecar_is_replaced_by_a_later_one(folders):
+    folders.write(folders.begun((1, 0, 0)))
+    image = folders.begun((1, 1, 0))
+    folders.write(image)
+    restored, _ = folders.restored(image.record)
+    assert bytes(restored.flags) == b"\1\1\0"
+
+
+def test_a_sidecar_that_finds_no_space_leaves_the_earlier_one(folders, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folders.write(folders.begun((1, 0, 0)))
+    before = folders.sidecar.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync", full)
+        with pytest.raises(OSError, match="space"):
+            folders.write(folders.begun((1, 1, 0)))
+    assert folders.sidecar.read_bytes() == before
+    assert os.listdir(folders.flight) == [folders.sidecar.name]
+
+
+# damage
+
+
+def damaged_sidecar_is_refused(folders, record, content):
+    folders.sidecar.write_bytes(content)
+    header = partial.matching_header(folders.flight, TASK, OPTIONS)
+    restored, slot = folders.restored(record)
+    assert restored is None
+    assert header is None or header.tiles == [(0, 1), (2, 3)]
+    begun = slot.image()
+    assert begun is None or begun.tiles_done == 0
+
+
+def test_a_sidecar_that_is_cut_off_anywhere_is_not_restored(folders):
+    image = folders.begun()
+    folders.write(image)
+    whole = folders.sidecar.read_bytes()
+    for length in range(len(whole)):
+        damaged_sidecar_is_refused(folders, image.record, whole[:length])
+
+
+def test_a_sidecar_with_any_flipped_bit_is_not_restored(folders):
+    image = folders.begun()
+    folders.write(image)
+    whole = folders.sidecar.read_bytes()
+    for byte, value in enumerate(whole):
+        damaged = whole[:byte] + bytes([value ^ 1 << byte % 8]) + whole[byte + 1 :]
+        damaged_sidecar_is_refused(folders, image.record, damaged)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=3000))
+def test_a_sidecar_of_rubbish_is_not_restored(folders, content):
+    damaged_sidecar_is_refused(folders, folders.begun().record, content)
+
+
+@pytest.mark.parametrize("spans", [[[0, 4]], [[2, 2]], [[2, 1]], [[-1, 1]]])
+def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spans):
+    image = folders.begun()
+    folders.write(image)
+    header = json.loads(folders.sidecar.read_bytes().split(b"\n")[0])
+    del header["seal"]
+    folders.sidecar.write_bytes(integrity.seal(json.dumps({**header, "tiles": spans}).encode()) + b"\n" + b"0" * 999)
+    assert partial.read_header(folders.sidecar) is None
+    assert folders.restored(image.record)[0] is None
+
+
+def test_where_there_is_no_sidecar_nothing_is_restored(folders):
+    assert partial.matching_header(folders.flight, TASK, OPTIONS) is None
+    assert folders.restored(folders.begun().record)[0] is None
+
+
+# identity
+
+
+def test_tiles_of_another_version_of_the_source_do_not_match(folders):
+    folders.write(folders.begun())
+    for identity in SourceIdentity(1235, 5678), SourceIdentity(1234, 5679):
+        task = Task(index=3, source=TASK.source, output=TASK.output, identity=identity)
+        assert partial.matching_header(folders.flight, task, OPTIONS) is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"method": "bt709"}, {"format": "png"}, {"quality": 76}, {"tile_rows": 8}, {"metadata": "strip"}]
+)
+def test_tiles_of_other_pixel_options_do_not_match(folders, other):
+    folders.write(folders.begun())
+    assert partial.matching_header(folders.flight, TASK, PixelOptions(**other)) is None
+
+
+def test_tiles_of_another_output_do_not_match(folders):
+    folders.write(folders.begun())
+    task = Task(index=3, source=TASK.source, output="a/c.jpg", identity=IDENTITY)
+    shutil.copy(folders.sidecar, partial.sidecar_path(folders.flight, task.output))
+    assert partial.matching_header(folders.flight, task, OPTIONS) is None
+
+
+def test_a_flush_is_reported_as_the_sidecar_has_it(folders):
+    message = partial.flushed_message(TASK, folders.write(folders.begun()))
+    assert (message.index, message.identity) == (3, IDENTITY)
+    assert (message.width, message.height, message.tiles_done, message.tiles_total) == (5, 20, 2, 3)
+
+
+# the partial JPEG
+
+
+def test_the_partial_jpeg_is_beside_the_output():
+    assert partial.preview_name("a/b.jpg") == "a/b.partial.jpg"
+    assert partial.preview_name("a.b/c.png.jpg") == "a.b/c.png.partial.jpg"
+    assert partial.preview_name("c.png") == "c.partial.jpg"
+
+
+def test_only_unfinished_rows_are_blackened(folders):
+    image = folders.begun((1, 0, 1))
+    kept = bytes(image.rows(0, 1)), bytes(image.rows(2, 3))
+    partial.blacken_unfinished(image)
+    assert (bytes(image.rows(0, 1)), bytes(image.rows(2, 3))) == kept
+    assert bytes(image.rows(1, 2)) == bytes(40)
+
+
+def test_a_partial_jpeg_of_our_own_is_replaced_and_goes_with_the_sidecar(folders):
+    for content in b"one", b"two":
+        header = folders.write(folders.begun())
+        assert header.owns_preview
+        partial.write_preview(folders.flight, folders.out, header, [content, b"!"])
+        assert folders.preview.read_bytes() == content + b"!"
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert not folders.preview.exists()
+    assert os.listdir(folders.flight) == []
+
+
+def test_a_partial_jpeg_makes_its_folder(folders):
+    (folders.out / "a").rmdir()
+    partial.write_preview(folders.flight, folders.out, folders.write(folders.begun()), [b"jpeg"])
+    assert folders.preview.read_bytes() == b"jpeg"
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_name_that_is_somebody_elses_is_never_claimed(folders, kind):
+    if kind == "file":
+        folders.preview.write_bytes(b"theirs")
+    else:
+        folders.preview.symlink_to("nowhere")
+    for _ in range(2):
+        assert not folders.write(folders.begun()).owns_preview
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert os.path.lexists(folders.preview)
+    assert not folders.sidecar.exists()
+
+
+def test_a_name_that_is_another_images_output_is_never_claimed(folders):
+    task = Task(index=3, source=TASK.source, output=TASK.output, identity=IDENTITY, preview=False)
+    assert not folders.write(folders.begun(), task).owns_preview
+
+
+def test_discarding_only_the_partial_jpeg_keeps_the_claim(folders):
+    header = folders.write(folders.begun())
+    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    partial.discard_preview(folders.flight, folders.out, TASK.output)
+    assert not folders.preview.exists()
+    assert partial.read_header(folders.sidecar) == header
+
+
+def test_discarding_what_was_never_begun_is_no_error(folders):
+    folders.preview.write_bytes(b"theirs")
+    partial.discard(folders.flight, folders.out, TASK.output)
+    partial.discard(folders.flight, folders.out, "no/such/folder.jpg")
+    assert folders.preview.read_bytes() == b"theirs"

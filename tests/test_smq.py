@@ -1,0 +1,275 @@
+"""The queue as a source of notices: the real SDK over a real socket, against the local server."""
+
+import json
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from batchgray import errors
+from batchgray.notices import Complaint, Inbox, InterruptionNotice, smq
+from batchgray.notices.event import simulated
+from batchgray.notices.metadata import Credentials
+from batchgray.notices.smq import SmqOptions, SmqSource
+
+QUEUE = "spot-interruption"
+KEY = Credentials(key_id="local", secret="local", origin="the test")
+OTHER_KIND = json.dumps({"name": "Instance:StateChange", "content": {"instanceId": "i-mine"}})
+
+
+@pytest.fixture
+def server(smq_local):
+    with smq_local.LocalSMQ() as server:
+        server.create_queue(QUEUE, VisibilityTimeout=30)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(smq, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(smq, "SLOWEST_SECONDS", 0.5)
+    monkeypatch.setattr(smq, "CHECK_SECONDS", 1.0)
+
+
+class Listening:
+    """A source at work, and what it said."""
+
+    def __init__(self, server, **options):
+        settings = {"queue": QUEUE, "endpoint": server.endpoint, "credentials": KEY, "instance_id": "i-mine"}
+        self.inbox = Inbox()
+        self.source = SmqSource(SmqOptions(**(settings | options)))
+        self.said = []
+
+    def __enter__(self):
+        self.source.start(self.inbox)
+        return self
+
+    def __exit__(self, *_):
+        self.source.stop()
+        self.inbox.close()
+
+    def notice(self, seconds=15.0) -> InterruptionNotice | None:
+        return self._first(InterruptionNotice, seconds)
+
+    def complaint(self, seconds=15.0) -> Complaint | None:
+        return self._first(Complaint, seconds)
+
+    def _first(self, kind, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.said += self.inbox.take()
+            for item in self.said:
+                if isinstance(item, kind):
+                    self.said.remove(item)
+                    return item
+            time.sleep(0.01)
+        return None
+
+
+def send(server, instance_id) -> str:
+    return server.send(QUEUE, simulated(instance_id, "cn-hangzhou").decode(), base64=False)
+
+
+def states(server) -> dict[str, str]:
+    return {message.message_id: message.state(server.now()) for message in server.messages(QUEUE)}
+
+
+def test_our_event_is_heard_held_and_deleted_only_when_it_is_acknowledged(server):
+    with Listening(server) as listening:
+        message_id = send(server, "i-mine")
+        notice = listening.notice()
+        assert (notice.source, notice.event_id) == ("smq", message_id)
+        assert 290 < notice.seconds_left(datetime.now(UTC)) <= 300
+        server.wait_until(lambda: states(server) == {message_id: "hidden"})
+        assert listening.source.acknowledge(notice) is None
+        assert states(server) == {}
+
+
+def test_without_an_acknowledgement_it_is_given_back(server):
+    with Listening(server) as listening:
+        message_id = send(server, "i-mine")
+        assert listening.notice()
+    server.advance(2)
+    assert states(server) == {message_id: "visible"}
+
+
+def test_a_held_event_stays_hidden_however_long_the_flush_takes(server, monkeypatch):
+    monkeypatch.setattr(smq, "RENEW_SECONDS", 0.1)
+    with Listening(server) as listening:
+        message_id = send(server, "i-mine")
+        notice = listening.notice()
+        for _ in range(4):
+            renewed = server.requests["ChangeMessageVisibility"]
+            server.advance(40)
+            server.wait_until(lambda renewed=renewed: server.requests["ChangeMessageVisibility"] > renewed + 1)
+            assert states(server) == {message_id: "hidden"}
+        assert listening.source.acknowledge(notice) is None
+    assert states(server) == {}
+
+
+def test_what_is_not_ours_is_left_alone_and_told_once(server):
+    foreign = [send(server, "i-other"), server.send(QUEUE, OTHER_KIND), server.send(QUEUE, "garbage", base64=False)]
+    with Listening(server) as listening:
+        assert "left alone" in listening.complaint().message
+        server.wait_until(lambda: server.requests["BatchPeekMessage"] > 8)
+        assert listening.complaint(0.2) is None
+        assert listening.notice(0.1) is None
+        assert states(server) == dict.fromkeys(foreign, "visible")
+
+
+def test_others_that_came_in_the_same_batch_are_given_back_before_the_notice(server):
+    other = send(server, "i-other")
+    own = send(server, "i-mine")
+    with Listening(server) as listening:
+        assert listening.notice()
+        handles = {message.message_id: message for message in server.messages(QUEUE)}
+        assert handles[other].visible_at <= server.now() + smq.HIDE_FRESH_SECONDS
+        assert handles[own].state(server.now()) == "hidden"
+
+
+def test_the_same_event_twice_is_one_and_both_messages_go(server):
+    body = json.dumps(
+        {
+            "id": "E5",
+            "name": "Instance:PreemptibleInstanceInterruption",
+            "content": {"instanceId": "i-mine"},
+        }
+    )
+    server.send(QUEUE, body)
+    server.send(QUEUE, body, base64=False)
+    with Listening(server) as listening:
+        notice = listening.notice()
+        assert notice.event_id == "E5"
+        assert listening.notice(0.5) is None
+        assert listening.source.acknowledge(notice) is None
+    assert states(server) == {}
+
+
+def test_behind_a_backlog_of_old_events_it_is_heard_all_the_same(server):
+    old = [send(server, f"i-gone{number}") for number in range(40)]
+    server.advance(3600)
+    # The source compares with its own clock; the messages are an hour old for it too.
+    for message in server.queues[QUEUE].messages:
+        message.enqueued -= 3600
+    with Listening(server) as listening:
+        own = send(server, "i-mine")
+        assert listening.notice().event_id == own
+        assert set(states(server)) == {*old, own}
+
+
+def test_any_instance(server):
+    with Listening(server, instance_id=None, any_instance=True) as listening:
+        send(server, "i-whoever")
+        assert listening.notice()
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "settings"),
+    [
+        ("BatchPeekMessage", "status", {"status": 500, "times": 3}),
+        ("BatchPeekMessage", "html", {"status": 502, "times": 3}),
+        ("BatchPeekMessage", "html", {"status": 200, "times": 3}),
+        ("BatchPeekMessage", "drop", {"times": 6}),
+        ("BatchPeekMessage", "throttle", {"times": 3}),
+    ],
+)
+def test_faults_are_told_once_and_outlived(server, smq_local, operation, kind, settings):
+    with Listening(server) as listening:
+        server.faults.append(smq_local.Fault(operation, kind, **settings))
+        assert "trying on" in listening.complaint().message
+        send(server, "i-mine")
+        assert listening.notice()
+        assert not any(isinstance(item, Complaint) for item in listening.said)
+
+
+def test_a_deletion_that_fails_is_tried_again(server, smq_local):
+    with Listening(server) as listening:
+        send(server, "i-mine")
+        notice = listening.notice()
+        server.faults.append(smq_local.Fault("DeleteMessage", "status", times=2, status=500))
+        server.faults.append(smq_local.Fault("DeleteMessage", "html", times=1, status=200))
+        assert listening.source.acknowledge(notice) is None
+    assert states(server) == {}
+
+
+def test_a_deletion_that_fails_for_good_is_told(server, monkeypatch):
+    monkeypatch.setattr(smq, "ACKNOWLEDGE_SECONDS", 1.0)
+    with Listening(server) as listening:
+        message_id = send(server, "i-mine")
+        notice = listening.notice()
+        server.denied.add("DeleteMessage")
+        assert "AccessDenied" in listening.source.acknowledge(notice)
+        assert message_id in states(server)
+
+
+def test_a_signal_ends_the_waiting_for_an_acknowledgement(server):
+    with Listening(server) as listening:
+        send(server, "i-mine")
+        notice = listening.notice()
+        server.denied.add("DeleteMessage")
+        threading.Timer(
+            0.3, lambda: listening.inbox.put(InterruptionNotice(source="signal", event_id="SIGINT"))
+        ).start()
+        began = time.monotonic()
+        assert listening.source.acknowledge(notice) is not None
+        assert time.monotonic() - began < 30
+
+
+class TestAtTheStart:
+    def refused(self, server, kind, **options) -> str:
+        with pytest.raises(kind) as caught, Listening(server, **options):
+            pass
+        assert caught.value.exit_code == 2
+        return str(caught.value)
+
+    def test_a_missing_queue(self, server):
+        text = self.refused(server, errors.QueueMissing, queue="nowhere")
+        assert "nowhere" in text
+        assert server.endpoint in text
+
+    def test_a_wrong_secret(self, server):
+        wrong = Credentials(key_id="local", secret="very-secret-and-wrong", origin="the test")
+        text = self.refused(server, errors.KeyRefused, credentials=wrong)
+        assert "SignatureDoesNotMatch" in text
+        assert "very-secret" not in text
+
+    @pytest.mark.parametrize(
+        "action", ["BatchPeekMessage", "BatchReceiveMessage", "ChangeMessageVisibility", "DeleteMessage"]
+    )
+    def test_a_denied_action(self, server, action):
+        server.denied.add(action)
+        self.refused(server, errors.QueueDenied)
+
+    @pytest.mark.parametrize(
+        ("missing", "word"),
+        [("endpoint", "MNS_ENDPOINT"), ("credentials", "ACCESS_KEY"), ("instance_id", "--instance-id")],
+    )
+    def test_what_is_missing_where_it_was_asked_for_by_name(self, server, missing, word):
+        text = self.refused(server, errors.IncompleteSmq, required=True, **{missing: None})
+        assert word in text
+
+    def test_what_is_missing_is_only_told_where_it_was_not(self, server):
+        with Listening(server, credentials=None) as listening:
+            assert "no interruption notices from SMQ" in listening.complaint().message
+
+    def test_an_endpoint_where_nobody_answers(self, server):
+        text = self.refused(server, errors.QueueUnreachable, endpoint="http://127.0.0.1:9", required=True)
+        assert "127.0.0.1:9" in text
+
+    def test_a_silent_metadata_service_delays_nothing(self, server, smq_local):
+        server.faults.append(smq_local.Fault("*", "hang", times=100, seconds=30))
+        began = time.monotonic()
+        with Listening(server, credentials=None, instance_id=None, metadata_url=server.metadata_url):
+            assert time.monotonic() - began < 1.0
+
+
+def test_the_instances_role_and_identity_from_metadata_and_their_renewal(smq_local):
+    with smq_local.LocalSMQ(instance_id="i-mine", role="reader", hardened=True) as server:
+        server.create_queue(QUEUE, VisibilityTimeout=30)
+        options = {"credentials": None, "instance_id": None, "metadata_url": server.metadata_url, "required": True}
+        with Listening(server, **options) as listening:
+            server.rotate_credentials()
+            send(server, "i-mine")
+            assert listening.notice()
+            assert "InvalidAccessKeyId" in listening.complaint().message
