@@ -136,9 +136,9 @@ def test_the_same_event_twice_is_one_and_both_messages_go(server):
             "content": {"instanceId": "i-mine"},
         }
     )
-    server.send(QUEUE, body)
-    server.send(QUEUE, body, base64=False)
     with Listening(server) as listening:
+        server.send(QUEUE, body)
+        server.send(QUEUE, body, base64=False)
         notice = listening.notice()
         assert notice.event_id == "E5"
         assert listening.notice(0.5) is None

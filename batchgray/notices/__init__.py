@@ -65,8 +65,11 @@ class Inbox:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
+        self._closed = False
 
     def put(self, item: InterruptionNotice | Complaint) -> None:
+        if self._closed:
+            return  # a source that was too slow to stop; its descriptor may be somebody else's by now
         self._items.append(item)
         with contextlib.suppress(BlockingIOError):  # full: it is readable already
             os.write(self._writer, b"\0")
@@ -90,5 +93,6 @@ class Inbox:
         return self._reader
 
     def close(self) -> None:
+        self._closed = True
         os.close(self._reader)
         os.close(self._writer)

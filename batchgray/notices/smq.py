@@ -255,17 +255,21 @@ class SmqSource:
         reason, wait = "there was no time left", 0.25
         while time.monotonic() < until and not self._stopping:
             try:
-                if self._wanted:
-                    self._sift(queue)
-                for message_id, handle in list(self._held.items()):
-                    self._delete_one(queue, message_id, handle)
+                self._wanted.update(message.message_id for message in queue.peek() if self._own(message))
                 if not self._held and not self._wanted:
                     return None
+                if self._wanted:
+                    self._sift(queue)
                 reason = "somebody else has it in hand"
+                in_hand = list(self._held.items())
+                for message_id, handle in in_hand:
+                    self._delete_one(queue, message_id, handle)
+                if in_hand:
+                    continue  # look whether one came back, or was there twice
             except QueueFault as fault:
                 reason = str(fault)
                 self._renew_credentials(fault)
-            time.sleep(min(wait, max(0.0, until - time.monotonic())))
+            time.sleep(max(0.0, min(wait, until - time.monotonic())))
             wait = min(2 * wait, LOOK_SECONDS)
         return reason
 
@@ -273,15 +277,12 @@ class SmqSource:
         """Delete, and see that it is gone: a proxy's page counts as success with the SDK."""
         try:
             queue.delete(handle)
-            handle = queue.hide(handle, HOLD_SECONDS)
+            self._held[message_id] = queue.hide(handle, HOLD_SECONDS)
         except QueueFault as fault:
             if fault.kind not in GONE:
                 raise
             del self._held[message_id]
-            if any(message.message_id == message_id for message in queue.peek()):
-                self._wanted.add(message_id)  # not deleted: the handle had died, and it is visible again
         else:
-            self._held[message_id] = handle
             raise QueueFault("UnexpectedAnswer", "the deletion was answered, but not done")
 
     # whose and what
