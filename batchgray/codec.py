@@ -172,8 +172,12 @@ class _JpegSource(Source):
         markers = _JpegMarkers.walk(data)
         try:
             height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(data)
-        except ValueError:
-            return _PillowSource.probe(io.BytesIO(data), identity, markers.exif)
+        except ValueError as error:
+            source = _PillowSource.probe(io.BytesIO(data), identity, markers.exif)
+            source.fault = str(error)
+            if method == "luma" and source.mode == "RGB":
+                source.luma_of, source.colour = data, False
+            return source
         if colorspace in ("CMYK", "YCCK"):
             return _PillowSource.probe(io.BytesIO(data), identity, markers.exif)
         per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if markers.progressive else 0)
@@ -206,10 +210,8 @@ class _JpegSource(Source):
         try:
             if self.colour:
                 decoded = iio.imread(self.data, plugin="pillow", index=0, mode="RGB")
-            else:  # imageio has no way to ask for the Y' plane; Pillow's draft is libjpeg's grayscale output
-                with Image.open(io.BytesIO(self.data)) as image:
-                    image.draft("L", image.size)
-                    decoded = np.asarray(image.convert("L"))
+            else:
+                decoded = _libjpeg_gray(self.data)
         except Exception as error:
             raise ImageError(f"not a sound JPEG: {reason}; {_library_reason(error)}") from None
         if decoded.size != pixels.size:
@@ -252,9 +254,11 @@ class _JpegMarkers:
 class _PillowSource(Source):
     reader: Any
     mode: str
+    fault: str | None = None  # why simplejpeg refused a JPEG
+    luma_of: bytes | None = None  # a JPEG whose own Y' plane is wanted
 
     @classmethod
-    def probe(cls, file: BinaryIO, identity: SourceIdentity, exif: bytes | None = None) -> Source:
+    def probe(cls, file: BinaryIO, identity: SourceIdentity, exif: bytes | None = None) -> "_PillowSource":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -297,9 +301,11 @@ class _PillowSource(Source):
         if pixels.size != plane.size:
             raise ImageError("damaged: the pixels are not as many as the header promises")
         plane[:] = pixels.reshape(-1)
-        return None
+        return f"decoded, with a fault in the file: {self.fault}" if self.fault else None
 
     def _read(self) -> np.ndarray:
+        if self.luma_of is not None:
+            return _libjpeg_gray(self.luma_of)
         if self.mode in _WIDE_GRAY_MODES:
             return (self.reader.read(index=0, writeable_output=False) >> 8).astype(np.uint8)
         if self.colour:
@@ -310,6 +316,13 @@ class _PillowSource(Source):
 
     def close(self) -> None:
         self.reader.close()
+
+
+def _libjpeg_gray(data: bytes) -> np.ndarray:
+    """A JPEG's own Y' plane. imageio has no way to ask for it; Pillow's draft is libjpeg's grayscale output."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("L", image.size)
+        return np.asarray(image.convert("L"))
 
 
 # A TIFF has no EXIF block: its own directory is one. These are the entries that describe the picture and not the

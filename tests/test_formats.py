@@ -13,171 +13,148 @@ RGB = gradient(203, 155, seed=3)
 PICTURE = Image.fromarray(RGB)
 
 
-def bt601(rgb) -> np.ndarray:
-    return (np.asarray(rgb).astype(np.uint32)[..., :3] @ np.array([30, 59, 11], np.uint32) // 100).astype(np.uint8)
-
-
-def convert(tmp_path, name, data, *options, output=None):
-    """The gray pixels of one file's conversion to PNG, and its entry in the manifest."""
-    source = tmp_path / name
-    source.write_bytes(data)
-    out = tmp_path / "out"
-    batchgray("run", source, "--out", out, "--format", "png", "--progress", "none", *options)
-    with Image.open(out / (output or f"{source.stem}.png")) as image:
-        assert image.mode == "L"
-        return np.asarray(image), manifest_of(out)["images"][0]
-
-
 def saved(image, format, **settings) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format, **settings)
     return buffer.getvalue()
 
 
-def png16(samples: np.ndarray, colour_type: int) -> bytes:
-    """A 16-bit PNG, which Pillow can't write in colour. PNG specification, 5.2 and 11.2."""
+def png(header: bytes, rows: bytes) -> bytes:
+    """A PNG from the bytes of its header chunk and its rows, filter types included. PNG specification, 5.2."""
 
-    def chunk(kind, body):
+    def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    height, width = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-ALPHA = Image.fromarray(RGB[..., 0] // 2)
-LOSSLESS = {
-    "rgb.png": saved(PICTURE, "PNG"),
-    "alpha.png": saved(Image.merge("RGBA", (*PICTURE.split(), ALPHA)), "PNG"),
-    "plain.tif": saved(PICTURE, "TIFF"),
-    "lzw.tif": saved(PICTURE, "TIFF", compression="tiff_lzw"),
-    "deflate.tiff": saved(PICTURE, "TIFF", compression="tiff_deflate"),
-    "lossless.webp": saved(PICTURE, "WEBP", lossless=True),
-    "alpha.webp": saved(Image.merge("RGBA", (*PICTURE.split(), ALPHA)), "WEBP", lossless=True, exact=True),
-    "rgb.bmp": saved(PICTURE, "BMP"),
-}
+def png16(samples: np.ndarray, colour_type: int) -> bytes:
+    """A 16-bit PNG, which Pillow can't write in colour."""
+    height, width = samples.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    return png(struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0), rows)
 
 
-@pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_colour(tmp_path, name):
-    gray, image = convert(tmp_path, name, LOSSLESS[name])
-    assert np.array_equal(gray, bt601(RGB))
-    assert (image["width"], image["height"], image["note"]) == (203, 155, None)
-
-
-JPEGS = {
-    "baseline.jpg": {"subsampling": 2},
-    "422.jpg": {"subsampling": 1},
-    "444.jpg": {"subsampling": 0},
-    "progressive.jpg": {"progressive": True},
-    "restart.jpg": {"restart_marker_blocks": 3},
-    "rgb.jpg": {"keep_rgb": True},
-}
-
-
-@pytest.mark.parametrize("name", JPEGS)
-def test_jpeg(tmp_path, name):
-    data = saved(PICTURE, "JPEG", quality=92, **JPEGS[name])
-    gray, _ = convert(tmp_path, name, data)
-    with Image.open(io.BytesIO(data)) as image:
-        assert np.array_equal(gray, bt601(image.convert("RGB")))
-
-
-def test_gray_jpeg_is_not_weighted(tmp_path):
-    data = saved(PICTURE.convert("L"), "JPEG")
-    gray, _ = convert(tmp_path, "gray.jpg", data)
-    with Image.open(io.BytesIO(data)) as image:
-        assert np.array_equal(gray, np.asarray(image))
-
-
-@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
-def test_cmyk_goes_through_rgb(tmp_path, format):
-    data = saved(PICTURE.convert("CMYK"), format)
-    gray, _ = convert(tmp_path, f"cmyk.{format.lower()}", data)
-    with Image.open(io.BytesIO(data)) as image:
-        assert np.array_equal(gray, bt601(image.convert("RGB")))
-
-
-def test_ycck_jpeg_goes_through_rgb(tmp_path):
-    """The same samples with Adobe's transform 2: components 1 to 3 are YCbCr of the inverted CMY."""
-    data = bytearray(saved(PICTURE.convert("CMYK"), "JPEG", quality=95))
-    at = data.index(b"Adobe")
-    data[at + 11] = 2
-    gray, _ = convert(tmp_path, "ycck.jpg", bytes(data))
-    with Image.open(io.BytesIO(bytes(data))) as image:
-        assert np.array_equal(gray, bt601(image.convert("RGB")))
-
-
-@pytest.mark.parametrize("transparent", [False, True])
-@pytest.mark.parametrize("format", ["PNG", "GIF"])
-def test_palettes_are_expanded(tmp_path, format, transparent):
-    settings = {"transparency": 5} if transparent else {}
-    palette = PICTURE.quantize(60)
-    gray, _ = convert(tmp_path, f"palette.{format.lower()}", saved(palette, format, **settings))
-    assert np.array_equal(gray, bt601(palette.convert("RGB")))
-
-
-@pytest.mark.parametrize(("channels", "colour_type"), [(3, 2), (4, 6)])
-def test_sixteen_bit_colour_is_scaled_by_dropping_the_low_byte(tmp_path, channels, colour_type):
-    samples = np.random.default_rng(1).integers(0, 65536, (60, 70, channels), np.uint16)
-    gray, _ = convert(tmp_path, "sixteen.png", png16(samples, colour_type))
-    assert np.array_equal(gray, bt601(samples >> 8))
-
-
-def test_sixteen_bit_gray_with_alpha(tmp_path):
-    samples = np.random.default_rng(1).integers(0, 65536, (60, 70, 2), np.uint16)
-    gray, _ = convert(tmp_path, "veiled.png", png16(samples, 4))
-    assert np.array_equal(gray, samples[..., 0] >> 8)
-
-
-def test_interlaced_png(tmp_path):
+def interlaced_png() -> bytes:
     """Adam7, written by hand: PNG specification, 8.2."""
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
-    rows = b""
-    for x, y, dx, dy in passes:
-        rows += b"".join(b"\0" + row.tobytes() for row in RGB[y::dy, x::dx])
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", 203, 155, 8, 2, 0, 0, 1)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    gray, _ = convert(tmp_path, "adam7.png", data)
-    assert np.array_equal(gray, bt601(RGB))
+    rows = b"".join(b"\0" + row.tobytes() for x, y, dx, dy in passes for row in RGB[y::dy, x::dx])
+    return png(struct.pack(">IIBBBBB", 203, 155, 8, 2, 0, 0, 1), rows)
 
 
-@pytest.mark.parametrize("format", ["TIFF", "GIF", "WEBP", "PNG"])
-def test_of_several_frames_the_first_is_taken_and_the_manifest_says_so(tmp_path, format):
-    frames = [frame.quantize(60) if format == "GIF" else frame for frame in (PICTURE, PICTURE.rotate(180))]
-    settings = {"lossless": True} if format == "WEBP" else {}
-    data = saved(frames[0], format, save_all=True, append_images=frames[1:], **settings)
-    gray, image = convert(tmp_path, f"several.{format.lower()}", data)
-    assert np.array_equal(gray, bt601(frames[0].convert("RGB")))
-    assert image["note"] == "the first of 2 frames or pages"
+def ycck_jpeg() -> bytes:
+    """A CMYK JPEG's samples with Adobe's transform 2: components 1 to 3 are YCbCr of the inverted CMY."""
+    data = bytearray(saved(PICTURE.convert("CMYK"), "JPEG", quality=95))
+    data[data.index(b"Adobe") + 11] = 2
+    return bytes(data)
 
 
-@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_avif(tmp_path):
-    data = saved(PICTURE, "AVIF", quality=90)
-    gray, _ = convert(tmp_path, "a.avif", data)
-    with Image.open(io.BytesIO(data)) as image:
-        assert np.array_equal(gray, bt601(image.convert("RGB")))
-
-
-def test_stray_bytes_before_a_marker_get_a_second_opinion(tmp_path):
-    data = saved(PICTURE, "JPEG", quality=92)
+def stray_bytes_jpeg() -> bytes:
+    """Three bytes before a marker: every viewer opens it, libjpeg-turbo complains."""
+    noise = np.random.default_rng(2).integers(0, 256, RGB.shape, np.uint8)
+    data = saved(Image.fromarray(noise), "JPEG", quality=92)
     at = data.index(b"\xff\xdb")
-    for method in ("bt601", "luma"):
-        folder = tmp_path / method
-        folder.mkdir()
-        gray, _ = convert(folder, "stray.jpg", data[:at] + b"\0\0\0" + data[at:], "--method", method)
-        with Image.open(io.BytesIO(data)) as image:
-            if method == "luma":
-                image.draft("L", image.size)
-                assert np.array_equal(gray, np.asarray(image.convert("L")))
-            else:
-                assert np.array_equal(gray, bt601(image.convert("RGB")))
+    return data[:at] + b"\0\0\0" + data[at:]
+
+
+ALPHA = Image.fromarray(RGB[..., 0] // 2)
+VEILED = Image.merge("RGBA", (*PICTURE.split(), ALPHA))
+SIXTEEN = np.random.default_rng(1).integers(0, 65536, (60, 70, 4), np.uint16)
+PALETTE = PICTURE.quantize(60)
+TURNED = PICTURE.rotate(180)
+
+EXACT = {
+    "rgb.png": (saved(PICTURE, "PNG"), RGB),
+    "interlaced.png": (interlaced_png(), RGB),
+    "alpha.png": (saved(VEILED, "PNG"), RGB),
+    "plain.tif": (saved(PICTURE, "TIFF"), RGB),
+    "lzw.tif": (saved(PICTURE, "TIFF", compression="tiff_lzw"), RGB),
+    "deflate.tiff": (saved(PICTURE, "TIFF", compression="tiff_deflate"), RGB),
+    "lossless.webp": (saved(PICTURE, "WEBP", lossless=True), RGB),
+    "alpha.webp": (saved(VEILED, "WEBP", lossless=True, exact=True), RGB),
+    "rgb.bmp": (saved(PICTURE, "BMP"), RGB),
+    "palette.png": (saved(PALETTE, "PNG"), PALETTE.convert("RGB")),
+    "palette-transparent.png": (saved(PALETTE, "PNG", transparency=5), PALETTE.convert("RGB")),
+    "palette.gif": (saved(PALETTE, "GIF"), PALETTE.convert("RGB")),
+    "palette-transparent.gif": (saved(PALETTE, "GIF", transparency=5), PALETTE.convert("RGB")),
+    "sixteen.png": (png16(SIXTEEN[..., :3], 2), SIXTEEN[..., :3] >> 8),
+    "sixteen-alpha.png": (png16(SIXTEEN, 6), SIXTEEN >> 8),
+    "sixteen-gray-alpha.png": (png16(SIXTEEN[..., :2], 4), np.repeat(SIXTEEN[..., :1] >> 8, 3, -1)),
+    "pages.tif": (saved(PICTURE, "TIFF", save_all=True, append_images=[TURNED]), RGB),
+    "moving.gif": (saved(PALETTE, "GIF", save_all=True, append_images=[TURNED.quantize(60)]), PALETTE.convert("RGB")),
+    "moving.webp": (saved(PICTURE, "WEBP", lossless=True, save_all=True, append_images=[TURNED]), RGB),
+    "moving.png": (saved(PICTURE, "PNG", save_all=True, append_images=[TURNED]), RGB),
+}
+AS_PILLOW_DECODES = {
+    "baseline.jpg": saved(PICTURE, "JPEG", quality=92, subsampling=2),
+    "422.jpg": saved(PICTURE, "JPEG", quality=92, subsampling=1),
+    "444.jpg": saved(PICTURE, "JPEG", quality=92, subsampling=0),
+    "progressive.jpg": saved(PICTURE, "JPEG", quality=92, progressive=True),
+    "restart.jpg": saved(PICTURE, "JPEG", quality=92, restart_marker_blocks=3),
+    "rgb.jpg": saved(PICTURE, "JPEG", quality=92, keep_rgb=True),
+    "stray.jpg": stray_bytes_jpeg(),
+    "cmyk.jpg": saved(PICTURE.convert("CMYK"), "JPEG", quality=95),
+    "ycck.jpg": ycck_jpeg(),
+    "cmyk.tif": saved(PICTURE.convert("CMYK"), "TIFF"),
+    **({"modern.avif": saved(PICTURE, "AVIF", quality=90)} if features.check("avif") else {}),
+}
+GRAY_JPEG = saved(PICTURE.convert("L"), "JPEG")
+SEVERAL = {"pages.tif", "moving.gif", "moving.webp", "moving.png"}
+
+
+@pytest.fixture(scope="module", params=["bt601", "luma"])
+def run(request, tmp_path_factory):
+    """One run over all of them, to PNG: the method, the output folder, and the manifest's entries by name."""
+    pictures, out = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("out")
+    files = {name: data for name, (data, _) in EXACT.items()} | AS_PILLOW_DECODES | {"gray.jpg": GRAY_JPEG}
+    for name, data in files.items():
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).write_bytes(data)
+    batchgray("run", pictures, "--out", out, "--format", "png", "--method", request.param, "--progress", "none")
+    return request.param, out, {image["source"]: image for image in manifest_of(out)["images"]}
+
+
+def result(run, name) -> np.ndarray:
+    _, out, images = run
+    with Image.open(out / images[name]["output"]) as image:
+        assert image.mode == "L"
+        assert image.size == (images[name]["width"], images[name]["height"])
+        return np.asarray(image)
+
+
+def weighted(method, rgb) -> np.ndarray:
+    samples = np.asarray(rgb).astype(np.uint32)[..., :3]
+    if method == "bt601":
+        return (samples @ np.array([30, 59, 11], np.uint32) // 100).astype(np.uint8)
+    return ((samples @ np.array([299, 587, 114], np.uint32) + 500) // 1000).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_lossless_sources(run, name):
+    assert np.array_equal(result(run, name), weighted(run[0], EXACT[name][1]))
+
+
+@pytest.mark.parametrize("name", AS_PILLOW_DECODES)
+def test_sources_that_a_decoder_interprets(run, name):
+    with Image.open(io.BytesIO(AS_PILLOW_DECODES[name])) as image:
+        if run[0] == "luma" and image.mode == "RGB" and image.format == "JPEG":
+            image.draft("L", image.size)  # libjpeg's own grayscale output
+            expected = np.asarray(image.convert("L"))
+        else:
+            expected = weighted(run[0], image.convert("RGB"))
+    assert np.array_equal(result(run, name), expected)
+
+
+def test_a_gray_jpeg_is_not_weighted(run):
+    with Image.open(io.BytesIO(GRAY_JPEG)) as image:
+        assert np.array_equal(result(run, "gray.jpg"), np.asarray(image))
+
+
+def test_the_manifest_says_what_was_left_out_or_odd(run):
+    notes = {name: image["note"] for name, image in run[2].items() if image["note"]}
+    stray = notes.pop("stray.jpg")
+    assert "extraneous bytes" in stray
+    assert notes == dict.fromkeys(SEVERAL, "the first of 2 frames or pages")
 
 
 def with_orientation(orientation: int) -> Image.Exif:

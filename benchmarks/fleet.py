@@ -1,0 +1,154 @@
+"""How fast the instance concerned hears its event on a queue that a fleet shares, and what that costs in requests.
+
+    python benchmarks/fleet.py [--instances 50] [--foreign 40] [--events 100] [--json FILE]
+
+A real queue server (scripts/smq_local.py) on loopback, the real SDK, one thread an instance. Compared with what
+suggests itself: everybody receives with a long poll, and gives back what is not theirs.
+"""
+
+import argparse
+import importlib.util
+import json
+import random
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from batchgray.notices import Inbox, InterruptionNotice
+from batchgray.notices.event import parse, simulated
+from batchgray.notices.metadata import Credentials
+from batchgray.notices.queue import QueueFault, SmqQueue
+from batchgray.notices.smq import SmqOptions, SmqSource
+
+QUEUE = "spot-interruption"
+KEY = Credentials(key_id="local", secret="local", origin="the benchmark")
+GIVE_UP_SECONDS = 60.0
+LONG_POLL_SECONDS = 10
+
+
+class LongPoller(threading.Thread):
+    """The obvious way: receive, look, give back."""
+
+    def __init__(self, endpoint: str, instance_id: str) -> None:
+        super().__init__(daemon=True)
+        self._queue = SmqQueue(endpoint, QUEUE, lambda: KEY)
+        self._instance_id = instance_id
+        self._heard, self._stopping = threading.Event(), False
+
+    def listen(self) -> None:
+        self.start()
+
+    def run(self) -> None:
+        receive = self._queue._queue.batch_receive_message
+        while not self._stopping:
+            try:
+                for message in self._queue._messages(receive, 16, LONG_POLL_SECONDS):
+                    if parse(message.body).instance_id == self._instance_id:
+                        self._queue.delete(message.handle)
+                        self._heard.set()
+                    else:
+                        self._queue.hide(message.handle, 1)
+            except QueueFault:
+                time.sleep(0.1)
+
+    def wait(self) -> bool:
+        return self._heard.wait(GIVE_UP_SECONDS)
+
+    def end(self) -> None:
+        self._stopping = True
+
+
+class Peeker:
+    """What batchgray does."""
+
+    def __init__(self, endpoint: str, instance_id: str) -> None:
+        self._inbox = Inbox()
+        self._source = SmqSource(SmqOptions(queue=QUEUE, endpoint=endpoint, credentials=KEY, instance_id=instance_id))
+
+    def listen(self) -> None:
+        self._source.start(self._inbox)
+
+    def wait(self) -> bool:
+        until = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < until:
+            if any(isinstance(item, InterruptionNotice) for item in self._inbox.take()):
+                notice = InterruptionNotice(source="smq", event_id=None)
+                return self._source.acknowledge(notice) is None
+            time.sleep(0.01)
+        return False
+
+    def end(self) -> None:
+        self._source.stop()
+
+
+def measure(smq_local, way, instances: int, foreign: int, events: int) -> dict:
+    chance, delays, missed = random.Random(1), [], 0
+    with smq_local.LocalSMQ() as server:
+        server.create_queue(QUEUE, VisibilityTimeout=30)
+        for number in range(foreign):
+            server.send(QUEUE, simulated(f"i-gone{number}", "cn-hangzhou").decode(), base64=False)
+            if number % 2:
+                server.queues[QUEUE].messages[-1].enqueued -= 86400
+        with ThreadPoolExecutor(instances) as pool:
+            fleet = {f"i-{number}": way(server.endpoint, f"i-{number}") for number in range(instances)}
+            list(pool.map(lambda member: member.listen(), fleet.values()))
+            before, began = sum(server.requests.values()), time.monotonic()
+            for _ in range(events):
+                name = chance.choice(sorted(fleet))
+                time.sleep(chance.uniform(0, 1))
+                sent = time.monotonic()
+                server.send(QUEUE, simulated(name, "cn-hangzhou").decode(), base64=False)
+                missed += not fleet[name].wait()
+                delays.append(time.monotonic() - sent)
+                fleet[name].end()
+                fleet[name] = way(server.endpoint, name)  # a new machine takes the place
+                fleet[name].listen()
+            hours = (time.monotonic() - began) / 3600
+            requests = sum(server.requests.values()) - before
+            list(pool.map(lambda member: member.end(), fleet.values()))
+        lost = foreign - len(server.messages(QUEUE))
+    delays.sort()
+    return {
+        "way": way.__name__,
+        "events": events,
+        "median_s": round(delays[len(delays) // 2], 2),
+        "p99_s": round(delays[int(len(delays) * 0.99)], 2),
+        "worst_s": round(delays[-1], 2),
+        "not_heard_in_60_s": missed,
+        "requests_an_hour_and_instance": round(requests / hours / instances),
+        "foreign_messages_lost": max(0, lost),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instances", type=int, default=50)
+    parser.add_argument("--foreign", type=int, default=40)
+    parser.add_argument("--events", type=int, default=100)
+    parser.add_argument("--long-poll-events", type=int, default=10, help="fewer, since each may take a minute")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    smq_local = load_local_smq()
+    rows = [
+        measure(smq_local, way, given.instances, given.foreign, events)
+        for way, events in ((Peeker, given.events), (LongPoller, given.long_poll_events))
+    ]
+    for key in rows[0]:
+        print(f"{key:32}" + "".join(f"{row[key]!s:>14}" for row in rows))
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+
+def load_local_smq():
+    path = Path(__file__).parent.parent / "scripts" / "smq_local.py"
+    spec = importlib.util.spec_from_file_location("smq_local", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["smq_local"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()
