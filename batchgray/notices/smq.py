@@ -154,7 +154,7 @@ class SmqSource:
             except (QueueFault, Unknown) as fault:
                 self._complain(fault)
                 wait = min(SLOWEST_SECONDS, 2 * wait)
-            self._wake.wait(random.uniform(0, wait) if full_before else wait * random.uniform(0.8, 1.2))
+            self._wake.wait(random.uniform(0, wait / 2) if full_before else wait * random.uniform(0.8, 1.2))
         if queue is not None:
             self._end(queue)
             queue.close()
