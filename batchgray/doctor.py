@@ -14,7 +14,7 @@ from batchgray import machine, planes, progress
 from batchgray.errors import BatchgrayError
 from batchgray.notices.choice import NoticeOptions
 from batchgray.notices.metadata import MetadataService, Unknown
-from batchgray.notices.queue import GONE, QueueFault, SmqQueue, usage_error
+from batchgray.notices.queue import GONE, NO_HANDLE, QueueFault, SmqQueue, usage_error
 from batchgray.notices.tools import open_queue
 
 Verdict = Literal["fine", "note", "wrong"]
@@ -22,7 +22,6 @@ Verdict = Literal["fine", "note", "wrong"]
 _LEAST_MEMORY = 200_000_000
 _KERNEL_PIXELS = 4_000_000
 _CLOCK_SECONDS = 60
-_NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,26 +158,29 @@ def _queue(options: NoticeOptions) -> Iterator[Finding]:
         yield Finding(what="queue", verdict="wrong", detail=str(error))
         return
     try:
+        yield from _queue_findings(queue)
+    finally:
+        queue.close()
+
+
+def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
+    try:
         attributes = queue.attributes()
     except QueueFault as fault:
         yield _queue_fault("queue", fault, queue)
         if fault.kind != "AccessDenied":
             return
     else:
-        detail = (
-            f"{queue.name}, {attributes.active_messages} visible and {attributes.inactive_messages} hidden messages, "
-            f"visibility time-out {attributes.visibility_timeout} s"
-        )
+        detail = f"{queue.name} is there, with a visibility time-out of {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
     actions: dict[str, Callable[[], object]] = {
-        "PeekMessage": queue.peek,
-        "ReceiveMessage": lambda: [queue.hide(message.handle, 1) for message in queue.receive(1)],
-        "ChangeMessageVisibility": lambda: queue.hide(_NO_HANDLE, 1),
-        "DeleteMessage": lambda: queue.delete(_NO_HANDLE),
+        "BatchPeekMessage": queue.peek,
+        "BatchReceiveMessage": lambda: [queue.hide(message.handle, 1) for message in queue.receive(1)],
+        "ChangeMessageVisibility": lambda: queue.hide(NO_HANDLE, 1),
+        "DeleteMessage": lambda: queue.delete(NO_HANDLE),
     }
     for name, action in actions.items():
         yield _permission(name, action, queue)
-    queue.close()
 
 
 def _permission(name: str, action: Callable[[], object], queue: SmqQueue) -> Finding:

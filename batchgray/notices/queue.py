@@ -14,7 +14,7 @@ from batchgray.notices.metadata import Credentials, Unknown
 
 PAGE = 16  # the most that one request may look at
 _TIMEOUT_SECONDS = 5.0
-_NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
+NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
 
 GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
 REFUSED_KEY = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurityToken", "SecurityTokenExpired"})
@@ -24,7 +24,7 @@ FINAL = frozenset({"QueueNotExist", "AccessDenied"}) | REFUSED_KEY  # asking aga
 class QueueFault(Exception):
     """A call that failed: `kind` is the service's error type, or "Network", "UnexpectedAnswer", "Credentials".
 
-    `action` is the SDK's name of the call.
+    `action` is what was asked for, by its name in RAM policies.
     """
 
     def __init__(self, kind: str, text: str = "", action: str = "") -> None:
@@ -138,7 +138,7 @@ class SmqQueue:
     def _call(self, call: Callable, *arguments: Any) -> Any:
         from mns.mns_exception import MNSClientNetworkException, MNSServerException
 
-        action = call.__name__
+        action = "".join(word.capitalize() for word in call.__name__.split("_"))  # as RAM names it
         # "from None": the SDK's exceptions quote requests and answers, which are nobody's business in a traceback.
         try:
             return call(*arguments)
@@ -162,7 +162,7 @@ def check_actions(queue: SmqQueue) -> None:
     queue.peek()
     for message in queue.receive(1):
         queue.hide(message.handle, 1)
-    for attempt in (lambda: queue.hide(_NO_HANDLE, 1), lambda: queue.delete(_NO_HANDLE)):
+    for attempt in (lambda: queue.hide(NO_HANDLE, 1), lambda: queue.delete(NO_HANDLE)):
         try:
             attempt()
         except QueueFault as fault:

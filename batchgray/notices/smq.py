@@ -107,8 +107,7 @@ class SmqSource:
         if missing:
             inbox.put(Complaint(f"no interruption notices from SMQ: {missing}"))
             return
-        asks_metadata = options.credentials is None or (options.instance_id is None and not options.any_instance)
-        if options.required or not asks_metadata:
+        if options.required or options.credentials is not None:  # else metadata would be waited for
             self._check()
         self._thread = threading.Thread(target=self._listen, name="smq", daemon=True)
         self._thread.start()
@@ -143,6 +142,7 @@ class SmqSource:
         full_before = False
         while not self._stopping and self._acknowledging_until is None:
             try:
+                self._find_identity()
                 queue = queue or self._open()
                 if self._held or self._wanted:
                     self._hold(queue)
@@ -159,11 +159,14 @@ class SmqSource:
             self._end(queue)
             queue.close()
 
+    def _find_identity(self) -> None:
+        """Raises Unknown."""
+        if self._instance_id is None and not self._options.any_instance:
+            self._instance_id = MetadataService(self._options.metadata_url or "").instance_id()
+
     def _open(self) -> SmqQueue:
-        """Who we are, and the queue. Raises Unknown, QueueFault."""
+        """Raises QueueFault."""
         options = self._options
-        if self._instance_id is None and not options.any_instance:
-            self._instance_id = MetadataService(options.metadata_url or "").instance_id()
         if options.credentials is not None:
             return SmqQueue(options.endpoint or "", options.queue, lambda: options.credentials)
         self._role = self._role or RoleCredentials(MetadataService(options.metadata_url or ""))
@@ -338,6 +341,8 @@ class SmqSource:
                     check_actions(queue)
                 finally:
                     queue.close()
+                if self._options.required:
+                    self._find_identity()
                 return
             except (QueueFault, Unknown) as error:
                 fault = error

@@ -36,13 +36,19 @@ def simulate(environment, instance_id):
     batchgray("smq", "simulate", "--instance-id", instance_id, env=environment)
 
 
-def test_heard_flushed_acknowledged_resumed(server, environment, samples, converted, tmp_path):
+@pytest.fixture
+def many(samples, tmp_path):
+    """Work for a minute."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(200):
+        (folder / f"{number}.jpg").symlink_to(samples / "large.jpg")
+    return folder
+
+
+def test_heard_flushed_acknowledged_resumed(server, environment, many, converted, tmp_path):
     batchgray("smq", "create", QUEUE, env=environment)
     assert "left as it is" in batchgray("smq", "create", QUEUE, env=environment).stdout
-    many = tmp_path / "many"
-    many.mkdir()
-    for number in range(60):
-        (many / f"{number}.jpg").symlink_to(samples / "large.jpg")
     out = tmp_path / "gray"
     arguments = ("run", many, "--out", out, "--tile-rows", 8, "--workers", 1)
     with Running(*arguments, env=environment) as run:
@@ -56,7 +62,7 @@ def test_heard_flushed_acknowledged_resumed(server, environment, samples, conver
     interruption = manifest_of(out)["interruptions"][0]
     assert (interruption["source"], interruption["event_id"]) == ("smq", notice["event_id"])
     assert [simulated_instance(message) for message in server.messages(QUEUE)] == ["i-somebody-else"]
-    for number in range(1, 60):
+    for number in range(1, 200):
         (many / f"{number}.jpg").unlink()
     batchgray("resume", out / "manifest.json", "--progress", "none", env=environment, expect=3)
     assert (out / "0.jpg").read_bytes() == tree(converted)["large.jpg"]
@@ -66,13 +72,15 @@ def simulated_instance(message) -> str:
     return parse(message.body).instance_id
 
 
-def test_the_termination_time_of_metadata_interrupts_too(server, environment, samples, tmp_path):
+def test_the_termination_time_of_metadata_interrupts_too(server, environment, many, tmp_path):
     del environment["MNS_ENDPOINT"]
-    server.termination_time = "2099-01-05T18:02:00Z"
-    with Running("run", samples, "--out", tmp_path, env=environment) as run:
+    out = tmp_path / "gray"
+    with Running("run", many, "--out", out, "--workers", 1, env=environment) as run:
+        run.wait_for("started")
+        server.termination_time = "2099-01-05T18:02:00Z"
         events = run.finish(expect=75)
     assert named(events, "notice")[0]["source"] == "metadata"
-    assert manifest_of(tmp_path)["interruptions"][0]["deadline"] == "2099-01-05T18:02:00Z"
+    assert manifest_of(out)["interruptions"][0]["deadline"] == "2099-01-05T18:02:00Z"
 
 
 @pytest.mark.parametrize(
