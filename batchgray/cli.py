@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -150,7 +152,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     from batchgray import engine
 
     named = inputs + (_listed_in(files_from) if files_from else ())
-    if not named and not files_from:
+    if not named:
         raise errors.NothingNamed
     asked = options.RunOptions(
         inputs=named,
@@ -220,13 +222,14 @@ def verify(manifest: Path, as_json: bool, mend: bool) -> None:
     if as_json:
         click.echo(_json(verdict))
     else:
+        quoted = shlex.quote(str(manifest))
         for damage in verdict.damaged:
-            click.echo(f"damaged: {damage.output}: {damage.fault}")
+            click.echo(f"damaged: {shown(damage.output)}: {damage.fault}")
         click.echo(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
         if verdict.mended:
-            click.echo(f"Marked pending. To make them anew: batchgray resume {manifest}")
+            click.echo(f"Marked pending. To make them anew: batchgray resume {quoted}")
         elif verdict.damaged:
-            click.echo(f"To mend them: batchgray verify --mend {manifest}, then batchgray resume {manifest}")
+            click.echo(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
     sys.exit(3 if verdict.damaged else 0)
 
 
@@ -326,8 +329,9 @@ def _listed_in(name: str) -> tuple[Path, ...]:
 def _print_plan(plan: Any, as_json: bool) -> None:
     for index in plan.todo:
         image = plan.manifest.images[index]
-        source, output = shown(plan.source_path(image)), shown(str(plan.out / image.output))
-        click.echo(json.dumps({"source": source, "output": output}) if as_json else f"{source} -> {output}")
+        source, output = plan.source_path(image), str(plan.out / image.output)
+        as_event = {"event": "would_convert", "source": source, "output": output}
+        click.echo(json.dumps(as_event) if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
         click.echo(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
 
@@ -341,8 +345,15 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _end_early(signum: int, _frame: object) -> NoReturn:
+    raise errors.InterruptedEarly(signal.Signals(signum).name)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program. Ends with the exit codes of the contract, and with a sentence instead of a traceback."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is signal.SIG_DFL:
+            signal.signal(signum, _end_early)  # until the run listens itself
     progress.show_any_name(sys.stdout)
     progress.show_any_name(sys.stderr)
     try:

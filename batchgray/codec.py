@@ -6,6 +6,7 @@ CMYK, which needs Adobe's inversion undone, goes through imageio's Pillow plugin
 """
 
 import io
+import mmap
 import os
 import stat
 import warnings
@@ -149,7 +150,8 @@ def _probe(file: BinaryIO, method: Method) -> Source:
     file.seek(0)
     if head != b"\xff\xd8\xff":
         return _PillowSource.probe(file, identity)
-    return _JpegSource.probe(file.read(), identity, method)
+    # Mapped and not read: a file is as large as it likes, and its pages are the system's to take back.
+    return _JpegSource.probe(file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), identity, method)
 
 
 def _check_dimensions(source: Source, max_pixels: int) -> None:
@@ -165,21 +167,21 @@ def _check_dimensions(source: Source, max_pixels: int) -> None:
 
 @dataclass
 class _JpegSource(Source):
-    data: bytes
+    data: mmap.mmap
 
     @classmethod
-    def probe(cls, data: bytes, identity: SourceIdentity, method: Method) -> Source:
+    def probe(cls, file: BinaryIO, data: mmap.mmap, identity: SourceIdentity, method: Method) -> Source:
         markers = _JpegMarkers.walk(data)
         try:
             height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(data)
         except ValueError as error:
-            source = _PillowSource.probe(io.BytesIO(data), identity, markers.exif)
+            source = _PillowSource.probe(file, identity, markers.exif)
             source.fault = str(error)
             if method == "luma" and source.mode == "RGB":
                 source.luma_of, source.colour = data, False
             return source
         if colorspace in ("CMYK", "YCCK"):
-            return _PillowSource.probe(io.BytesIO(data), identity, markers.exif)
+            return _PillowSource.probe(file, identity, markers.exif)
         per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if markers.progressive else 0)
         return cls(
             identity=identity,
@@ -188,7 +190,7 @@ class _JpegSource(Source):
             colour=colorspace != "Gray" and method != "luma",
             exif=markers.exif,
             note="the first of several pictures in the file" if markers.multi_picture else None,
-            scratch_bytes=len(data) + per_pixel * width * height,
+            scratch_bytes=per_pixel * width * height,
             data=data,
         )
 
@@ -209,7 +211,7 @@ class _JpegSource(Source):
         pixels = np.frombuffer(plane, np.uint8)
         try:
             if self.colour:
-                decoded = iio.imread(self.data, plugin="pillow", index=0, mode="RGB")
+                decoded = iio.imread(io.BytesIO(self.data), plugin="pillow", index=0, mode="RGB")
             else:
                 decoded = _libjpeg_gray(self.data)
         except Exception as error:
@@ -219,7 +221,7 @@ class _JpegSource(Source):
         pixels[:] = decoded.reshape(-1)
 
     def close(self) -> None:
-        self.data = b""
+        self.data.close()
 
 
 @dataclass
@@ -231,7 +233,7 @@ class _JpegMarkers:
     multi_picture: bool = False
 
     @classmethod
-    def walk(cls, data: bytes) -> "_JpegMarkers":
+    def walk(cls, data: mmap.mmap) -> "_JpegMarkers":
         """ITU-T T.81, annex B: 0xFF, a code, a 16-bit length that counts itself. Stops at anything else."""
         markers, at = cls(), 2
         while at + 4 <= len(data) and data[at] == 0xFF:
@@ -255,7 +257,7 @@ class _PillowSource(Source):
     reader: Any
     mode: str
     fault: str | None = None  # why simplejpeg refused a JPEG
-    luma_of: bytes | None = None  # a JPEG whose own Y' plane is wanted
+    luma_of: mmap.mmap | None = None  # a JPEG whose own Y' plane is wanted
 
     @classmethod
     def probe(cls, file: BinaryIO, identity: SourceIdentity, exif: bytes | None = None) -> "_PillowSource":
@@ -318,7 +320,7 @@ class _PillowSource(Source):
         self.reader.close()
 
 
-def _libjpeg_gray(data: bytes) -> np.ndarray:
+def _libjpeg_gray(data: mmap.mmap) -> np.ndarray:
     """A JPEG's own Y' plane. imageio has no way to ask for it; Pillow's draft is libjpeg's grayscale output."""
     with Image.open(io.BytesIO(data)) as image:
         image.draft("L", image.size)

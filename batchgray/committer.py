@@ -17,6 +17,7 @@ from batchgray.errors import ImageError
 from batchgray.messages import DiskFull, Done, Failed, ImageDone, Task
 
 _WAITING_FILES = 64
+_READ_BYTES = 8 << 20
 
 
 class Written(NamedTuple):
@@ -26,6 +27,7 @@ class Written(NamedTuple):
     temporary: Path
     task: Task
     done: ImageDone
+    begun: bool = False  # there is a sidecar, and perhaps a partial JPEG, to take away
 
 
 class Committer(threading.Thread):
@@ -73,7 +75,7 @@ class Committer(threading.Thread):
         for folder in {(self._out / written.task.output).parent for written in placed}:
             durable.sync_folder(folder)
         for written in placed:
-            if written.task.resumable:
+            if written.begun:
                 durable.remove(partial.sidecar_path(self._flight, written.task.output))
         if placed:
             self._report(Done(images=[written.done for written in placed]))
@@ -95,7 +97,7 @@ class Committer(threading.Thread):
         target = self._out / written.task.output
         self._make_folder(target.parent)
         self._place(written, target)
-        if written.task.resumable:
+        if written.begun:
             partial.discard_preview(self._flight, self._out, written.task.output)
 
     def _make_folder(self, folder: Path) -> None:
@@ -105,6 +107,8 @@ class Committer(threading.Thread):
 
     def _place(self, written: Written, target: Path) -> None:
         """Rename to the final name; over an earlier output of ours, never over anybody else's file."""
+        if _is_same_file(written.task.source, target):
+            raise ImageError("its output would replace the image itself; choose another --out")
         if written.task.replaces != "*":
             try:
                 durable.rename_new(written.temporary, target)
@@ -123,13 +127,21 @@ def failure(task: Task, error: ImageError | OSError, needed: int) -> Failed | Di
     """What to report of an output that could not be written; `needed` bytes would have been its size."""
     if isinstance(error, OSError):
         if error.errno in durable.FULL_DISK:
-            return DiskFull(index=task.index, path=str(error.filename or task.output), needed=needed)
+            return DiskFull(index=task.index, needed=needed)
         return Failed(index=task.index, reason=f"can't write its output: {error.strerror or error}")
     return Failed(index=task.index, reason=str(error))
 
 
+def _is_same_file(source: str, target: Path) -> bool:
+    try:
+        return os.path.samefile(source, target)
+    except OSError:
+        return False  # there is no such target
+
+
 def _checksum_of(path: Path) -> str:
     try:
-        return integrity.checksum([path.read_bytes()])
+        with path.open("rb") as file:
+            return integrity.checksum(iter(lambda: file.read(_READ_BYTES), b""))
     except OSError:
         return "unreadable"

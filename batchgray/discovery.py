@@ -8,7 +8,7 @@ import fnmatch
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,11 +62,12 @@ class Discovery:
                 raise errors.NoSuchInput(path)
         inputs = list(dict.fromkeys(Path(os.path.abspath(path)) for path in inputs))
         folders = [path for path in inputs if path.is_dir()]
+        folders = [path for path in folders if not any(other in path.parents for other in folders)]  # walked anyway
         if any(_file_id(folder) == self._out for folder in folders if self._out):
             raise errors.OutputIsInput(self._out_path)
-        self._named = {str(path) for path in inputs}.difference(map(str, folders))
+        self._named = {str(path) for path in inputs if not path.is_dir()}
         for path in folders:
-            yield from self._walk(str(path), "", f"{path.resolve().name or 'root'}/" if len(folders) > 1 else "")
+            yield from self._walk(str(path), "", f"{path.name or 'root'}/" if len(folders) > 1 else "")
         for path in inputs:
             if str(path) in self._named:  # not in one of the folders
                 yield self._found(str(path.parent), path.name, path.name, lambda path=path: path.stat())
@@ -115,11 +116,13 @@ class Discovery:
         return Found(root, source, mirrored, found.st_size, found.st_mtime_ns)
 
 
-def assign_outputs(found: Sequence[Found], format: Format) -> list[str]:
+def assign_outputs(
+    found: Sequence[Found], format: Format, before: Mapping[tuple[str, str], str] | None = None
+) -> list[str]:
     """An output name for each, "" for refused ones: `a/b.png` becomes `a/b.jpg`.
 
     Where two would share a name, those that are not JPEGs keep their full name. Raises Collisions for what collides
-    even so.
+    even so. `before` has the names from earlier runs, by root and source.
     """
     suffix = SUFFIXES[format]
     outputs = ["" if item.refused else os.path.splitext(item.mirrored)[0] + suffix for item in found]
@@ -127,8 +130,19 @@ def assign_outputs(found: Sequence[Found], format: Format) -> list[str]:
     for index, item in enumerate(found):
         if outputs[index] in shared and os.path.splitext(item.mirrored)[1].lower() not in JPEG_SUFFIXES:
             outputs[index] = item.mirrored + suffix
+    _keep_names(found, outputs, before or {})
     _refuse_collisions(found, outputs)
     return outputs
+
+
+def _keep_names(found: Sequence[Found], outputs: list[str], before: Mapping[tuple[str, str], str]) -> None:
+    """An input keeps the name that it came out under before, unless another has the better claim to it now."""
+    claimed = set(outputs)
+    for index, item in enumerate(found):
+        name = before.get((item.root, item.source))
+        if name and not item.refused and name != outputs[index] and name not in claimed:
+            outputs[index] = name
+            claimed.add(name)
 
 
 def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
@@ -172,7 +186,15 @@ def _refuse(root: str, name: str, reason: str) -> Found:
 
 
 def _matches(path: str, name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(path if "/" in glob else name, glob) for glob in globs)
+    return any(_match(path, name, glob) for glob in globs)
+
+
+def _match(path: str, name: str, glob: str) -> bool:
+    """`/x` and `x/y` are held against the path, `x` and `x/` against the name; `**/` may be no folder at all."""
+    bare = glob.strip("/")
+    if "/" not in glob.rstrip("/"):
+        return fnmatch.fnmatchcase(name, bare)
+    return fnmatch.fnmatchcase(path, bare) or (bare.startswith("**/") and fnmatch.fnmatchcase(path, bare[3:]))
 
 
 def _file_id(path: str | Path) -> tuple[int, int] | None:

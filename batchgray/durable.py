@@ -144,7 +144,6 @@ class AppendFile:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
-
         self._size = 0
 
     def append(self, data: Buffer) -> None:

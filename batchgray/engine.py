@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 
 from batchgray import durable, errors, events, flight, manifest
-from batchgray.errors import shown
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Store
@@ -40,6 +39,8 @@ def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> 
             stack.enter_context(manifest.owning(path))
         server = stack.enter_context(_forking())
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
+        if there and options.overwrite:
+            plan.manifest.run_id = _run_id_before(path) or plan.manifest.run_id
         _make_folders(plan.out, path.parent)
         if not there:
             stack.enter_context(manifest.owning(path))
@@ -72,6 +73,14 @@ def _refuse_foreign(path: Path, overwrite: bool) -> None:
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
     return None if overwrite or not path.exists() else manifest.load(path)
+
+
+def _run_id_before(path: Path) -> str | None:
+    """Under which name the overwritten run kept what was in flight, so that it is cleaned up."""
+    try:
+        return manifest.load(path).run_id
+    except errors.UsageError:
+        return None
 
 
 def _make_folders(*folders: Path) -> None:
@@ -129,7 +138,7 @@ def _supervise(
     send(_planned(plan, engine, sources))
     for image in plan.manifest.images:
         if image.state == "failed":
-            send(events.Failed(source=shown(image.source), error=image.error or "", source_bytes=0))
+            send(events.Failed(source=image.source, error=image.error or "", source_bytes=0))
     supervisor = Supervisor(plan, resumable, engine, ledger, server, inbox, send)
     try:
         states = supervisor.run()
@@ -151,15 +160,15 @@ def _commit_start(plan: Plan, store: Store) -> None:
     plan.manifest.state = "running"
     try:
         store.commit(plan.manifest)
-    except OSError as error:
-        raise errors.ManifestUnwritable(plan.path, error.strerror) from None
+    except OSError as error:  # the store lets only a full disk through
+        raise errors.DiskFullAtStart(plan.path, error.strerror) from None
 
 
 def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
     images = plan.manifest.images
     return events.Planned(
-        manifest=shown(str(plan.path)),
-        out=shown(str(plan.out)),
+        manifest=str(plan.path),
+        out=str(plan.out),
         total=len(images),
         todo=len(plan.todo),
         done=plan.already_done,
@@ -194,8 +203,8 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -
         changed=plan.changed,
         missing=plan.missing,
         notes=totals.notes,
-        failures={shown(image.source): image.error or "" for image in images if image.state == "failed"},
-        manifest=shown(str(plan.path)),
+        failures={image.source: image.error or "" for image in images if image.state == "failed"},
+        manifest=str(plan.path),
         resume=f"batchgray resume {shlex.quote(str(plan.path))}" if interrupted else None,
         space_needed=_space_needed(plan, totals) if ledger.disk_full or totals.space_needed is not None else None,
     )

@@ -48,6 +48,10 @@ class NothingNamed(UsageError):
     """no INPUT given: name folders or files to convert, or a list of them with --files-from."""
 
 
+class OutputIsSource(UsageError):
+    """the output {0} would replace the input of that name. Choose another --out."""
+
+
 class OutputIsInput(UsageError):
     """the output folder {0} is an INPUT too: its results would be taken for images. Choose another --out."""
 
@@ -127,6 +131,12 @@ class WorkersCannotStart(BatchgrayError):
 
 class ManifestUnwritable(BatchgrayError):
     """can't write the manifest {0}: {1}. What was done is kept; mend the cause and resume."""
+
+
+class DiskFullAtStart(BatchgrayError):
+    """the disk is full: the manifest {0} can't be written ({1}). What was done is kept; make room, and resume."""
+
+    exit_code = 75
 
 
 class InterruptedEarly(BatchgrayError):

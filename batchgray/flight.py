@@ -1,9 +1,9 @@
 """The folder of what is in flight: made for a run, cleaned of what a kill left, taken away when the run is complete."""
 
 import os
-from pathlib import Path
 
 from batchgray import durable, errors, integrity, partial
+from batchgray.manifest import is_inside
 from batchgray.plan import Plan
 
 
@@ -11,9 +11,12 @@ def prepare(plan: Plan) -> set[int]:
     """Make the folder; remove what no image can resume from. Returns the images (their indices) that have a sidecar."""
     try:
         durable.make_folders(plan.flight)
-        left = os.listdir(plan.flight)
+        return _clean(plan, os.listdir(plan.flight))
     except OSError as error:
         raise errors.UnwritableOutput(plan.out, error.strerror) from None
+
+
+def _clean(plan: Plan, left: list[str]) -> set[int]:
     if not left:
         return set()
     todo = set(plan.todo)
@@ -24,27 +27,25 @@ def prepare(plan: Plan) -> set[int]:
         index = outputs.get(key)
         if suffix == ".tiles" and index in todo:
             resumable.add(index)
-        elif suffix == ".tiles" and index is not None:
-            partial.discard(plan.flight, plan.out, plan.manifest.images[index].output)
         else:
-            _remove(plan.flight / name)
+            _discard(plan, name)
     return resumable
 
 
 def take_away(plan: Plan) -> None:
-    """Remove the folder, and the partial JPEGs of images that were begun and then failed."""
-    outputs = {integrity.short_name(image.output): image.output for image in plan.manifest.images}
+    """Remove the folder, and the partial JPEGs of images that were begun and then failed. Raises OSError."""
     for name in os.listdir(plan.flight):
-        key, suffix = os.path.splitext(name)
-        if suffix == ".tiles" and key in outputs:
-            partial.discard(plan.flight, plan.out, outputs[key])
-        else:
-            _remove(plan.flight / name)
+        _discard(plan, name)
     durable.remove_folder(plan.flight)
     durable.remove_folder(plan.flight.parent)
     durable.sync_folder(plan.out)
 
 
-def _remove(path: Path) -> None:
-    if not durable.remove_folder(path):
+def _discard(plan: Plan, name: str) -> None:
+    """Remove what lies in the folder; a sidecar with the partial JPEG that it claims."""
+    path = plan.flight / name
+    header = partial.read_header(path) if path.suffix == ".tiles" else None
+    if header is not None and partial.sidecar_path(plan.flight, header.output) == path and is_inside(header.output):
+        partial.discard(plan.flight, plan.out, header.output)
+    elif not durable.remove_folder(path):
         durable.remove(path)

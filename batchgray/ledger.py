@@ -52,11 +52,11 @@ class Ledger:
             self.totals.source_bytes += image.size
             self.totals.output_bytes += item.output_size
             if item.note:
-                self.totals.notes[shown(image.source)] = shown(item.note)
+                self.totals.notes[image.source] = item.note
             self._emit(
                 events.Done(
-                    source=shown(image.source),
-                    output=shown(image.output),
+                    source=image.source,
+                    output=image.output,
                     source_bytes=image.size,
                     output_bytes=item.output_size,
                     width=item.width,
@@ -85,10 +85,10 @@ class Ledger:
 
     def failed(self, index: int, reason: str) -> None:
         """An image that can't be converted."""
-        image, reason = self._images[index], shown(reason)
+        image, reason = self._images[index], shown(reason)  # it may quote the file
         self.totals.failed += 1
         self._record([ImageChange(image=index, state="failed", error=reason)])
-        self._emit(events.Failed(source=shown(image.source), error=reason, source_bytes=image.size))
+        self._emit(events.Failed(source=image.source, error=reason, source_bytes=image.size))
 
     def sync(self) -> float:
         """Bring the journal to the disk when it is time, in a thread, so that a slow disk keeps nobody waiting.
@@ -169,4 +169,5 @@ def _done_change(item: messages.ImageDone) -> ImageChange:
         output_size=item.output_size,
         checksum=item.checksum,
         note=item.note,
+        mend=False,
     )

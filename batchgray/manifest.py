@@ -128,7 +128,7 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     checksum: str | msgspec.UnsetType = msgspec.UNSET
     note: str | msgspec.UnsetType | None = msgspec.UNSET
     error: str | None = None
-    mend: bool = False
+    mend: bool | msgspec.UnsetType = msgspec.UNSET
 
     def apply(self, images: list[Image]) -> None:
         """Make it true. Raises IndexError."""
@@ -164,9 +164,10 @@ def load(path: Path) -> Manifest:
     Raises NoSuchManifest, UnreadableManifest, ForeignManifest, DamagedManifest, FutureManifest.
     """
     while True:
+        head = _head(path)
         manifest = _load_document(path)
         lines = _load_journal(path, manifest)
-        if lines is not None:
+        if lines or (lines is not None and _head(path) == head):
             break  # else the document was replaced between the two reads: look again
     for line in lines:
         if line.change:
@@ -201,8 +202,9 @@ def owning(path: Path) -> Iterator[None]:
             raise errors.UnwritableOutput(path.parent, error.strerror) from None
         raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
     try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
@@ -328,9 +330,8 @@ def check_is_manifest(path: Path) -> None:
 
     Raises NoSuchManifest, UnreadableManifest, ForeignManifest.
     """
-    with _reading(path), path.open("rb") as file:
-        if b'"batchgray"' not in file.read(_HEAD_BYTES):
-            raise errors.ForeignManifest(path, "it is not a manifest")
+    if b'"batchgray"' not in _head(path):
+        raise errors.ForeignManifest(path, "it is not a manifest")
 
 
 @contextlib.contextmanager
@@ -341,6 +342,12 @@ def _reading(path: Path) -> Iterator[None]:
         raise errors.NoSuchManifest(path) from None
     except OSError as error:
         raise errors.UnreadableManifest(path, error.strerror) from None
+
+
+def _head(path: Path) -> bytes:
+    """The document's first bytes, with its state and generation: another commit, another head."""
+    with _reading(path), path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def _load_document(path: Path) -> Manifest:
@@ -364,10 +371,15 @@ def _load_document(path: Path) -> Manifest:
     return manifest
 
 
+def is_inside(name: str) -> bool:
+    """Whether a relative name stays below the folder that it is relative to."""
+    return "\0" not in name and not name.startswith("/") and ".." not in PurePosixPath(name).parts
+
+
 def _check_image(path: Path, image: Image, roots: int) -> None:
     """A manifest from a stranger must not lead outside its folders."""
     for name in (image.output, image.source):
-        if "\0" in name or name.startswith("/") or ".." in PurePosixPath(name).parts:
+        if not is_inside(name):
             raise errors.DamagedManifest(path, f"the name {name} leads outside its folder")
     if not 0 <= image.root < roots:
         raise errors.DamagedManifest(path, f"{image.source} has no input folder")

@@ -94,9 +94,8 @@ class Idle(_Message):
 
 
 class NeedMemory(_Message):
-    """An image needs a slot of `slot_bytes`, and `scratch_bytes` for its codec."""
+    """The image in hand needs a slot of `slot_bytes`, and `scratch_bytes` for its codec."""
 
-    index: int
     slot_bytes: int
     scratch_bytes: int
 
@@ -148,7 +147,6 @@ class DiskFull(_Message):
     """A write found no space. Nothing was left half-written; the image is as it was before."""
 
     index: int
-    path: str
     needed: int
 
 

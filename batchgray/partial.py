@@ -8,6 +8,7 @@ A partial JPEG is batchgray's own only if the sidecar, which is durable before i
 written over, or cleaned up with, somebody else's file.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from batchgray.options import PixelOptions
 
 _HEADER_BYTES = 1 << 20
 _COPY_BYTES = 8 << 20
+_LONGEST_NAME = 255  # bytes; NAME_MAX
 
 
 class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +146,8 @@ def discard_preview(flight: Path, out: Path, output: str) -> None:
     """Remove the partial JPEG of an output, if its sidecar claims it."""
     header = read_header(sidecar_path(flight, output))
     if header and header.owns_preview:
-        durable.remove(out / preview_name(output))
+        with contextlib.suppress(OSError):  # a folder in its place, or no longer ours to change
+            durable.remove(out / preview_name(output))
 
 
 def discard(flight: Path, out: Path, output: str) -> None:
@@ -159,6 +162,11 @@ def discard(flight: Path, out: Path, output: str) -> None:
 def preview_name(output: str) -> str:
     """`a/b.partial.jpg` for `a/b.jpg`."""
     return f"{output.rpartition('.')[0]}.partial.jpg"
+
+
+def has_room_for_preview(output: str) -> bool:
+    """Whether the partial JPEG's name is not too long for a file system."""
+    return len(preview_name(output).rpartition("/")[2].encode()) <= _LONGEST_NAME
 
 
 def _decode_header(line: bytes) -> SidecarHeader | None:

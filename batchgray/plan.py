@@ -52,7 +52,7 @@ class Plan:
 def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
-    Raises NoSuchInput, OutputIsInput, ImpossibleName, Collisions, OptionsDiffer.
+    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OptionsDiffer.
     """
     out = options.out.absolute()
     for path in (out, options.manifest_path.absolute()):
@@ -61,7 +61,8 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
         _check_same_options(options, previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
     found = list(discovery.find(options.inputs))
-    outputs = assign_outputs(found, options.pixels.format)
+    outputs = assign_outputs(found, options.pixels.format, _names_before(previous))
+    _check_outputs_are_no_sources(out, found, outputs)
     manifest = _new_manifest(options, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
     plan = Plan(options.manifest_path.absolute(), out, manifest, previous is not None, ignored=discovery.ignored)
@@ -80,6 +81,21 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     plan = Plan(path, out, manifest, resumed=True)
     _take_stock(plan, _look(plan, manifest.images, pause))
     return plan
+
+
+def _names_before(previous: Manifest | None) -> dict[tuple[str, str], str]:
+    """The output name that each input has in the manifest already."""
+    if previous is None:
+        return {}
+    roots = previous.input_roots
+    return {(roots[image.root], image.source): image.output for image in previous.images if image.resumable}
+
+
+def _check_outputs_are_no_sources(out: Path, found: Sequence[Found], outputs: Sequence[str]) -> None:
+    sources = {os.path.join(item.root, item.source) for item in found}
+    for output in outputs:
+        if output and (path := os.path.join(out, output)) in sources:
+            raise errors.OutputIsSource(path)
 
 
 def _check_name(path: Path) -> None:
@@ -131,9 +147,17 @@ def _merge(plan: Plan, found: Sequence[Found], outputs: Sequence[str], overwrite
         identities.append(SourceIdentity(item.size, item.mtime_ns))
     manifest.input_roots = list(roots)
     taken = set(outputs)
+    walked = {root for root, name in enumerate(manifest.input_roots) if name in {item.root for item in found}}
     left = [image for image in known.values() if image.resumable and image.output not in taken]
-    manifest.images = images + left
-    return identities + _look(plan, left, lambda: None)
+    identities_left = _look(plan, left, lambda: None)
+    # What is there, below a folder of this run, and yet was not found, was left out on purpose: no work, then.
+    kept = [
+        (image, identity)
+        for image, identity in zip(left, identities_left, strict=True)
+        if image.state == "done" or identity is None or image.root not in walked
+    ]
+    manifest.images = images + [image for image, _ in kept]
+    return identities + [identity for _, identity in kept]
 
 
 def _new_image(root: int, item: Found, output: str, there: Image | None) -> Image:
@@ -169,9 +193,7 @@ def _take_stock(plan: Plan, identities: Sequence[SourceIdentity | None]) -> None
         if not image.resumable:
             continue
         if identity is None:
-            image.error = (
-                "its file vanished; its finished output stays" if image.state == "done" else "its file vanished"
-            )
+            image.error = "its file vanished; its finished output stays" if image.checksum else "its file vanished"
             image.state = "failed"
             continue
         if identity != image.identity:

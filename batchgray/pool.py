@@ -34,7 +34,8 @@ class Member:
 
     @property
     def held_bytes(self) -> int:
-        return self.slot_bytes + self.scratch_bytes
+        """What this worker holds beyond an empty slot, which it never gives up."""
+        return self.slot_bytes - planes.EMPTY_SLOT_BYTES + self.scratch_bytes
 
     def resize(self, slot_bytes: int) -> None:
         """Change the length of the slot; the worker learns of it with the next message and must not be using it now."""
@@ -75,7 +76,7 @@ def grant_memory(members: Iterable[Member], limit: int) -> None:
     members = list(members)
     waiting = [(member, member.asked) for member in members if member.asked]
     for member, asked in sorted(waiting, key=lambda pair: pair[0].asked_at):
-        wanted = asked.slot_bytes + asked.scratch_bytes
+        wanted = asked.slot_bytes - planes.EMPTY_SLOT_BYTES + asked.scratch_bytes
         if wanted > limit:
             _answer(member, Refused(limit=limit))
             continue

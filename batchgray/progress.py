@@ -12,6 +12,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from batchgray import events
+from batchgray.errors import shown
 
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 Listener = Callable[[events.Event], None]
@@ -23,6 +24,8 @@ _LISTED = 20
 @contextlib.contextmanager
 def listening(mode: ProgressMode) -> Iterator[Listener]:
     """A listener of this kind that writes to standard output, or to nobody once nobody reads it any more."""
+    if sys.stdout is None:  # closed before we began
+        mode = "none"
     show_any_name(sys.stdout)
     if mode == "auto":
         mode = "bar" if sys.stdout.isatty() else "plain"
@@ -37,7 +40,7 @@ def listening(mode: ProgressMode) -> Iterator[Listener]:
             yield _Guarded(bar)
 
 
-def show_any_name(stream: TextIO) -> None:
+def show_any_name(stream: TextIO | None) -> None:
     """Where the stream's encoding lacks a character, its code is written in its place."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
@@ -196,7 +199,7 @@ def _planned_line(event: events.Planned) -> str:
     plural = "s" if event.workers > 1 else ""
     what = f"{verb} {event.todo} images ({', '.join(parts)}; {size(event.todo_bytes)})"
     notices = f"; notices from {', '.join(event.notices)}" if len(event.notices) > 1 else ""
-    return f"{what}, {event.workers} worker{plural}, to {event.out}{notices}"
+    return f"{what}, {event.workers} worker{plural}, to {shown(event.out)}{notices}"
 
 
 def _notice_line(event: events.Notice) -> str:
@@ -226,7 +229,7 @@ def summary_lines(event: events.Summary) -> list[str]:
         if count
     ]
     counts = ", ".join([f"Of {event.total} images {event.done} are done", *left])
-    lines.append(f"{counts}. Manifest: {event.manifest}")
+    lines.append(f"{counts}. Manifest: {shown(event.manifest)}")
     if event.changed:
         lines.append(f"Made anew because the input had changed: {event.changed}.")
     if event.missing:
@@ -239,7 +242,7 @@ def summary_lines(event: events.Summary) -> list[str]:
     if event.space_needed is not None:
         lines.append(f"The disk is full: about {size(event.space_needed)} more are needed for what is left.")
     if event.resume:
-        lines.append(f"To go on: {event.resume}")
+        lines.append(f"To go on: {shown(event.resume)}")
     return lines
 
 
@@ -247,7 +250,11 @@ def _listed(title: str, reasons: dict[str, str]) -> list[str]:
     if not reasons:
         return []
     more = [f"  ... and {len(reasons) - _LISTED} more, in the manifest"] if len(reasons) > _LISTED else []
-    return [f"{title}:", *(f"  {name}: {reason}" for name, reason in islice(reasons.items(), _LISTED)), *more]
+    return [
+        f"{title}:",
+        *(f"  {shown(name)}: {shown(reason)}" for name, reason in islice(reasons.items(), _LISTED)),
+        *more,
+    ]
 
 
 def duration(seconds: float) -> str:
@@ -267,5 +274,5 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _write(line: str, stream: TextIO | None = None) -> None:
-    print(line, file=stream or sys.stdout, flush=True)
+def _write(line: str) -> None:
+    print(line, flush=True)

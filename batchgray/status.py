@@ -1,5 +1,6 @@
 """What a manifest says, in figures and in words."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -37,8 +38,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 def status(path: Path) -> Status:
     """Read a manifest and its journal. Raises BatchgrayError."""
     document = manifest.load(path)
-    states = Counter(image.state for image in document.images)
     running = manifest.is_running(path)
+    if document.state == "running" and not running:
+        document = manifest.load(path)  # it may have ended since
+    states = Counter(image.state for image in document.images)
     return Status(
         state="interrupted" if document.state == "running" and not running else document.state,
         counts=Counts(
@@ -50,7 +53,7 @@ def status(path: Path) -> Status:
         ),
         interruptions=document.interruptions,
         failures=[
-            Failure(source=shown(image.source), error=image.error or "")
+            Failure(source=image.source, error=image.error or "")
             for image in document.images
             if image.state == "failed"
         ],
@@ -68,9 +71,9 @@ def status_lines(found: Status, path: Path) -> list[str]:
         f"interrupted {interruption.at} by {interruption.source} {shown(interruption.event_id or '')}".rstrip()
         for interruption in found.interruptions[-_LISTED:]
     ]
-    lines += [f"failed: {failure.source}: {failure.error}" for failure in found.failures[:_LISTED]]
+    lines += [f"failed: {shown(failure.source)}: {failure.error}" for failure in found.failures[:_LISTED]]
     if len(found.failures) > _LISTED:
         lines.append(f"... and {len(found.failures) - _LISTED} more; --json lists all")
     if found.state == "interrupted":
-        lines.append(f"to go on: batchgray resume {path}")
+        lines.append(f"to go on: batchgray resume {shlex.quote(str(path))}")
     return lines

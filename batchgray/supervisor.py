@@ -60,6 +60,7 @@ class Supervisor:
         self._salvaged: list[Task] = []
         self._lifecycle = lifecycle.Lifecycle()
         self._deadline: float | None = None
+        self._hurried = False
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> Counter[str]:
@@ -90,7 +91,7 @@ class Supervisor:
         self._lifecycle.happened(Event.DRAINED)
         states = self._ledger.commit(self.notice)
         self._lifecycle.happened(Event.COMMITTED)
-        if killed and self._deadline is not None and self._deadline > self._drain_began:
+        if killed and not self._hurried:
             self._draw_previews()
         if self.notice is not None:
             seconds = time.monotonic() - self._drain_began
@@ -112,6 +113,7 @@ class Supervisor:
         self._lifecycle.happened(Event.NOTICE)
         first = self.notice is None
         again = not first and notice.source == "signal"
+        self._hurried |= again
         left = notice.seconds_left(datetime.now(UTC))
         self._deadline = lifecycle.drain_deadline(now, self._engine.grace, left, self._deadline, again)
         if first:
@@ -249,8 +251,8 @@ class Supervisor:
         with contextlib.suppress(OSError):  # it died; its tasks come back when it is buried
             member.send(tasks)
         for task in tasks:
-            source, output = shown(self._images[task.index].source), shown(task.output)
-            self._emit(events.Started(source=source, output=output, worker=member.number))
+            source = self._images[task.index].source
+            self._emit(events.Started(source=source, output=task.output, worker=member.number))
 
     def _task(self, index: int) -> Task:
         image = self._images[index]
@@ -260,7 +262,8 @@ class Supervisor:
             output=image.output,
             identity=image.identity,
             replaces="*" if image.mend else image.checksum or "",
-            preview=partial.preview_name(image.output) not in self._outputs,
+            preview=partial.preview_name(image.output) not in self._outputs
+            and partial.has_room_for_preview(image.output),
             resumable=index in self._resumable,
         )
 

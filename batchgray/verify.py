@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from batchgray import codec, errors, integrity, machine, manifest
-from batchgray.errors import ImageError, shown
+from batchgray.errors import ImageError
 from batchgray.manifest import Image, Manifest, Store
 
 _READ_AHEAD = 8
@@ -32,11 +32,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def verify(path: Path, mend: bool = False) -> Verdict:
     """Check the outputs of a manifest; with `mend`, mark damaged ones pending. Raises BatchgrayError."""
     if not mend:
-        return _verdict(manifest.load(path), path, 0)
+        return _verdict(manifest.load(path), path)
     manifest.check_is_manifest(path)
     with manifest.owning(path):
         document = manifest.load(path)
-        damaged = _verdict(document, path, 0)
+        damaged = _verdict(document, path)
         if damaged.damaged:
             _mark_pending(document, {damage.output for damage in damaged.damaged})
             store = Store(path)
@@ -47,13 +47,13 @@ def verify(path: Path, mend: bool = False) -> Verdict:
         return msgspec.structs.replace(damaged, mended=len(damaged.damaged))
 
 
-def _verdict(document: Manifest, path: Path, mended: int) -> Verdict:
+def _verdict(document: Manifest, path: Path) -> Verdict:
     out = document.output_folder(path)
     if not out.is_dir():
         raise errors.MovedOutput(out)
     done = [image for image in document.images if image.state == "done"]
-    damaged = [Damage(output=shown(image.output), fault=fault) for image, fault in _check_all(out, done) if fault]
-    return Verdict(checked=len(done), damaged=damaged, mended=mended)
+    damaged = [Damage(output=image.output, fault=fault) for image, fault in _check_all(out, done) if fault]
+    return Verdict(checked=len(done), damaged=damaged, mended=0)
 
 
 def _check_all(out: Path, images: list[Image]) -> Iterator[tuple[Image, str | None]]:
@@ -91,6 +91,6 @@ def fault_of(out: Path, image: Image) -> str | None:
 
 def _mark_pending(document: Manifest, outputs: set[str]) -> None:
     for image in document.images:
-        if image.state == "done" and shown(image.output) in outputs:
+        if image.state == "done" and image.output in outputs:
             image.state, image.tiles_done, image.mend = "pending", 0, True
     document.state = "interrupted"

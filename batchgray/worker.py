@@ -129,6 +129,7 @@ class Worker:
         self._pixels = setup.pixels
         self._slot = slot
         self._scratch = 0
+        self._checkpointed = False
         self._interrupt = interrupt
         self._out, self._flight = Path(setup.out), Path(setup.flight)
         self._kernel = kernels.BY_METHOD[setup.pixels.method]
@@ -165,6 +166,7 @@ class Worker:
 
     def _make_output(self, task: Task) -> committer.Written:
         started = time.monotonic()
+        self._checkpointed = False
         header = self._usable_sidecar(task)
         image, note = self._restore_finished(task, header), None
         decoded = image is None
@@ -188,7 +190,7 @@ class Worker:
             note="; ".join(filter(None, (record.note, note))) or None,
             seconds=time.monotonic() - started,
         )
-        return committer.Written(fd, temporary, task, done)
+        return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
 
     def _usable_sidecar(self, task: Task) -> partial.SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
@@ -199,7 +201,7 @@ class Worker:
         """An image of which only the encoding is missing, without opening its source."""
         if header is None or header.tiles_done < header.record.tiles_total:
             return None
-        self._reserve(task, header.record.slot_bytes, 0)
+        self._reserve(header.record.slot_bytes, 0)
         return partial.restore(self._flight, task.output, self._slot)
 
     def _compute(
@@ -241,7 +243,7 @@ class Worker:
             exif_bytes=len(exif),
             note=source.note,
         )
-        self._reserve(task, record.slot_bytes, source.scratch_bytes)
+        self._reserve(record.slot_bytes, source.scratch_bytes)
         restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
         return restored or self._slot.begin(record, exif)
 
@@ -268,6 +270,7 @@ class Worker:
         """Make the finished tiles durable and say so."""
         header = partial.write_sidecar(self._flight, self._out, task, self._pixels, image)
         self._channel.send(partial.flushed_message(task, header))
+        self._checkpointed = True
         return header
 
     def _flush(self, task: Task, image: planes.Image) -> None:
@@ -298,14 +301,14 @@ class Worker:
             return codec.encode_png(image.gray, record.width, record.height, exif)
         return codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
 
-    def _reserve(self, task: Task, slot_bytes: int, scratch_bytes: int) -> None:
+    def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
         """See that the slot is long enough and the codec's memory is ours; waits while others have it.
 
         Raises ImageError.
         """
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
             return
-        self._channel.send(NeedMemory(index=task.index, slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
+        self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
         answer = self._interrupt.receive(self._channel)
         if isinstance(answer, Refused):
             raise ImageError(

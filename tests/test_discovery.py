@@ -97,12 +97,12 @@ def test_one_folder_among_files_keeps_no_name_of_its_own(tmp_path):
     assert [item.mirrored for item in found] == ["a.png", "one.png"]
 
 
-def test_a_folder_is_named_by_what_it_is_and_not_by_how_it_was_reached(tmp_path, monkeypatch):
+def test_a_folder_is_mirrored_under_the_name_it_was_given_by(tmp_path, monkeypatch):
     make(tmp_path, "x/a.png", "y/a.png")
     (tmp_path / "link").symlink_to("y")
     monkeypatch.chdir(tmp_path / "x")
     found = Discovery(tmp_path / "out").find([Path(), Path("../link")])
-    assert [item.mirrored for item in found] == ["x/a.png", "y/a.png"]
+    assert [item.mirrored for item in found] == ["x/a.png", "link/a.png"]
 
 
 def test_the_root_folder_among_several_is_mirrored_inside_the_output_folder(tmp_path, inside, monkeypatch):

@@ -87,3 +87,40 @@ def test_a_partial_jpegs_name_that_is_somebody_elses_is_left_alone(tall, tmp_pat
     assert (tmp_path / "tall.partial.jpg").read_bytes() == b"mine"
     batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
     assert (tmp_path / "tall.partial.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("inputs", [["a"], ["a", "b"], ["a/x.jpg"]])
+def test_an_input_is_never_replaced_by_its_output(tmp_path, inputs):
+    for name in ("a/x.jpg", "b/y.jpg"):
+        save_gradient(tmp_path / name, 64, 64)
+    before = tree(tmp_path)
+    out = tmp_path if len(inputs) > 1 else tmp_path / "a"
+    batchgray("run", *(tmp_path / name for name in inputs), "--out", out, "--overwrite", expect=2)
+    assert {name: data for name, data in tree(tmp_path).items() if name in before} == before
+
+
+def test_what_overwrite_and_mend_permit_outlasts_an_interruption(tall, tall_converted, tmp_path):
+    (tmp_path / "tall.jpg").write_bytes(b"to be replaced")
+    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--overwrite") as run:
+        worker, _ = freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        worker.resume()
+        run.finish(expect=75)
+    batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
+    assert tree(tmp_path) == tree(tall_converted)
+
+
+def test_a_name_too_long_for_a_partial_jpeg_is_no_obstacle(tmp_path):
+    name = "n" * 251
+    save_gradient(tmp_path / "in" / f"{name}.png", 3000, 3000)
+    out = tmp_path / "out"
+    arguments = ("run", tmp_path / "in", "--out", out, "--tile-rows", 8, "--checkpoint", 0.001)
+    with Running(*arguments, "--workers", 1) as run:
+        worker, _ = freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        worker.resume()
+        run.finish(expect=75)
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert list(tree(out)) == [f"{name}.jpg"]

@@ -60,3 +60,12 @@ def test_an_image_that_never_fits_fails_with_the_figures(pictures, tmp_path):
     for event in named(events, "failed"):
         assert "31 MB" in event["error"]
         assert "raise --memory" in event["error"]
+
+
+def test_a_limit_just_above_one_image_lets_them_through_one_by_one(tmp_path):
+    for number in range(6):
+        save_gradient(tmp_path / "in" / f"{number}.jpg", 1500, 1000, seed=number)
+    needed = 4 * 1500 * 1000 + 1500 * 1000 + 100_000  # planes, what the encoder holds, and little more
+    arguments = ("--workers", 4, "--memory", needed, "--progress", "none")
+    batchgray("run", tmp_path / "in", "--out", tmp_path / "out", *arguments)
+    assert len(tree(tmp_path / "out")) == 6

@@ -65,12 +65,12 @@ REASONS = {
 def test_each_fails_with_its_reason_and_the_rest_go_on(mixed, tmp_path):
     run = batchgray("run", mixed, "--out", tmp_path, "--max-pixels", 500_000_000, "--progress", "json", expect=3)
     events = events_of(run.stdout)
-    failed = {event["source"]: event["error"] for event in named(events, "failed")}
+    failed = {shown(event["source"]): event["error"] for event in named(events, "failed")}
     assert failed.keys() == REASONS.keys()
     for source, reason in REASONS.items():
         assert reason in failed[source], source
     assert {event["source"] for event in named(events, "done")} == {"good.jpg", "good too.png"}
-    assert named(events, "summary")[0]["failures"] == failed
+    assert {shown(name): error for name, error in named(events, "summary")[0]["failures"].items()} == failed
     assert run.stderr == ""
 
 
