@@ -52,14 +52,13 @@ class ForkServer:
                 env={**os.environ, **_ONE_THREAD},
             )
         self._socket = ours
-        self._has_forked = False
+        self.booted = False  # for whoever hears Booted to set
         self.channel = Channel(Connection(os.dup(ours.fileno())), FromServer)
 
     def fork(self, slot_fd: int) -> Channel:
         """Ask for a worker on this slot; `Forked` tells its process id. Raises OSError when the fork server is gone."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self._has_forked = True
             self.channel.send(Fork())
             socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), slot_fd])
             return Channel(Connection(ours.detach()), FromWorker)
@@ -73,8 +72,8 @@ class ForkServer:
         """End the fork server and with it every worker. May be called again."""
         if self._process.returncode is not None:
             return
-        if not self._has_forked:
-            self.kill()  # it has nobody to end, and may be busy importing
+        if not self.booted:
+            self.kill()  # it has nobody to end, and is busy importing
             return
         self.channel.close()
         self._socket.close()

@@ -120,6 +120,8 @@ class Supervisor:
             self.notice, self._drain_began = notice, now
             for member in self._members:
                 self._signal(member, signal.SIGTERM)
+            if not self._server.booted:
+                self._give_up_unborn()
         if first or again:
             seconds = max(0.0, self._deadline - now)
             self._emit(
@@ -141,6 +143,8 @@ class Supervisor:
         match message:
             case messages.Broken():
                 raise errors.WorkersCannotStart(message.reason)
+            case messages.Booted():
+                self._server.booted = True
             case messages.Forked():
                 member = self._unnamed.popleft()
                 member.pid = message.pid
@@ -276,6 +280,12 @@ class Supervisor:
     def _signal(self, member: Member, signum: signal.Signals) -> None:
         if member.pid is not None and not member.exited:
             self._server.signal(member.pid, signum)
+
+    def _give_up_unborn(self) -> None:
+        """Nobody is forked before the fork server has booted: there is nothing to wait for."""
+        for member in self._members:
+            self._end_pipe(member)
+            member.exited, member.status = True, 0
 
     # deaths and deadlines
 

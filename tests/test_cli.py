@@ -190,6 +190,16 @@ def test_a_second_signal_stops_at_once_with_a_valid_manifest(tall, tmp_path):
     assert manifest_of(tmp_path)["state"] == "interrupted"
 
 
+def test_an_interruption_while_the_workers_are_on_their_way_waits_for_none(pictures, tmp_path):
+    with Running("run", pictures, "--out", tmp_path / "out") as run:
+        run.wait_for("planned")
+        run.signal(signal.SIGTERM)
+        events = run.finish(expect=75)
+    assert named(events, "summary")[0]["pending"] == 3
+    assert manifest_of(tmp_path / "out")["state"] == "interrupted"
+    batchgray("resume", tmp_path / "out" / "manifest.json", "--progress", "none")
+
+
 def test_status_in_words_and_json(pictures, tmp_path):
     out = tmp_path / "out"
     (pictures / "bad.png").write_bytes(b"bad")
