@@ -1,6 +1,7 @@
 """The queue as a source of notices: the real SDK over a real socket, against the local server."""
 
 import json
+import socket
 import threading
 import time
 from datetime import UTC, datetime
@@ -172,6 +173,7 @@ def test_any_instance(server):
         ("BatchPeekMessage", "html", {"status": 200, "times": 3}),
         ("BatchPeekMessage", "drop", {"times": 6}),
         ("BatchPeekMessage", "throttle", {"times": 3}),
+        ("BatchPeekMessage", "clock", {"times": 3, "seconds": 1200}),
     ],
 )
 def test_faults_are_told_once_and_outlived(server, smq_local, operation, kind, settings):
@@ -256,6 +258,15 @@ class TestAtTheStart:
     def test_an_endpoint_where_nobody_answers(self, server):
         text = self.refused(server, errors.QueueUnreachable, endpoint="http://127.0.0.1:9", required=True)
         assert "127.0.0.1:9" in text
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_an_endpoint_that_says_nothing(self, server, monkeypatch, scheme):
+        monkeypatch.setattr("batchgray.notices.queue._TIMEOUT_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            endpoint = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+            began = time.monotonic()
+            self.refused(server, errors.QueueUnreachable, endpoint=endpoint, required=True)
+            assert time.monotonic() - began < 15
 
     def test_a_silent_metadata_service_delays_nothing(self, server, smq_local):
         server.faults.append(smq_local.Fault("*", "hang", times=100, seconds=30))
