@@ -32,12 +32,12 @@ def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> 
     """Convert what the INPUTs hold, or go on with it. Raises BatchgrayError."""
     path = options.manifest_path.absolute()
     with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_forking())
         inbox = stack.enter_context(_listening(sources))
         there = path.parent.is_dir()  # else there is nothing to own yet, and a refused plan shall leave nothing behind
         if there:
             _refuse_foreign(path, options.overwrite)
             stack.enter_context(manifest.owning(path))
-        server = stack.enter_context(_forking())
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if there and options.overwrite:
             plan.manifest.run_id = _run_id_before(path) or plan.manifest.run_id
@@ -52,9 +52,9 @@ def resume(options: ResumeOptions, emit: Listener, sources: Sequence[Source] = (
     path = options.manifest.absolute()
     manifest.check_is_manifest(path)
     with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_forking())
         inbox = stack.enter_context(_listening(sources))
         stack.enter_context(manifest.owning(path))
-        server = stack.enter_context(_forking())
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
         return _supervise(plan, options.engine, emit, inbox, server, sources)
 

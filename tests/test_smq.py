@@ -116,7 +116,7 @@ def test_what_is_not_ours_is_left_alone_and_told_once(server):
         server.wait_until(lambda: server.requests["BatchPeekMessage"] > 8)
         assert listening.complaint(0.2) is None
         assert listening.notice(0.1) is None
-        assert states(server) == dict.fromkeys(foreign, "visible")
+        server.wait_until(lambda: states(server) == dict.fromkeys(foreign, "visible"))
 
 
 def test_others_that_came_in_the_same_batch_are_given_back_before_the_notice(server):
@@ -259,6 +259,12 @@ class TestAtTheStart:
         text = self.refused(server, errors.QueueUnreachable, endpoint="http://127.0.0.1:9", required=True)
         assert "127.0.0.1:9" in text
 
+    def test_a_denied_action_of_the_instances_role(self, smq_local):
+        with smq_local.LocalSMQ(instance_id="i-mine", role="reader", denied={"DeleteMessage"}) as server:
+            server.create_queue(QUEUE)
+            options = {"credentials": None, "instance_id": None, "metadata_url": server.metadata_url}
+            assert "DeleteMessage" in self.refused(server, errors.QueueDenied, **options)
+
     @pytest.mark.parametrize("scheme", ["http", "https"])
     def test_an_endpoint_that_says_nothing(self, server, monkeypatch, scheme):
         monkeypatch.setattr("batchgray.notices.queue._TIMEOUT_SECONDS", 0.5)
@@ -280,6 +286,7 @@ def test_the_instances_role_and_identity_from_metadata_and_their_renewal(smq_loc
         server.create_queue(QUEUE, VisibilityTimeout=30)
         options = {"credentials": None, "instance_id": None, "metadata_url": server.metadata_url, "required": True}
         with Listening(server, **options) as listening:
+            server.wait_until(lambda: server.requests["BatchPeekMessage"] > 3)
             server.rotate_credentials()
             send(server, "i-mine")
             assert listening.notice()

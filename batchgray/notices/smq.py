@@ -49,6 +49,8 @@ HOLD_SECONDS = 60
 RENEW_SECONDS = 20.0
 ACKNOWLEDGE_SECONDS = 60.0
 CHECK_SECONDS = 8.0
+METADATA_SECONDS = 2.0
+_GLANCE_SECONDS = 0.3
 _LEAST_SECONDS = 5.0
 _STOP_SECONDS = 2.0
 _UNREACHABLE = frozenset({"Network", "InvalidEndpoint", "UnexpectedAnswer", "Credentials"})
@@ -107,8 +109,10 @@ class SmqSource:
         if missing:
             inbox.put(Complaint(f"no interruption notices from SMQ: {missing}"))
             return
-        if options.required or options.credentials is not None:  # else metadata would be waited for
-            self._check()
+        if options.required or options.credentials is not None:
+            self._check(CHECK_SECONDS, METADATA_SECONDS)
+        else:
+            self._check(0.0, _GLANCE_SECONDS)  # a metadata service that is silent delays nothing
         self._thread = threading.Thread(target=self._listen, name="smq", daemon=True)
         self._thread.start()
 
@@ -164,12 +168,12 @@ class SmqSource:
         if self._instance_id is None and not self._options.any_instance:
             self._instance_id = MetadataService(self._options.metadata_url or "").instance_id()
 
-    def _open(self) -> SmqQueue:
+    def _open(self, metadata_seconds: float = METADATA_SECONDS) -> SmqQueue:
         """Raises QueueFault."""
         options = self._options
         if options.credentials is not None:
             return SmqQueue(options.endpoint or "", options.queue, lambda: options.credentials)
-        self._role = self._role or RoleCredentials(MetadataService(options.metadata_url or ""))
+        self._role = RoleCredentials(MetadataService(options.metadata_url or "", metadata_seconds))
         return SmqQueue(options.endpoint or "", options.queue, self._role.current)
 
     def _look(self, queue: SmqQueue, full_before: bool) -> bool:
@@ -327,16 +331,16 @@ class SmqSource:
             missing.append("the instance is not known (--instance-id, or --any-instance for a queue of one's own)")
         return "; ".join(missing)
 
-    def _check(self) -> None:
+    def _check(self, seconds: float, metadata_seconds: float) -> None:
         """Every action that is needed, once, before any work. Raises UsageError.
 
         What may pass is waited for some seconds.
         """
         name, endpoint = self._options.queue, self._options.endpoint or ""
-        until = time.monotonic() + CHECK_SECONDS
+        until = time.monotonic() + seconds
         while True:
             try:
-                queue = self._open()
+                queue = self._open(metadata_seconds)
                 try:
                     check_actions(queue)
                 finally:
@@ -355,7 +359,8 @@ class SmqSource:
             raise errors.IncompleteSmq(name, str(fault))
         if self._options.required and fault.kind in _UNREACHABLE:
             raise usage_error(fault, name, endpoint)
-        self._complain(fault)
+        if seconds:
+            self._complain(fault)
 
     def _complain(self, fault: QueueFault | Unknown) -> None:
         """Once for each kind, until it works again."""
