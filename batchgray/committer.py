@@ -1,10 +1,12 @@
 """Finished files to their final names, in groups, off the conversion's path.
 
-A thread in each worker: fsync the files that are waiting, rename them, fsync their folders once, and only then report
-them done. While one group is on its way to the disk the next one gathers, so that the disk sets the size of the
-groups.
+A thread in each worker: fsync the files that are waiting, write down what is about to be put where, rename them, fsync
+their folders once, and only then report them done. While one group is on its way to the disk the next one gathers, so
+that the disk sets the size of the groups.
 """
 
+import contextlib
+import errno
 import os
 import queue
 import threading
@@ -14,10 +16,29 @@ from typing import NamedTuple
 
 from batchgray import durable, integrity, partial
 from batchgray.errors import ImageError
-from batchgray.messages import DiskFull, Done, Failed, ImageDone, Task
+from batchgray.intents import Intent, IntentLog
+from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
 _WAITING_FILES = 64
-_READ_BYTES = 8 << 20
+
+# What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
+# whole output folder, and the next image would meet it too.
+_FAULTS_OF_ONE_OUTPUT = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EILSEQ,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.ENOTEMPTY,
+        errno.EPERM,
+        errno.EXDEV,
+    }
+)
 
 
 class Written(NamedTuple):
@@ -31,14 +52,15 @@ class Written(NamedTuple):
 
 
 class Committer(threading.Thread):
-    """`report` is called from this thread with Done, Failed and DiskFull; `broken` with what should never happen."""
+    """`report` is called from this thread with Done, Failed and OutputFault; `broken` with what should never happen."""
 
-    def __init__(self, out: Path, flight: Path, report: Callable, broken: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, out: Path, flight: Path, intents: IntentLog, report: Callable, broken: Callable[[BaseException], None]
+    ) -> None:
         super().__init__(name="committer", daemon=True)
-        self._out, self._flight = out, flight
+        self._out, self._flight, self._intents = out, flight, intents
         self._report, self._broken = report, broken
         self._waiting: queue.Queue[Written | None] = queue.Queue(_WAITING_FILES)
-        self._folders: set[Path] = set()
 
     def put(self, written: Written) -> None:
         """Hand over a file; waits while too many are on their way to the disk."""
@@ -71,39 +93,53 @@ class Committer(threading.Thread):
         return group
 
     def _commit(self, group: list[Written]) -> None:
-        placed = [written for written in group if self._attempt(written, self._sync_and_place)]
-        for folder in {(self._out / written.task.output).parent for written in placed}:
-            durable.sync_folder(folder)
+        synced = self._each(group, self._sync)
+        if not self._all(synced, lambda: self._intents.write(map(_intent, synced))):
+            return
+        placed = self._each(synced, self._place_and_clean)
+        folders: dict[str, list[Written]] = {}
         for written in placed:
-            if written.begun:
-                durable.remove(partial.sidecar_path(self._flight, written.task.output))
-        if placed:
-            self._report(Done(images=[written.done for written in placed]))
+            folders.setdefault(os.path.dirname(written.task.output), []).append(written)
+        for folder, inside in folders.items():
+            if self._all(inside, lambda folder=folder: durable.sync_folder(self._out / folder)):
+                self._finish_all(inside)
 
-    def _attempt(self, written: Written, step: Callable[[Written], None]) -> bool:
+    def _finish_all(self, group: list[Written]) -> None:
+        for written in group:
+            if written.begun:
+                with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
+                    durable.remove(partial.sidecar_path(self._flight, written.task.output))
+        self._report(Done(images=[written.done for written in group]))
+
+    def _each(self, group: list[Written], step: Callable[[Written], None]) -> list[Written]:
+        """Take a step for each; those whose step failed are reported and left out."""
+        return [written for written in group if self._all([written], lambda written=written: step(written))]
+
+    def _all(self, group: list[Written], step: Callable[[], None]) -> bool:
+        """Take a step for all together; where it fails all are reported."""
         try:
-            step(written)
+            step()
         except (ImageError, OSError) as error:
-            durable.remove(written.temporary)
-            self._report(failure(written.task, error, written.done.output_size))
+            for written in group:
+                with contextlib.suppress(OSError):  # the next run cleans it up
+                    durable.remove(written.temporary)
+                self._report(failure(written.task, error, written.done.output_size))
             return False
         return True
 
-    def _sync_and_place(self, written: Written) -> None:
+    def _sync(self, written: Written) -> None:
         try:
             durable.sync(written.fd)
         finally:
             os.close(written.fd)
+
+    def _place_and_clean(self, written: Written) -> None:
         target = self._out / written.task.output
-        self._make_folder(target.parent)
+        if not target.parent.is_dir():
+            durable.make_folders(target.parent)
         self._place(written, target)
         if written.begun:
             partial.discard_preview(self._flight, self._out, written.task.output)
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder not in self._folders:
-            durable.make_folders(folder)
-            self._folders.add(folder)
 
     def _place(self, written: Written, target: Path) -> None:
         """Rename to the final name; over an earlier output of ours, never over anybody else's file."""
@@ -116,20 +152,26 @@ class Committer(threading.Thread):
             except FileExistsError:
                 # Ours from before a crash that came between the rename and the journal, or from an earlier version of
                 # the input.
-                if _checksum_of(target) not in (written.done.checksum, written.task.replaces):
+                if integrity.checksum_of(target) not in (written.done.checksum, written.task.replaces):
                     raise ImageError(
                         "batchgray did not make the file that is under the output's name; move it, or use --overwrite"
                     ) from None
         durable.replace(written.temporary, target)
 
 
-def failure(task: Task, error: ImageError | OSError, needed: int) -> Failed | DiskFull:
+def failure(task: Task, error: ImageError | OSError, needed: int) -> Failed | OutputFault:
     """What to report of an output that could not be written; `needed` bytes would have been its size."""
-    if isinstance(error, OSError):
-        if error.errno in durable.FULL_DISK:
-            return DiskFull(index=task.index, needed=needed)
-        return Failed(index=task.index, reason=f"can't write its output: {error.strerror or error}")
-    return Failed(index=task.index, reason=str(error))
+    if isinstance(error, ImageError):
+        return Failed(index=task.index, reason=str(error))
+    reason = error.strerror or str(error)
+    if error.errno in _FAULTS_OF_ONE_OUTPUT:
+        return Failed(index=task.index, reason=f"can't write its output: {reason}")
+    return OutputFault(index=task.index, needed=needed, full=error.errno in durable.FULL_DISK, reason=reason)
+
+
+def _intent(written: Written) -> Intent:
+    done = written.done
+    return Intent(output=written.task.output, size=done.output_size, checksum=done.checksum)
 
 
 def _is_same_file(source: str, target: Path) -> bool:
@@ -137,11 +179,3 @@ def _is_same_file(source: str, target: Path) -> bool:
         return os.path.samefile(source, target)
     except OSError:
         return False  # there is no such target
-
-
-def _checksum_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return integrity.checksum(iter(lambda: file.read(_READ_BYTES), b""))
-    except OSError:
-        return "unreadable"

@@ -134,6 +134,7 @@ def _supervise(
     store = Store(plan.path)
     resumable = flight.prepare(plan)
     _commit_start(plan, store)
+    flight.forget_intents(plan)
     ledger = Ledger(plan, store, engine.checkpoint, send)
     send(_planned(plan, engine, sources))
     for image in plan.manifest.images:
@@ -151,6 +152,8 @@ def _supervise(
                 send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
     summary = _summary(plan, states, ledger, time.monotonic() - began)
     send(summary)
+    if supervisor.fault is not None:
+        raise supervisor.fault
     if summary.resume is not None:
         return Result(exit_code=INTERRUPTED, summary=summary)
     return Result(exit_code=SOME_FAILED if states["failed"] else DONE, summary=summary)

@@ -125,8 +125,12 @@ class MovedOutput(UsageError):
     """the output folder {0} of this manifest is not there. Mount or move it back to that place."""
 
 
-class WorkersCannotStart(BatchgrayError):
-    """the worker processes can't start: {0}. What was done is kept; mend the cause and resume."""
+class WorkersCannotWork(BatchgrayError):
+    """the worker processes can't work: {0}. What was done is kept; mend the cause and resume."""
+
+
+class OutputLost(BatchgrayError):
+    """can't write to the output folder {0} any more: {1}. What was done is kept; mend the cause and resume."""
 
 
 class ManifestUnwritable(BatchgrayError):

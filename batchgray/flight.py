@@ -1,17 +1,30 @@
 """The folder of what is in flight: made for a run, cleaned of what a kill left, taken away when the run is complete."""
 
 import os
+from pathlib import Path
 
-from batchgray import durable, errors, integrity, partial
+from batchgray import durable, errors, integrity, intents, partial
 from batchgray.manifest import is_inside
 from batchgray.plan import Plan
 
 
 def prepare(plan: Plan) -> set[int]:
-    """Make the folder; remove what no image can resume from. Returns the images (their indices) that have a sidecar."""
+    """Make the folder; remove what no image can resume from. Returns the images (their indices) that have a sidecar.
+
+    The plan's images learn which files under their outputs' names are batchgray's own, placed just before a crash.
+    """
     try:
         durable.make_folders(plan.flight)
         return _clean(plan, os.listdir(plan.flight))
+    except OSError as error:
+        raise errors.UnwritableOutput(plan.out, error.strerror) from None
+
+
+def forget_intents(plan: Plan) -> None:
+    """What the earlier intents told is in the manifest, durably."""
+    try:
+        for path in plan.flight.glob(f"*{intents.SUFFIX}"):
+            durable.remove(path)
     except OSError as error:
         raise errors.UnwritableOutput(plan.out, error.strerror) from None
 
@@ -27,9 +40,20 @@ def _clean(plan: Plan, left: list[str]) -> set[int]:
         index = outputs.get(key)
         if suffix == ".tiles" and index in todo:
             resumable.add(index)
+        elif suffix == intents.SUFFIX:
+            _recognise(plan, plan.flight / name)
         else:
             _discard(plan, name)
     return resumable
+
+
+def _recognise(plan: Plan, log: Path) -> None:
+    """Where a file stands as it was intended, and no journal line tells of it, the image is told whose it is."""
+    waiting = {image.output: image for image in plan.manifest.images if image.state != "done"}
+    for intent in intents.read(log):
+        image = waiting.get(intent.output)
+        if image is not None and integrity.checksum_of(plan.out / intent.output) == intent.checksum:
+            image.checksum, image.output_size = intent.checksum, intent.size
 
 
 def take_away(plan: Plan) -> None:

@@ -34,6 +34,7 @@ _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 5
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) counts in bytes there, in KiB elsewhere
 
 
 class ForkServer:
@@ -159,10 +160,11 @@ def _die_with_parent() -> None:
 
 def _report_exits(children: set[int], channel: Channel) -> None:
     for pid in list(children):
-        done, status = os.waitpid(pid, os.WNOHANG)
+        done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
             children.remove(pid)
-            channel.send(Exited(pid=pid, status=os.waitstatus_to_exitcode(status)))
+            peak = usage.ru_maxrss * _MAXRSS_UNIT
+            channel.send(Exited(pid=pid, status=os.waitstatus_to_exitcode(status), peak_bytes=peak))
 
 
 def _wake_on_child() -> int:

@@ -131,12 +131,19 @@ class Ledger:
             if states["pending"] or states["partial"]:
                 document.state = "interrupted"
             else:
-                flight.take_away(self._plan)
+                self._tidy_up()
                 document.state = "complete_with_failures" if states["failed"] else "complete"
             self._store.commit(document)
         except OSError as error:
             self._journal_failed(error)
         return states
+
+    def _tidy_up(self) -> None:
+        try:
+            flight.take_away(self._plan)
+        except OSError as error:  # every output is done all the same
+            folder = shown(str(self._plan.flight))
+            self._emit(events.Warned(message=f"can't remove {folder}: {error.strerror}; remove it by hand"))
 
     def close(self) -> None:
         self._syncer.shutdown()

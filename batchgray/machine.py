@@ -23,6 +23,15 @@ def available_memory() -> int:
     return min([psutil.virtual_memory().available, *_cgroup_memory()])
 
 
+def processor_seconds(pid: int) -> float | None:
+    """Processor time that a process has used so far; None where it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return times.user + times.system
+
+
 def _siblings(cpu: int) -> str:
     """Names the physical core of a logical CPU: hardware threads of one core share the answer."""
     try:

@@ -43,6 +43,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 class Setup(_Message):
     """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds."""
 
+    worker: int
     out: str
     flight: str
     pixels: PixelOptions
@@ -143,11 +144,16 @@ class Flushed(_Message):
     tiles_total: int
 
 
-class DiskFull(_Message):
-    """A write found no space. Nothing was left half-written; the image is as it was before."""
+class OutputFault(_Message):
+    """A write failed, for no fault of the image: the disk is `full`, broken, read-only or gone.
+
+    Nothing was left half-written; the image is as it was before. Its output would have been `needed` bytes long.
+    """
 
     index: int
     needed: int
+    full: bool
+    reason: str
 
 
 class Broken(_Message):
@@ -179,14 +185,18 @@ class Forked(_Message):
 
 
 class Exited(_Message):
-    """A worker ended; `status` as `os.waitstatus_to_exitcode` gives it: negative for a signal."""
+    """A worker ended; `status` as `os.waitstatus_to_exitcode` gives it: negative for a signal.
+
+    `peak_bytes` is the most memory it ever had, its slot included.
+    """
 
     pid: int
     status: int
+    peak_bytes: int
 
 
 ToWorker = Setup | Convert | Preview | Granted | Refused
-FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | DiskFull | Broken
+FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
 ToServer = Fork | Kill
 FromServer = Booted | Broken | Forked | Exited
 

@@ -18,6 +18,7 @@ import mmap
 import os
 import struct
 import tempfile
+from typing import NamedTuple
 
 import msgspec
 
@@ -111,6 +112,26 @@ class Slot:
         if not length:
             return None
         return Image(self._map, msgspec.json.decode(self._map[_RECORD_AT : _RECORD_AT + length], type=SlotRecord))
+
+
+class Glance(NamedTuple):
+    """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its planes are laid out."""
+
+    index: int
+    megapixels: float
+
+
+def glance(fd: int) -> Glance | None:
+    """A look at another process's slot, which may be writing to it. None where no image is in hand."""
+    head = os.pread(fd, _EXIF_AT, 0)
+    number, length = _ANNOUNCEMENT.unpack_from(head)
+    if not number:
+        return None
+    try:
+        record = msgspec.json.decode(head[_RECORD_AT : _RECORD_AT + length], type=SlotRecord)
+    except msgspec.DecodeError:  # none yet, or it is being written
+        return Glance(number - 1, 0.0)
+    return Glance(number - 1, record.width * record.height / 1e6)
 
 
 def resize_memory(fd: int, size: int) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from batchgray import planes
+from batchgray import planes, timelimit
 from batchgray.forkserver import ForkServer
 from batchgray.messages import Channel, Convert, Granted, NeedMemory, Refused, Setup, Task
 
@@ -17,7 +17,6 @@ class Member:
     slot_fd: int
     channel: Channel
     pid: int | None = None
-    ready: bool = False
     idle: bool = False
     asked: NeedMemory | None = None  # waits for memory, since the moment `asked_at`
     asked_at: float = 0.0
@@ -27,6 +26,12 @@ class Member:
     ended: bool = False
     exited: bool = False
     status: int | None = None
+    peak_bytes: int = 0  # of memory, known when it has exited
+    cause: str | None = None  # why it ends, where that is known before its exit status
+    blameless: bool = False  # it dies with the fork server, whatever it has in hand
+
+    def __post_init__(self) -> None:
+        self._watch = timelimit.Watch(self.slot_fd)
 
     @property
     def gone(self) -> bool:
@@ -36,6 +41,15 @@ class Member:
     def held_bytes(self) -> int:
         """What this worker holds beyond an empty slot, which it never gives up."""
         return self.slot_bytes - planes.EMPTY_SLOT_BYTES + self.scratch_bytes
+
+    def exceeds_time(self) -> bool:
+        """Whether the image in hand takes too long; `cause` then says by what."""
+        if self.asked or self.pid is None or self.exited:
+            self._watch.forget()
+            return False
+        exceeded = self._watch.exceeded(self.pid)
+        self.cause = exceeded and f"it took {exceeded}, and was stopped"
+        return exceeded is not None
 
     def resize(self, slot_bytes: int) -> None:
         """Change the length of the slot; the worker learns of it with the next message and must not be using it now."""

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from datetime import UTC, datetime
 
-from batchgray import errors, events, lifecycle, messages, partial, planes, pool
+from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool
 from batchgray.errors import shown
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener
@@ -28,12 +28,16 @@ from batchgray.pool import Member
 _CHUNK_BYTES = 1 << 20  # some 20 ms of work, in which the round trip to the supervisor is lost
 _CHUNK_IMAGES = 64
 _DEATHS_PER_IMAGE = 2
-_FAILED_BOOTS = 3
+_DEATHS_IN_VAIN = 3
+_LOOK_SECONDS = 1.0
 _PREVIEW_SECONDS = 5.0
 
 
 class Supervisor:
-    """Works a plan off. `notice` is the one that interrupted it, if one did."""
+    """Works a plan off.
+
+    `notice` is the one that interrupted it, if one did; `fault` is why the output can't be written any more.
+    """
 
     def __init__(
         self,
@@ -46,14 +50,17 @@ class Supervisor:
         emit: Listener,
     ) -> None:
         self.notice: InterruptionNotice | None = None
+        self.fault: errors.OutputLost | None = None
         self._plan, self._engine, self._ledger, self._inbox, self._emit = plan, engine, ledger, inbox, emit
         self._server, self._servers_lost = server, 0
         self._images = plan.manifest.images
         self._outputs = {image.output for image in self._images}
         self._queue = deque(plan.todo)
+        self._suspects: deque[int] = deque()  # a worker died on each; they are tried once more, alone, at the end
         self._resumable = resumable
         self._deaths: Counter[int] = Counter()
-        self._failed_boots = 0
+        self._deaths_in_vain = 0
+        self._look_at = 0.0
         self._members: list[Member] = []
         self._unnamed: deque[Member] = deque()  # forked, but their process ids are not told yet
         self._numbers = 0
@@ -78,6 +85,7 @@ class Supervisor:
                     key.data()
                 self._bury_the_gone()
                 self._heed_deadline()
+                self._heed_time_limits()
                 self._hand_out()
             return self._finish()
         finally:
@@ -142,7 +150,7 @@ class Supervisor:
             return
         match message:
             case messages.Broken():
-                raise errors.WorkersCannotStart(message.reason)
+                raise errors.WorkersCannotWork(message.reason)
             case messages.Booted():
                 self._server.booted = True
             case messages.Forked():
@@ -153,21 +161,20 @@ class Supervisor:
             case messages.Exited():
                 for member in self._members:
                     if member.pid == message.pid:
-                        member.exited, member.status = True, message.status
+                        member.exited, member.status, member.peak_bytes = True, message.status, message.peak_bytes
 
     def _replace_server(self) -> None:
         """Something killed the fork server, and its workers died with it; their slots are still here."""
         self._servers_lost += 1
-        if self._servers_lost >= _FAILED_BOOTS:
-            raise errors.WorkersCannotStart("the process that they are forked from was killed again and again")
+        if self._servers_lost >= _DEATHS_IN_VAIN:
+            raise errors.WorkersCannotWork("the process that they are forked from was killed again and again")
         self._selector.unregister(self._server.channel)
         self._server.stop()
         self._server = ForkServer()
         self._selector.register(self._server.channel, selectors.EVENT_READ, self._hear_server)
         self._unnamed.clear()
         for member in self._members:
-            member.exited = True
-            member.status = -signal.SIGKILL
+            member.exited, member.status, member.blameless = True, -signal.SIGKILL, True
 
     def _hear_worker(self, member: Member) -> None:
         try:
@@ -177,8 +184,7 @@ class Supervisor:
             return
         match message:
             case messages.Ready():
-                member.ready = member.idle = True
-                self._failed_boots = 0
+                member.idle = True
             case messages.Idle():
                 member.idle = True
             case messages.NeedMemory():
@@ -186,17 +192,22 @@ class Supervisor:
             case messages.Done():
                 for item in message.images:
                     member.tasks.pop(item.index, None)
+                self._deaths_in_vain = 0
                 self._ledger.done(message.images)
             case messages.Flushed():
                 self._resumable.add(message.index)
                 self._ledger.flushed(message)
             case messages.Failed():
                 member.tasks.pop(message.index, None)
+                self._deaths_in_vain = 0
                 self._ledger.failed(message.index, message.reason)
-            case messages.DiskFull():
-                self._drain_for_space(message.needed)
+            case messages.OutputFault():
+                if message.full:
+                    self._drain_for_space(message.needed)
+                else:
+                    self._drain_for_fault(message.reason)
             case messages.Broken():
-                self._emit(events.Warned(message=f"a worker gave up: {message.reason}"))
+                member.cause = message.reason
 
     def _drain_for_space(self, needed: int) -> None:
         totals = self._ledger.totals
@@ -204,10 +215,17 @@ class Supervisor:
         if self.notice is None:
             self._take_notice(InterruptionNotice(source="disk", event_id=None))
 
+    def _drain_for_fault(self, reason: str) -> None:
+        self.fault = self.fault or errors.OutputLost(self._plan.out, reason)
+        if self.notice is None:
+            self._take_notice(InterruptionNotice(source="disk", event_id=None))
+
     # what goes out
 
     def _fill_up(self) -> None:
         """As many workers as there is work for."""
+        if self._suspects and not self._queue and not any(member.tasks for member in self._members):
+            self._queue.append(self._suspects.popleft())
         wanted = min(self._engine.workers, len(self._queue) + sum(not member.idle for member in self._members))
         while self._queue and len(self._members) < wanted:
             self._spawn()
@@ -215,6 +233,7 @@ class Supervisor:
     def _spawn(self, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member | None:
         self._numbers += 1
         setup = messages.Setup(
+            worker=self._numbers,
             out=str(self._plan.out),
             flight=str(self._plan.flight),
             pixels=self._plan.manifest.options,
@@ -235,6 +254,7 @@ class Supervisor:
         """Memory to workers that wait for it, work to idle ones; the pipe of who is no longer needed is closed."""
         if self._lifecycle.state is not State.RUNNING:
             return
+        self._fill_up()
         pool.grant_memory(self._members, self._engine.memory)
         for member in [member for member in self._members if member.idle]:
             if self._queue:
@@ -295,39 +315,45 @@ class Supervisor:
             self._bury(member)
         if self._ledger.disk_full and self.notice is None:
             self._drain_for_space(0)
-        if self._lifecycle.state is State.RUNNING:
-            self._fill_up()
 
     def _bury(self, member: Member) -> None:
         """Save its finished tiles, and put back what it had in hand."""
         if member.status != 0:
-            self._salvage(member)
-        if not member.ready and self._lifecycle.state is State.RUNNING:
-            self._failed_boots += 1
-            if self._failed_boots >= _FAILED_BOOTS:
-                raise errors.WorkersCannotStart(
-                    f"{_FAILED_BOOTS} in a row ended before they were ready, by {_cause(member)}"
-                )
+            task = self._salvage(member)
+            if self._lifecycle.state is State.RUNNING and not member.blameless:
+                self._judge_death(member, task)
         self._queue.extendleft(sorted(member.tasks, reverse=True))
         member.close()
 
-    def _salvage(self, member: Member) -> None:
+    def _salvage(self, member: Member) -> Task | None:
+        """The image that it died on, whose finished tiles are saved."""
         slot = planes.Slot(member.slot_fd)
         task = member.tasks.get(slot.announced) if slot.announced is not None else None
-        if task is None:
-            return
-        image = slot.image()
-        if image is not None and image.tiles_done:
+        image = slot.image() if task else None
+        if task and image and image.tiles_done:
             self._save_tiles(task, image)
-        if self._lifecycle.state is not State.RUNNING:
+        return task
+
+    def _judge_death(self, member: Member, task: Task | None) -> None:
+        """The image in hand is tried once more, alone, and then fails; without one, something else is wrong."""
+        if task is None:
+            self._deaths_in_vain += 1
+            if self._deaths_in_vain >= _DEATHS_IN_VAIN:
+                raise errors.WorkersCannotWork(
+                    f"{_DEATHS_IN_VAIN} in a row ended with no image in hand, by {_cause(member)}"
+                )
             return
+        del member.tasks[task.index]
         self._deaths[task.index] += 1
         if self._deaths[task.index] < _DEATHS_PER_IMAGE:
             source = shown(self._images[task.index].source)
-            self._emit(events.Warned(message=f"a worker died on {source} ({_cause(member)}); it is tried once more"))
+            self._suspects.append(task.index)
+            self._emit(
+                events.Warned(message=f"a worker died on {source} ({_cause(member)}); it is tried once more, alone")
+            )
         else:
-            del member.tasks[task.index]
-            self._ledger.failed(task.index, f"{_DEATHS_PER_IMAGE} workers died on it ({_cause(member)})")
+            reason = f"{_DEATHS_PER_IMAGE} workers died on it, the last one alone ({_cause(member)})"
+            self._ledger.failed(task.index, reason)
 
     def _save_tiles(self, task: Task, image: planes.Image) -> None:
         try:
@@ -343,6 +369,15 @@ class Supervisor:
         if self._lifecycle.state is State.DRAINING and time.monotonic() >= (self._deadline or 0.0):
             self._lifecycle.happened(Event.DEADLINE)
             for member in self._members:
+                self._signal(member, signal.SIGKILL)
+
+    def _heed_time_limits(self) -> None:
+        now = time.monotonic()
+        if self._lifecycle.state is not State.RUNNING or now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
+        for member in self._members:
+            if member.cause is None and member.exceeds_time():
                 self._signal(member, signal.SIGKILL)
 
     def _draw_previews(self) -> None:
@@ -371,6 +406,11 @@ class Supervisor:
 
 
 def _cause(member: Member) -> str:
+    if member.cause is not None:
+        return member.cause
     if member.status is None or member.status >= 0:
         return f"exit status {member.status}"
-    return signal.Signals(-member.status).name
+    name = signal.Signals(-member.status).name
+    memory = f"{member.peak_bytes / 1e6:,.0f} MB in use, {machine.available_memory() / 1e6:,.0f} MB available"
+    hint = ", as when memory runs out" if -member.status == signal.SIGKILL else ""
+    return f"{name}{hint}; {memory}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from batchgray import codec, committer, durable, integrity, kernels, partial, planes, tiles
+from batchgray import codec, committer, durable, integrity, intents, kernels, partial, planes, tiles
 from batchgray.errors import ImageError
 from batchgray.messages import (
     Broken,
@@ -133,7 +133,8 @@ class Worker:
         self._interrupt = interrupt
         self._out, self._flight = Path(setup.out), Path(setup.flight)
         self._kernel = kernels.BY_METHOD[setup.pixels.method]
-        self._committer = committer.Committer(self._out, self._flight, channel.send, broken)
+        log = intents.IntentLog(self._flight, setup.worker)
+        self._committer = committer.Committer(self._out, self._flight, log, channel.send, broken)
         self._committer.start()
         threading.Thread(target=interrupt.end_while_decoding, args=[self._committer.finish], daemon=True).start()
 
@@ -153,16 +154,17 @@ class Worker:
         self._committer.finish()
 
     def _convert(self, task: Task) -> None:
+        written = None
         self._slot.announce(task.index)
         try:
-            self._committer.put(self._make_output(task))
-        except ImageError as error:
-            self._channel.send(Failed(index=task.index, reason=str(error)))
+            written = self._make_output(task)
+        except (ImageError, OSError) as error:
+            self._channel.send(committer.failure(task, error, task.identity.size))
         except MemoryError:
             self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
-        except OSError as error:
-            self._channel.send(committer.failure(task, error, task.identity.size))
-        self._slot.clear()
+        self._slot.clear()  # what follows waits for the disk, and is not held against the image
+        if written is not None:
+            self._committer.put(written)
 
     def _make_output(self, task: Task) -> committer.Written:
         started = time.monotonic()

@@ -34,7 +34,7 @@ def can_be_refused() -> bool:
 
 
 def batchgray(
-    *arguments: object, expect: int | None = 0, privileged: bool = True, **settings
+    *arguments: object, expect: int | None = 0, privileged: bool = True, timeout: float = DEADLINE, **settings
 ) -> subprocess.CompletedProcess:
     """Run to the end. `expect` is the exit code, None for any."""
     prefix = [] if privileged or os.geteuid() != 0 else _AS_ANYBODY
@@ -42,7 +42,7 @@ def batchgray(
         prefix + command(*arguments),
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=timeout,
         stdin=subprocess.DEVNULL,
         check=False,
         **settings,
@@ -50,6 +50,15 @@ def batchgray(
     if expect is not None:
         assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def environment_with(code: str, folder: Path, **variables: str) -> dict[str, str]:
+    """An environment in which every Python process runs `code` before anything else."""
+    shim = folder / "shim"
+    shim.mkdir()
+    (shim / "sitecustomize.py").write_text(code)
+    path = os.pathsep.join(filter(None, [str(shim), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **variables}
 
 
 def events_of(text: str) -> list[dict]:

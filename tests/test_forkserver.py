@@ -241,7 +241,7 @@ def test_a_run_whose_fork_server_is_dead_before_the_plan_is_made_says_why(tmp_pa
         except (OSError, errors.BatchgrayError) as error:
             told = f"{type(error).__name__}: {error}"
         gc.collect()
-    assert told.startswith("WorkersCannotStart: ")
+    assert told.startswith("WorkersCannotWork: ")
     assert "no numba today" in told
 
 

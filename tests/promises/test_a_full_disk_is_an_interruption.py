@@ -32,7 +32,8 @@ def test_flushed_told_and_resumed(samples, converted, small_disk):
     assert summary["done"] + summary["pending"] + summary["partial"] == summary["total"]
     assert summary["space_needed"] > 500_000
     whole = tree(converted)
-    assert all(data == whole[name] for name, data in tree(out).items())
+    placed = {name: data for name, data in tree(out).items() if not name.startswith(".batchgray/")}
+    assert placed.items() <= whole.items()
     again = batchgray("resume", out / "manifest.json", expect=75)
     assert "The disk is full" in again.stdout
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)

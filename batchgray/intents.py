@@ -1,0 +1,54 @@
+"""Intents: which file a worker is about to put under which name, on disk before the rename.
+
+A crash can come after the rename of an output and before its journal line. Its input may even be changed before the
+run goes on, and then the bytes under the output's name say nothing. The intent does: it knows the file by its
+checksum, so that batchgray's own file is told from anybody else's.
+
+Each worker has a log of its own in the folder of what is in flight: a sealed JSON line an intent. A torn line is of a
+rename that never came.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchgray import durable, integrity
+
+SUFFIX = ".intents"
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that is to stand under an output's name: its size in bytes and its checksum."""
+
+    output: str
+    size: int
+    checksum: str
+
+
+_INTENTS = msgspec.json.Decoder(Intent)
+
+
+class IntentLog:
+    """One worker's log. The file is made with the first intent."""
+
+    def __init__(self, flight: Path, worker: int) -> None:
+        self._path = flight / f"{worker}{SUFFIX}"
+        self._file: durable.AppendFile | None = None
+
+    def write(self, intents: Iterable[Intent]) -> None:
+        """Make intents durable. Raises OSError."""
+        if self._file is None:
+            self._file = durable.AppendFile(self._path)
+            durable.sync_folder(self._path.parent)
+        self._file.append(b"".join(integrity.seal(msgspec.json.encode(intent)) + b"\n" for intent in intents))
+        self._file.sync()
+
+
+def read(path: Path) -> Iterator[Intent]:
+    """The intents of a log, oldest first. Raises OSError."""
+    with path.open("rb") as file:
+        for line in file:
+            line = line.rstrip(b"\n")
+            if integrity.sealed(line):
+                yield _INTENTS.decode(line)
