@@ -8,7 +8,7 @@ OPTIONS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint photos clean
+.PHONY: help run test lint soak photos clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 12
@@ -20,6 +20,11 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	$(BIN)/python -m pytest $(PYTEST)
+
+soak: .venv/tested  ## ROUNDS=200 kills and interruptions at random moments, over the samples or IMAGES
+	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
+		$(if $(filter-out ./images,$(IMAGES)),--images "$(IMAGES)") \
+		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
 
 lint: .venv/tested  ## ruff, and the layers of the architecture
 	$(BIN)/ruff check .

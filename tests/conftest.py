@@ -2,7 +2,9 @@
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,6 +22,34 @@ def script(name: str):
     sys.modules[name] = module  # its dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("soak", "longer than the suite: see `make soak`")
+    group.addoption("--rounds", type=int, default=20, help="interruptions and kills")
+    group.addoption("--seed", type=int, default=20261122, help="of the random moments")
+    group.addoption("--images", type=Path, help="real pictures instead of the samples")
+
+
+class Soak(NamedTuple):
+    """What is interrupted, how often, and within how many seconds of its start."""
+
+    images: Path
+    converted: Path
+    rounds: int
+    seed: int
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def soak(request, tmp_path_factory) -> Soak:
+    images = request.config.getoption("--images")
+    images = request.getfixturevalue("samples") if images is None else images.absolute()
+    converted = tmp_path_factory.mktemp("soak") / "gray"
+    began = time.monotonic()
+    batchgray("run", images, "--out", converted, "--tile-rows", 8, "--progress", "none", timeout=1200)
+    seconds = time.monotonic() - began
+    return Soak(images, converted, request.config.getoption("--rounds"), request.config.getoption("--seed"), seconds)
 
 
 @pytest.fixture(scope="session")
