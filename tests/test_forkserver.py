@@ -14,7 +14,7 @@ import pytest
 
 from batchgray import engine, errors, planes
 from batchgray.forkserver import ForkServer
-from batchgray.messages import Booted, Broken, Exited, Forked, Ready, Setup
+from batchgray.messages import Booted, Broken, Forked, Ready, Setup
 from batchgray.options import PixelOptions, RunOptions
 
 PATIENCE = 60
@@ -67,8 +67,16 @@ def forked(server, slot_fd):
     return channel, psutil.Process(message.pid)
 
 
+def check_exit(server, process, status):
+    message = next_message(server.channel)
+    assert (message.pid, message.status) == (process.pid, status)
+    assert 10e6 < message.peak_bytes < 10e9  # a worker has numpy and numba in memory
+
+
 def set_up(channel, folder):
-    channel.send(Setup(out=str(folder), flight=str(folder), pixels=PixelOptions(), max_pixels=10**6, checkpoint=5.0))
+    channel.send(
+        Setup(worker=1, out=str(folder), flight=str(folder), pixels=PixelOptions(), max_pixels=10**6, checkpoint=5.0)
+    )
     assert next_message(channel) == Ready()
 
 
@@ -90,34 +98,34 @@ def test_a_worker_is_forked_and_gets_ready(booted, slot_fd, tmp_path):
     set_up(channel, tmp_path)
     assert process.parent() in psutil.Process().children()
     channel.close()
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=0)
+    check_exit(booted, process, 0)
 
 
 def test_a_worker_whose_pipe_closes_before_its_first_message_exits(booted, slot_fd):
     channel, process = forked(booted, slot_fd)
     channel.close()
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=0)
+    check_exit(booted, process, 0)
 
 
 def test_a_killed_worker_is_reported_with_its_signal_and_the_next_one_starts(booted, slot_fd, tmp_path):
     channel, process = forked(booted, slot_fd)
     set_up(channel, tmp_path)
     booted.signal(process.pid, signal.SIGKILL)
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=-9)
+    check_exit(booted, process, -9)
     with pytest.raises(EOFError):
         next_message(channel)
     channel.close()
     channel, process = forked(booted, slot_fd)
     set_up(channel, tmp_path)
     channel.close()
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=0)
+    check_exit(booted, process, 0)
 
 
 def test_a_terminated_worker_with_nothing_in_hand_exits_well(booted, slot_fd, tmp_path):
     channel, process = forked(booted, slot_fd)
     set_up(channel, tmp_path)
     booted.signal(process.pid, signal.SIGTERM)
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=0)
+    check_exit(booted, process, 0)
     channel.close()
 
 
@@ -126,17 +134,17 @@ def test_workers_have_their_own_pipes(booted, slot_fd, tmp_path):
     second, second_process = forked(booted, slot_fd)
     set_up(second, tmp_path)
     first.close()
-    assert next_message(booted.channel) == Exited(pid=first_process.pid, status=0)
+    check_exit(booted, first_process, 0)
     assert second_process.is_running()
     second.close()
-    assert next_message(booted.channel) == Exited(pid=second_process.pid, status=0)
+    check_exit(booted, second_process, 0)
 
 
 def test_only_its_own_workers_are_signalled(booted, slot_fd):
     booted.signal(os.getpid(), signal.SIGKILL)
     channel, process = forked(booted, slot_fd)
     channel.close()
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=0)
+    check_exit(booted, process, 0)
 
 
 def test_signals_to_the_whole_group_leave_the_fork_server_and_an_interrupt_leaves_workers(booted, slot_fd, tmp_path):
@@ -147,10 +155,10 @@ def test_signals_to_the_whole_group_leave_the_fork_server_and_an_interrupt_leave
         process.parent().send_signal(signum)
     other, other_process = forked(booted, slot_fd)
     other.close()
-    assert next_message(booted.channel) == Exited(pid=other_process.pid, status=0)
+    check_exit(booted, other_process, 0)
     assert process.is_running()
     channel.close()
-    assert next_message(booted.channel) == Exited(pid=process.pid, status=0)
+    check_exit(booted, process, 0)
 
 
 def test_stopping_ends_the_fork_server_and_every_worker(slot_fd, tmp_path):

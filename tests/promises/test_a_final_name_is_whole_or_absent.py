@@ -8,7 +8,22 @@ import signal
 import time
 
 import pytest
-from harness import Running, batchgray, events_of, freeze_between_tiles, manifest_of, named, save_gradient, tree
+from harness import (
+    Running,
+    batchgray,
+    events_of,
+    freeze_between_tiles,
+    leftovers,
+    manifest_of,
+    named,
+    save_gradient,
+    tree,
+)
+
+from batchgray import integrity, intents
+from batchgray.manifest import Store
+from batchgray.options import RunOptions
+from batchgray.plan import plan_run
 
 
 def test_at_every_look_during_a_run_and_after_a_kill(samples, converted, tmp_path):
@@ -74,6 +89,35 @@ def test_an_output_of_ours_from_before_a_lost_journal_is_taken_over(one_picture,
     (out / "manifest.json").unlink()
     batchgray("run", one_picture, "--out", out, "--progress", "none")
     assert manifest_of(out)["images"][0]["state"] == "done"
+
+
+@pytest.mark.parametrize("intent", ["ours", "somebody else's file since", "torn"])
+def test_an_output_of_ours_without_its_journal_line_is_known_by_its_intent(one_picture, tmp_path, intent):
+    """As a crash leaves it, after which the input is changed as well."""
+    out = tmp_path / "out"
+    batchgray("run", one_picture, "--out", out, "--progress", "none")
+    placed = (out / "a.jpg").read_bytes()
+    (out / "a.jpg").unlink()
+    forget_all_but_the_plan(one_picture, out)
+    log = intents.IntentLog(out / ".batchgray" / "default", 1)
+    log.write([intents.Intent(output="a.jpg", size=len(placed), checksum=integrity.checksum([placed]))])
+    (out / "a.jpg").write_bytes(b"mine" if intent == "somebody else's file since" else placed)
+    if intent == "torn":
+        path = out / ".batchgray" / "default" / "1.intents"
+        path.write_bytes(path.read_bytes()[:-20])
+    save_gradient(one_picture / "a.png", 200, 100, seed=99)
+    before = (out / "a.jpg").read_bytes()
+    batchgray("resume", out / "manifest.json", "--progress", "none", expect=0 if intent == "ours" else 3)
+    assert ((out / "a.jpg").read_bytes() == before) == (intent != "ours")
+    assert leftovers(out) == []
+
+
+def forget_all_but_the_plan(pictures, out):
+    """The manifest as it was when the work began."""
+    (out / "manifest.json").unlink()
+    (out / ".batchgray" / "default").mkdir(parents=True)
+    document = plan_run(RunOptions(inputs=(pictures,), out=out), None).manifest
+    Store(out / "manifest.json").commit(document)
 
 
 def test_a_partial_jpegs_name_that_is_somebody_elses_is_left_alone(tall, tmp_path):

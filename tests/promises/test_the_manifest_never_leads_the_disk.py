@@ -5,11 +5,13 @@ If this broke, a power cut would leave images that everybody believes done and n
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from harness import Running, named, save_gradient
 
 from batchgray import committer, durable, integrity, manifest
+from batchgray.intents import IntentLog
 from batchgray.messages import Done, ImageDone, SourceIdentity, Task
 
 
@@ -28,12 +30,20 @@ def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_pat
             assert integrity.checksum([(out / image.output).read_bytes()]) == image.checksum
 
 
-def test_an_output_is_reported_only_after_file_rename_and_folder_are_synced(tmp_path, monkeypatch):
+def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_synced(tmp_path, monkeypatch):
     """The order of operations of the committer, as it happens on a real file system."""
     log = []
-    for name in ("sync", "rename_new", "sync_folder"):
-        real = getattr(durable, name)
-        monkeypatch.setattr(durable, name, lambda *args, name=name, real=real: (log.append(name), real(*args))[1])
+
+    def sync(fd, real=durable.sync):
+        log.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        real(fd)
+
+    def rename_new(*names, real=durable.rename_new):
+        log.append("rename")
+        real(*names)
+
+    monkeypatch.setattr(durable, "sync", sync)
+    monkeypatch.setattr(durable, "rename_new", rename_new)
     flight = tmp_path / "flight"
     flight.mkdir()
     reported = threading.Event()
@@ -43,7 +53,8 @@ def test_an_output_is_reported_only_after_file_rename_and_folder_are_synced(tmp_
         if isinstance(message, Done):
             reported.set()
 
-    worker = committer.Committer(tmp_path, flight, report, broken=lambda error: log.append(repr(error)))
+    intents = IntentLog(flight, 1)
+    worker = committer.Committer(tmp_path, flight, intents, report, broken=lambda error: log.append(repr(error)))
     worker.start()
     temporary = flight / "a.out"
     task = Task(index=0, source="a.png", output="a.jpg", identity=SourceIdentity(1, 1))
@@ -63,13 +74,7 @@ def test_an_output_is_reported_only_after_file_rename_and_folder_are_synced(tmp_
     worker.put(committer.Written(durable.write_temporary(temporary, [b"whole"]), temporary, task, done))
     worker.finish()
     assert reported.is_set()
-    assert log == ["sync", "rename_new", "sync", "sync_folder", "Done"] or log == [
-        "sync",
-        "rename_new",
-        "sync_folder",
-        "sync",
-        "Done",
-    ]
+    assert log == ["a.out", "flight", "1.intents", "rename", tmp_path.name, "Done"]
 
 
 @pytest.mark.parametrize("kept", ["nothing", "half", "all"])
