@@ -93,23 +93,25 @@ class Committer(threading.Thread):
         return group
 
     def _commit(self, group: list[Written]) -> None:
-        synced = self._each(group, self._sync)
-        if not self._all(synced, lambda: self._intents.write(map(_intent, synced))):
+        try:
+            synced = self._all(group, lambda: self._sync(group))
+        finally:
+            for written in group:
+                os.close(written.fd)
+        placed = self._each(group, self._place_and_clean) if synced else []
+        folders = {os.path.dirname(written.task.output) for written in placed}
+        if not placed or not self._all(placed, lambda: durable.sync_folders([self._out / name for name in folders])):
             return
-        placed = self._each(synced, self._place_and_clean)
-        folders: dict[str, list[Written]] = {}
         for written in placed:
-            folders.setdefault(os.path.dirname(written.task.output), []).append(written)
-        for folder, inside in folders.items():
-            if self._all(inside, lambda folder=folder: durable.sync_folder(self._out / folder)):
-                self._finish_all(inside)
-
-    def _finish_all(self, group: list[Written]) -> None:
-        for written in group:
             if written.begun:
                 with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
                     durable.remove(partial.sidecar_path(self._flight, written.task.output))
-        self._report(Done(images=[written.done for written in group]))
+        self._report(Done(images=[written.done for written in placed]))
+
+    def _sync(self, group: list[Written]) -> None:
+        """The files, and what is intended with them."""
+        self._intents.append(map(_intent, group))
+        durable.sync_all([*(written.fd for written in group), self._intents.fileno()])
 
     def _each(self, group: list[Written], step: Callable[[Written], None]) -> list[Written]:
         """Take a step for each; those whose step failed are reported and left out."""
@@ -126,12 +128,6 @@ class Committer(threading.Thread):
                 self._report(failure(written.task, error, written.done.output_size))
             return False
         return True
-
-    def _sync(self, written: Written) -> None:
-        try:
-            durable.sync(written.fd)
-        finally:
-            os.close(written.fd)
 
     def _place_and_clean(self, written: Written) -> None:
         target = self._out / written.task.output

@@ -36,13 +36,18 @@ class IntentLog:
         self._path = flight / f"{worker}{SUFFIX}"
         self._file: durable.AppendFile | None = None
 
-    def write(self, intents: Iterable[Intent]) -> None:
-        """Make intents durable. Raises OSError."""
+    def append(self, intents: Iterable[Intent]) -> None:
+        """Write intents down; durable when `fileno` was synced. Raises OSError."""
         if self._file is None:
             self._file = durable.AppendFile(self._path)
             durable.sync_folder(self._path.parent)
         self._file.append(b"".join(integrity.seal(msgspec.json.encode(intent)) + b"\n" for intent in intents))
-        self._file.sync()
+
+    def fileno(self) -> int:
+        """The log's descriptor, after the first `append`."""
+        if self._file is None:
+            raise ValueError("nothing was written down yet")
+        return self._file.fileno()
 
 
 def read(path: Path) -> Iterator[Intent]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -233,3 +234,38 @@ def test_only_an_empty_folder_is_removed(tmp_path):
     (tmp_path / "folder" / "file").unlink()
     assert durable.remove_folder(tmp_path / "folder")
     assert not durable.remove_folder(tmp_path / "folder")
+
+
+def test_many_files_go_to_the_disk_with_one_call_where_that_is_honest(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(durable, "sync", lambda fd: calls.append("fsync"))
+    monkeypatch.setattr(durable, "_syncfs", lambda fd: calls.append("syncfs") or 0)
+    fds = [os.open(tmp_path / str(number), os.O_WRONLY | os.O_CREAT) for number in range(8)]
+    for honest, many, expected in [(True, 8, ["syncfs"]), (True, 7, ["fsync"] * 7), (False, 8, ["fsync"] * 8)]:
+        monkeypatch.setattr(durable, "_has_honest_syncfs", lambda device, honest=honest: honest)
+        durable.sync_all(fds[:many])
+        assert calls == expected
+        calls.clear()
+    monkeypatch.setattr(durable, "_syncfs", lambda fd: -1)
+    monkeypatch.setattr(durable.ctypes, "get_errno", lambda: errno.EIO)
+    monkeypatch.setattr(durable, "_has_honest_syncfs", lambda device: True)
+    with pytest.raises(OSError, match="Input/output error"):
+        durable.sync_all(fds)
+    for fd in fds:
+        os.close(fd)
+
+
+def test_syncfs_counts_as_honest_only_on_local_file_systems_of_this_kernel(tmp_path, monkeypatch):
+    mounts = "30 1 8:1 / / rw - ext4 /dev/a rw\n31 30 0:52 / /x rw shared:1 - fuse.sshfs me rw\n"
+    monkeypatch.setattr(durable.Path, "read_text", lambda *_: mounts)
+    for release, device, expected in [
+        ("6.1.0-13-amd64", os.makedev(8, 1), True),
+        ("5.8", os.makedev(8, 1), True),
+        ("5.7.19", os.makedev(8, 1), False),
+        ("6.1.0", os.makedev(0, 52), False),
+        ("6.1.0", os.makedev(9, 9), False),
+    ]:
+        durable._has_honest_syncfs.cache_clear()
+        monkeypatch.setattr(durable.os, "uname", lambda release=release: SimpleNamespace(release=release))
+        assert durable._has_honest_syncfs(device) == expected, (release, device)
+    durable._has_honest_syncfs.cache_clear()

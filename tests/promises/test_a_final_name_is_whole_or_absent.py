@@ -100,7 +100,7 @@ def test_an_output_of_ours_without_its_journal_line_is_known_by_its_intent(one_p
     (out / "a.jpg").unlink()
     forget_all_but_the_plan(one_picture, out)
     log = intents.IntentLog(out / ".batchgray" / "default", 1)
-    log.write([intents.Intent(output="a.jpg", size=len(placed), checksum=integrity.checksum([placed]))])
+    log.append([intents.Intent(output="a.jpg", size=len(placed), checksum=integrity.checksum([placed]))])
     (out / "a.jpg").write_bytes(b"mine" if intent == "somebody else's file since" else placed)
     if intent == "torn":
         path = out / ".batchgray" / "default" / "1.intents"

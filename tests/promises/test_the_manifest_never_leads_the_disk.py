@@ -74,7 +74,7 @@ def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_sync
     worker.put(committer.Written(durable.write_temporary(temporary, [b"whole"]), temporary, task, done))
     worker.finish()
     assert reported.is_set()
-    assert log == ["a.out", "flight", "1.intents", "rename", tmp_path.name, "Done"]
+    assert log == ["flight", "a.out", "1.intents", "rename", tmp_path.name, "Done"]
 
 
 @pytest.mark.parametrize("kept", ["nothing", "half", "all"])
