@@ -14,21 +14,41 @@ from batchgray import machine
 
 
 @pytest.fixture
-def cgroups(tmp_path, monkeypatch):
-    """The folders of this process's cgroup and its ancestors, innermost first, in a tree of the test's own."""
-    root = tmp_path / "cgroup"
+def membership(tmp_path, monkeypatch):
+    """Call it with the lines of /proc/self/cgroup. Returns where all is mounted: a folder of the test's own."""
+    read_text = Path.read_text
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "cgroup")
+
+    def member(*lines):
+        def read(path, *given):
+            return "\n".join(lines) + "\n" if path == Path("/proc/self/cgroup") else read_text(path, *given)
+
+        monkeypatch.setattr(Path, "read_text", read)
+        return tmp_path / "cgroup"
+
+    return member
+
+
+@pytest.fixture
+def cgroups(membership):
+    """The folders of this process's cgroup and its ancestors, innermost first."""
+    root = membership("0::/outer/inner")
     own = root / "outer" / "inner"
     own.mkdir(parents=True)
-    read_text = Path.read_text
-
-    def read(path, *given):
-        if path == Path("/proc/self/cgroup"):
-            return "4:memory:/legacy\n1:name=systemd:/\n0::/outer/inner\n"
-        return read_text(path, *given)
-
-    monkeypatch.setattr(Path, "read_text", read)
-    monkeypatch.setattr(machine, "_CGROUPS", root)
     return [own, own.parent, root]
+
+
+@pytest.fixture
+def legacy(membership):
+    """The same in two hierarchies of version 1, with a version 2 that limits nothing: those of `cpu`, of `memory`."""
+    root = membership(
+        "5:memory:/outer/inner", "3:cpu,cpuacct:/outer/inner", "2:pids:/", "1:name=systemd:/outer", "0::/outer"
+    )
+    (root / "unified" / "outer").mkdir(parents=True)
+    owns = [root / mount / "outer" / "inner" for mount in ("cpu,cpuacct", "memory")]
+    for own in owns:
+        own.mkdir(parents=True)
+    return [[own, own.parent, own.parent.parent] for own in owns]
 
 
 @pytest.fixture
@@ -118,8 +138,59 @@ def test_a_cgroup_that_tells_nothing_limits_nothing(cgroups, eight_cores):
     assert machine._cgroup_memory() == []
 
 
-def test_the_cgroups_are_this_processs_own_and_all_above_it_and_none_of_version_1(cgroups):
+def test_the_cgroups_are_this_processs_own_and_all_above_it(cgroups):
     assert machine._own_cgroups() == cgroups
+
+
+# version 1
+
+
+def limit_legacy_memory(folder, limit, usage, cache=0):
+    (folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (folder / "memory.usage_in_bytes").write_text(f"{usage}\n")
+    (folder / "memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {cache}\ntotal_active_file 7\n")
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize(("quota", "cores"), [(-1, 8), (50000, 1), (200000, 2), (250000, 3)])
+def test_a_quota_of_version_1_counts_wherever_it_is(legacy, eight_cores, level, quota, cores):
+    folder = legacy[0][level]
+    (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (folder / "cpu.cfs_period_us").write_text("100000\n")
+    assert machine.usable_cores() == cores
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_memory_limit_of_version_1_counts_wherever_it_is(legacy, level):
+    for folder in legacy[1]:
+        limit_legacy_memory(folder, 9223372036854771712, 5 << 20)
+    limit_legacy_memory(legacy[1][level], 5 << 20, 3 << 20, cache=1 << 20)
+    assert machine.available_memory() == 3 << 20
+
+
+def test_a_container_that_sees_only_the_root_of_a_mount_is_limited_there(membership, eight_cores):
+    root = membership("5:memory:/docker/0a1b", "3:cpu,cpuacct:/docker/0a1b", "0::/docker/0a1b")
+    for mount in ("memory", "cpu,cpuacct"):
+        (root / mount).mkdir(parents=True)
+    limit_legacy_memory(root / "memory", 5 << 20, 3 << 20)
+    (root / "cpu,cpuacct" / "cpu.cfs_quota_us").write_text("200000\n")
+    (root / "cpu,cpuacct" / "cpu.cfs_period_us").write_text("100000\n")
+    assert (machine.usable_cores(), machine.available_memory()) == (2, 2 << 20)
+
+
+def test_a_container_of_version_2_that_sees_only_the_root_is_limited_there(membership, eight_cores):
+    root = membership("0::/system.slice/docker-0a1b.scope")
+    root.mkdir()
+    limit_memory(root, 5 << 20, 3 << 20)
+    (root / "cpu.max").write_text("200000 100000\n")
+    assert (machine.usable_cores(), machine.available_memory()) == (2, 2 << 20)
+
+
+def test_version_2_limits_beside_version_1_too(membership, eight_cores):
+    root = membership("3:cpu:/", "0::/inner")
+    (root / "unified" / "inner").mkdir(parents=True)
+    (root / "unified" / "inner" / "cpu.max").write_text("300000 100000\n")
+    assert machine.usable_cores() == 3
 
 
 def test_the_quota_is_a_number_on_this_machine():
