@@ -35,6 +35,11 @@ def option(*names: str, **settings: Any) -> Callable[[Callable], Callable]:
     return click.option(*names, envvar=variable, **settings)
 
 
+_NO_LOCK = option(
+    "--no-lock",
+    is_flag=True,
+    help="Go on where the file system refuses to lock the manifest. Nothing then keeps a second process off it.",
+)
 _QUEUE_OPTIONS = [
     option("--smq-queue", default="spot-interruption", show_default=True, metavar="NAME", help="The SMQ queue."),
     click.option(
@@ -96,6 +101,7 @@ def options_of_both(command: Callable) -> Callable:
                 show_default=True,
                 help="Where interruption notices come from. Signals always count.",
             ),
+            _NO_LOCK,
             option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
             *_QUEUE_OPTIONS,
             *_IDENTITY_OPTIONS,
@@ -214,11 +220,12 @@ def status(manifest: Path, as_json: bool) -> None:
 @click.argument("manifest", type=_PATH)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 @option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
-def verify(manifest: Path, as_json: bool, mend: bool) -> None:
+@_NO_LOCK
+def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     """Re-read every output against the manifest: there, right size, right checksum, decodes."""
     from batchgray import verify as module
 
-    verdict = module.verify(manifest, mend)
+    verdict = module.verify(manifest, mend, locked=not no_lock)
     if as_json:
         click.echo(_json(verdict))
     else:
@@ -289,7 +296,7 @@ def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
     known = {name: given[name] for name in ("workers", "checkpoint", "grace") if given[name] is not None}
     if given["memory"]:
         known["memory"] = options.parse_size(given["memory"])
-    return options.EngineOptions(**known)
+    return options.EngineOptions(**known, locked=not given["no_lock"])
 
 
 def _sources(given: dict[str, Any]) -> list[Any]:

@@ -37,13 +37,13 @@ def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> 
         there = path.parent.is_dir()  # else there is nothing to own yet, and a refused plan shall leave nothing behind
         if there:
             _refuse_foreign(path, options.overwrite)
-            stack.enter_context(manifest.owning(path))
+            stack.enter_context(manifest.owning(path, options.engine.locked))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if there and options.overwrite:
             plan.manifest.run_id = _run_id_before(path) or plan.manifest.run_id
         _make_folders(plan.out, path.parent)
         if not there:
-            stack.enter_context(manifest.owning(path))
+            stack.enter_context(manifest.owning(path, options.engine.locked))
         return _supervise(plan, options.engine, emit, inbox, server, sources)
 
 
@@ -54,7 +54,7 @@ def resume(options: ResumeOptions, emit: Listener, sources: Sequence[Source] = (
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_forking())
         inbox = stack.enter_context(_listening(sources))
-        stack.enter_context(manifest.owning(path))
+        stack.enter_context(manifest.owning(path, options.engine.locked))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
         return _supervise(plan, options.engine, emit, inbox, server, sources)
 

@@ -106,7 +106,7 @@ class ManifestLocked(UsageError):
 
 
 class UnlockableManifest(UsageError):
-    """can't lock {0}: {1}. Keep the manifest on a file system with locks: --manifest PATH."""
+    """can't lock {0}: {1}. Keep the manifest where there are locks (--manifest PATH), or go without (--no-lock)."""
 
 
 class OptionsDiffer(UsageError):

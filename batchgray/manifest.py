@@ -190,17 +190,22 @@ def lock_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def owning(path: Path) -> Iterator[None]:
-    """Be the one owner of the manifest.
+def owning(path: Path, locked: bool = True) -> Iterator[None]:
+    """Be the one owner of the manifest; with `locked` False also where its file system refuses locks.
 
     Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
     """
     try:
         fd = _lock_patiently(path)
+    except errors.UnlockableManifest:
+        if locked:
+            raise
+        fd = None
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
-            raise errors.UnwritableOutput(path.parent, error.strerror) from None
-        raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
+        raise errors.UnwritableOutput(path.parent, error.strerror) from None
+    if fd is None:
+        yield
+        return
     try:
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
             os.ftruncate(fd, 0)
@@ -216,7 +221,7 @@ def is_running(path: Path) -> bool:
         os.close(_lock(path, os.O_RDONLY, fcntl.LOCK_SH))
     except errors.ManifestLocked:
         return True
-    except OSError:
+    except (OSError, errors.UnlockableManifest):
         pass  # no lock file, or no locks here
     return False
 
@@ -234,7 +239,10 @@ def _lock_patiently(path: Path) -> int:
 
 
 def _lock(path: Path, flags: int, kind: int) -> int:
-    """A descriptor that holds the lock until it is closed. Raises ManifestLocked, OSError."""
+    """A descriptor that holds the lock until it is closed.
+
+    Raises ManifestLocked, UnlockableManifest, and OSError where there is no file to lock.
+    """
     fd = os.open(lock_path(path), flags | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
@@ -242,9 +250,9 @@ def _lock(path: Path, flags: int, kind: int) -> int:
         owner = os.pread(fd, 500, 0).decode("utf-8", "replace").strip()
         os.close(fd)
         raise errors.ManifestLocked(path, owner or "another process") from None
-    except OSError:
+    except OSError as error:
         os.close(fd)
-        raise
+        raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
     return fd
 
 

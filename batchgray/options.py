@@ -46,12 +46,16 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the work is done: none of this changes a byte of any output. Times in seconds, memory in bytes."""
+    """How the work is done: none of this changes a byte of any output. Times in seconds, memory in bytes.
+
+    `locked` says whether the manifest must be locked also where its file system refuses that.
+    """
 
     workers: int = msgspec.field(default_factory=machine.usable_cores)
     memory: int = msgspec.field(default_factory=lambda: int(machine.available_memory() * MEMORY_SHARE))
     checkpoint: float = 5.0
     grace: float = 30.0
+    locked: bool = True
 
     def __post_init__(self) -> None:
         if self.workers < 1:

@@ -29,12 +29,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     mended: int
 
 
-def verify(path: Path, mend: bool = False) -> Verdict:
-    """Check the outputs of a manifest; with `mend`, mark damaged ones pending. Raises BatchgrayError."""
+def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
+    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `manifest.owning`).
+
+    Raises BatchgrayError.
+    """
     if not mend:
         return _verdict(manifest.load(path), path)
     manifest.check_is_manifest(path)
-    with manifest.owning(path):
+    with manifest.owning(path, locked):
         document = manifest.load(path)
         damaged = _verdict(document, path)
         if damaged.damaged:

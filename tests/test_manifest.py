@@ -519,3 +519,19 @@ def test_a_file_system_without_locks_is_refused(path, monkeypatch):
     with pytest.raises(errors.UnlockableManifest, match=r"manifest\.json\.lock"), manifest.owning(path):
         pass
     assert not manifest.is_running(path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_who_asks_to_goes_on_where_locks_are_refused(path, monkeypatch, code):
+    monkeypatch.setattr(fcntl, "flock", failing_with(code))
+    with manifest.owning(path, locked=False), manifest.owning(path, locked=False):
+        assert not manifest.is_running(path)
+    with pytest.raises(ZeroDivisionError), manifest.owning(path, locked=False):
+        raise ZeroDivisionError
+
+
+def test_who_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
+    with manifest.owning(path, locked=False):
+        assert manifest.is_running(path)
+        with pytest.raises(errors.ManifestLocked), manifest.owning(path, locked=False):
+            pass
