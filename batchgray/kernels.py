@@ -11,18 +11,36 @@ with n e < 2^k (Granlund and Montgomery 1994, theorem 4.2), and the product must
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import njit, uint32
 
 _SIGNATURE = "void(uint8[::1], uint8[::1])"
+_TRIED_PIXELS = 64
 
 
 def _compiled(function: Callable[..., None]) -> Any:
+    return _from_cache(function) or njit(_SIGNATURE, nogil=True)(function)
+
+
+def _from_cache(function: Callable[..., None]) -> Any:
+    """The function by numba's cache, or None where that can't be had or trusted.
+
+    The cache is for every CPU and numba of its own, but numba neither syncs nor seals it, and replaces its index
+    before its code: after a crash it may be cut off, or hold the code of another version of this module.
+    """
     try:
-        return njit(_SIGNATURE, nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder to keep the cache in: read-only site-packages and no home
-        return njit(_SIGNATURE, nogil=True)(function)
+        Path.home()  # fails for a user without one, whom numba would make a folder named ~ in the working folder
+        cached = njit(_SIGNATURE, nogil=True, cache=True)(function)
+    except Exception:  # no folder that can be written, no space in it, or whatever unpickling a torn file raises
+        return None
+    rgb = np.arange(3 * _TRIED_PIXELS, dtype=np.uint8)
+    gray, expected = np.zeros(_TRIED_PIXELS, np.uint8), np.zeros(_TRIED_PIXELS, np.uint8)
+    cached(rgb, gray)
+    function(rgb, expected)
+    return cached if np.array_equal(gray, expected) else None
 
 
 @_compiled
