@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import queue
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from batchgray.intents import Intent, IntentLog
 from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
 _WAITING_FILES = 64
+_OTHER_FILES = 24  # that a worker has open besides
 
 # What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
 # whole output folder, and the next image would meet it too.
@@ -60,7 +62,7 @@ class Committer(threading.Thread):
         super().__init__(name="committer", daemon=True)
         self._out, self._flight, self._intents = out, flight, intents
         self._report, self._broken = report, broken
-        self._waiting: queue.Queue[Written | None] = queue.Queue(_WAITING_FILES)
+        self._waiting: queue.Queue[Written | None] = queue.Queue(_waiting_files())
 
     def put(self, written: Written) -> None:
         """Hand over a file; waits while too many are on their way to the disk."""
@@ -155,11 +157,21 @@ class Committer(threading.Thread):
         durable.replace(written.temporary, target)
 
 
+def _waiting_files() -> int:
+    """As many as may be open: while one group is on its way, the next one gathers."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return _WAITING_FILES
+    return max(1, min(_WAITING_FILES, (limit - _OTHER_FILES) // 2))
+
+
 def failure(task: Task, error: ImageError | OSError, needed: int) -> Failed | OutputFault:
     """What to report of an output that could not be written; `needed` bytes would have been its size."""
     if isinstance(error, ImageError):
         return Failed(index=task.index, reason=str(error))
     reason = error.strerror or str(error)
+    if error.errno == errno.EXDEV:
+        reason = "its folder is on another file system than the output folder; convert it with an --out there"
     if error.errno in _FAULTS_OF_ONE_OUTPUT:
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
     return OutputFault(index=task.index, needed=needed, full=error.errno in durable.FULL_DISK, reason=reason)

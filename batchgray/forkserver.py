@@ -24,6 +24,7 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from batchgray import errors
 from batchgray.messages import Booted, Broken, Channel, Exited, Fork, Forked, FromServer, FromWorker, Kill, ToServer
 
 # -P: without it the working folder comes first on the path, and a user's own numpy.py is imported.
@@ -38,20 +39,24 @@ _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) counts in
 
 
 class ForkServer:
-    """The supervisor's end."""
+    """The supervisor's end. Raises WorkersCannotWork where the system lets no process start."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             package_parent = str(Path(__file__).parent.parent)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, package_parent, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # what goes wrong comes as Broken; libraries' chatter stays off the terminal
-                env={**os.environ, **_ONE_THREAD},
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _BOOT, package_parent, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # what goes wrong comes as Broken; libraries' chatter is for nobody
+                    env={**os.environ, **_ONE_THREAD},
+                )
+            except OSError as error:
+                ours.close()
+                raise errors.WorkersCannotWork(f"no process can be started ({error.strerror})") from None
         self._socket = ours
         self.booted = False  # for whoever hears Booted to set
         self.channel = Channel(Connection(os.dup(ours.fileno())), FromServer)
@@ -130,7 +135,11 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], work) ->
     _, fds, _, _ = socket.recv_fds(control, 1, 2)
     # A SIGTERM that comes before the worker can hear it must wait for it, and not be ignored as it is here.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        channel.send(Broken(reason=f"no process can be started ({error.strerror})"))
+        raise
     if pid == 0:
         try:
             _become_worker(channel, control, fds, work)

@@ -78,9 +78,9 @@ class Granted(_Message):
 
 
 class Refused(_Message):
-    """The memory asked for is more than all workers together may use."""
+    """The memory asked for can't be had, now or later; `reason` is for people."""
 
-    limit: int
+    reason: str
 
 
 # worker to supervisor

@@ -14,6 +14,7 @@ last (so that a record that is there is whole). The memory has no name: it needs
 with its last holder.
 """
 
+import errno
 import mmap
 import os
 import struct
@@ -76,8 +77,16 @@ class Slot:
         self.refresh()
 
     def refresh(self) -> None:
-        """Map the memory anew after its length changed. Views of the old mapping stay valid within the new length."""
-        self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size)
+        """Map the memory anew after its length changed. Views of the old mapping stay valid within the new length.
+
+        Raises MemoryError where the process's address space (RLIMIT_AS) is too small for it.
+        """
+        try:
+            self._map = mmap.mmap(self._fd, os.fstat(self._fd).st_size)
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from None
+            raise
 
     @property
     def size(self) -> int:

@@ -1,12 +1,20 @@
 """The workers as the supervisor sees them: their slots, what each has in hand, and the memory they share."""
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from batchgray import planes, timelimit
+from batchgray import errors, planes, timelimit
 from batchgray.forkserver import ForkServer
 from batchgray.messages import Channel, Convert, Granted, NeedMemory, Refused, Setup, Task
+
+_REMEDIES = {
+    errno.EMFILE: "raise ulimit -n, or use fewer --workers",
+    errno.ENFILE: "use fewer --workers",
+    errno.EFBIG: "raise ulimit -f",
+    errno.ENOMEM: "use fewer --workers",
+}
 
 
 @dataclass(eq=False)
@@ -68,16 +76,24 @@ class Member:
 
 
 def spawn(server: ForkServer, number: int, setup: Setup, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member:
-    """Start a worker with a slot of its own. Raises OSError where the fork server is gone."""
-    fd = planes.make_memory()
+    """Start a worker with a slot of its own.
+
+    Raises OSError where the fork server is gone, WorkersCannotWork where a limit of this process is reached.
+    """
     try:
-        channel = server.fork(fd)
-    except OSError:
-        os.close(fd)
+        fd = planes.make_memory()
+        try:
+            channel = server.fork(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        member = Member(number, fd, channel)
+        member.resize(slot_bytes)
+        channel.send(setup)
+    except OSError as error:
+        if error.errno in _REMEDIES:
+            raise errors.WorkersCannotWork(f"{error.strerror}; {_REMEDIES[error.errno]}") from None
         raise
-    member = Member(number, fd, channel)
-    member.resize(slot_bytes)
-    channel.send(setup)
     return member
 
 
@@ -92,16 +108,25 @@ def grant_memory(members: Iterable[Member], limit: int) -> None:
     for member, asked in sorted(waiting, key=lambda pair: pair[0].asked_at):
         wanted = asked.slot_bytes - planes.EMPTY_SLOT_BYTES + asked.scratch_bytes
         if wanted > limit:
-            _answer(member, Refused(limit=limit))
+            _answer(member, _refused(wanted, f"over the limit of {limit / 1e6:,.0f} MB; raise --memory"))
             continue
         others = [other for other in members if other is not member]
         if wanted + sum(other.held_bytes for other in others) > limit:
             _take_back(others)
         if wanted + sum(other.held_bytes for other in others) > limit:
             return
-        member.resize(max(asked.slot_bytes, planes.EMPTY_SLOT_BYTES))
+        try:
+            member.resize(max(asked.slot_bytes, planes.EMPTY_SLOT_BYTES))
+        except OSError as error:  # RLIMIT_FSIZE counts for nameless memory too
+            remedy = _REMEDIES.get(error.errno, "free some memory")
+            _answer(member, _refused(wanted, f"which can't be had: {error.strerror}; {remedy}"))
+            continue
         member.scratch_bytes = asked.scratch_bytes
         _answer(member, Granted(slot_bytes=member.slot_bytes, scratch_bytes=member.scratch_bytes))
+
+
+def _refused(wanted: int, why: str) -> Refused:
+    return Refused(reason=f"needs {wanted / 1e6:,.0f} MB while it is converted, {why}")
 
 
 def _take_back(members: list[Member]) -> None:

@@ -313,10 +313,7 @@ class Worker:
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
         answer = self._interrupt.receive(self._channel)
         if isinstance(answer, Refused):
-            raise ImageError(
-                f"needs {(slot_bytes + scratch_bytes) / 1e6:,.0f} MB while it is converted, over the limit of "
-                f"{answer.limit / 1e6:,.0f} MB; raise --memory"
-            )
+            raise ImageError(answer.reason)
         if not isinstance(answer, Granted):
             raise TypeError(f"expected memory, got {answer}")
         self._take_memory(answer)

@@ -201,3 +201,20 @@ def test_a_platform_without_memfd_gets_a_nameless_file(monkeypatch):
         assert other.image().gray[0] == 9
     finally:
         os.close(fd)
+
+
+def test_a_slot_that_the_address_space_has_no_room_for_is_a_lack_of_memory():
+    script = """
+import resource
+from batchgray import planes
+fd = planes.make_memory()
+slot = planes.Slot(fd)
+planes.resize_memory(fd, 1 << 40)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 39, 1 << 39))
+try:
+    slot.refresh()
+except MemoryError:
+    print(slot.size)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{planes.EMPTY_SLOT_BYTES}\n"
