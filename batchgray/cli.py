@@ -213,7 +213,7 @@ def status(manifest: Path, as_json: bool) -> None:
     from batchgray import status as module
 
     found = module.status(manifest)
-    click.echo(_json(found) if as_json else "\n".join(module.status_lines(found, manifest)))
+    _say(_json(found) if as_json else "\n".join(module.status_lines(found, manifest)))
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -227,16 +227,16 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
 
     verdict = module.verify(manifest, mend, locked=not no_lock)
     if as_json:
-        click.echo(_json(verdict))
+        _say(_json(verdict))
     else:
         quoted = shlex.quote(str(manifest))
         for damage in verdict.damaged:
-            click.echo(f"damaged: {shown(damage.output)}: {damage.fault}")
-        click.echo(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
+            _say(f"damaged: {shown(damage.output)}: {damage.fault}")
+        _say(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
         if verdict.mended:
-            click.echo(f"Marked pending. To make them anew: batchgray resume {quoted}")
+            _say(f"Marked pending. To make them anew: batchgray resume {quoted}")
         elif verdict.damaged:
-            click.echo(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
+            _say(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
     sys.exit(3 if verdict.damaged else 0)
 
 
@@ -259,7 +259,7 @@ def create(name: str, **given: Any) -> None:
     from batchgray.notices import tools
 
     made = tools.create_queue(_notice_options({"smq_queue": name, **given}))
-    click.echo(f"Queue {name} {'is made' if made else 'is there already, and was left as it is'}.")
+    _say(f"Queue {name} {'is made' if made else 'is there already, and was left as it is'}.")
 
 
 @smq.command(epilog=EXIT_CODES)
@@ -271,7 +271,7 @@ def simulate(instance_id: str, **given: Any) -> None:
     from batchgray.notices import tools
 
     message_id = tools.simulate(_notice_options(given), instance_id)
-    click.echo(f"Sent the interruption of {instance_id} to queue {given['smq_queue']} (message {message_id}).")
+    _say(f"Sent the interruption of {instance_id} to queue {given['smq_queue']} (message {message_id}).")
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -286,9 +286,9 @@ def doctor(as_json: bool, **given: Any) -> None:
 
     findings = module.examine(_notice_options(given))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        _say(_json(findings))
     else:
-        click.echo("\n".join(module.finding_lines(findings)))
+        _say("\n".join(module.finding_lines(findings)))
     sys.exit(1 if any(finding.verdict == "wrong" for finding in findings) else 0)
 
 
@@ -338,13 +338,39 @@ def _print_plan(plan: Any, as_json: bool) -> None:
         image = plan.manifest.images[index]
         source, output = plan.source_path(image), str(plan.out / image.output)
         as_event = {"event": "would_convert", "source": source, "output": output}
-        click.echo(json.dumps(as_event) if as_json else f"{shown(source)} -> {shown(output)}")
+        _say(json.dumps(as_event) if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
-        click.echo(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
+        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
 
 
-def _json(record: msgspec.Struct) -> str:
+def _json(record: Any) -> str:
+    progress.write_utf8(sys.stdout)
     return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
+
+
+def _say(text: str) -> None:
+    """Write what was asked for to standard output. Who reads no further knows enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise errors.NobodyToTell(error.strerror) from None
+
+
+def _hold_standard_descriptors() -> None:
+    """Where one was closed, the next file that is opened would get its number, and be read or written for it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -358,11 +384,15 @@ def _end_early(signum: int, _frame: object) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program. Ends with the exit codes of the contract, and with a sentence instead of a traceback."""
+    _hold_standard_descriptors()
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_DFL:
             signal.signal(signum, _end_early)  # until the run listens itself
     progress.show_any_name(sys.stdout)
     progress.show_any_name(sys.stderr)
+    if sys.getfilesystemencoding() != "utf-8":
+        encoding = sys.getfilesystemencoding()
+        _fail(f"error: names are {encoding} in this locale, and UTF-8 in a manifest. Set PYTHONUTF8=1.", 2)
     try:
         cli.main(args=arguments, prog_name="batchgray", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -376,4 +406,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(f"error: {error}", error.exit_code)
     except BatchgrayError as error:
         _fail(f"{'' if error.exit_code == 75 else 'fatal: '}{error}", error.exit_code)
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            raise
+        _fail("fatal: no thread can be started; raise ulimit -u. What was done is kept, and resume goes on.", 1)
+    except FileNotFoundError:
+        if _has_working_folder():
+            raise
+        _fail("error: the working folder was deleted. Change to one that is there, or name all folders in full.", 2)
     sys.exit(0)

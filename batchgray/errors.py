@@ -143,6 +143,10 @@ class DiskFullAtStart(BatchgrayError):
     exit_code = 75
 
 
+class NobodyToTell(BatchgrayError):
+    """can't write to standard output: {0}."""
+
+
 class InterruptedEarly(BatchgrayError):
     """interrupted ({0}) while the list of images was being made; nothing was begun. Give the same command again."""
 

@@ -12,7 +12,6 @@ may cut either off anywhere:
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import secrets

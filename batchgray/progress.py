@@ -32,6 +32,7 @@ def listening(mode: ProgressMode) -> Iterator[Listener]:
     if mode == "none":
         yield lambda event: None
     elif mode == "json":
+        write_utf8(sys.stdout)
         yield _Guarded(lambda event: _write(msgspec.json.encode(event).decode()))
     elif mode == "plain":
         yield _Guarded(Plain())
@@ -44,6 +45,12 @@ def show_any_name(stream: TextIO | None) -> None:
     """Where the stream's encoding lacks a character, its code is written in its place."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
+
+
+def write_utf8(stream: TextIO | None) -> None:
+    """For JSON, which is UTF-8 whatever the terminal's encoding is."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8")
 
 
 class _Guarded:
