@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from PIL import Image
 
 from batchgray import planes
@@ -59,6 +60,67 @@ def environment_with(code: str, folder: Path, **variables: str) -> dict[str, str
     (shim / "sitecustomize.py").write_text(code)
     path = os.pathsep.join(filter(None, [str(shim), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **variables}
+
+
+def confined(prefix: Sequence[object], *arguments: object, expect: int = 0, **settings) -> str:
+    """Run to the end behind `prefix` (unshare, prlimit, sh -c). Returns all that it said, no traceback."""
+    settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **settings}
+    done = subprocess.run(
+        [*map(str, prefix), *command(*arguments)],
+        text=True,
+        errors="replace",
+        timeout=DEADLINE,
+        check=False,
+        **settings,
+    )
+    said = done.stdout or ""
+    assert "Traceback" not in said, said
+    assert done.returncode == expect, f"exit {done.returncode}\n{said}"
+    return said
+
+
+def can(*prefix: str) -> bool:
+    """Whether a command behind `prefix` works here."""
+    try:
+        return subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP_FILES = {  # of version 1 (its controller and file), then of version 2
+    "memory": ("memory", "memory.limit_in_bytes", "memory.max"),
+    "cpu": ("cpu", "cpu.cfs_quota_us", "cpu.max"),
+}
+
+
+@contextlib.contextmanager
+def cgroup(**limits: int) -> Iterator[tuple[list[str], list[Path]]]:
+    """A cgroup of the test's own: `memory` in bytes, `cpu` in microseconds of each 100,000.
+
+    Yields the prefix of a command that is to run in it, and its folders. Skips where none can be made.
+    """
+    folders: list[Path] = []
+    try:
+        for kind, value in limits.items():
+            controller, legacy_file, file = _CGROUP_FILES[kind]
+            legacy = (_CGROUPS / controller / legacy_file.replace("limit", "usage")).exists()
+            folder = (_CGROUPS / controller if legacy else _CGROUPS) / f"batchgray-test-{os.getpid()}"
+            if folder not in folders:
+                folder.mkdir()
+                folders.append(folder)
+            (folder / (legacy_file if legacy else file)).write_text(str(value))
+    except OSError as error:
+        for folder in folders:
+            folder.rmdir()
+        pytest.skip(f"can't make a cgroup here: {error}")
+    joins = "".join(f'echo $$ > "{folder}/cgroup.procs" && ' for folder in folders)
+    try:
+        yield ["sh", "-c", f'{joins}exec "$@"', "sh"], folders
+    finally:
+        for folder in folders:
+            wait_until(lambda folder=folder: not (folder / "cgroup.procs").read_text())
+            folder.rmdir()
 
 
 def events_of(text: str) -> list[dict]:

@@ -1,0 +1,448 @@
+"""Places that a run is put into: small limits, missing folders, refused locks, closed descriptors, dead terminals.
+
+Each must work, or end with a sentence that says what to do.
+"""
+
+import fcntl
+import json
+import os
+import pty
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import (
+    DEADLINE,
+    Running,
+    batchgray,
+    can,
+    cgroup,
+    command,
+    confined,
+    events_of,
+    leftovers,
+    manifest_of,
+    named,
+    save_gradient,
+    tree,
+    wait_until,
+)
+
+import batchgray as package
+
+NAMES = ["0.jpg", "sub/1.jpg", "sub/线é.jpg"]
+LIBRARY = Path(package.__file__).parent
+
+# A user who has no name and no rights but to read: the interpreter may lie in a folder that is closed to others.
+_READER = "-all,+dac_read_search"
+NOBODY = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+NOBODY += [f"--inh-caps={_READER}", f"--ambient-caps={_READER}", f"--bounding-set={_READER}"]
+
+needs_mounts = pytest.mark.skipif(not can("unshare", "--mount"), reason="no mount namespaces here")
+needs_nobody = pytest.mark.skipif(not can(*NOBODY), reason="can't become another user here")
+needs_prlimit = pytest.mark.skipif(not can("prlimit"), reason="there is no prlimit here")
+
+
+def open_to_all(folder: Path) -> None:
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed, name in enumerate(NAMES):
+        save_gradient(folder / Path(name).with_suffix(".png"), 700, 500, seed)
+    open_to_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory) -> dict[str, bytes]:
+    """What every run of the pictures must make."""
+    out = tmp_path_factory.mktemp("whole")
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    return tree(out)
+
+
+@pytest.fixture(scope="module")
+def stamps(tmp_path_factory) -> Path:
+    """Many small images."""
+    folder = tmp_path_factory.mktemp("stamps")
+    first = save_gradient(folder / "000.png", 32, 32)
+    for number in range(1, 200):
+        shutil.copy(first, folder / f"{number:03}.png")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def shell(script: str) -> list[str]:
+    return ["sh", "-c", script, "sh"]
+
+
+def private_mounts(script: str) -> list[str]:
+    return ["unshare", "--mount", *shell(f'set -e; {script}; exec "$@"')]
+
+
+# folders
+
+
+_TINY_SHM = "mount -t tmpfs -o size=64k none /dev/shm"
+_NO_SHM = (
+    "mount -t tmpfs none /mnt; touch /mnt/null /mnt/urandom; "
+    "mount --bind /dev/null /mnt/null; mount --bind /dev/urandom /mnt/urandom; "
+    "mount --rbind /mnt /dev; test ! -e /dev/shm"
+)
+
+
+@needs_mounts
+@pytest.mark.parametrize("mounts", [_TINY_SHM, _NO_SHM], ids=["64 kB", "none"])
+def test_shared_memory_needs_no_dev_shm(mounts, pictures, whole, out):
+    confined(private_mounts(mounts), "run", pictures, "--out", out)
+    assert tree(out) == whole
+
+
+@needs_mounts
+def test_nothing_but_the_output_needs_to_be_writable(pictures, whole, out):
+    out.mkdir()
+    script = f'mount --bind "{out}" "{out}"; mount -o bind,ro "{LIBRARY}" "{LIBRARY}"; mount -o remount,bind,ro /; '
+    script += f'if touch "{LIBRARY}/probe" 2>/dev/null || touch /tmp/probe 2>/dev/null; then exit 9; fi'
+    environment = {**os.environ, "HOME": "/nowhere", "TMPDIR": "/nowhere"}
+    confined(private_mounts(script), "run", pictures, "--out", out, env=environment)
+    assert tree(out) == whole
+
+
+@needs_nobody
+def test_a_user_without_name_and_home_leaves_no_folder_of_that_name(pictures, whole, tmp_path):
+    os.chown(tmp_path, 54321, 54321)
+    open_to_all(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment["PYTHONPATH"] = str(LIBRARY.parent)
+    confined(NOBODY, "run", pictures, "--out", "out", env=environment, cwd=tmp_path)
+    assert tree(tmp_path / "out") == whole
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, pictures):
+    """numba's cache as a run leaves it."""
+    folder = tmp_path_factory.mktemp("numba")
+    out = tmp_path_factory.mktemp("cached")
+    batchgray("run", pictures, "--out", out, env={**os.environ, "NUMBA_CACHE_DIR": str(folder)})
+    assert list(folder.rglob("*bt601*.nbi"))
+    return folder
+
+
+def _cut_off(folder: Path) -> None:
+    code, index = next(folder.rglob("*bt601*.nbc")), next(folder.rglob("*luma*.nbi"))
+    os.truncate(code, code.stat().st_size // 2)
+    os.truncate(index, 0)
+
+
+def _code_of_another_version(folder: Path) -> None:
+    ours, other = (next(folder.rglob(f"*{name}*.nbc")) for name in ("bt601", "luma"))
+    shutil.copy(other, ours)
+
+
+@pytest.mark.parametrize("damage", [_cut_off, _code_of_another_version])
+def test_a_damaged_cache_of_the_kernels_harms_nobody(damage, cache, pictures, whole, out, tmp_path):
+    damaged = shutil.copytree(cache, tmp_path / "numba")
+    damage(damaged)
+    batchgray("run", pictures, "--out", out, env={**os.environ, "NUMBA_CACHE_DIR": str(damaged)})
+    assert tree(out) == whole
+
+
+def modes(folder: Path) -> set[tuple[bool, str]]:
+    """Of all below the folder: whether it is a folder, and its mode."""
+    return {(path.is_dir(), f"{stat.S_IMODE(path.stat().st_mode):o}") for path in folder.rglob("*")}
+
+
+def test_the_umask_decides_the_modes_also_of_what_is_in_flight(stamps, out):
+    with Running("run", stamps, "--out", out, umask=0o077) as run:
+        run.wait_for("done")
+        run.signal(signal.SIGTERM)
+        run.finish(expect=75)
+    assert (out / ".batchgray").is_dir()
+    assert modes(out) == {(True, "700"), (False, "600")}
+
+
+def test_a_folder_that_hands_its_group_on_goes_on_doing_so(pictures, out):
+    out.mkdir()
+    groups = os.getgroups()
+    os.chown(out, -1, 100 if os.geteuid() == 0 else groups[-1])
+    out.chmod(0o2775)
+    batchgray("run", pictures, "--out", out, umask=0o022)
+    assert modes(out) == {(True, "2755"), (False, "644")}
+    assert {path.stat().st_gid for path in out.rglob("*")} == {out.stat().st_gid}
+
+
+@needs_mounts
+def test_the_output_may_be_on_a_file_system_of_its_own(pictures, whole, out, tmp_path):
+    out.mkdir()
+    (tmp_path / "copy").mkdir()
+    mounts = f'mount -t tmpfs none "{out}"; mkdir "{out}/real" "{out}/bound"; mount --bind "{out}/real" "{out}/bound"'
+    copying = shell(f'{mounts}; "$@"; code=$?; cp -r "{out}/real/." "{tmp_path}/copy"; exit $code')
+    confined(["unshare", "--mount", *copying], "run", pictures, "--out", out / "bound")
+    assert tree(tmp_path / "copy") == whole
+
+
+@needs_mounts
+def test_a_file_system_below_the_output_folder_costs_its_own_images_and_is_named(pictures, whole, out):
+    (out / "sub").mkdir(parents=True)
+    said = confined(
+        private_mounts(f'mount -t tmpfs none "{out}/sub"'), "run", pictures, "--out", out, expect=3, cwd=out.parent
+    )
+    assert said.count("its folder is on another file system than the output folder") == 2
+    assert tree(out) == {"0.jpg": whole["0.jpg"]}
+
+
+def test_a_working_folder_that_was_deleted(pictures, whole, out, tmp_path):
+    gone = shell(f'mkdir "{tmp_path}/gone"; cd "{tmp_path}/gone"; rmdir "{tmp_path}/gone"; exec "$@"')
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY.parent)}
+    confined(gone, "run", pictures, "--out", out, env=environment)
+    assert tree(out) == whole
+    said = confined(gone, "run", pictures, "--out", "here", env=environment, expect=2)
+    assert "the working folder was deleted" in said
+
+
+# locks
+
+
+@pytest.fixture
+def no_locks(tmp_path):
+    """The environment of a program to which every file system refuses locks."""
+    (tmp_path / "shim").mkdir()
+    shim = "import errno, fcntl, os\ndef flock(*_):\n    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))\n"
+    (tmp_path / "shim" / "sitecustomize.py").write_text(f"{shim}fcntl.flock = flock\n")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "shim"), str(LIBRARY.parent)])}
+
+
+def test_a_refused_lock_is_told_with_what_to_do_and_can_be_gone_without(no_locks, pictures, whole, out):
+    refused = batchgray("run", pictures, "--out", out, env=no_locks, expect=2)
+    assert "--no-lock" in refused.stderr
+    assert f"{out}/manifest.json.lock" in refused.stderr
+    batchgray("run", pictures, "--out", out, "--no-lock", env=no_locks)
+    (out / "0.jpg").write_bytes(b"damaged")
+    assert "--no-lock" in batchgray("verify", "--mend", out / "manifest.json", env=no_locks, expect=2).stderr
+    batchgray("verify", "--mend", out / "manifest.json", "--no-lock", env=no_locks, expect=3)
+    batchgray("resume", out / "manifest.json", env={**no_locks, "BATCHGRAY_NO_LOCK": "1"})
+    assert tree(out) == whole
+
+
+def test_a_lock_that_is_to_be_had_is_taken_and_heeded_all_the_same(stamps, out):
+    with Running("run", stamps, "--out", out, "--no-lock") as run:
+        run.wait_for("done")
+        run.signal(signal.SIGSTOP)
+        assert f"process {run.process.pid} " in batchgray("run", stamps, "--out", out, "--no-lock", expect=2).stderr
+
+
+# who reads
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ['"$@" <&- >&- 2>&-', '"$@" >/dev/full', '"$@" | head -n 1', '"$@" --progress json | head -c 1'],
+)
+def test_the_work_is_done_whoever_reads_of_it(ending, pictures, whole, out):
+    confined(["bash", "-o", "pipefail", "-c", ending, "sh"], "run", pictures, "--out", out)
+    assert tree(out) == whole
+
+
+def test_who_asks_and_reads_no_further_gets_the_answers_exit_code(pictures, out):
+    batchgray("run", pictures, "--out", out)
+    (out / "0.jpg").unlink()
+    (out / "sub/1.jpg").unlink()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as dead:
+        confined([], "verify", out / "manifest.json", expect=3, stdout=dead, stderr=None)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command("status", out / "manifest.json"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "can't write to standard output: No space left on device" in done.stderr
+
+
+class Terminal:
+    """A program with a terminal of its own, of this size. `text` grows as it is read."""
+
+    def __init__(self, arguments: list[str], rows: int = 24, columns: int = 80, **settings) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.text = ""
+        self.process = subprocess.Popen(
+            # setsid --ctty makes it the terminal's own: it is hung up with it.
+            ["setsid", "--ctty", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""},
+            **settings,
+        )
+        os.close(theirs)
+
+    def read_until(self, words: str) -> None:
+        while words not in self.text:
+            self._read()
+
+    def read_all(self) -> None:
+        while self._read():
+            pass
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # nobody is at the other side any more
+            data = b""
+        self.text += data.decode()
+        return bool(data)
+
+    def hang_up(self) -> None:
+        os.close(self._ours)
+
+
+needs_setsid = pytest.mark.skipif(not can("setsid"), reason="there is no setsid here")
+
+
+@needs_setsid
+@pytest.mark.parametrize("size", [(24, 1), (0, 0)])
+def test_a_terminal_of_any_size_has_room_for_the_bar(size, pictures, whole, out):
+    terminal = Terminal(command("run", pictures, "--out", out), *size)
+    terminal.read_all()
+    terminal.hang_up()
+    assert terminal.process.wait(DEADLINE) == 0
+    assert "Converted 3 images" in terminal.text
+    assert tree(out) == whole
+
+
+@needs_setsid
+def test_a_terminal_that_is_closed_interrupts_the_run(stamps, out):
+    terminal = Terminal(command("run", stamps, "--out", out))
+    terminal.read_until("Converting")
+    terminal.hang_up()
+    assert terminal.process.wait(DEADLINE) == 75
+    document = manifest_of(out)
+    assert document["state"] == "interrupted"
+    assert document["interruptions"][0]["event_id"] == "SIGHUP"
+    batchgray("resume", out / "manifest.json")
+    assert len(tree(out)) == 200
+    assert leftovers(out) == []
+
+
+@needs_setsid
+def test_nohup_keeps_a_run_going_without_its_terminal(stamps, out, tmp_path):
+    terminal = Terminal(["nohup", *command("run", stamps, "--out", out)], cwd=tmp_path)
+    said = tmp_path / "nohup.out"
+    wait_until(lambda: said.exists() and "Converting" in said.read_text())
+    terminal.hang_up()
+    assert terminal.process.wait(DEADLINE) == 0
+    assert len(tree(out)) == 200
+
+
+# the interpreter's settings
+
+
+def test_json_is_utf_8_in_any_locale(pictures, whole, tmp_path):
+    out = tmp_path / "ö"
+    environment = {name: value for name, value in os.environ.items() if name != "LANG" and not name.startswith("LC_")}
+    environment |= {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii", "PYTHONOPTIMIZE": "2"}
+
+    def said(*arguments) -> str:
+        done = subprocess.run(command(*arguments), stdout=subprocess.PIPE, env=environment, check=True)
+        return done.stdout.decode("utf-8")
+
+    events = events_of(said("run", pictures, "--out", out, "--progress", "json"))
+    assert {event["output"] for event in named(events, "done")} == set(NAMES)
+    assert events[-1]["manifest"] == str(out / "manifest.json")
+    assert tree(out) == whole
+    assert json.loads(said("status", out / "manifest.json", "--json"))["state"] == "complete"
+
+
+def test_a_locale_whose_names_are_not_utf_8_is_refused(pictures, out):
+    latin = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = batchgray("run", pictures, "--out", out, env={**os.environ, **latin}, expect=2)
+    assert "PYTHONUTF8=1" in done.stderr
+    assert not out.exists()
+
+
+# limits
+
+
+@pytest.mark.skipif(not can("taskset", "1"), reason="there is no taskset here")
+def test_a_process_bound_to_one_cpu_has_one_worker(pictures, out):
+    cpu = min(os.sched_getaffinity(0))
+    said = confined(["taskset", "-c", cpu], "run", pictures, "--out", out, "--progress", "json")
+    assert named(events_of(said), "planned")[0]["workers"] == 1
+
+
+def test_half_a_cpu_by_cgroup_is_one_worker(pictures, out):
+    with cgroup(cpu=50000) as (inside, _):
+        said = confined(inside, "run", pictures, "--out", out, "--progress", "json")
+    assert named(events_of(said), "planned")[0]["workers"] == 1
+
+
+@needs_prlimit
+def test_thirty_two_open_files_are_enough(stamps, out):
+    confined(["prlimit", "--nofile=32"], "run", stamps, "--out", out, "--workers", 2)
+    assert len(tree(out)) == 200
+
+
+@needs_prlimit
+def test_too_few_open_files_for_the_workers_are_told(pictures, out):
+    said = confined(["prlimit", "--nofile=20"], "run", pictures, "--out", out, "--workers", 20, expect=1)
+    assert "ulimit -n" in said
+
+
+@needs_prlimit
+def test_a_limit_of_file_sizes_costs_what_is_larger(pictures, stamps, out):
+    said = confined(
+        ["prlimit", "--fsize=1000000"], "run", stamps / "000.png", pictures / "0.png", "--out", out, expect=3
+    )
+    assert "0.png: needs" in said
+    assert "ulimit -f" in said
+    assert list(tree(out)) == ["000.jpg"]
+
+
+@needs_prlimit
+def test_a_limit_of_file_sizes_below_all_use_is_told(pictures, out):
+    said = confined(["prlimit", "--fsize=40000"], "run", pictures, "--out", out, expect=1)
+    assert "ulimit -f" in said
+
+
+@needs_nobody
+@needs_prlimit
+@pytest.mark.parametrize("processes", [1, 3])
+def test_too_few_processes_are_told(processes, pictures, tmp_path):
+    os.chown(tmp_path, 54321, 54321)
+    open_to_all(tmp_path)
+    limited = [*NOBODY, "prlimit", f"--nproc={processes}"]
+    said = confined(limited, "run", pictures, "--out", tmp_path / "out", "--workers", 2, expect=1)
+    assert "can be started" in said
+
+
+@pytest.mark.skipif(not can("unshare", "--pid", "--fork", "--mount-proc"), reason="no process namespaces here")
+def test_the_first_process_of_a_container_hears_signals_and_leaves_nobody(stamps, out):
+    run = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", *command("run", stamps, "--out", out, "--progress", "json")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert any('"event":"done"' in line for line in run.stdout)
+    first = psutil.Process(run.pid).children()[0]
+    everybody = first.children(recursive=True)
+    first.terminate()
+    last = run.communicate(timeout=DEADLINE)[0].splitlines()[-1]
+    assert run.returncode == 75
+    assert json.loads(last)["state"] == "interrupted"
+    assert not any(process.is_running() for process in everybody)
