@@ -8,11 +8,12 @@ import fnmatch
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import errors
+from batchgray.names import folders_of
 from batchgray.options import SUFFIXES, Format
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
@@ -154,23 +155,13 @@ def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
         other = first.setdefault(output, item)
         if other is not item:
             pairs.append(f"  {_path(other)} and {_path(item)} -> {errors.shown(output)}")
-    for folder in _folders_of(first):
+    for folder in folders_of(first):
         if folder in first:
             inside = next(item for output, item in first.items() if output.startswith(f"{folder}/"))
             pairs.append(f"  {_path(first[folder])} and {_path(inside)} -> {errors.shown(folder)}")
     if pairs:
         more = [f"  and {len(pairs) - 20} more pairs"] if len(pairs) > 20 else []
         raise errors.Collisions.of(pairs[:20] + more)
-
-
-def _folders_of(outputs: Iterable[str]) -> set[str]:
-    """Every folder that the outputs need, their parents included."""
-    folders: set[str] = set()
-    for folder in {os.path.dirname(output) for output in outputs}:
-        while folder and folder not in folders:
-            folders.add(folder)
-            folder = os.path.dirname(folder)
-    return folders
 
 
 def _path(item: Found) -> str:

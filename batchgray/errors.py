@@ -81,6 +81,10 @@ class Collisions(UsageError):
         return cls(_Lines("".join(f"\n{pair}" for pair in pairs)))
 
 
+class OutputInTheWay(UsageError):
+    """{0}. Rename the input that it would be made of, or choose another --out."""
+
+
 class NoSuchManifest(UsageError):
     """there is no manifest at {0}. Name the manifest.json in the output folder of the run."""
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from batchgray import durable, errors, integrity, intents, partial
-from batchgray.manifest import is_inside
+from batchgray.names import is_inside
 from batchgray.plan import Plan
 
 

@@ -4,6 +4,7 @@ XXH3 is not cryptographic: it finds damage, not malice. It was chosen because it
 GB/s, SHA-256 with hardware help 1.5, CRC-32 2.5), so that checking costs nothing beside the codec.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ ALGORITHM = "xxh3-128"
 
 _READ_BYTES = 8 << 20
 _SEAL = b',"seal":"%s"}'
-_SEAL_BYTES = len(_SEAL % bytes(16))
+_A_SEAL = re.compile(rb',"seal":"[0-9a-f]{16}"\}')
+SEAL_BYTES = len(_SEAL % bytes(16))
 
 
 def checksum(chunks: Iterable[bytes | bytearray | memoryview]) -> str:
@@ -38,13 +40,28 @@ def short_name(text: str) -> str:
     return xxhash.xxh3_64_hexdigest(text.encode("utf-8", "surrogateescape"))
 
 
-def seal(document: bytes | bytearray) -> bytes:
-    """A JSON object with its checksum as the last member. The object must not be empty."""
+def number(text: str) -> int:
+    """63 bits that stand for a text."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogateescape")) >> 1
+
+
+def seal(document: bytes | bytearray, seed: int = 0) -> bytes:
+    """A JSON object with its checksum as the last member. The object must not be empty.
+
+    It is sealed only for who checks it with the same `seed` (0 to 2**64 - 1).
+    """
     body = memoryview(document)[:-1]
-    return b"".join((body, _SEAL % xxhash.xxh3_64_hexdigest(body).encode("ascii")))
+    return b"".join((body, _SEAL % xxhash.xxh3_64_hexdigest(body, seed).encode("ascii")))
 
 
-def sealed(document: bytes) -> bool:
+def sealed(document: bytes | bytearray, seed: int = 0) -> bool:
     """Whether a JSON object is, to the bit, what `seal` made."""
-    body, tail = memoryview(document)[:-_SEAL_BYTES], document[-_SEAL_BYTES:]
-    return len(body) > 0 and tail == _SEAL % xxhash.xxh3_64_hexdigest(body).encode("ascii")
+    if not looks_sealed(document[-SEAL_BYTES:]):
+        return False
+    body, tail = memoryview(document)[:-SEAL_BYTES], document[-SEAL_BYTES:]
+    return len(body) > 0 and tail == _SEAL % xxhash.xxh3_64_hexdigest(body, seed).encode("ascii")
+
+
+def looks_sealed(tail: bytes | bytearray) -> bool:
+    """Whether these can be the last SEAL_BYTES bytes of what `seal` made."""
+    return _A_SEAL.fullmatch(tail) is not None

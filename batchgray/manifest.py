@@ -6,151 +6,64 @@ may cut either off anywhere:
 
 - the journal belongs to the document of its `lineage` and `generation`; one of an earlier generation is already in the
   document, one of another lineage belongs to a run that was overwritten: both are ignored;
-- every line carries a seal. Whatever was appended after the last sync may be missing or torn: replay stops there,
-  without drama. What a later line says was synced and is broken all the same is damage, and is refused;
+- every line carries a seal, which holds only at its place in its own journal. Whatever was appended after the last sync
+  may be missing or torn: replay stops there, without drama. What a later line says was synced and is broken all the
+  same is damage, and is refused;
 - a line is written only after what it tells of is durable, so that the manifest may lag the disk but never leads it.
 """
 
 import contextlib
 import fcntl
 import os
-import secrets
+import re
 import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
 import msgspec
 
-import batchgray
 from batchgray import durable, errors, integrity
-from batchgray.messages import SourceIdentity
-from batchgray.options import PixelOptions
+from batchgray.document import (
+    VERSION,
+    Count,
+    Image,
+    ImageChange,
+    Interruption,
+    Manifest,
+    NoticeSource,
+    RunState,
+    brief,
+    fault_of,
+)
+from batchgray.guards import open_regular
 
-VERSION = 1
+# The records are the document's, and are had from here.
+__all__ = ["Image", "ImageChange", "Interruption", "Manifest", "NoticeSource", "RunState", "Store", "load", "owning"]
+
 _HEAD_BYTES = 200
 _LOOKING_SECONDS = 0.2
-
-ImageState = Literal["pending", "partial", "done", "failed"]
-RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
-NoticeSource = Literal["smq", "metadata", "signal", "disk"]
-
-
-class Image(msgspec.Struct, kw_only=True, gc=False):
-    """One input and what became of it: `source` below `input_roots[root]`, `output` below the output folder.
-
-    An input that planning had to refuse (a name that isn't UTF-8, a folder that can't be read) is failed and has no
-    output name. `checksum` and `output_size` tell of the file under the output's name, also while it waits to be made
-    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds.
-    """
-
-    root: int
-    source: str
-    output: str
-    state: ImageState = "pending"
-    size: int
-    mtime_ns: int
-    width: int | None = None
-    height: int | None = None
-    tiles_done: int = 0
-    tiles_total: int | None = None
-    output_size: int | None = None
-    checksum: str | None = None
-    error: str | None = None
-    note: str | None = None
-    mend: bool = False
-
-    @property
-    def identity(self) -> SourceIdentity:
-        return SourceIdentity(self.size, self.mtime_ns)
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the work can go on; not so for inputs that planning refused."""
-        return bool(self.output)
-
-
-class Interruption(msgspec.Struct, kw_only=True, frozen=True):
-    """Times are UTC in ISO 8601; `event_id` is the notice's id, or the signal's name."""
-
-    at: str
-    source: NoticeSource
-    event_id: str | None
-    deadline: str | None
-
-
-class Manifest(msgspec.Struct, kw_only=True):
-    """The document. `lineage` is drawn when it begins: the journal of one that was overwritten is never replayed.
-
-    `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path.
-    """
-
-    version: int = VERSION
-    batchgray: str = batchgray.__version__
-    state: RunState = "running"
-    generation: int = 0
-    run_id: str
-    lineage: str = msgspec.field(default_factory=lambda: secrets.token_hex(8))
-    options: PixelOptions
-    max_pixels: int
-    output_root: str
-    input_roots: list[str]
-    interruptions: list[Interruption] = msgspec.field(default_factory=list)
-    images: list[Image] = msgspec.field(default_factory=list)  # last, so that it can be written a line an image
-
-    def output_folder(self, manifest: Path) -> Path:
-        """The output folder, absolute, of the manifest at this path."""
-        return (manifest.absolute().parent / self.output_root).absolute()
-
-
-class _Probe(msgspec.Struct):
-    """What every manifest of batchgray has, of whatever version."""
-
-    version: int
-    batchgray: str
-
-
-class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
-    """A journal line: what is now true of an image. Absent fields stay as they were."""
-
-    image: int
-    state: ImageState
-    size: int | msgspec.UnsetType = msgspec.UNSET
-    mtime_ns: int | msgspec.UnsetType = msgspec.UNSET
-    width: int | msgspec.UnsetType = msgspec.UNSET
-    height: int | msgspec.UnsetType = msgspec.UNSET
-    tiles_done: int | msgspec.UnsetType = msgspec.UNSET
-    tiles_total: int | msgspec.UnsetType = msgspec.UNSET
-    output_size: int | msgspec.UnsetType = msgspec.UNSET
-    checksum: str | msgspec.UnsetType = msgspec.UNSET
-    note: str | msgspec.UnsetType | None = msgspec.UNSET
-    error: str | None = None
-    mend: bool | msgspec.UnsetType = msgspec.UNSET
-
-    def apply(self, images: list[Image]) -> None:
-        """Make it true. Raises IndexError."""
-        target = images[self.image]
-        for name in self.__struct_fields__[1:]:
-            value = getattr(self, name)
-            if value is not msgspec.UNSET:
-                setattr(target, name, value)
+_READ_BYTES = 8 << 20
+_LONGEST_LINE = 256 << 20  # the head line has all input folders and interruptions; no image's line comes near
+_JOURNAL_PIECE = 1 << 20
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A journal line holds one of these: the opening, a change, an interruption, or how far the journal is on disk."""
 
-    generation: int | None = None
+    generation: Count | None = None
     lineage: str | None = None
     change: ImageChange | None = None
     interruption: Interruption | None = None
-    synced: int | None = None
+    synced: Count | None = None
 
 
 _LINES = msgspec.json.Decoder(_Line)
 _DOCUMENTS = msgspec.json.Decoder(Manifest)
 _ENCODER = msgspec.json.Encoder()
+_VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError)
 
 
 def utc_now() -> str:
@@ -177,6 +90,8 @@ def load(path: Path) -> Manifest:
         if line.interruption:
             manifest.interruptions.append(line.interruption)
             manifest.state = "interrupted"
+    if fault := fault_of(manifest, path):
+        raise errors.DamagedManifest(path, fault)
     return manifest
 
 
@@ -261,6 +176,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._journal: durable.AppendFile | None = None
+        self._seed = 0
         self._appended = 0
         self._synced = 0
         self._marked = 0
@@ -278,8 +194,10 @@ class Store:
             if manifest.state == "running":
                 self._journal = durable.AppendFile(journal_path(self.path))
                 durable.sync_folder(self.path.parent)
-                self._appended = self._synced = self._marked = 0
-                self._append([_Line(generation=manifest.generation, lineage=manifest.lineage)])
+                self._seed = self._appended = self._synced = self._marked = 0
+                opening = _Line(generation=manifest.generation, lineage=manifest.lineage)
+                self._append([opening])
+                self._seed = _journal_seed(manifest.lineage, manifest.generation)
         except OSError as error:
             if error.errno in durable.FULL_DISK:
                 raise
@@ -312,7 +230,9 @@ class Store:
         if self._synced > self._marked:
             self._marked = self._synced
             lines = [_Line(synced=self._synced), *lines]
-        data = b"".join(integrity.seal(_ENCODER.encode(line)) + b"\n" for line in lines)
+        data = bytearray()
+        for line in lines:
+            data += integrity.seal(_ENCODER.encode(line), self._seed + self._appended + len(data)) + b"\n"
         if self._journal is None:
             raise RuntimeError("the journal is not open")
         self._journal.append(data)
@@ -353,66 +273,60 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _head(path: Path) -> bytes:
     """The document's first bytes, with its state and generation: another commit, another head."""
-    with _reading(path), path.open("rb") as file:
+    with _reading(path), open_regular(path) as file:
         return file.read(_HEAD_BYTES)
 
 
 def _load_document(path: Path) -> Manifest:
     check_is_manifest(path)
-    with _reading(path):
-        data = path.read_bytes()
-    try:
-        probe = msgspec.json.decode(data, type=_Probe)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise errors.DamagedManifest(path, "it is not whole") from None
-    if probe.version > VERSION:
-        raise errors.FutureManifest(path, probe.version, VERSION)
-    if not integrity.sealed(data):
-        raise errors.DamagedManifest(path, "it is not as it was written")
+    data = _read_sealed(path)
     try:
         manifest = _DOCUMENTS.decode(data)
-    except (msgspec.DecodeError, errors.UsageError) as error:
-        raise errors.DamagedManifest(path, str(error)) from None
-    for image in manifest.images:
-        _check_image(path, image, len(manifest.input_roots))
+    except _UNDECODABLE as error:
+        _refuse_future(path, data)
+        raise errors.DamagedManifest(path, brief(str(error))) from None
+    if manifest.version != VERSION:
+        raise errors.FutureManifest(path, manifest.version, VERSION)
     return manifest
 
 
-def is_inside(name: str) -> bool:
-    """Whether a relative name stays below the folder that it is relative to."""
-    return "\0" not in name and not name.startswith("/") and ".." not in PurePosixPath(name).parts
+def _read_sealed(path: Path) -> bytearray:
+    """The document, to the bit as it was written. What is not costs no more memory than a line of it."""
+    with _reading(path), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - integrity.SEAL_BYTES))
+        if not integrity.looks_sealed(file.read(integrity.SEAL_BYTES)):
+            _refuse_future(path, _head(path))
+            raise errors.DamagedManifest(path, "it is not whole")
+        file.seek(0)
+        data = bytearray()
+        line_at = 0
+        while piece := file.read(_READ_BYTES):
+            data += piece
+            line_at = max(line_at, data.rfind(b"\n", len(data) - len(piece)))
+            if len(data) - line_at > _LONGEST_LINE:
+                raise errors.DamagedManifest(path, "a line of it is longer than any that batchgray writes")
+    if not integrity.sealed(data):
+        _refuse_future(path, data)
+        raise errors.DamagedManifest(path, "it is not as it was written")
+    return data
 
 
-def _check_image(path: Path, image: Image, roots: int) -> None:
-    """A manifest from a stranger must not lead outside its folders."""
-    for name in (image.output, image.source):
-        if not is_inside(name):
-            raise errors.DamagedManifest(path, f"the name {name} leads outside its folder")
-    if not 0 <= image.root < roots:
-        raise errors.DamagedManifest(path, f"{image.source} has no input folder")
+def _refuse_future(path: Path, data: bytes | bytearray) -> None:
+    """What can't be read may be of a later version, whose first two fields are the same. Raises FutureManifest."""
+    found = _VERSION.match(data)
+    if found and int(found[1]) > VERSION:
+        raise errors.FutureManifest(path, int(found[1]), VERSION)
 
 
 def _load_journal(path: Path, manifest: Manifest) -> list[_Line] | None:
     """The lines to replay; None where the journal is newer than the document just read."""
     try:
-        data = journal_path(path).read_bytes()
+        lines = _read_journal(journal_path(path), _journal_seed(manifest.lineage, manifest.generation))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise errors.UnreadableManifest(journal_path(path), error.strerror) from None
-    lines: list[_Line] = []
-    broken_at, start, synced = len(data), 0, 0
-    for raw in data.split(b"\n"):
-        line = _decode_line(raw)
-        if line is None:
-            broken_at = min(broken_at, start)
-        else:
-            synced = max(synced, line.synced or 0)
-            if start < broken_at:
-                lines.append(line)
-        start += len(raw) + 1
-    if broken_at < synced:
-        raise errors.DamagedManifest(journal_path(path), f"the line at byte {broken_at} is not as it was written")
     if not lines or lines[0].generation is None or lines[0].lineage != manifest.lineage:
         return []
     if lines[0].generation < manifest.generation:
@@ -424,10 +338,41 @@ def _load_journal(path: Path, manifest: Manifest) -> list[_Line] | None:
     return lines
 
 
-def _decode_line(raw: bytes) -> _Line | None:
-    if not integrity.sealed(raw):
+def _read_journal(path: Path, seed: int) -> list[_Line]:
+    """The lines up to the first that is torn. Raises OSError, DamagedManifest.
+
+    `seed` is that of the document's own journal, for one whose opening is torn.
+    """
+    lines: list[_Line] = []
+    broken_at: int | None = None
+    start = synced = 0
+    with open_regular(path) as file:
+        while raw := file.readline(_JOURNAL_PIECE):
+            line = _decode_line(path, raw.rstrip(b"\n"), start, start and seed + start)
+            if line is None:
+                broken_at = start if broken_at is None else broken_at
+            else:
+                synced = max(synced, line.synced or 0)
+                if start == 0:
+                    seed = _journal_seed(line.lineage, line.generation)
+                if broken_at is None:
+                    lines.append(line)
+            start += len(raw)
+    if broken_at is not None and broken_at < synced:
+        raise errors.DamagedManifest(path, f"the line at byte {broken_at} is not as it was written")
+    return lines
+
+
+def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> _Line | None:
+    """None where the line is not the one that was written at this place of this journal."""
+    if not integrity.sealed(raw, seed):
         return None
     try:
         return _LINES.decode(raw)
-    except msgspec.DecodeError:
-        return None
+    except _UNDECODABLE as error:
+        raise errors.DamagedManifest(path, f"the line at byte {start}: {brief(str(error))}") from None
+
+
+def _journal_seed(lineage: str | None, generation: int | None) -> int:
+    """What the seals of a journal's further lines begin from, so that no other journal's line passes for one."""
+    return integrity.number(f"{lineage} {generation}")

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from batchgray import errors
 from batchgray.discovery import Discovery, Found, assign_outputs
-from batchgray.manifest import Image, Manifest
+from batchgray.document import FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_names
 from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 
-FLIGHT_FOLDER = ".batchgray"
 _DEFAULT_RUN_ID = "default"
 
 
@@ -52,7 +51,7 @@ class Plan:
 def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
-    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OptionsDiffer.
+    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OutputInTheWay, OptionsDiffer.
     """
     out = options.out.absolute()
     for path in (out, options.manifest_path.absolute()):
@@ -67,6 +66,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     manifest.max_pixels = options.max_pixels
     plan = Plan(options.manifest_path.absolute(), out, manifest, previous is not None, ignored=discovery.ignored)
     identities = _merge(plan, found, outputs, options.overwrite)
+    _check_outputs_fit(plan)
     _take_stock(plan, identities)
     return plan
 
@@ -76,7 +76,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     _move_roots(manifest, options.input_roots)
     path = options.manifest.absolute()
     out = manifest.output_folder(path)
-    if not out.is_dir():
+    if not os.path.isdir(out):
         raise errors.MovedOutput(out)
     plan = Plan(path, out, manifest, resumed=True)
     _take_stock(plan, _look(plan, manifest.images, pause))
@@ -96,6 +96,14 @@ def _check_outputs_are_no_sources(out: Path, found: Sequence[Found], outputs: Se
     for output in outputs:
         if output and (path := os.path.join(out, output)) in sources:
             raise errors.OutputIsSource(path)
+
+
+def _check_outputs_fit(plan: Plan) -> None:
+    """Also with the outputs of earlier runs, and with the files that are batchgray's own."""
+    outputs = {image.output for image in plan.manifest.images if image.resumable}
+    fault = fault_of_outputs(outputs, own_names(plan.path, plan.out))
+    if fault is not None:
+        raise errors.OutputInTheWay(fault)
 
 
 def _check_name(path: Path) -> None:

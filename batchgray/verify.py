@@ -52,7 +52,7 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
 
 def _verdict(document: Manifest, path: Path) -> Verdict:
     out = document.output_folder(path)
-    if not out.is_dir():
+    if not os.path.isdir(out):
         raise errors.MovedOutput(out)
     done = [image for image in document.images if image.state == "done"]
     damaged = [Damage(output=image.output, fault=fault) for image, fault in _check_all(out, done) if fault]

@@ -1,0 +1,24 @@
+"""Names relative to a folder, as strings: which stay inside it, and which folders they need. No I/O."""
+
+from collections.abc import Iterable
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative name stays below the folder that it is relative to, as far as the name alone can say."""
+    return "\0" not in name and not name.startswith("/") and not (".." in name and ".." in name.split("/"))
+
+
+def is_plain(name: str) -> bool:
+    """Whether a relative name stays inside, and is the only way to write it: no part is empty, `.` or `..`."""
+    framed = f"/{name}/"
+    return not ("//" in framed or "/./" in framed or "/../" in framed or "\0" in framed)
+
+
+def folders_of(names: Iterable[str]) -> set[str]:
+    """Every folder that the names need, their parents included."""
+    folders: set[str] = set()
+    for folder in {name.rpartition("/")[0] for name in names}:
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    return folders
