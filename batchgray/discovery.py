@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import errors
+from batchgray.messages import SourceIdentity
 from batchgray.names import folders_of
 from batchgray.options import SUFFIXES, Format
 
@@ -114,7 +115,8 @@ class Discovery:
             return Found(root, source, mirrored, 0, 0)  # opening it will say why
         if not stat.S_ISREG(found.st_mode):
             return Found(root, source, mirrored, 0, 0)
-        return Found(root, source, mirrored, found.st_size, found.st_mtime_ns)
+        identity = SourceIdentity(found.st_size, found.st_mtime_ns)
+        return Found(root, source, mirrored, identity.size, identity.mtime_ns)
 
 
 def assign_outputs(

@@ -16,7 +16,7 @@ from msgspec import Meta
 import batchgray
 from batchgray.messages import SourceIdentity
 from batchgray.names import folders_of, is_inside, is_plain
-from batchgray.options import SUFFIXES, PixelOptions
+from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
 
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
@@ -90,7 +90,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     run_id: FolderName
     lineage: FolderName = msgspec.field(default_factory=lambda: secrets.token_hex(8))
     options: PixelOptions
-    max_pixels: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
     output_root: str
     input_roots: list[str]
     interruptions: list[Interruption] = msgspec.field(default_factory=list)

@@ -81,6 +81,10 @@ class Collisions(UsageError):
         return cls(_Lines("".join(f"\n{pair}" for pair in pairs)))
 
 
+class LinkInTheWay(UsageError):
+    """{0} is a link: what is written and removed there would be elsewhere. Remove it, or choose another --out."""
+
+
 class OutputInTheWay(UsageError):
     """{0}. Rename the input that it would be made of, or choose another --out."""
 
@@ -110,7 +114,7 @@ class ManifestLocked(UsageError):
 
 
 class UnlockableManifest(UsageError):
-    """can't lock {0}: {1}. Keep the manifest where there are locks (--manifest PATH), or go without (--no-lock)."""
+    """can't lock {0}: {1}. Clear its way, keep the manifest where there are locks (--manifest PATH), or use --no-lock."""
 
 
 class OptionsDiffer(UsageError):

@@ -14,15 +14,24 @@ from typing import BinaryIO
 
 def open_regular(path: Path | str, follow_links: bool = True) -> BinaryIO:
     """Open a file to read it. Raises OSError, also for whatever is not a regular file."""
-    # Without O_NONBLOCK, opening a FIFO waits for a writer.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
-    fd = os.open(path, flags)
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
+    return os.fdopen(open_descriptor(path, os.O_RDONLY | (0 if follow_links else os.O_NOFOLLOW)), "rb")
+
+
+def open_descriptor(path: Path | str, flags: int) -> int:
+    """A descriptor of a regular file. Raises OSError, also for whatever is none."""
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)  # O_NONBLOCK: not to wait for a FIFO's writer
+    except OSError as error:
+        if flags & os.O_NOFOLLOW and error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK on FreeBSD
+            raise OSError(error.errno, "it is a link", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
         os.close(fd)
-        reason = "a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file"
-        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, reason, str(path))
-    return os.fdopen(fd, "rb")
+        if is_folder:
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return fd
 
 
 def leads_outside(root: Path | str, folder: Path | str) -> bool:

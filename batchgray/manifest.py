@@ -13,6 +13,7 @@ may cut either off anywhere:
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -37,13 +38,15 @@ from batchgray.document import (
     brief,
     fault_of,
 )
-from batchgray.guards import open_regular
+from batchgray.guards import open_descriptor, open_regular
 
 # The records are the document's, and are had from here.
 __all__ = ["Image", "ImageChange", "Interruption", "Manifest", "NoticeSource", "RunState", "Store", "load", "owning"]
 
 _HEAD_BYTES = 200
 _LOOKING_SECONDS = 0.2
+_OWNED_BY = "process "  # begins the text of a lock file; a power cut can make it empty, or zeros
+_NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 _READ_BYTES = 8 << 20
 _LONGEST_LINE = 256 << 20  # the head line has all input folders and interruptions; no image's line comes near
 _JOURNAL_PIECE = 1 << 20
@@ -123,7 +126,7 @@ def owning(path: Path, locked: bool = True) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
+            os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
@@ -157,9 +160,16 @@ def _lock(path: Path, flags: int, kind: int) -> int:
 
     Raises ManifestLocked, UnlockableManifest, and OSError where there is no file to lock.
     """
-    fd = os.open(lock_path(path), flags | os.O_CLOEXEC, 0o666)
+    try:
+        fd = open_descriptor(lock_path(path), flags | os.O_NOFOLLOW)  # through a link, its target would be overwritten
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
+        raise
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        if not _OWNED_BY.startswith(os.pread(fd, len(_OWNED_BY), 0).rstrip(b"\0").decode("latin-1")):
+            raise FileExistsError(errno.EEXIST, "it is somebody else's file")
     except BlockingIOError:
         owner = os.pread(fd, 500, 0).decode("utf-8", "replace").strip()
         os.close(fd)

@@ -14,10 +14,17 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class SourceIdentity(msgspec.Struct, frozen=True):
-    """Which version of an input: size in bytes, modification time in nanoseconds."""
+    """Which version of an input: size in bytes, modification time in nanoseconds.
+
+    A file system can tell of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
+    """
 
     size: int
     mtime_ns: int
+
+    def __post_init__(self) -> None:
+        if not -(2**63) <= self.mtime_ns < 2**63:
+            msgspec.structs.force_setattr(self, "mtime_ns", (self.mtime_ns + 2**63) % 2**64 - 2**63)
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ Format = Literal["jpeg", "png"]
 Metadata = Literal["keep", "strip"]
 
 MEMORY_SHARE = 0.6
+MOST_PIXELS = 2**63 - 1
+MOST_ROWS = 2**31 - 1  # no format has more
 SUFFIXES: dict[Format, str] = {"jpeg": ".jpg", "png": ".png"}
 
 
@@ -37,8 +39,8 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise errors.UsageError("--quality takes a whole number from 1 to 100.")
-        if self.tile_rows is not None and self.tile_rows < 1:
-            raise errors.UsageError("--tile-rows takes a whole number from 1.")
+        if self.tile_rows is not None and not 1 <= self.tile_rows <= MOST_ROWS:
+            raise errors.UsageError(f"--tile-rows takes a whole number from 1 to {MOST_ROWS}.")
 
     def rows_for(self, width: int) -> int:
         """Rows in a tile of an image `width` pixels wide."""
@@ -82,8 +84,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_pixels < 1:
-            raise errors.UsageError("--max-pixels takes a whole number from 1.")
+        if not 1 <= self.max_pixels <= MOST_PIXELS:
+            raise errors.UsageError(f"--max-pixels takes a whole number from 1 to {MOST_PIXELS}.")
 
     @property
     def manifest_path(self) -> Path:

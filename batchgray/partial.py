@@ -9,17 +9,23 @@ written over, or cleaned up with, somebody else's file.
 """
 
 import contextlib
+import itertools
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from batchgray import durable, integrity, planes, tiles
+from batchgray import durable, errors, integrity, planes, tiles
+from batchgray.guards import leads_outside, open_regular
 from batchgray.messages import Flushed, Task
+from batchgray.names import is_plain
 from batchgray.options import PixelOptions
 
 _HEADER_BYTES = 1 << 20
+_RECORD_BYTES = 1 << 11  # half of what a slot has room for; a note has a few words
 _COPY_BYTES = 8 << 20
+_LONGEST_SIDE = 2**31 - 1
 _LONGEST_NAME = 255  # bytes; NAME_MAX
 
 
@@ -38,6 +44,12 @@ class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
     def tiles_done(self) -> int:
         return sum(last - first for first, last in self.tiles)
 
+    @property
+    def pixels(self) -> int:
+        """How many pixels its tiles have."""
+        rows, height = self.record.tile_rows, self.record.height
+        return self.record.width * sum(min(last * rows, height) - first * rows for first, last in self.tiles)
+
 
 _HEADERS = msgspec.json.Decoder(SidecarHeader)
 
@@ -51,6 +63,8 @@ def write_sidecar(flight: Path, out: Path, task: Task, options: PixelOptions, im
     """Make the finished tiles durable. Raises OSError; an earlier sidecar then stays as it was."""
     path = sidecar_path(flight, task.output)
     earlier = read_header(path)
+    if earlier and earlier.output != task.output:
+        earlier = None
     spans = tiles.spans(image.flags)
     payload = [image.exif, *(image.rows(first, last) for first, last in spans)]
     header = SidecarHeader(
@@ -83,10 +97,10 @@ def flushed_message(task: Task, header: SidecarHeader) -> Flushed:
 
 
 def read_header(path: Path) -> SidecarHeader | None:
-    """The header of a sidecar; None where there is none or it is damaged."""
+    """The header of a sidecar; None where there is none, or anything about it is doubtful."""
     try:
-        with path.open("rb") as file:
-            return _decode_header(file.readline(_HEADER_BYTES))
+        with open_regular(path, follow_links=False) as file:
+            return _read_header(file)
     except OSError:
         return None
 
@@ -105,9 +119,9 @@ def restore(flight: Path, output: str, slot: planes.Slot) -> planes.Image | None
     The slot must be long enough: the `slot_bytes` of the header's record.
     """
     try:
-        with sidecar_path(flight, output).open("rb") as file:
-            header = _decode_header(file.readline(_HEADER_BYTES))
-            if header is None:
+        with open_regular(sidecar_path(flight, output), follow_links=False) as file:
+            header = _read_header(file)
+            if header is None or header.record.slot_bytes > slot.size:
                 return None
             exif = file.read(header.record.exif_bytes)
             image = slot.begin(header.record, exif)
@@ -134,8 +148,10 @@ def blacken_unfinished(image: planes.Image) -> None:
 
 
 def write_preview(flight: Path, out: Path, header: SidecarHeader, jpeg: list[bytes]) -> None:
-    """Put the partial JPEG where the sidecar claims it. Raises OSError."""
+    """Put the partial JPEG where the sidecar claims it, unless a link leads outside. Raises OSError."""
     target = out / preview_name(header.output)
+    if leads_outside(out, target.parent):
+        return
     durable.make_folders(target.parent)
     with durable.saving(target, sidecar_path(flight, header.output).with_suffix(".preview")) as file:
         for piece in jpeg:
@@ -145,9 +161,10 @@ def write_preview(flight: Path, out: Path, header: SidecarHeader, jpeg: list[byt
 def discard_preview(flight: Path, out: Path, output: str) -> None:
     """Remove the partial JPEG of an output, if its sidecar claims it."""
     header = read_header(sidecar_path(flight, output))
-    if header and header.owns_preview:
+    preview = out / preview_name(output)
+    if header and header.output == output and header.owns_preview and not leads_outside(out, preview.parent):
         with contextlib.suppress(OSError):  # a folder in its place, or no longer ours to change
-            durable.remove(out / preview_name(output))
+            durable.remove(preview)
 
 
 def discard(flight: Path, out: Path, output: str) -> None:
@@ -169,16 +186,32 @@ def has_room_for_preview(output: str) -> bool:
     return len(preview_name(output).rpartition("/")[2].encode()) <= _LONGEST_NAME
 
 
-def _decode_header(line: bytes) -> SidecarHeader | None:
-    line = line.rstrip(b"\n")
-    if not integrity.sealed(line):
+def _read_header(file: BinaryIO) -> SidecarHeader | None:
+    """The first line of an open sidecar, if what follows is as long as it says."""
+    line = file.readline(_HEADER_BYTES)
+    if not integrity.sealed(line.rstrip(b"\n")):
         return None
     try:
         header = _HEADERS.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError):
         return None
-    total = header.record.tiles_total
-    return header if all(0 <= first < last <= total for first, last in header.tiles) else None
+    if not _is_sound(header):
+        return None
+    rest = os.fstat(file.fileno()).st_size - len(line)
+    return header if rest == header.record.exif_bytes + header.pixels else None
+
+
+def _is_sound(header: SidecarHeader) -> bool:
+    """Whether batchgray would write such a header: its seal is no signature, anybody can make one."""
+    record = header.record
+    if not (1 <= record.width <= _LONGEST_SIDE and 1 <= record.height <= _LONGEST_SIDE):
+        return False
+    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= planes.EXIF_BYTES:
+        return False
+    if len(msgspec.json.encode(record)) > _RECORD_BYTES or not is_plain(header.output):
+        return False
+    edges = [edge for span in header.tiles for edge in span]
+    return all(a < b for a, b in itertools.pairwise([-1, *edges, record.tiles_total + 1]))
 
 
 def _read_into(file, target: memoryview) -> int:

@@ -68,10 +68,10 @@ def status_lines(found: Status, path: Path) -> list[str]:
         f"{counts.pending} not begun, {counts.failed} failed"
     ]
     lines += [
-        f"interrupted {interruption.at} by {interruption.source} {shown(interruption.event_id or '')}".rstrip()
+        f"interrupted {shown(interruption.at)} by {interruption.source} {shown(interruption.event_id or '')}".rstrip()
         for interruption in found.interruptions[-_LISTED:]
     ]
-    lines += [f"failed: {shown(failure.source)}: {failure.error}" for failure in found.failures[:_LISTED]]
+    lines += [f"failed: {shown(failure.source)}: {shown(failure.error)}" for failure in found.failures[:_LISTED]]
     if len(found.failures) > _LISTED:
         lines.append(f"... and {len(found.failures) - _LISTED} more; --json lists all")
     if found.state == "interrupted":

@@ -9,6 +9,7 @@ import msgspec
 
 from batchgray import codec, errors, integrity, machine, manifest
 from batchgray.errors import ImageError
+from batchgray.guards import open_regular
 from batchgray.manifest import Image, Manifest, Store
 
 _READ_AHEAD = 8
@@ -76,10 +77,11 @@ def fault_of(out: Path, image: Image) -> str | None:
     """What is wrong with a finished image's output, or None."""
     path = out / image.output
     try:
-        found = os.stat(path, follow_symlinks=False).st_size
-        if found != image.output_size:
-            return f"{found} bytes instead of {image.output_size}"
-        data = path.read_bytes()
+        with open_regular(path, follow_links=False) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != image.output_size:
+                return f"{found} bytes instead of {image.output_size}"
+            data = file.read()
         if integrity.checksum([data]) != image.checksum:
             return "its checksum is another"
         codec.check_decodes(data)
