@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from batchgray import durable, integrity, partial
 from batchgray.errors import ImageError
+from batchgray.guards import leads_outside
 from batchgray.intents import Intent, IntentLog
 from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
@@ -63,6 +64,7 @@ class Committer(threading.Thread):
         self._out, self._flight, self._intents = out, flight, intents
         self._report, self._broken = report, broken
         self._waiting: queue.Queue[Written | None] = queue.Queue(_waiting_files())
+        self._inside: set[Path] = set()
 
     def put(self, written: Written) -> None:
         """Hand over a file; waits while too many are on their way to the disk."""
@@ -133,11 +135,21 @@ class Committer(threading.Thread):
 
     def _place_and_clean(self, written: Written) -> None:
         target = self._out / written.task.output
-        if not target.parent.is_dir():
-            durable.make_folders(target.parent)
+        self._make_folder(target.parent)
         self._place(written, target)
-        if written.begun:
+        if written.begun and written.task.preview:
             partial.discard_preview(self._flight, self._out, written.task.output)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder not in self._inside:
+            if leads_outside(self._out, folder):
+                raise ImageError(
+                    "its folder is a link, or below one, that leads out of the output folder; "
+                    "replace the link by a folder, or choose another --out"
+                )
+            self._inside.add(folder)
+        if not folder.is_dir():
+            durable.make_folders(folder)
 
     def _place(self, written: Written, target: Path) -> None:
         """Rename to the final name; over an earlier output of ours, never over anybody else's file."""

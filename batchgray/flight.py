@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from batchgray import durable, errors, integrity, intents, partial
-from batchgray.names import is_inside
 from batchgray.plan import Plan
 
 
@@ -14,10 +13,13 @@ def prepare(plan: Plan) -> set[int]:
     The plan's images learn which files under their outputs' names are batchgray's own, placed just before a crash.
     """
     try:
+        for folder in (plan.flight.parent, plan.flight):
+            if folder.is_symlink():
+                raise errors.LinkInTheWay(folder)
         durable.make_folders(plan.flight)
         return _clean(plan, os.listdir(plan.flight))
     except OSError as error:
-        raise errors.UnwritableOutput(plan.out, error.strerror) from None
+        raise errors.UnwritableOutput(error.filename or plan.out, error.strerror) from None
 
 
 def forget_intents(plan: Plan) -> None:
@@ -34,16 +36,16 @@ def _clean(plan: Plan, left: list[str]) -> set[int]:
         return set()
     todo = set(plan.todo)
     outputs = {integrity.short_name(image.output): index for index, image in enumerate(plan.manifest.images)}
-    resumable = set()
+    resumable, finished = set(), _finished(plan)
     for name in left:
         key, suffix = os.path.splitext(name)
         index = outputs.get(key)
-        if suffix == ".tiles" and index in todo:
+        if suffix == ".tiles" and index in todo and partial.read_header(plan.flight / name) is not None:
             resumable.add(index)
         elif suffix == intents.SUFFIX:
             _recognise(plan, plan.flight / name)
         else:
-            _discard(plan, name)
+            _discard(plan, name, finished)
     return resumable
 
 
@@ -58,18 +60,26 @@ def _recognise(plan: Plan, log: Path) -> None:
 
 def take_away(plan: Plan) -> None:
     """Remove the folder, and the partial JPEGs of images that were begun and then failed. Raises OSError."""
-    for name in os.listdir(plan.flight):
-        _discard(plan, name)
+    left = os.listdir(plan.flight)
+    finished = _finished(plan) if left else set()
+    for name in left:
+        _discard(plan, name, finished)
     durable.remove_folder(plan.flight)
     durable.remove_folder(plan.flight.parent)
     durable.sync_folder(plan.out)
 
 
-def _discard(plan: Plan, name: str) -> None:
-    """Remove what lies in the folder; a sidecar with the partial JPEG that it claims."""
+def _finished(plan: Plan) -> set[str]:
+    """The names under which there are outputs of batchgray."""
+    return {image.output for image in plan.manifest.images if image.checksum}
+
+
+def _discard(plan: Plan, name: str, finished: set[str]) -> None:
+    """Remove what lies in the folder; a sidecar with the partial JPEG that it claims, unless that is an output."""
     path = plan.flight / name
     header = partial.read_header(path) if path.suffix == ".tiles" else None
-    if header is not None and partial.sidecar_path(plan.flight, header.output) == path and is_inside(header.output):
+    claims = header is not None and partial.sidecar_path(plan.flight, header.output) == path
+    if claims and partial.preview_name(header.output) not in finished:
         partial.discard(plan.flight, plan.out, header.output)
     elif not durable.remove_folder(path):
         durable.remove(path)

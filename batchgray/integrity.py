@@ -10,6 +10,8 @@ from pathlib import Path
 
 import xxhash
 
+from batchgray.guards import open_regular
+
 ALGORITHM = "xxh3-128"
 
 _READ_BYTES = 8 << 20
@@ -29,7 +31,7 @@ def checksum(chunks: Iterable[bytes | bytearray | memoryview]) -> str:
 def checksum_of(path: Path) -> str | None:
     """The checksum of a file, read piece by piece; None where it can't be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return checksum(iter(lambda: file.read(_READ_BYTES), b""))
     except OSError:
         return None

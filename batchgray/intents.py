@@ -8,21 +8,25 @@ Each worker has a log of its own in the folder of what is in flight: a sealed JS
 rename that never came.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from batchgray import durable, integrity
+from batchgray.guards import open_regular
 
 SUFFIX = ".intents"
+_LINE_BYTES = 1 << 20
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """The file that is to stand under an output's name: its size in bytes and its checksum."""
 
     output: str
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     checksum: str
 
 
@@ -52,8 +56,8 @@ class IntentLog:
 
 def read(path: Path) -> Iterator[Intent]:
     """The intents of a log, oldest first. Raises OSError."""
-    with path.open("rb") as file:
-        for line in file:
-            line = line.rstrip(b"\n")
-            if integrity.sealed(line):
-                yield _INTENTS.decode(line)
+    with open_regular(path, follow_links=False) as file:
+        while line := file.readline(_LINE_BYTES):
+            if integrity.sealed(line.rstrip(b"\n")):
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    yield _INTENTS.decode(line)

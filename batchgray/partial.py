@@ -26,6 +26,7 @@ _HEADER_BYTES = 1 << 20
 _RECORD_BYTES = 1 << 11  # half of what a slot has room for; a note has a few words
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
+_LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
 _LONGEST_NAME = 255  # bytes; NAME_MAX
 
 
@@ -171,7 +172,7 @@ def discard(flight: Path, out: Path, output: str) -> None:
     """Remove what is left of a begun image: first its partial JPEG, durably, then the sidecar that claims it."""
     discard_preview(flight, out, output)
     folder = (out / output).parent
-    if folder.is_dir():
+    if os.path.isdir(folder):
         durable.sync_folder(folder)
     durable.remove(sidecar_path(flight, output))
 
@@ -206,7 +207,7 @@ def _is_sound(header: SidecarHeader) -> bool:
     record = header.record
     if not (1 <= record.width <= _LONGEST_SIDE and 1 <= record.height <= _LONGEST_SIDE):
         return False
-    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= planes.EXIF_BYTES:
+    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= _LONGEST_EXIF:
         return False
     if len(msgspec.json.encode(record)) > _RECORD_BYTES or not is_plain(header.output):
         return False

@@ -203,7 +203,15 @@ class Worker:
         """An image of which only the encoding is missing, without opening its source."""
         if header is None or header.tiles_done < header.record.tiles_total:
             return None
-        self._reserve(header.record.slot_bytes, 0)
+        record = header.record
+        if record.width * record.height > self._setup.max_pixels:
+            return None  # its source will say whether it is really so large
+        try:
+            if self._pixels.format == "jpeg":
+                codec.check_jpeg_sides(record.width, record.height)
+            self._reserve(record.slot_bytes, 0)
+        except ImageError:
+            return None
         return partial.restore(self._flight, task.output, self._slot)
 
     def _compute(
