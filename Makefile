@@ -4,11 +4,13 @@ PYTHON ?= python3
 IMAGES ?= ./images
 OUT ?= ./gray
 OPTIONS ?=
+SECONDS ?= 60
+TARGETS ?=
 
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak photos clean
+.PHONY: help run test lint soak photos fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 12
@@ -34,8 +36,11 @@ lint: .venv/tested  ## ruff, and the layers of the architecture
 photos: .venv/installed  ## fetch real photographs into ./photos (Debian, Ubuntu)
 	$(BIN)/python scripts/fetch_photos.py ./photos
 
+fuzz: .venv-fuzz/installed  ## fuzz every parser for SECONDS each (TARGETS="manifest images" for some)
+	@tests/fuzz/run.sh .venv-fuzz/bin/python $(SECONDS) $(TARGETS)
+
 clean:  ## remove the virtual environment and what tools left
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz .fuzz build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images
@@ -44,6 +49,13 @@ clean:  ## remove the virtual environment and what tools left
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "batchgray needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; apt-get install -y -q python3-venv && $(PYTHON) -m venv .venv; }
+
+.venv-fuzz/installed: setup.cfg pyproject.toml
+	@$(PYTHON) -m venv .venv-fuzz
+	@echo "Installing batchgray and atheris into .venv-fuzz ..."
+	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --only-binary atheris -e '.[fuzz]' || { \
+	    echo "no atheris for $$($(PYTHON) -V) here: its wheels are for CPython 3.11 to 3.14 on Linux; make fuzz PYTHON=..." >&2; exit 1; }
+	@touch $@
 
 .venv/installed: .venv/bin/python setup.cfg pyproject.toml
 	@echo "Installing batchgray into .venv ..."

@@ -1,0 +1,114 @@
+"""Coverage-guided fuzzing of everything that parses what a stranger may have written; `make fuzz` runs each target.
+
+    python tests/fuzz/targets.py TARGET [CORPUS...] [libFuzzer's options]
+
+Each target takes bytes and may raise only what its docstring in batchgray allows. Sealed documents are sealed again
+here, since nobody who attacks lets a seal stop him. Not collected by pytest: atheris is needed (CPython 3.11 to 3.13).
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["batchgray"]):
+    from batchgray import codec, document, errors, integrity, intents, manifest, options, partial
+    from batchgray.notices import event
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="batchgray-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+_HEAD = b'{"version":1,"batchgray":"0.1.0",'
+_LINEAGE, _GENERATION = "0123456789abcdef", 1
+_DOCUMENT = (
+    _HEAD + b'"state":"running","generation":1,"run_id":"default","lineage":"0123456789abcdef","options":{},'
+    b'"max_pixels":9,"output_root":".","input_roots":["/in"],"interruptions":[],"images":['
+    b'{"root":0,"source":"a.png","output":"a.jpg","size":1,"mtime_ns":1},'
+    b'{"root":0,"source":"b.png","output":"b.jpg","size":1,"mtime_ns":1}]}'
+)
+
+
+def fuzz_manifest(data: bytes) -> None:
+    """The document: what is loaded has no fault and encodes again."""
+    path = _FOLDER / "manifest.json"
+    body = data if data.startswith(b"{") else _HEAD + data
+    path.write_bytes(integrity.seal(body) if body.endswith(b"}") else body)
+    with contextlib.suppress(errors.UsageError):
+        found = manifest.load(path)
+        assert document.fault_of(found, path) is None
+        manifest._ENCODER.encode(found)
+
+
+def fuzz_journal(data: bytes) -> None:
+    """The journal: each line of the input is sealed for its place, but for those that begin with `!`."""
+    path = _FOLDER / "journalled.json"
+    path.write_bytes(integrity.seal(_DOCUMENT))
+    seed = manifest._journal_seed(_LINEAGE, _GENERATION)
+    journal = integrity.seal(b'{"generation":1,"lineage":"0123456789abcdef"}') + b"\n"
+    for line in data.split(b"\n"):
+        whole = len(line) > 2 and not line.startswith(b"!")
+        journal += (integrity.seal(line, seed + len(journal)) if whole else line) + b"\n"
+    manifest.journal_path(path).write_bytes(journal)
+    with contextlib.suppress(errors.UsageError):
+        assert document.fault_of(manifest.load(path), path) is None
+
+
+def fuzz_sidecar(data: bytes) -> None:
+    """The header of a sidecar, and that what follows is as long as it says."""
+    path = _FOLDER / "sidecar.tiles"
+    line, _, payload = data.partition(b"\n")
+    path.write_bytes((integrity.seal(line) if len(line) > 2 else line) + b"\n" + payload)
+    header = partial.read_header(path)
+    if header is not None:
+        assert len(payload) == header.record.exif_bytes + header.pixels
+        assert 0 <= header.tiles_done <= header.record.tiles_total
+
+
+def fuzz_intents(data: bytes) -> None:
+    """A worker's log of intents."""
+    path = _FOLDER / "1.intents"
+    path.write_bytes(b"\n".join(integrity.seal(line) if len(line) > 2 else line for line in data.split(b"\n")))
+    for intent in intents.read(path):
+        assert intent.size >= 0
+
+
+def fuzz_event(data: bytes) -> None:
+    """The body of a message from the queue."""
+    with contextlib.suppress(event.Unreadable):
+        found = event.parse(data.decode("utf-8", "surrogateescape"))
+        assert found is None or found.instance_id
+
+
+def fuzz_markers(data: bytes) -> None:
+    """The walk over a JPEG's markers."""
+    codec._JpegMarkers.walk(data)
+
+
+def fuzz_images(data: bytes) -> None:
+    """Opening an image: its header, by whichever library takes it."""
+    path = _FOLDER / "image"
+    path.write_bytes(data)
+    with contextlib.suppress(errors.ImageError):
+        codec.open_source(str(path), "bt601", 10**9).close()
+
+
+def fuzz_size(data: bytes) -> None:
+    """`--memory SIZE`."""
+    with contextlib.suppress(errors.BadSize):
+        assert options.parse_size(data.decode("utf-8", "replace")) >= 0
+
+
+TARGETS = {name.removeprefix("fuzz_"): each for name, each in list(globals().items()) if name.startswith("fuzz_")}
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
+        sys.exit(f"usage: targets.py {'|'.join(TARGETS)} [CORPUS...] [libFuzzer's options]")
+    target = TARGETS[sys.argv.pop(1)]
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
