@@ -1,6 +1,7 @@
 """One run or resume from beginning to end: lock, load, plan, supervise, acknowledge. The library's two verbs."""
 
 import contextlib
+import os
 import shlex
 import time
 from collections import Counter
@@ -34,7 +35,7 @@ def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> 
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_forking())
         inbox = stack.enter_context(_listening(sources))
-        there = path.parent.is_dir()  # else there is nothing to own yet, and a refused plan shall leave nothing behind
+        there = os.path.isdir(path.parent)
         if there:
             _refuse_foreign(path, options.overwrite)
             stack.enter_context(manifest.owning(path, options.engine.locked))
@@ -67,12 +68,12 @@ def dry_run(options: RunOptions) -> Plan:
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         manifest.check_is_manifest(path)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
-    return None if overwrite or not path.exists() else manifest.load(path)
+    return None if overwrite or not os.path.exists(path) else manifest.load(path)
 
 
 def _run_id_before(path: Path) -> str | None:

@@ -11,7 +11,7 @@ mkdir -p .fuzz/findings
 failed=()
 for target; do
     echo "== $target, $seconds s"
-    "$python" tests/fuzz/targets.py "$target" ".fuzz/corpus/$target" -max_total_time="$seconds" -max_len=20000 \
+    "$python" tests/fuzz/targets.py "$target" ".fuzz/corpus/$target" -max_total_time="$seconds" -max_len=20000 -dict=.fuzz/corpus/words \
         -timeout=20 -rss_limit_mb=3000 -artifact_prefix=".fuzz/findings/$target-" -print_final_stats=1 -verbosity=0 \
         || failed+=("$target")
 done

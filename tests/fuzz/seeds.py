@@ -1,11 +1,14 @@
 """Seeds for the fuzzing: small, real files of every kind, one folder a target.
 
 python tests/fuzz/seeds.py FOLDER
+
+FOLDER/words is a dictionary for libFuzzer: the words of all the JSON.
 """
 
 import base64
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -105,6 +108,10 @@ def main(folder: Path) -> None:
         "images": pictures,
         "size": [b"800M", b"2GiB", b"1.5k", b"1000000"],
     }
+    texts = b"".join(data for target, some in seeds.items() if target not in ("images", "markers") for data in some)
+    words = sorted(set(re.findall(rb'"[\w:.-]+"', texts)))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "words").write_text("".join(f'"\\"{word[1:-1].decode()}\\""\n' for word in words))
     for target, some in seeds.items():
         (folder / target).mkdir(parents=True, exist_ok=True)
         for number, data in enumerate(some):
