@@ -114,7 +114,7 @@ class ManifestLocked(UsageError):
 
 
 class UnlockableManifest(UsageError):
-    """can't lock {0}: {1}. Clear its way, keep the manifest where there are locks (--manifest PATH), or use --no-lock."""
+    """can't lock {0}: {1}. Clear its way, keep the manifest where locks work (--manifest PATH), or use --no-lock."""
 
 
 class OptionsDiffer(UsageError):
