@@ -1,0 +1,200 @@
+"""Stands between batchgray and the disk, in every process of a run: records, fails or stops its durable operations.
+
+Python imports this module by its name at the start of every process that has this folder on PYTHONPATH; `recording.py`
+puts it there. It replaces `batchgray.durable`'s view of the system by one that, an operation at a time over all
+processes and threads, so that the order of the record is the order of what happened:
+
+- looks for a rule that this operation meets (its kind, its path, the how-manieth of them it is) and lets it fail;
+- does it, and appends what was done, with the data, to the log;
+- stops the process (SIGSTOP) after it, where a rule says so, for the test to catch it there.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import pickle
+import re
+import signal
+import threading
+from pathlib import Path
+
+# What batchgray.durable may use of `os` beside the operations below. Anything else would be missing in the record, and
+# is refused by name.
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|fsdecode|strerror|close|fspath")
+
+
+class Gate:
+    """One operation at a time; the log and the rules are in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._counts = os.open(folder / "counts", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._rules = json.loads((folder / "rules").read_text())
+        self._threads = threading.Lock()
+
+    @contextlib.contextmanager
+    def _alone(self):
+        with self._threads:
+            fcntl.lockf(self._log, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._log, fcntl.LOCK_UN)
+
+    def mark(self, record: tuple) -> None:
+        """Append to the log what a test wants to find there."""
+        with self._alone():
+            self._append(record)
+
+    def pass_through(self, kind: str, path: str, work, record, spoil=lambda: None):
+        """Do `work()` and log `record(result)`, unless a rule lets it fail; `spoil` is what a failure does all the same.
+
+        Raises OSError.
+        """
+        with self._alone():
+            rule = self._rule(kind, path)
+            if rule is not None and rule["error"]:
+                spoil()
+                raise OSError(rule["error"], os.strerror(rule["error"]), path)
+            result = work()
+            done = record(result)
+            if done is not None:
+                self._append(done)
+        if rule is not None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return result
+
+    def _append(self, record: tuple) -> None:
+        os.write(self._log, pickle.dumps(record))
+
+    def _rule(self, kind: str, path: str) -> dict | None:
+        """The first rule whose turn it is. Every rule that is met counts."""
+        chosen = None
+        for index, rule in enumerate(self._rules):
+            if kind == rule["kind"] and re.search(rule["path"], path):
+                met = int.from_bytes(os.pread(self._counts, 8, 8 * index), "little")
+                os.pwrite(self._counts, (met + 1).to_bytes(8, "little"), 8 * index)
+                turn = met >= rule["after"] and (rule["times"] is None or met < rule["after"] + rule["times"])
+                chosen = chosen or (rule if turn else None)
+        return chosen
+
+
+class System:
+    """`os`, as `batchgray.durable` sees it. Files are known by a handle, folders by their path."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._open: dict[int, tuple[str, str]] = {}  # descriptor -> handle and path
+        self._opened = 0
+
+    def __getattr__(self, name: str):
+        if not _HARMLESS.fullmatch(name):
+            raise AttributeError(f"batchgray.durable uses os.{name}, which the tests of durability do not record")
+        return getattr(os, name)
+
+    def open(self, path, flags: int, mode: int = 0o777) -> int:
+        name = _absolute(path)
+        if flags & os.O_DIRECTORY:
+            fd = os.open(path, flags, mode)
+            self._open[fd] = "", name
+            return fd
+        self._opened += 1
+        handle = f"{os.getpid()}:{self._opened}"
+        there = os.path.lexists(path)
+        fd = self._gate.pass_through(
+            "open",
+            name,
+            lambda: os.open(path, flags, mode),
+            lambda fd: ("open", name, handle, not there, bool(flags & os.O_TRUNC)),
+        )
+        self._open[fd] = handle, name
+        return fd
+
+    def write(self, fd: int, data) -> int:
+        handle, name = self._open[fd]
+
+        def half() -> None:
+            os.write(fd, data[: len(data) // 2])
+
+        return self._gate.pass_through(
+            "write", name, lambda: os.write(fd, data), lambda count: ("write", handle, bytes(data[:count])), half
+        )
+
+    def ftruncate(self, fd: int, size: int) -> None:
+        handle, name = self._open[fd]
+        self._gate.pass_through("truncate", name, lambda: os.ftruncate(fd, size), lambda _: ("truncate", handle, size))
+
+    def fsync(self, fd: int) -> None:
+        handle, name = self._open[fd]
+        if handle:
+            self._gate.pass_through("sync", name, lambda: os.fsync(fd), lambda _: ("sync", handle))
+        else:
+            self._gate.pass_through("sync folder", name, lambda: os.fsync(fd), lambda _: ("sync folder", name))
+
+    def replace(self, source, target) -> None:
+        self._rename(source, target, lambda: os.replace(source, target))
+
+    def rename(self, source, target) -> None:
+        self._rename(source, target, lambda: os.rename(source, target))
+
+    def _rename(self, source, target, work):
+        old, new = _absolute(source), _absolute(target)
+        self._gate.pass_through("rename", new, work, lambda _: ("rename", old, new))
+
+    def renameat2(self, real):
+        """The C function's stand-in: a result and ctypes' errno instead of an exception."""
+
+        def renameat2(old_folder, source, new_folder, target, flags) -> int:
+            old, new = _absolute(source), _absolute(target)
+            try:
+                return self._gate.pass_through(
+                    "rename",
+                    new,
+                    lambda: real(old_folder, source, new_folder, target, flags),
+                    lambda result: ("rename", old, new) if result == 0 else None,
+                )
+            except OSError as error:
+                ctypes.set_errno(error.errno)
+                return -1
+
+        return renameat2
+
+    def unlink(self, path) -> None:
+        name = _absolute(path)
+        self._gate.pass_through("unlink", name, lambda: os.unlink(path), lambda _: ("unlink", name))
+
+    def mkdir(self, path, mode: int = 0o777) -> None:
+        name = _absolute(path)
+        self._gate.pass_through("mkdir", name, lambda: os.mkdir(path, mode), lambda _: ("mkdir", name))
+
+    def rmdir(self, path) -> None:
+        name = _absolute(path)
+        self._gate.pass_through("rmdir", name, lambda: os.rmdir(path), lambda _: ("unlink", name))
+
+
+def _absolute(path) -> str:
+    return os.path.abspath(os.fsdecode(path))
+
+
+def _stand_between(folder: Path) -> Gate:
+    from batchgray import durable
+
+    gate = Gate(folder)
+    system = System(gate)
+
+    class RecordedPath(type(Path())):
+        __slots__ = ()
+
+        def mkdir(self, mode: int = 0o777) -> None:
+            system.mkdir(self, mode)
+
+    durable.os = system
+    durable.Path = RecordedPath
+    if durable._renameat2 is not None:
+        durable._renameat2 = system.renameat2(durable._renameat2)
+    return gate
+
+
+gate = _stand_between(Path(os.environ["DURABLE_RECORD"])) if "DURABLE_RECORD" in os.environ else None
