@@ -36,16 +36,16 @@ class Gate:
 
     @contextlib.contextmanager
     def _alone(self):
-        with self._threads:
-            fcntl.lockf(self._log, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._log, fcntl.LOCK_UN)
+        """No other process is between the system and its line in the log."""
+        fcntl.lockf(self._log, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._log, fcntl.LOCK_UN)
 
     def mark(self, record: tuple) -> None:
         """Append to the log what a test wants to find there."""
-        with self._alone():
+        with self._threads, self._alone():
             self._append(record)
 
     def pass_through(self, kind: str, path: str, work, record, spoil=lambda: None):
@@ -53,17 +53,18 @@ class Gate:
 
         Raises OSError.
         """
-        with self._alone():
-            rule = self._rule(kind, path)
-            if rule is not None and rule["error"]:
-                spoil()
-                raise OSError(rule["error"], os.strerror(rule["error"]), path)
-            result = work()
-            done = record(result)
-            if done is not None:
-                self._append(done)
-        if rule is not None:
-            os.kill(os.getpid(), signal.SIGSTOP)
+        with self._threads:
+            with self._alone():
+                rule = self._rule(kind, path)
+                if rule is not None and rule["error"]:
+                    spoil()
+                    raise OSError(rule["error"], os.strerror(rule["error"]), path)
+                result = work()
+                done = record(result)
+                if done is not None:
+                    self._append(done)
+            if rule is not None:  # no thread of this process has the log now, so that the others can go on
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return result
 
     def _append(self, record: tuple) -> None:

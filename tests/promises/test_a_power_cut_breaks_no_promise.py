@@ -31,7 +31,7 @@ from disk_model import Disk, Tree
 from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree, wait_until
 from recording import Recording, Rule
 
-from batchgray import errors, integrity, manifest, partial, verify
+from batchgray import errors, integrity, intents, manifest, partial, verify
 
 SEED = 20261122
 ODD_STATES = 6  # a cut point, beside the extreme ones
@@ -132,12 +132,12 @@ def recorded(tmp_path_factory) -> Recorded:
     )
     assert manifest.load(path).interruptions[-1].event_id == "2256A988"
     ended("resume", "first")
-    batchgray("resume", path, "--workers", 2, *OPTIONS[2:], env=recording.environment)
+    batchgray("resume", path, "--workers", 2, "--progress", "none", env=recording.environment)
     ended("resume", "first")
     shutil.rmtree(pictures)
     shutil.copytree(inputs["second"], pictures)
     recording.mark("begins", "run again", "second")
-    batchgray("run", pictures, "--out", out, *OPTIONS, env=recording.environment)
+    batchgray("run", pictures, "--out", out, *OPTIONS[:2], env=recording.environment)
     ended("mend", "second")
     (out / "b" / "3.jpg").write_bytes(found.damaged)
     recording.mark("damage", str(out / "b" / "3.jpg"), found.damaged)
@@ -312,8 +312,8 @@ def test_in_every_state_that_a_cut_may_leave(recorded, tmp_path):
         try:
             check_final_names(recorded, cut)
             found = check_manifest(recorded, cut, tmp_path)
+            check_nobody_takes_our_files_for_theirs(recorded, cut, found, tmp_path)
             if cut.acknowledged:
-                assert found is not None
                 assert found.interruptions[-1].event_id == "2256A988"
             if cut.settled is not None:
                 check_nothing_that_was_told_is_lost(recorded, cut, found, tmp_path)
@@ -347,6 +347,40 @@ def check_manifest(recorded: Recorded, cut: Cut, scratch: Path) -> manifest.Mani
             assert data is not None, f"{image.output} is done and gone"
             assert integrity.checksum([data]) == image.checksum, f"{image.output} is done and another"
     return found
+
+
+def check_nobody_takes_our_files_for_theirs(
+    recorded: Recorded, cut: Cut, found: manifest.Manifest | None, scratch: Path
+) -> None:
+    """What stands under the name of an image that is not done is known to be ours, whatever its input is by now.
+
+    And what a sidecar does not claim is no partial JPEG of ours, and would stay for ever.
+    """
+    intended, claimed = set(), set()
+    for path, data in cut.tree.items():
+        if data is not None and path.endswith((intents.SUFFIX, ".tiles")):
+            copy = scratch / "copy"
+            copy.write_bytes(data)
+            if path.endswith(".tiles"):
+                header = partial.read_header(copy)
+                if header is not None and header.owns_preview:
+                    claimed.add(f"{recorded.out}/{partial.preview_name(header.output)}")
+            else:
+                intended |= {(intent.output, intent.checksum) for intent in intents.read(copy)}
+    for image, data in not_done_but_there(recorded, cut, found):
+        checksum = integrity.checksum([data])
+        ours = image.mend or checksum == image.checksum or (image.output, checksum) in intended
+        assert ours, f"nothing says that {image.output} is ours"
+    assert {path for path in cut.tree if ".partial." in path} <= claimed, "a partial JPEG would stay"
+
+
+def not_done_but_there(
+    recorded: Recorded, cut: Cut, found: manifest.Manifest | None
+) -> list[tuple[manifest.Image, bytes]]:
+    """The images that the manifest does not call done, and what stands under their output's name."""
+    images = [image for image in (found.images if found else []) if image.state != "done"]
+    there = [(image, cut.tree.get(f"{recorded.out}/{image.output}")) for image in images]
+    return [(image, data) for image, data in there if data is not None]
 
 
 def check_nothing_that_was_told_is_lost(recorded: Recorded, cut: Cut, found: manifest.Manifest, scratch: Path) -> None:
@@ -402,6 +436,56 @@ def test_the_run_goes_on_to_the_same_tree(recorded, tmp_path):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda pair: go_on(recorded, pair[1], tmp_path / str(pair[0])), enumerate(chosen)))
     print(f"{len(chosen)} states gone on from")
+
+
+def test_an_input_that_is_changed_before_the_run_goes_on_is_made_anew(recorded, tmp_path):
+    """The output is there, and the manifest doesn't know it yet; its bytes are no longer what the input comes to."""
+    (tmp_path / "scratch").mkdir()
+    chosen = []
+    for cut in cuts(recorded):
+        if cut.version == "first":
+            lagging = not_done_but_there(recorded, cut, manifest_in(recorded, cut.tree, tmp_path / "scratch"))
+            chosen += [(cut, {image.output for image, _ in lagging})] if lagging else []
+    random.Random(SEED).shuffle(chosen)
+    assert chosen
+    for number, (cut, outputs) in enumerate(chosen if RESUMES == "all" else chosen[: max(2, int(RESUMES) // 10)]):
+        out = put_on_disk(recorded, cut.tree, tmp_path / str(number))
+        pictures = out.with_name("in")
+        shutil.copytree(recorded.inputs["first"], pictures)
+        for output in outputs:
+            name = Path(output).with_suffix(".png")
+            shutil.copy2(recorded.inputs["third"] / name, pictures / name)
+        done = batchgray("resume", out / "manifest.json", "--input-root", pictures, *OPTIONS[2:], expect=None)
+        changed = {name: data for name, data in recorded.whole["third"].items() if name in outputs}
+        assert (done.returncode, done.stderr) == (0, ""), f"after operation {cut.number}, {cut.operation[:3]}"
+        assert tree(out) == recorded.whole["first"] | changed
+        assert leftovers(out) == []
+
+
+def test_a_folder_that_another_worker_is_making_is_durable_before_what_is_in_it_is_done(tmp_path):
+    """One worker has made the folder and not synced it; the other finds it there and puts its images in."""
+    pictures, out = tmp_path / "in", tmp_path / "disk" / "out"
+    for number in range(8):
+        save_gradient(pictures / "a" / f"{number}.png", 90, 70, seed=number)
+    out.parent.mkdir()
+    recording = Recording(tmp_path / "record", Rule("mkdir", "/out/a$"))
+    with Running("run", pictures, "--out", out, "--workers", 2, env=recording.environment) as run:
+        run.wait_for("done")
+        workers = [worker for worker in run.workers() if is_stopped(worker)]
+        assert len(workers) == 1
+        workers[0].resume()
+        run.finish(expect=0)
+    disk, chance, scratch = Disk(str(out.parent)), random.Random(SEED), tmp_path / "scratch"
+    scratch.mkdir()
+    whole = {"first": tree(out)}
+    recorded = Recorded(pictures, out, {}, whole, b"")
+    for number, record in enumerate(recording.records()):
+        disk.apply(record)
+        for state in disk.states(chance, ODD_STATES):
+            found = manifest_in(recorded, state, scratch)
+            for image in found.images if found else []:
+                there = state.get(f"{out}/{image.output}") == whole["first"][image.output]
+                assert there or image.state != "done", f"{image.output} is done and gone, after operation {number}"
 
 
 def go_on(recorded: Recorded, cut: Cut, folder: Path) -> None:
