@@ -1,0 +1,203 @@
+"""A disk that fails: said in a sentence, with the exit code of the contract; nothing untrue in the manifest, and
+`resume` finishes the work when the cause is gone.
+
+If this broke, a full or dying disk would end a night's work with a traceback, a lie, or files that nobody cleans up.
+
+BATCHGRAY_TEST_FAULTS=all tries every operation with every error; else each operation meets one of them.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree, wait_until
+from recording import Recording, Rule
+
+from batchgray import integrity, manifest, verify
+
+ALL = os.environ.get("BATCHGRAY_TEST_FAULTS") == "all"
+DONE, FATAL, REFUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 75
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BROKEN = (errno.EIO, errno.EROFS)
+OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.0001)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One that a run does. `full` and `broken` are the exit codes that are right when it fails for that reason."""
+
+    name: str
+    kind: str
+    path: str
+    after: int = 0
+    full: tuple[int, ...] = (INTERRUPTED,)
+    broken: tuple[int, ...] = (FATAL,)
+
+
+# Before the first document is written there is nothing to resume, and the output folder is to blame: a usage error.
+REFUSING = {"full": (REFUSED, INTERRUPTED), "broken": (FATAL, REFUSED)}
+# What a checkpoint saves is needed only after a power cut; a warning is enough.
+CHECKPOINT = {"full": (DONE, INTERRUPTED), "broken": (DONE, FATAL)}
+# What can be cleaned up later stops nobody.
+CLEANING = {"full": (DONE,), "broken": (DONE,)}
+
+OPERATIONS = [
+    Operation("make the output folder", "mkdir", r"/out$", **REFUSING),
+    Operation("make the folder of what is in flight", "mkdir", r"/\.batchgray$", **REFUSING),
+    Operation("sync that folder", "sync folder", r"/\.batchgray$", **REFUSING),
+    Operation("create the first document", "open", r"manifest\.json\.tmp$", **REFUSING),
+    Operation("write the first document", "write", r"manifest\.json\.tmp$", **REFUSING),
+    Operation("sync the first document", "sync", r"manifest\.json\.tmp$", **REFUSING),
+    Operation("rename the first document", "rename", r"manifest\.json$", **REFUSING),
+    Operation("create the journal", "open", r"\.journal$"),
+    Operation("begin the journal", "write", r"\.journal$"),
+    Operation("append to the journal", "write", r"\.journal$", after=2),
+    Operation("sync the journal", "sync", r"\.journal$", after=1),
+    Operation("create an output", "open", r"\.out$", after=1),
+    Operation("write an output", "write", r"\.out$", after=1),
+    Operation("sync an output", "sync", r"\.out$", after=1),
+    Operation("make an output's folder", "mkdir", r"/out/b$"),
+    Operation("sync the folder above", "sync folder", r"/out$", after=2),
+    Operation("create the intents", "open", r"\.intents$"),
+    Operation("write an intent", "write", r"\.intents$", after=1),
+    Operation("sync an intent", "sync", r"\.intents$"),
+    Operation("rename an output", "rename", r"/out/a/.\.jpg$", after=1),
+    Operation("sync an output's folder", "sync folder", r"/out/a$"),
+    Operation("create a sidecar", "open", r"default/\w+\.tmp$", **CHECKPOINT),
+    Operation("write a sidecar", "write", r"default/\w+\.tmp$", after=1, **CHECKPOINT),
+    Operation("sync a sidecar", "sync", r"default/\w+\.tmp$", after=1, **CHECKPOINT),
+    Operation("rename a sidecar", "rename", r"\.tiles$", after=1, **CHECKPOINT),
+    Operation("remove a sidecar", "unlink", r"\.tiles$", **CLEANING),
+    Operation("remove the intents", "unlink", r"\.intents$", **CLEANING),
+    Operation("remove the folder of what was in flight", "rmdir", r"/default$", **CLEANING),
+    Operation("create the last document", "open", r"manifest\.json\.tmp$", after=1),
+    Operation("write the last document", "write", r"manifest\.json\.tmp$", after=1),
+    Operation("sync the last document", "sync", r"manifest\.json\.tmp$", after=1),
+    Operation("rename the last document", "rename", r"manifest\.json$", after=1),
+    Operation("remove the journal", "unlink", r"\.journal$", after=1, full=(INTERRUPTED, DONE), broken=(FATAL, DONE)),
+]
+
+WRONG: dict[tuple[str, int], str] = {}
+
+
+@dataclass(frozen=True)
+class Case:
+    operation: Operation
+    error: int
+    for_ever: bool
+
+    @property
+    def rule(self) -> Rule:
+        times = None if self.for_ever else 1
+        return Rule(self.operation.kind, self.operation.path, self.error, self.operation.after, times)
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        return self.operation.full if self.error in FULL else self.operation.broken
+
+    def __str__(self) -> str:
+        return f"{self.operation.name}-{errno.errorcode[self.error]}-{'for ever' if self.for_ever else 'once'}"
+
+
+def cases() -> Iterator[Case]:
+    ways = list(product((*FULL, *BROKEN), (True, False)))
+    if ALL:
+        yield from (Case(operation, *way) for operation in OPERATIONS for way in ways)
+    else:
+        # Seven and eight have no common divisor: neighbours meet different errors, and no kind always the same.
+        yield from (Case(operation, *ways[7 * index % 8]) for index, operation in enumerate(OPERATIONS))
+
+
+def parameters() -> Iterator:
+    for case in cases():
+        wrong = WRONG.get((case.operation.name, case.error))
+        marks = [pytest.mark.xfail(reason=wrong, strict=False)] if wrong else []
+        yield pytest.param(case, id=str(case), marks=marks)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("faults") / "in"
+    for number, name in enumerate(["a/1.png", "a/2.png", "b/3.png", "a/4.png"]):
+        save_gradient(folder / name, 90, 70, seed=number)
+    save_gradient(folder / "b" / "big.png", 400, 1000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    batchgray("run", pictures, "--out", out, *OPTIONS)
+    return tree(out)
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, pictures, whole, tmp_path_factory) -> Iterator[dict[Case, Future]]:
+    """All cases that were asked for, side by side."""
+    asked = [item.callspec.params["case"] for item in request.session.items if "outcomes" in item.fixturenames]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {case: pool.submit(try_out, case, pictures, whole, tmp_path_factory.mktemp("case")) for case in asked}
+
+
+@pytest.mark.parametrize("case", [*parameters()])
+def test_it_is_said_and_the_work_goes_on_when_the_cause_is_gone(case, outcomes):
+    outcomes[case].result()
+
+
+def try_out(case: Case, pictures: Path, whole: dict[str, bytes], folder: Path) -> None:
+    out, recording = folder / "out", Recording(folder / "record", case.rule)
+    arguments = ("run", pictures, "--out", out, *OPTIONS, "--workers", 2, "--progress", "plain")
+    run = batchgray(*arguments, expect=None, env=recording.environment)
+    assert recording.met() > case.operation.after, "the operation never came"
+    check_words(run, os.strerror(case.error), case.codes)
+    assert strays(recording) == []
+    check_what_is_there(out, whole)
+    again = ("resume", out / "manifest.json") if (out / "manifest.json").exists() else arguments[:4]
+    batchgray(*again, "--progress", "none")
+    assert tree(out) == whole
+    assert leftovers(out) == []
+
+
+def check_words(run: subprocess.CompletedProcess, why: str, codes: tuple[int, ...]) -> None:
+    """The exit code is one of `codes`; what happened is told in sentences, and once what to do."""
+    told = f"exit {run.returncode}\n{run.stdout}\n{run.stderr}"
+    assert "Traceback" not in told, told
+    assert run.returncode in codes, told
+    if run.returncode == INTERRUPTED:
+        assert "disk is full" in run.stdout + run.stderr, told
+        assert "resume" in run.stdout + run.stderr, told
+    elif run.returncode in (FATAL, REFUSED):
+        assert run.stderr.count("\n") == 1, told
+        assert run.stderr.startswith("batchgray: "), told
+        assert why in run.stderr, told
+    else:
+        assert run.stderr == "", told
+
+
+def check_what_is_there(out: Path, whole: dict[str, bytes]) -> None:
+    """What has a final name is whole, and what the manifest calls done is there."""
+    assert all(whole[name] == data for name, data in tree(out).items() if name in whole)
+    if (out / "manifest.json").exists():
+        assert verify.verify(out / "manifest.json").damaged == []
+
+
+def strays(recording: Recording) -> list[psutil.Process]:
+    """Processes of a run that has ended."""
+    mark = recording.environment["DURABLE_RECORD"]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("DURABLE_RECORD") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            pass  # gone, or somebody else's
+    return found
