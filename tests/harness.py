@@ -132,7 +132,7 @@ def named(events: list[dict], name: str) -> list[dict]:
 
 
 class Running:
-    """A run in the background, with `--progress json`. `events` grows as they are read."""
+    """A run in the background, with `--progress json`. `events` grows as they are read; `error` is there at the end."""
 
     def __init__(self, *arguments: object, **settings) -> None:
         self.events: list[dict] = []
@@ -156,11 +156,11 @@ class Running:
 
     def finish(self, expect: int | None = None) -> list[dict]:
         """Wait for the end; returns all events."""
-        out, error = self.process.communicate(timeout=DEADLINE)
+        out, self.error = self.process.communicate(timeout=DEADLINE)
         with contextlib.suppress(json.JSONDecodeError):  # a killed run may tear its last line
             self.events += events_of(out)
         if expect is not None:
-            assert self.process.returncode == expect, f"exit {self.process.returncode}\n{out}\n{error}"
+            assert self.process.returncode == expect, f"exit {self.process.returncode}\n{out}\n{self.error}"
         return self.events
 
     def signal(self, signum: signal.Signals) -> None:

@@ -3,11 +3,17 @@
 `intercept/sitecustomize.py` is the part inside the processes of the run.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import pickle
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
+from harness import Running, wait_until
 
 TESTS = Path(__file__).parent
 
@@ -38,9 +44,11 @@ class Recording:
         self.set_rules(*rules)
 
     def set_rules(self, *rules: Rule) -> None:
-        """For the runs that start from now on."""
-        (self._folder / "rules").write_text(json.dumps([asdict(rule) for rule in rules]))
-        (self._folder / "counts").write_bytes(b"")
+        """For all operations from now on."""
+        with (self._folder / "log").open("ab") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)  # let go when it is closed
+            (self._folder / "rules").write_text(json.dumps([asdict(rule) for rule in rules]))
+            (self._folder / "counts").write_bytes(b"")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,3 +70,29 @@ class Recording:
             while file.peek(1):
                 found.append(pickle.load(file))
         return found
+
+
+def wait_for_stopped_worker(run: Running) -> psutil.Process:
+    """The worker that a rule has stopped."""
+    stopped: list[psutil.Process] = []
+
+    def look() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stopped.extend(worker for worker in run.workers() if worker.status() == psutil.STATUS_STOPPED)
+        return bool(stopped)
+
+    wait_until(look)
+    return stopped[0]
+
+
+def interrupt(run: Running, worker: psutil.Process) -> None:
+    """SIGTERM to a run; its stopped worker goes on when it has the signal before it."""
+    run.signal(signal.SIGTERM)
+    wait_until(lambda: _is_pending(worker.pid, signal.SIGTERM))
+    worker.resume()
+
+
+def _is_pending(pid: int, signum: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line for line in lines if line.startswith("ShdPnd:")).split()[1]
+    return bool(int(mask, 16) & 1 << signum - 1)

@@ -31,7 +31,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self._log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._counts = os.open(folder / "counts", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self._rules = json.loads((folder / "rules").read_text())
+        self._rules = folder / "rules"
         self._threads = threading.Lock()
 
     @contextlib.contextmanager
@@ -73,7 +73,7 @@ class Gate:
     def _rule(self, kind: str, path: str) -> dict | None:
         """The first rule whose turn it is. Every rule that is met counts."""
         chosen = None
-        for index, rule in enumerate(self._rules):
+        for index, rule in enumerate(json.loads(self._rules.read_text())):
             if kind == rule["kind"] and re.search(rule["path"], path):
                 met = int.from_bytes(os.pread(self._counts, 8, 8 * index), "little")
                 os.pwrite(self._counts, (met + 1).to_bytes(8, "little"), 8 * index)

@@ -13,7 +13,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -24,12 +23,11 @@ from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
-import psutil
 import pytest
 import xxhash
 from disk_model import Disk, Tree
-from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree, wait_until
-from recording import Recording, Rule
+from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import errors, integrity, intents, manifest, partial, verify
 
@@ -159,27 +157,11 @@ def interrupt_in_the_middle_of_an_image(recording: Recording, pictures: Path, ou
     """The worker stops itself after the third checkpoint of the large image; then comes SIGTERM."""
     arguments = ("run", pictures, "--out", out, *OPTIONS[:-2], "--workers", 1)
     with Running(*arguments, env=recording.environment) as run:
-        wait_until(lambda: any(is_stopped(worker) for worker in run.workers()))
-        worker = run.workers()[0]
-        run.signal(signal.SIGTERM)
-        wait_until(lambda: has_pending(worker.pid, signal.SIGTERM))
-        worker.resume()
+        interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
     assert [image.output for image in manifest.load(out / "manifest.json").images if image.state == "partial"] == [
         "b/big.jpg"
     ]
-
-
-def is_stopped(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_STOPPED
-    except psutil.NoSuchProcess:
-        return False
-
-
-def has_pending(pid: int, signum: int) -> bool:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd"))
-    return bool(int(line.split()[1], 16) & 1 << signum - 1)
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
@@ -471,9 +453,7 @@ def test_a_folder_that_another_worker_is_making_is_durable_before_what_is_in_it_
     recording = Recording(tmp_path / "record", Rule("mkdir", "/out/a$"))
     with Running("run", pictures, "--out", out, "--workers", 2, env=recording.environment) as run:
         run.wait_for("done")
-        workers = [worker for worker in run.workers() if is_stopped(worker)]
-        assert len(workers) == 1
-        workers[0].resume()
+        wait_for_stopped_worker(run).resume()
         run.finish(expect=0)
     disk, chance, scratch = Disk(str(out.parent)), random.Random(SEED), tmp_path / "scratch"
     scratch.mkdir()

@@ -9,7 +9,6 @@ BATCHGRAY_TEST_FAULTS=all tries every operation with every error; else each oper
 import errno
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,10 +18,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree, wait_until
-from recording import Recording, Rule
+from harness import Running, batchgray, events_of, leftovers, manifest_of, named, save_gradient, tree
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import integrity, manifest, verify
+from batchgray import integrity, verify
 
 ALL = os.environ.get("BATCHGRAY_TEST_FAULTS") == "all"
 DONE, FATAL, REFUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 75
@@ -188,6 +187,146 @@ def check_what_is_there(out: Path, whole: dict[str, bytes]) -> None:
     assert all(whole[name] == data for name, data in tree(out).items() if name in whole)
     if (out / "manifest.json").exists():
         assert verify.verify(out / "manifest.json").damaged == []
+
+
+# Errors that an output's own name or folder can be to blame for.
+ONE_IMAGE = [
+    ("rename", r"/out/a/2\.jpg$", errno.EACCES),
+    ("rename", r"/out/a/2\.jpg$", errno.ENAMETOOLONG),
+    ("rename", r"/out/a/2\.jpg$", errno.EPERM),
+    ("open", rf"/{integrity.short_name('a/2.jpg')}\.out$", errno.EACCES),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "error"), ONE_IMAGE)
+def test_a_fault_of_one_output_costs_one_image(pictures, whole, tmp_path, kind, path, error):
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule(kind, path, error, times=None))
+    arguments = ("run", pictures, "--out", out, *OPTIONS, "--progress", "json")
+    run = batchgray(*arguments, expect=SOME_FAILED, env=recording.environment)
+    failed = {event["source"]: event["error"] for event in named(events_of(run.stdout), "failed")}
+    assert failed.keys() == {"a/2.png"}
+    assert os.strerror(error) in failed["a/2.png"]
+    assert run.stderr == ""
+    assert tree(out) == {name: data for name, data in whole.items() if name != "a/2.jpg"}
+    assert leftovers(out) == []
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert tree(out) == whole
+    assert leftovers(out) == []
+
+
+def test_a_file_where_a_folder_is_to_be_costs_what_is_in_that_folder(pictures, whole, tmp_path):
+    (tmp_path / "b").write_bytes(b"mine")
+    run = batchgray("run", pictures, "--out", tmp_path, "--progress", "json", expect=SOME_FAILED)
+    assert {event["source"] for event in named(events_of(run.stdout), "failed")} == {"b/3.png", "b/big.png"}
+    assert (tmp_path / "b").read_bytes() == b"mine"
+    (tmp_path / "b").unlink()
+    batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
+    assert tree(tmp_path) == whole
+
+
+IN_THE_MIDDLE = Rule("rename", rf"/{integrity.short_name('b/big.jpg')}\.tiles$", after=2)
+FAULTS_WHILE_FLUSHING = [
+    ("write", r"\.preview$", errno.ENOSPC, (INTERRUPTED,)),
+    ("sync", r"\.preview$", errno.EIO, (INTERRUPTED,)),
+    ("rename", r"\.partial\.jpg$", errno.EROFS, (INTERRUPTED,)),
+    ("sync", rf"/{integrity.short_name('b/big.jpg')}\.tmp$", errno.ENOSPC, (INTERRUPTED,)),
+    ("sync", rf"/{integrity.short_name('b/big.jpg')}\.tmp$", errno.EIO, (INTERRUPTED, FATAL)),
+    ("sync", r"manifest\.json\.tmp$", errno.ENOSPC, (INTERRUPTED,)),
+    ("sync", r"manifest\.json\.tmp$", errno.EIO, (FATAL,)),
+    ("sync", r"\.journal$", errno.EIO, (FATAL,)),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "error", "codes"), FAULTS_WHILE_FLUSHING)
+def test_a_fault_while_an_interruption_is_flushed(pictures, whole, tmp_path, kind, path, error, codes):
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", IN_THE_MIDDLE)
+    with Running("run", pictures, "--out", out, *OPTIONS, "--workers", 1, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        recording.set_rules(Rule(kind, path, error, times=None))
+        interrupt(run, worker)
+        events = run.finish()
+        told = f"exit {run.process.returncode}, {run.error}"
+    assert run.process.returncode in codes, told
+    assert recording.met() > 0
+    assert "Traceback" not in run.error
+    if run.process.returncode == INTERRUPTED:
+        assert named(events, "summary")[0]["resume"]
+        assert run.error == ""
+    else:
+        assert os.strerror(error) in run.error
+    assert strays(recording) == []
+    check_what_is_there(out, whole)
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert tree(out) == whole
+    assert leftovers(out) == []
+
+
+@pytest.fixture
+def failing_disk(tmp_path) -> Iterator[Path]:
+    """A small ext4 file system that can be made to fail."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("only root can mount a file system, and mkfs.ext4 makes it")
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    mounted = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"can't mount a file system here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_becomes_read_only(pictures, whole, failing_disk, tmp_path):
+    """As the kernel does it when it meets an error in a file system."""
+    out, recording = failing_disk / "out", Recording(tmp_path / "record", Rule("write", r"\.out$", after=2))
+    with Running("run", pictures, "--out", out, *OPTIONS, "--workers", 1, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        subprocess.run(["mount", "-o", "remount,abort", failing_disk], check=True)
+        worker.resume()
+        run.finish(expect=FATAL)
+    check_fatal_words(run.error, out)
+    assert strays(recording) == []
+    again = batchgray("resume", out / "manifest.json", expect=REFUSED)
+    assert "can't write to the output folder" in again.stderr
+    subprocess.run(["umount", failing_disk], check=True)
+    subprocess.run(["mount", "-o", "loop", tmp_path / "image", failing_disk], check=True)
+    check_what_is_there(out, whole)
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert tree(out) == whole
+    assert leftovers(out) == []
+
+
+MOMENTS = {
+    "an output is written": Rule("write", r"\.out$", after=2),
+    "an output is synced": Rule("sync", r"\.out$", after=2),
+    "an output is at its name": Rule("rename", r"/out/a/.\.jpg$", after=1),
+    "a checkpoint is written": Rule("write", r"default/\w+\.tmp$", after=8),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_output_folder_that_is_removed(pictures, whole, tmp_path, moment):
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", MOMENTS[moment])
+    with Running("run", pictures, "--out", out, *OPTIONS, "--workers", 1, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        shutil.rmtree(out)
+        worker.resume()
+        run.finish(expect=FATAL)
+    check_fatal_words(run.error, out)
+    assert strays(recording) == []
+    batchgray("run", pictures, "--out", out, *OPTIONS, "--progress", "none")
+    assert tree(out) == whole
+    assert leftovers(out) == []
+
+
+def check_fatal_words(error: str, out: Path) -> None:
+    """One sentence that names the folder and says what to do."""
+    assert error.startswith("batchgray: fatal: "), error
+    assert error.count("\n") == 1, error
+    assert str(out) in error, error
+    assert "resume" in error, error
 
 
 def strays(recording: Recording) -> list[psutil.Process]:
