@@ -40,8 +40,8 @@ class File:
     synced: bytes = b""
 
     def after_a_cut(self, how: Data, chance: random.Random) -> bytes:
-        grown = self.data.startswith(self.synced)
-        kept = len(self.synced if grown else os.path.commonprefix([self.synced, self.data]))
+        # A file that was synced only grows here, or begins anew.
+        kept = len(self.synced) if self.data.startswith(self.synced) else 0
         if how == "any":
             how = chance.choice(["none", "all", "zeros", "torn", "blocks"])
         if how == "none":

@@ -180,11 +180,23 @@ class Running:
     def __enter__(self) -> "Running":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for process in [*self.descendants(), self._tree]:
+    def kill(self) -> None:
+        """SIGKILL to all its processes; returns when they are gone."""
+        family = [*self.descendants(), self._tree]
+        for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.communicate(timeout=DEADLINE)
+        wait_until(lambda: not any(map(is_alive, family)))
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def slot_of(worker: psutil.Process) -> planes.Slot:

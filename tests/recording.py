@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import signal
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ TESTS = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Rule:
-    """Meets operations of a kind whose path holds the regular expression; lets `after` of them pass, then fails `times`.
+    """Meets operations of a kind whose path holds the regular expression; lets `after` pass, then `times` fail.
 
     `kind` is open, write, truncate, sync, sync folder, rename (by its new name), unlink, mkdir or rmdir. `error` is the
     errno; 0 lets the operation be done and stops its process with SIGSTOP. `times` None is for ever.
@@ -45,10 +46,16 @@ class Recording:
 
     def set_rules(self, *rules: Rule) -> None:
         """For all operations from now on."""
-        with (self._folder / "log").open("ab") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)  # let go when it is closed
+        with self.holding():
             (self._folder / "rules").write_text(json.dumps([asdict(rule) for rule in rules]))
             (self._folder / "counts").write_bytes(b"")
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """Nothing durable is done meanwhile, so that nobody can be killed between what it does and its record."""
+        with (self._folder / "log").open("ab") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)  # let go when it is closed
+            yield
 
     @property
     def environment(self) -> dict[str, str]:

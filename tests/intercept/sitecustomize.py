@@ -49,7 +49,7 @@ class Gate:
             self._append(record)
 
     def pass_through(self, kind: str, path: str, work, record, spoil=lambda: None):
-        """Do `work()` and log `record(result)`, unless a rule lets it fail; `spoil` is what a failure does all the same.
+        """Do `work()` and log `record(result)`, unless a rule lets it fail: then do `spoil()`.
 
         Raises OSError.
         """

@@ -109,7 +109,7 @@ def recorded(tmp_path_factory) -> Recorded:
     pictures, out = folder / "in", folder / "disk" / "out"
     out.parent.mkdir()
     shutil.copytree(inputs["first"], pictures)
-    recording = Recording(folder / "record", Rule("rename", rf"/{integrity.short_name('b/big.jpg')}\.tiles$", after=2))
+    recording = Recording(folder / "record")
     found = Recorded(pictures, out, inputs, whole, damaged=b"damaged " * 100)
     path = out / "manifest.json"
 
@@ -119,7 +119,9 @@ def recorded(tmp_path_factory) -> Recorded:
         found.real.append(bytes_below(out))
 
     recording.mark("begins", "run", "first")
-    interrupt_in_the_middle_of_an_image(recording, pictures, out)
+    kill_after_a_rename(recording, pictures, out)
+    recording.mark("begins", "resume", "first")
+    interrupt_in_the_middle_of_an_image(recording, path)
     ended("resume", "first")
     recording.set_rules()
     subprocess.run(
@@ -153,23 +155,29 @@ def converted_at_once(pictures: Path) -> dict[str, bytes]:
     return tree(out)
 
 
-def interrupt_in_the_middle_of_an_image(recording: Recording, pictures: Path, out: Path) -> None:
-    """The worker stops itself after the third checkpoint of the large image; then comes SIGTERM."""
+def kill_after_a_rename(recording: Recording, pictures: Path, out: Path) -> None:
+    """The worker stops itself when an output has its name, and nobody has heard of it; then all are killed."""
+    recording.set_rules(Rule("rename", r"/out/a/.\.jpg$", after=1))
     arguments = ("run", pictures, "--out", out, *OPTIONS[:-2], "--workers", 1)
     with Running(*arguments, env=recording.environment) as run:
+        wait_for_stopped_worker(run)
+        with recording.holding():
+            run.kill()
+
+
+def interrupt_in_the_middle_of_an_image(recording: Recording, path: Path) -> None:
+    """The worker stops itself after the third checkpoint of the large image; then comes SIGTERM."""
+    recording.set_rules(Rule("rename", rf"/{integrity.short_name('b/big.jpg')}\.tiles$", after=2))
+    with Running("resume", path, *OPTIONS[2:-2], "--workers", 1, env=recording.environment) as run:
         interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
-    assert [image.output for image in manifest.load(out / "manifest.json").images if image.state == "partial"] == [
-        "b/big.jpg"
-    ]
+    assert [image.output for image in manifest.load(path).images if image.state == "partial"] == ["b/big.jpg"]
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
     """Every file but the lock, which holds nothing that must last."""
     return {
-        str(path): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(".lock")
+        str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")
     }
 
 
@@ -404,8 +412,12 @@ def sample(found: list[Cut], size: str) -> list[Cut]:
         groups[cut.group].append(cut)
     for group in groups.values():
         chance.shuffle(group)
-    in_turn = [cut for row in zip_longest(*chance.sample(sorted(groups.values(), key=str_of_group), len(groups)))
-               for cut in row if cut is not None]
+    in_turn = [
+        cut
+        for row in zip_longest(*chance.sample(sorted(groups.values(), key=str_of_group), len(groups)))
+        for cut in row
+        if cut is not None
+    ]
     return in_turn if size == "all" else in_turn[: int(size)]
 
 
