@@ -1,9 +1,9 @@
 """A disk that loses power: fed with recorded operations, it says in which states it may be found afterwards.
 
 What POSIX promises, and nothing more:
-- a file's data is there after fsync of the file. Before, any of it may be missing: the end of it, some blocks, or all
+- a file's data is there after fsync of the file, or syncfs of the file system. Before, any of it may be missing: the end of it, some blocks, or all
   but the length (zeros);
-- a name is what it was at the last fsync of its folder, or what any operation since then made of it, each name for
+- a name is what it was at the last fsync of its folder (or syncfs), or what any operation since then made of it, each name for
   itself: operations on names reach the disk in any order, and a rename may show both names, or neither.
 """
 
@@ -74,6 +74,12 @@ class Folder:
     def sync(self) -> None:
         self.names = {name: history[-1:] for name, history in self.names.items() if history[-1] is not None}
 
+    def sync_all(self) -> None:
+        self.sync()
+        for (node,) in self.names.values():
+            if isinstance(node, Folder):
+                node.sync_all()
+
 
 class Disk:
     """`root` is a folder that is there and durable, empty at first. Operations elsewhere are refused."""
@@ -102,6 +108,10 @@ class Disk:
                 self._open[handle].synced = self._open[handle].data
             case ("sync folder", path):
                 self._folder(path).sync()
+            case ("sync all",):
+                for file in self._open.values():
+                    file.synced = file.data
+                self._top.sync_all()
             case ("rename", old, new):
                 folder, name = self._folder_of(old)
                 node = folder.now(name)

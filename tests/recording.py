@@ -23,8 +23,9 @@ TESTS = Path(__file__).parent
 class Rule:
     """Meets operations of a kind whose path holds the regular expression; lets `after` pass, then `times` fail.
 
-    `kind` is open, write, truncate, sync, sync folder, rename (by its new name), unlink, mkdir or rmdir. `error` is the
-    errno; 0 lets the operation be done and stops its process with SIGSTOP. `times` None is for ever.
+    `kind` is open, write, truncate, sync, sync folder, sync all, rename (by its new name), unlink, mkdir or rmdir.
+    `error` is the errno; 0 lets the operation be done, and then stops its process with SIGSTOP, or holds up its thread
+    for `pause` seconds. `times` None is for ever.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Rule:
     error: int = 0
     after: int = 0
     times: int | None = 1
+    pause: float = 0.0
 
 
 class Recording:

@@ -6,7 +6,7 @@ processes and threads, so that the order of the record is the order of what happ
 
 - looks for a rule that this operation meets (its kind, its path, the how-manieth of them it is) and lets it fail;
 - does it, and appends what was done, with the data, to the log;
-- stops the process (SIGSTOP) after it, where a rule says so, for the test to catch it there.
+- stops the process (SIGSTOP) or holds up the thread after it, where a rule says so.
 """
 
 import contextlib
@@ -18,11 +18,12 @@ import pickle
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 # What batchgray.durable may use of `os` beside the operations below. Anything else would be missing in the record, and
 # is refused by name.
-_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|fsdecode|strerror|close|fspath")
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor")
 
 
 class Gate:
@@ -63,8 +64,10 @@ class Gate:
                 done = record(result)
                 if done is not None:
                     self._append(done)
-            if rule is not None:  # no thread of this process has the log now, so that the others can go on
+            if rule is not None and not rule["pause"]:  # no thread of this process has the log: other processes go on
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        if rule is not None:
+            time.sleep(rule["pause"])
         return result
 
     def _append(self, record: tuple) -> None:
@@ -134,6 +137,21 @@ class System:
         else:
             self._gate.pass_through("sync folder", name, lambda: os.fsync(fd), lambda _: ("sync folder", name))
 
+    def syncfs(self, real):
+        """The C function's stand-in: a result and ctypes' errno instead of an exception."""
+
+        def syncfs(fd: int) -> int:
+            _, name = self._open[fd]
+            try:
+                return self._gate.pass_through(
+                    "sync all", name, lambda: real(fd), lambda result: ("sync all",) if result == 0 else None
+                )
+            except OSError as error:
+                ctypes.set_errno(error.errno)
+                return -1
+
+        return syncfs
+
     def replace(self, source, target) -> None:
         self._rename(source, target, lambda: os.replace(source, target))
 
@@ -145,7 +163,7 @@ class System:
         self._gate.pass_through("rename", new, work, lambda _: ("rename", old, new))
 
     def renameat2(self, real):
-        """The C function's stand-in: a result and ctypes' errno instead of an exception."""
+        """The C function's stand-in."""
 
         def renameat2(old_folder, source, new_folder, target, flags) -> int:
             old, new = _absolute(source), _absolute(target)
@@ -195,6 +213,8 @@ def _stand_between(folder: Path) -> Gate:
     durable.Path = RecordedPath
     if durable._renameat2 is not None:
         durable._renameat2 = system.renameat2(durable._renameat2)
+    if durable._syncfs is not None:
+        durable._syncfs = system.syncfs(durable._syncfs)
     return gate
 
 
