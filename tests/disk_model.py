@@ -1,10 +1,10 @@
 """A disk that loses power: fed with recorded operations, it says in which states it may be found afterwards.
 
 What POSIX promises, and nothing more:
-- a file's data is there after fsync of the file, or syncfs of the file system. Before, any of it may be missing: the end of it, some blocks, or all
-  but the length (zeros);
-- a name is what it was at the last fsync of its folder (or syncfs), or what any operation since then made of it, each name for
-  itself: operations on names reach the disk in any order, and a rename may show both names, or neither.
+- a file's data is there after fsync of the file, or syncfs of the file system. Before, any of it may be missing: the
+  end of it, some blocks, or all but the length (zeros);
+- a name is what it was at the last fsync of its folder (or syncfs), or what any operation since then made of it, each
+  name for itself: operations on names reach the disk in any order, and a rename may show both names, or neither.
 """
 
 import os
