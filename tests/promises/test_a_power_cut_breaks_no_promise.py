@@ -60,7 +60,7 @@ def emit(event):
     if isinstance(event, events.Done):
         source.inbox.put(InterruptionNotice(source="smq", event_id="2256A988"))
 
-options = ResumeOptions(manifest=Path(sys.argv[1]), engine=EngineOptions(workers=1, checkpoint=0.00001))
+options = ResumeOptions(manifest=Path(sys.argv[1]), engine=EngineOptions(workers=2, checkpoint=0.00001, grace=3))
 sys.exit(engine.resume(options, emit, [source]).exit_code)
 """
 
@@ -124,15 +124,9 @@ def recorded(tmp_path_factory) -> Recorded:
     recording.mark("begins", "resume", "first")
     interrupt_in_the_middle_of_an_image(recording, path)
     ended("resume", "first")
-    recording.set_rules()
-    subprocess.run(
-        [sys.executable, "-c", RESUME_UNTIL_THE_FIRST_IS_DONE, path],
-        env=recording.environment,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert manifest.load(path).interruptions[-1].event_id == "2256A988"
+    be_interrupted_with_a_worker_that_hears_nothing(recording, path)
     ended("resume", "first")
+    recording.set_rules()
     batchgray("resume", path, "--workers", 2, "--progress", "none", env=recording.environment)
     ended("resume", "first")
     shutil.rmtree(pictures)
@@ -174,7 +168,21 @@ def interrupt_in_the_middle_of_an_image(recording: Recording, path: Path) -> Non
     with Running("resume", path, *OPTIONS[2:-2], "--workers", 1, env=recording.environment) as run:
         interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
-    assert [image.output for image in manifest.load(path).images if image.state == "partial"] == ["b/big.jpg"]
+    assert partial_tiles(path).keys() == {"b/big.jpg"}
+
+
+def be_interrupted_with_a_worker_that_hears_nothing(recording: Recording, path: Path) -> None:
+    """It stopped itself in the middle of the large image again; it is killed, and the supervisor saves its tiles."""
+    before = partial_tiles(path)
+    recording.set_rules(Rule("rename", rf"/{integrity.short_name('b/big.jpg')}\.tiles$", after=2))
+    arguments = [sys.executable, "-c", RESUME_UNTIL_THE_FIRST_IS_DONE, path]
+    subprocess.run(arguments, env=recording.environment, timeout=DEADLINE, check=False)
+    assert manifest.load(path).interruptions[-1].event_id == "2256A988"
+    assert partial_tiles(path)["b/big.jpg"] > before["b/big.jpg"]
+
+
+def partial_tiles(path: Path) -> dict[str, int]:
+    return {image.output: image.tiles_done for image in manifest.load(path).images if image.state == "partial"}
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
