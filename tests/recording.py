@@ -25,7 +25,7 @@ class Rule:
 
     `kind` is open, write, truncate, sync, sync folder, sync all, rename (by its new name), unlink, mkdir or rmdir.
     `error` is the errno; 0 lets the operation be done, and then stops its process with SIGSTOP, or holds up its thread
-    for `pause` seconds. `times` None is for ever.
+    until `until` operations have met the next rule. `times` None is for ever.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Rule:
     error: int = 0
     after: int = 0
     times: int | None = 1
-    pause: float = 0.0
+    until: int = 0
 
 
 class Recording:

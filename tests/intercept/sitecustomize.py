@@ -64,10 +64,10 @@ class Gate:
                 done = record(result)
                 if done is not None:
                     self._append(done)
-            if rule is not None and not rule["pause"]:  # no thread of this process has the log: other processes go on
+            if rule is not None and not rule["until"]:  # no thread of this process has the log: other processes go on
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
-        if rule is not None:
-            time.sleep(rule["pause"])
+        while rule is not None and self._met(rule["next"]) < rule["until"]:
+            time.sleep(0.01)
         return result
 
     def _append(self, record: tuple) -> None:
@@ -78,11 +78,14 @@ class Gate:
         chosen = None
         for index, rule in enumerate(json.loads(self._rules.read_text())):
             if kind == rule["kind"] and re.search(rule["path"], path):
-                met = int.from_bytes(os.pread(self._counts, 8, 8 * index), "little")
+                met = self._met(index)
                 os.pwrite(self._counts, (met + 1).to_bytes(8, "little"), 8 * index)
                 turn = met >= rule["after"] and (rule["times"] is None or met < rule["after"] + rule["times"])
-                chosen = chosen or (rule if turn else None)
+                chosen = chosen or ({**rule, "next": index + 1} if turn else None)
         return chosen
+
+    def _met(self, index: int) -> int:
+        return int.from_bytes(os.pread(self._counts, 8, 8 * index), "little")
 
 
 class System:

@@ -36,13 +36,16 @@ ODD_STATES = 6  # a cut point, beside the extreme ones
 RESUMES = os.environ.get("BATCHGRAY_TEST_RESUMES", "25")
 OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.00001, "--progress", "none")
 
-# The interruption comes from a source that gives notice when the first image is done, and writes into the record when
-# it is thanked.
-RESUME_UNTIL_THE_FIRST_IS_DONE = """
+# The interruption comes from a source that gives notice when a worker has stopped itself, and writes into the record
+# when it is thanked.
+RESUME_UNTIL_A_WORKER_STOPS = """
 import sys
+import threading
+import time
 from pathlib import Path
+import psutil
 from sitecustomize import gate
-from batchgray import engine, events
+from batchgray import engine
 from batchgray.notices import InterruptionNotice
 from batchgray.options import EngineOptions, ResumeOptions
 
@@ -50,18 +53,18 @@ class Source:
     name = "rehearsal"
     def start(self, inbox):
         self.inbox = inbox
+        threading.Thread(target=self.watch, daemon=True).start()
+    def watch(self):
+        while not any(child.status() == "stopped" for child in psutil.Process().children(recursive=True)):
+            time.sleep(0.01)
+        self.inbox.put(InterruptionNotice(source="smq", event_id="2256A988"))
     def stop(self):
         pass
     def acknowledge(self, notice):
         gate.mark(("acknowledged",))
 
-source = Source()
-def emit(event):
-    if isinstance(event, events.Done):
-        source.inbox.put(InterruptionNotice(source="smq", event_id="2256A988"))
-
 options = ResumeOptions(manifest=Path(sys.argv[1]), engine=EngineOptions(workers=2, checkpoint=0.00001, grace=3))
-sys.exit(engine.resume(options, emit, [source]).exit_code)
+sys.exit(engine.resume(options, lambda event: None, [Source()]).exit_code)
 """
 
 
@@ -132,8 +135,9 @@ def recorded(tmp_path_factory) -> Recorded:
     shutil.rmtree(pictures)
     shutil.copytree(inputs["second"], pictures)
     recording.mark("begins", "run again", "second")
-    recording.set_rules(Rule("sync", r"\.out$", pause=1.0))  # meanwhile many files gather, for one syncfs
-    batchgray("run", pictures, "--out", out, *OPTIONS[:2], env=recording.environment)
+    # The first output waits while all the others gather, for one syncfs.
+    recording.set_rules(Rule("sync", r"\.out$", until=12), Rule("write", r"\.out$", times=0))
+    batchgray("run", pictures, "--out", out, *OPTIONS[:2], "--workers", 1, env=recording.environment)
     recording.set_rules()
     ended("mend", "second")
     (out / "b" / "3.jpg").write_bytes(found.damaged)
@@ -175,7 +179,7 @@ def be_interrupted_with_a_worker_that_hears_nothing(recording: Recording, path: 
     """It stopped itself in the middle of the large image again; it is killed, and the supervisor saves its tiles."""
     before = partial_tiles(path)
     recording.set_rules(Rule("rename", rf"/{integrity.short_name('b/big.jpg')}\.tiles$", after=2))
-    arguments = [sys.executable, "-c", RESUME_UNTIL_THE_FIRST_IS_DONE, path]
+    arguments = [sys.executable, "-c", RESUME_UNTIL_A_WORKER_STOPS, path]
     subprocess.run(arguments, env=recording.environment, timeout=DEADLINE, check=False)
     assert manifest.load(path).interruptions[-1].event_id == "2256A988"
     assert partial_tiles(path)["b/big.jpg"] > before["b/big.jpg"]
@@ -480,7 +484,8 @@ def test_a_folder_that_another_worker_is_making_is_durable_before_what_is_in_it_
     for number in range(8):
         save_gradient(pictures / "a" / f"{number}.png", 90, 70, seed=number)
     out.parent.mkdir()
-    recording = Recording(tmp_path / "record", Rule("mkdir", "/out/a$"))
+    others_wait = Rule("open", r"\.intents$", after=1, times=None, until=1)
+    recording = Recording(tmp_path / "record", others_wait, Rule("mkdir", "/out/a$"))
     with Running("run", pictures, "--out", out, "--workers", 2, env=recording.environment) as run:
         run.wait_for("done")
         wait_for_stopped_worker(run).resume()
