@@ -2,7 +2,8 @@
 
 JPEG goes through simplejpeg (libjpeg-turbo), straight into the slot. It refuses files that every viewer opens (stray
 bytes before a marker, for one), so imageio has a second opinion before a file is called bad. Everything else, and
-CMYK, which needs Adobe's inversion undone, goes through imageio's Pillow plugin.
+CMYK, which needs Adobe's inversion undone, goes through imageio's Pillow plugin. What `containers` can tell of a file
+comes first, and of Pillow's parsers only the one for its format ever sees it.
 """
 
 import io
@@ -10,16 +11,18 @@ import mmap
 import os
 import stat
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import imageio.v3 as iio
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image
+from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 
-from batchgray.errors import ImageError
+from batchgray import containers
+from batchgray.errors import ImageError, shown
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
 from batchgray.planes import EXIF_BYTES
@@ -27,16 +30,22 @@ from batchgray.planes import Image as Planes
 
 # Dimensions are checked against --max-pixels before anything is decoded; Pillow's own guess at a bomb would come first.
 Image.MAX_IMAGE_PIXELS = None
+Image.WARN_POSSIBLE_FORMATS = True  # else why a parser refused its file is lost
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a worker for each core
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
 _EXIF_HEADER = b"Exif\0\0"
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment after its length
+_BRIEF = 250  # characters of what a library says
 
 # Bytes a pixel that a decoder holds besides the planes. libjpeg keeps all 16-bit coefficients of a progressive file;
 # Pillow holds 4 bytes a pixel of its own, and numpy's copy of it is joined from pieces.
 _PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}
 _PILLOW_SCRATCH = 12
+_WHOLE_SCRATCH = 19
 _ENCODED_SCRATCH = 1
+
+_READ_AS_A_WHOLE = ("WEBP", "AVIF")  # the file too; and their libraries hold a canvas or two of their own
 
 _GRAY_MODES = {"1": "L", "L": "L", "LA": "L", "La": "LA"}
 _WIDE_GRAY_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
@@ -68,21 +77,12 @@ class Source:
 
 
 def open_source(path: str, method: Method, max_pixels: int) -> Source:
-    """Open an input and check what its header promises. Raises ImageError; an OSError becomes one."""
+    """Open an input and check what its header promises, before a library believes it. Raises ImageError."""
     try:
-        file = _open_regular(path)
+        with _open_regular(path) as file:
+            return _probe(file, method, max_pixels)
     except OSError as error:
         raise ImageError(_os_reason(error)) from None
-    source = None
-    try:
-        source = _probe(file, method)
-        _check_dimensions(source, max_pixels)
-    except OSError as error:
-        raise ImageError(_os_reason(error)) from None
-    finally:
-        if source is None or isinstance(source, _JpegSource):
-            file.close()
-    return source
 
 
 def identity_of(path: str) -> SourceIdentity:
@@ -131,31 +131,42 @@ def check_decodes(data: bytes) -> None:
 
 
 def _open_regular(path: str) -> BinaryIO:
-    # Without O_NONBLOCK, opening a FIFO waits for a writer for ever.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = os.fdopen(fd, "rb")
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
+    _check_regular(os.stat(path).st_mode)  # first: to open a device may already be to use it
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        _check_regular(os.fstat(file.fileno()).st_mode)
+    except ImageError:
         file.close()
-        raise ImageError("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+        raise
     return file
 
 
-def _probe(file: BinaryIO, method: Method) -> Source:
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+        raise ImageError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
+
+
+def _probe(file: BinaryIO, method: Method, max_pixels: int) -> Source:
     found = os.fstat(file.fileno())
     identity = SourceIdentity(found.st_size, found.st_mtime_ns)
     if found.st_size == 0:
         raise ImageError("an empty file (0 bytes)")
-    head = file.read(3)
-    file.seek(0)
-    if head != b"\xff\xd8\xff":
-        return _PillowSource.probe(file, identity)
     # Mapped and not read: a file is as large as it likes, and its pages are the system's to take back.
-    return _JpegSource.probe(file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), identity, method)
+    data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    try:
+        kind = containers.format_of(data[: containers.HEAD_BYTES])
+        if kind == "JPEG":
+            return _JpegSource.probe(data, identity, method, max_pixels)
+        if kind == "PNG":
+            return _PillowSource.probe_png(data, identity, max_pixels)
+        return _PillowSource.probe_other(kind, os.fdopen(os.dup(file.fileno()), "rb"), data, identity, max_pixels)
+    except BaseException:
+        data.close()
+        raise
 
 
-def _check_dimensions(source: Source, max_pixels: int) -> None:
-    width, height = source.width, source.height
+def _check_dimensions(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"no pixels: {width} x {height}")
     if width * height > max_pixels:
@@ -168,134 +179,150 @@ def _check_dimensions(source: Source, max_pixels: int) -> None:
 @dataclass
 class _JpegSource(Source):
     data: mmap.mmap
+    outline: containers.JpegOutline
 
     @classmethod
-    def probe(cls, file: BinaryIO, data: mmap.mmap, identity: SourceIdentity, method: Method) -> Source:
-        markers = _JpegMarkers.walk(data)
+    def probe(cls, data: mmap.mmap, identity: SourceIdentity, method: Method, max_pixels: int) -> Source:
+        outline = containers.JpegOutline.walk(data)
+        _check_dimensions(outline.width, outline.height, max_pixels)
+        note = "the first of several pictures in the file" if outline.multi_picture else None
+        fault, height, width, colorspace, subsampling = None, 0, 0, "", ""
         try:
-            height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(data)
+            with _picture(data, outline) as picture:
+                height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
         except ValueError as error:
-            source = _PillowSource.probe(file, identity, markers.exif)
-            source.fault = str(error)
+            fault = str(error)
+        if fault or colorspace in ("CMYK", "YCCK"):
+            file = io.BytesIO(outline.without_metadata(data))
+            source = _PillowSource.probe("JPEG", file, data, identity, max_pixels)
+            source.exif, source.note, source.fault = outline.exif, note, fault
             if method == "luma" and source.mode == "RGB":
-                source.luma_of, source.colour = data, False
+                source.luma, source.colour = True, False
             return source
-        if colorspace in ("CMYK", "YCCK"):
-            return _PillowSource.probe(file, identity, markers.exif)
-        per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if markers.progressive else 0)
+        if (width, height) != (outline.width, outline.height):
+            raise ImageError("damaged: a JPEG with two frame headers")
+        per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if outline.progressive else 0)
         return cls(
             identity=identity,
             width=width,
             height=height,
             colour=colorspace != "Gray" and method != "luma",
-            exif=markers.exif,
-            note="the first of several pictures in the file" if markers.multi_picture else None,
+            exif=outline.exif,
+            note=note,
             scratch_bytes=per_pixel * width * height,
             data=data,
+            outline=outline,
         )
 
     def decode(self, planes: Planes) -> str | None:
         colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)
         try:
-            simplejpeg.decode_jpeg(self.data, colorspace, buffer=plane)
+            with _picture(self.data, self.outline) as picture:
+                simplejpeg.decode_jpeg(picture, colorspace, buffer=plane)
             return None
         except ValueError as error:
             reason = str(error)
         if reason.startswith("Premature end"):
             raise ImageError(f"truncated: {reason}")
         self._decode_again(plane, reason)
-        return f"decoded, with a fault in the file: {reason}"
+        return f"decoded, with a fault in the file: {_brief(reason)}"
 
     def _decode_again(self, plane: memoryview, reason: str) -> None:
         """The second opinion, into the same plane. Its gray is libjpeg-turbo's gray too."""
         pixels = np.frombuffer(plane, np.uint8)
+        file = io.BytesIO(self.outline.without_metadata(self.data))
         try:
-            if self.colour:
-                decoded = iio.imread(io.BytesIO(self.data), plugin="pillow", index=0, mode="RGB")
-            else:
-                decoded = _libjpeg_gray(self.data)
+            decoded = iio.imread(file, plugin="pillow", index=0, mode="RGB") if self.colour else _libjpeg_gray(file)
         except Exception as error:
-            raise ImageError(f"not a sound JPEG: {reason}; {_library_reason(error)}") from None
+            raise ImageError(f"not a sound JPEG: {_brief(reason)}; {_library_reason(error)}") from None
         if decoded.size != pixels.size:
-            raise ImageError(f"not a sound JPEG: {reason}")
+            raise ImageError(f"not a sound JPEG: {_brief(reason)}")
         pixels[:] = decoded.reshape(-1)
 
     def close(self) -> None:
         self.data.close()
 
 
-@dataclass
-class _JpegMarkers:
-    """What the segments before the first scan say that libjpeg's header does not."""
-
-    exif: bytes = b""
-    progressive: bool = False
-    multi_picture: bool = False
-
-    @classmethod
-    def walk(cls, data: mmap.mmap) -> "_JpegMarkers":
-        """ITU-T T.81, annex B: 0xFF, a code, a 16-bit length that counts itself. Stops at anything else."""
-        markers, at = cls(), 2
-        while at + 4 <= len(data) and data[at] == 0xFF:
-            code, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-            if code == 0xFF:  # fill byte
-                at += 1
-                continue
-            if code == 0xDA or length < 2:
-                break
-            start = data[at + 4 : at + 10]
-            if code == 0xE1 and start == _EXIF_HEADER and not markers.exif:
-                markers.exif = data[at + 10 : at + 2 + length]
-            markers.multi_picture |= code == 0xE2 and start[:4] == b"MPF\0"
-            markers.progressive |= code in (0xC2, 0xC6, 0xCA, 0xCE)
-            at += 2 + length
-        return markers
+@contextmanager
+def _picture(data: mmap.mmap, outline: containers.JpegOutline) -> Iterator[memoryview]:
+    """The file as far as its picture can reach: behind that, libjpeg would look for a marker to the end of the disk."""
+    with memoryview(data) as whole, whole[: outline.end] as picture:
+        yield picture
 
 
 @dataclass
 class _PillowSource(Source):
-    reader: Any
+    """`file` is what imageio gets to read: the input, or what is left of it without its metadata."""
+
+    data: mmap.mmap
+    file: BinaryIO
     mode: str
     fault: str | None = None  # why simplejpeg refused a JPEG
-    luma_of: mmap.mmap | None = None  # a JPEG whose own Y' plane is wanted
+    luma: bool = False  # a JPEG whose own Y' plane is wanted
 
     @classmethod
-    def probe(cls, file: BinaryIO, identity: SourceIdentity, exif: bytes | None = None) -> "_PillowSource":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    def probe(
+        cls, kind: containers.Format, file: BinaryIO, data: mmap.mmap, identity: SourceIdentity, max_pixels: int
+    ) -> "_PillowSource":
+        with _warnings() as warned:
             try:
-                reader = iio.imopen(file, "r", plugin="pillow")
-            except Exception:
-                raise ImageError(
-                    "not an image that can be read here: the format is unknown, or its header is damaged"
-                ) from None
-            try:
-                metadata = reader.metadata(index=0, exclude_applied=False)
-                frames = reader.properties(index=...).n_images or 1
+                image = Image.open(file, formats=(kind,))  # so that no other of Pillow's forty parsers ever runs
+            except UnidentifiedImageError:
+                reason = _brief(warned[-1]) if warned else f"its {kind} header makes no sense"
+                raise ImageError(f"damaged: {reason}") from None
             except Exception as error:
-                reader.close()
                 raise ImageError(f"damaged: {_library_reason(error)}") from None
-        width, height = metadata["shape"]
-        mode = metadata["mode"]
-        if mode in ("I", "F") or not mode:
-            reader.close()
+        width, height = image.size
+        whole = kind in _READ_AS_A_WHOLE
+        _check_dimensions(width, height, max_pixels)
+        containers.check_plausible(width, height, _least_bytes(image), len(data))
+        _check_tiles(image)
+        if image.mode in ("I", "F") or not image.mode:
             raise ImageError("32-bit samples, which have no fixed range; convert the file to 8 or 16 bits first")
         return cls(
             identity=identity,
             width=width,
             height=height,
-            colour=mode not in _GRAY_MODES and mode not in _WIDE_GRAY_MODES,
-            exif=_exif_of(metadata) if exif is None else exif,
-            note=f"the first of {frames} frames or pages" if frames > 1 else None,
-            scratch_bytes=_PILLOW_SCRATCH * width * height,
-            reader=reader,
-            mode=mode,
+            colour=image.mode not in _GRAY_MODES and image.mode not in _WIDE_GRAY_MODES,
+            exif=_exif_of(image),
+            note=_frames_note(image.n_frames) if whole else None,
+            scratch_bytes=_WHOLE_SCRATCH * width * height + 2 * len(data)
+            if whole
+            else _PILLOW_SCRATCH * width * height,
+            data=data,
+            file=file,
+            mode=image.mode,
         )
+
+    @classmethod
+    def probe_png(cls, data: mmap.mmap, identity: SourceIdentity, max_pixels: int) -> Source:
+        outline = containers.PngOutline.walk(data)
+        _check_dimensions(outline.width, outline.height, max_pixels)
+        source = cls.probe("PNG", io.BytesIO(outline.without_metadata(data)), data, identity, max_pixels)
+        source.exif, source.note = _fitting(outline.exif), _frames_note(outline.frames)
+        return source
+
+    @classmethod
+    def probe_other(
+        cls, kind: containers.Format, file: BinaryIO, data: mmap.mmap, identity: SourceIdentity, max_pixels: int
+    ) -> Source:
+        """The formats whose headers Pillow can read without reading much else."""
+        frames = 1
+        if kind == "GIF":
+            frames = containers.gif_frames(data)
+        elif kind == "TIFF":
+            frames = containers.tiff_pages(data)
+        elif kind in _READ_AS_A_WHOLE:
+            containers.check_read_as_a_whole(len(data))
+        if kind == "WEBP" and (canvas := containers.webp_size(data[:30])):
+            _check_dimensions(*canvas, max_pixels)  # Pillow lays it out at once
+        source = cls.probe(kind, file, data, identity, max_pixels)
+        source.note = source.note or _frames_note(frames)
+        return source
 
     def decode(self, planes: Planes) -> str | None:
         plane = np.frombuffer(planes.rgb if self.colour else planes.gray, np.uint8)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _warnings() as warned:
             try:
                 pixels = self._read()
             except Exception as error:
@@ -303,28 +330,69 @@ class _PillowSource(Source):
         if pixels.size != plane.size:
             raise ImageError("damaged: the pixels are not as many as the header promises")
         plane[:] = pixels.reshape(-1)
-        return f"decoded, with a fault in the file: {self.fault}" if self.fault else None
+        fault = self.fault or next(iter(warned), None)
+        return f"decoded, with a fault in the file: {_brief(fault)}" if fault else None
 
     def _read(self) -> np.ndarray:
-        if self.luma_of is not None:
-            return _libjpeg_gray(self.luma_of)
-        if self.mode in _WIDE_GRAY_MODES:
-            return (self.reader.read(index=0, writeable_output=False) >> 8).astype(np.uint8)
-        if self.colour:
-            mode, channels = _COLOUR_MODES.get(self.mode, "RGB"), slice(0, 3)
-            return self.reader.read(index=0, mode=mode, writeable_output=False)[..., channels]
-        pixels = self.reader.read(index=0, mode=_GRAY_MODES[self.mode], writeable_output=False)
-        return pixels if pixels.ndim == 2 else pixels[..., 0]
+        if self.luma:
+            return _libjpeg_gray(self.file)
+        with iio.imopen(self.file, "r", plugin="pillow") as reader:
+            if self.mode in _WIDE_GRAY_MODES:
+                return (reader.read(index=0, writeable_output=False) >> 8).astype(np.uint8)
+            if self.colour:
+                mode, channels = _COLOUR_MODES.get(self.mode, "RGB"), slice(0, 3)
+                return reader.read(index=0, mode=mode, writeable_output=False)[..., channels]
+            pixels = reader.read(index=0, mode=_GRAY_MODES[self.mode], writeable_output=False)
+            return pixels if pixels.ndim == 2 else pixels[..., 0]
 
     def close(self) -> None:
-        self.reader.close()
+        self.file.close()
+        self.data.close()
 
 
-def _libjpeg_gray(data: mmap.mmap) -> np.ndarray:
+def _libjpeg_gray(file: BinaryIO) -> np.ndarray:
     """A JPEG's own Y' plane. imageio has no way to ask for it; Pillow's draft is libjpeg's grayscale output."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(file) as image:
         image.draft("L", image.size)
         return np.asarray(image.convert("L"))
+
+
+# The most pixels that one byte of a compressed TIFF can unfold to; fax codes have a bit for a whole row of any length.
+_TIFF_RATIOS = {
+    "raw": 1,
+    "packbits": 64,
+    "tiff_lzw": containers.LZW_RATIO,
+    "tiff_deflate": containers.DEFLATE_RATIO,
+    "tiff_adobe_deflate": containers.DEFLATE_RATIO,
+}
+_MOST_TILE_PIXELS = 64_000_000
+
+
+def _least_bytes(image: Image.Image) -> int:
+    """How long the file of an image must be, whatever is in it; 0 where its format knows no bound."""
+    width, height = image.size
+    if image.format == "GIF":
+        return width * height // containers.LZW_RATIO
+    if image.format == "TIFF":
+        ratio = _TIFF_RATIOS.get(image.info.get("compression", "raw"))
+        return -(-width // 8) * height // ratio if ratio else 0
+    if image.format in ("BMP", "DIB") and image.info.get("compression") in (0, 3):  # not run-length coded
+        return -(-width // 8) * height
+    return 0
+
+
+def _check_tiles(image: Image.Image) -> None:
+    """Raise ImageError for a TIFF's tiles that are huge: libtiff holds a whole one, however small the image is."""
+    tags = getattr(image, "tag_v2", {})
+    with suppress(TypeError):  # not a number
+        width, height = tags.get(_TILE_WIDTH, 1), tags.get(_TILE_LENGTH, 1)
+        if width * height > max(_MOST_TILE_PIXELS, 2 * image.width * image.height):
+            raise ImageError(f"damaged: tiles of {width} x {height} in an image of {image.width} x {image.height}")
+
+
+def _frames_note(frames: int) -> str | None:
+    more = " or more" if frames == containers.MOST_FRAMES else ""
+    return f"the first of {frames}{more} frames or pages" if frames > 1 else None
 
 
 # A TIFF has no EXIF block: its own directory is one. These are the entries that describe the picture and not the
@@ -337,19 +405,40 @@ _TIFF_TAGS = (
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 )
+_TILE_WIDTH, _TILE_LENGTH = ExifTags.Base.TileWidth, ExifTags.Base.TileLength
 
 
-def _exif_of(metadata: dict[str, Any]) -> bytes:
+def _exif_of(image: Image.Image) -> bytes:
     """The EXIF block of a file that is not a JPEG, without its header, or b"" where none would fit a JPEG."""
-    block = metadata.get("exif")
-    if not isinstance(block, bytes):
-        exif = Image.Exif()
-        if "ImageWidth" in metadata:
-            exif.update({tag: metadata[tag.name] for tag in _TIFF_TAGS if tag.name in metadata})
-        with suppress(Exception):  # a tag whose value is of the wrong type
-            block = exif.tobytes() if exif else b""
-    block = (block or b"").removeprefix(_EXIF_HEADER)
+    if image.format != "TIFF":
+        block = image.info.get("exif")
+        return _fitting(block) if isinstance(block, bytes) else b""
+    exif = Image.Exif()
+    with suppress(Exception):  # a tag whose value is of the wrong type
+        exif.update({tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2})
+        return _fitting(exif.tobytes()) if exif else b""
+    return b""
+
+
+def _fitting(block: bytes) -> bytes:
+    """An EXIF block without its header, or b"" where it is too long for a JPEG."""
+    block = block.removeprefix(_EXIF_HEADER)
     return block if len(block) <= min(_SEGMENT_BYTES - len(_EXIF_HEADER), EXIF_BYTES) else b""
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Python's warnings stay off the terminal; the first and the last that tell something of the file are kept."""
+    kept: list[str] = []
+
+    def keep(message: Warning | str, *_: object, **__: object) -> None:
+        kept[1:] = [str(message)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # any other filter remembers every text it has seen
+        warnings.filterwarnings("ignore", message="Palette images with Transparency")
+        warnings.showwarning = keep
+        yield kept
 
 
 def _os_reason(error: OSError) -> str:
@@ -357,5 +446,11 @@ def _os_reason(error: OSError) -> str:
 
 
 def _library_reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = _brief(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _brief(text: str) -> str:
+    """What a library says, on one line, and not longer than anybody would read."""
+    text = shown(" ".join(text[: 4 * _BRIEF].split()))
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}..."

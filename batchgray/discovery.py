@@ -97,9 +97,9 @@ class Discovery:
     def _wanted(self, entry: os.DirEntry, source: str) -> bool:
         suffix = os.path.splitext(entry.name)[1].lower()
         if suffix not in IMAGE_SUFFIXES:
-            self.ignored[LINKED_FOLDERS if entry.is_dir() else suffix or "no suffix"] += 1
+            self.ignored[LINKED_FOLDERS if _leads_to_folder(entry) else suffix or "no suffix"] += 1
             return False
-        if entry.is_dir():
+        if _leads_to_folder(entry):
             self.ignored[LINKED_FOLDERS] += 1
             return False
         return not self._include or _matches(source, entry.name, self._include)
@@ -176,6 +176,13 @@ def _refuse(root: str, name: str, reason: str) -> Found:
     except UnicodeEncodeError:
         root = errors.shown(root)
     return Found(root, errors.shown(name), "", 0, 0, reason)
+
+
+def _leads_to_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where we may not look
+        return False
 
 
 def _matches(path: str, name: str, globs: Sequence[str]) -> bool:
