@@ -127,7 +127,7 @@ def check_decodes(data: bytes) -> None:
         else:
             iio.imread(data, plugin="pillow", index=0)
     except Exception as error:
-        raise ImageError(f"does not decode: {error}") from None
+        raise ImageError(f"does not decode: {_library_reason(error)}") from None
 
 
 def _open_regular(path: str) -> BinaryIO:
@@ -361,6 +361,7 @@ def _libjpeg_gray(file: BinaryIO) -> np.ndarray:
 _TIFF_RATIOS = {
     "raw": 1,
     "packbits": 64,
+    "jpeg": 64,  # a bit for each block of 64 at least
     "tiff_lzw": containers.LZW_RATIO,
     "tiff_deflate": containers.DEFLATE_RATIO,
     "tiff_adobe_deflate": containers.DEFLATE_RATIO,

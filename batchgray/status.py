@@ -75,5 +75,5 @@ def status_lines(found: Status, path: Path) -> list[str]:
     if len(found.failures) > _LISTED:
         lines.append(f"... and {len(found.failures) - _LISTED} more; --json lists all")
     if found.state == "interrupted":
-        lines.append(f"to go on: batchgray resume {shlex.quote(str(path))}")
+        lines.append(f"to go on: batchgray resume {shown(shlex.quote(str(path)))}")
     return lines

@@ -1,0 +1,64 @@
+"""What a file's structure tells: formats by their first bytes, and walks that end."""
+
+import struct
+
+import pytest
+
+from batchgray import containers
+from batchgray.errors import ImageError
+
+
+@pytest.mark.parametrize(
+    ("head", "format"),
+    [
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"II+\0", "TIFF"),
+        (b"MM\0+", "TIFF"),
+        (b"RIFF\n\0\r\0WEBPVP8 ", "WEBP"),
+        (b"BM", "BMP"),
+        (b"\x28\0\0\0", "DIB"),
+        (b"GIF89a", "GIF"),
+        (b"\0\0\0\x1cftypavif", "AVIF"),
+    ],
+)
+def test_a_format_is_known_by_its_first_bytes(head, format):
+    assert containers.format_of(head) == format
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\xff\xd8", b"%!PS-Adobe", b"8BPS", b"P6 1 1", b"RIFF....AVI LIST", b"\0\0\0\x0cjP  "]
+)
+def test_any_other_is_refused(head):
+    with pytest.raises(ImageError, match="JPEG, PNG, TIFF, WebP, BMP, GIF and AVIF"):
+        containers.format_of(head)
+
+
+def test_no_more_chunks_are_walked_than_a_picture_has(monkeypatch):
+    monkeypatch.setattr(containers, "_PNG_MOST_CHUNKS", 100)
+    header = struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0) + bytes(4)
+    with pytest.raises(ImageError, match="more than 100 chunks"):
+        containers.PngOutline.walk(b"\x89PNG\r\n\x1a\n" + header + (bytes(4) + b"IDAT" + bytes(4)) * 101)
+
+
+@pytest.mark.parametrize("size", [(4000, 3999), (4001, 4000)])
+def test_only_what_would_cost_something_must_be_plausible(size):
+    harmless = size[0] * size[1] <= 16_000_000
+    try:
+        containers.check_plausible(*size, least_bytes=100, file_bytes=99)
+    except ImageError:
+        assert not harmless
+    else:
+        assert harmless
+    containers.check_plausible(*size, least_bytes=100, file_bytes=100)
+
+
+def test_a_video_behind_the_picture_counts_no_scans():
+    frame = b"\xff\xc2\0\x0b\x08\0\x08\0\x08\1\1\x11\0"
+    scan = b"\xff\xda\0\x08\1\1\0\0\0\0\x12\xff\0\xff\xd3\x34"
+    jpeg = b"\xff\xd8" + frame + scan * 3 + b"\xff\xd9"
+    assert containers.JpegOutline.walk(jpeg + scan * 1000).scans == 3
+    with pytest.raises(ImageError, match="more than 500 scans"):
+        containers.JpegOutline.walk(b"\xff\xd8" + frame + scan * 501 + b"\xff\xd9")
