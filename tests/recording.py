@@ -88,9 +88,10 @@ def wait_for_stopped_worker(run: Running) -> psutil.Process:
     def look() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
             stopped.extend(worker for worker in run.workers() if worker.status() == psutil.STATUS_STOPPED)
-        return bool(stopped)
+        return bool(stopped) or run.process.poll() is not None
 
     wait_until(look)
+    assert stopped, f"the run ended before, with {run.process.returncode}: {run.finish()}\n{run.error}"
     return stopped[0]
 
 
