@@ -11,7 +11,7 @@ import os
 import queue
 import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ class Committer(threading.Thread):
         self._report, self._broken = report, broken
         self._waiting: queue.Queue[Written | None] = queue.Queue(_waiting_files())
         self._inside: set[Path] = set()
+        self._durable_folders: set[str] = set()
 
     def put(self, written: Written) -> None:
         """Hand over a file; waits while too many are on their way to the disk."""
@@ -103,9 +104,10 @@ class Committer(threading.Thread):
             for written in group:
                 os.close(written.fd)
         placed = self._each(group, self._place_and_clean) if synced else []
-        folders = {os.path.dirname(written.task.output) for written in placed}
+        folders = {folder for written in placed for folder in self._unsynced(os.path.dirname(written.task.output))}
         if not placed or not self._all(placed, lambda: durable.sync_folders([self._out / name for name in folders])):
             return
+        self._durable_folders |= folders
         for written in placed:
             if written.begun:
                 with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
@@ -116,6 +118,16 @@ class Committer(threading.Thread):
         """The files, and what is intended with them."""
         self._intents.append(map(_intent, group))
         durable.sync_all([*(written.fd for written in group), self._intents.fileno()])
+
+    def _unsynced(self, folder: str) -> Iterator[str]:
+        """The folder of a new output, and those above it that this process has not synced yet.
+
+        That one of them is there does not say that it is on the disk: another worker may just be making it.
+        """
+        yield folder
+        while folder and folder not in self._durable_folders:
+            folder = os.path.dirname(folder)
+            yield folder
 
     def _each(self, group: list[Written], step: Callable[[Written], None]) -> list[Written]:
         """Take a step for each; those whose step failed are reported and left out."""

@@ -69,7 +69,10 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Interruption(msgspec.Struct, kw_only=True, frozen=True):
-    """Times are UTC in ISO 8601; `event_id` is the notice's id, or the signal's name."""
+    """Times are UTC in ISO 8601.
+
+    `event_id` is the notice's id, the signal's name, or what is wrong with the disk (null: it is full).
+    """
 
     at: str
     source: NoticeSource

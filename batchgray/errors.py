@@ -146,7 +146,7 @@ class ManifestUnwritable(BatchgrayError):
 
 
 class DiskFullAtStart(BatchgrayError):
-    """the disk is full: the manifest {0} can't be written ({1}). What was done is kept; make room, and resume."""
+    """the disk is full: {0} can't be written ({1}). What was done is kept; make room, and resume."""
 
     exit_code = 75
 

@@ -17,8 +17,11 @@ def prepare(plan: Plan) -> set[int]:
             if folder.is_symlink():
                 raise errors.LinkInTheWay(folder)
         durable.make_folders(plan.flight)
+        durable.sync_folders([plan.flight.parent, plan.out])  # an earlier run may have been cut off before it did
         return _clean(plan, os.listdir(plan.flight))
     except OSError as error:
+        if error.errno in durable.FULL_DISK:
+            raise errors.DiskFullAtStart(plan.flight, error.strerror) from None
         raise errors.UnwritableOutput(error.filename or plan.out, error.strerror) from None
 
 

@@ -126,8 +126,8 @@ class Ledger:
         try:
             if interruption:
                 self._store.record_interruption(interruption)
-                self._store.sync()
                 document.interruptions.append(interruption)
+            self._store.sync()  # before the intents go, that know what the journal may not know yet
             if states["pending"] or states["partial"]:
                 document.state = "interrupted"
             else:

@@ -211,7 +211,8 @@ def _planned_line(event: events.Planned) -> str:
 
 def _notice_line(event: events.Notice) -> str:
     if event.source == "disk":
-        return "The disk is full. Flushing what is finished..."
+        what = "The disk is full" if event.event_id is None else f"The output can't be written ({event.event_id})"
+        return f"{what}. Flushing what is finished..."
     if event.again:
         return f"Interrupted again ({event.event_id or event.source}): stopping at once..."
     if event.source == "signal":

@@ -218,7 +218,7 @@ class Supervisor:
     def _drain_for_fault(self, reason: str) -> None:
         self.fault = self.fault or errors.OutputLost(self._plan.out, reason)
         if self.notice is None:
-            self._take_notice(InterruptionNotice(source="disk", event_id=None))
+            self._take_notice(InterruptionNotice(source="disk", event_id=reason))
 
     # what goes out
 

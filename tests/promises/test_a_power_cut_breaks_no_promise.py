@@ -246,7 +246,8 @@ CHANGES |= {"touch", "write_text", "write_bytes", "symlink", "symlink_to", "link
 CHANGES |= {"copy", "copy2", "copyfile", "copytree", "NamedTemporaryFile", "mkstemp", "mkdtemp", "posix_fallocate"}
 WRITING = re.compile("[rb]*[wax+][wax+bt]*")
 READING = re.compile(r"os\.O_RDONLY( \| os\.O_(NONBLOCK|CLOEXEC|DIRECTORY))*")
-PERMITTED = {("manifest.py", "open")}  # the lock, which holds nothing that must last
+# The lock, which holds nothing that must last, is opened by way of guards; the command line opens /dev/null.
+PERMITTED = {("guards.py", "open"), ("cli.py", "open")}
 
 
 def test_no_other_module_changes_the_disk():
@@ -329,7 +330,6 @@ def test_in_every_state_that_a_cut_may_leave(recorded, tmp_path):
     assert len(cut_points) > 200
 
 
-@pytest.mark.xfail(reason="the intents are taken away before the journal is synced", strict=True)
 def test_nobody_takes_our_files_for_theirs(recorded, tmp_path):
     """What stands under the name of an image that is not done is known to be ours, whatever its input is by now."""
     for cut in cuts(recorded):
@@ -452,7 +452,6 @@ def test_the_run_goes_on_to_the_same_tree(recorded, tmp_path):
     print(f"{len(chosen)} states gone on from")
 
 
-@pytest.mark.xfail(reason="the intents are taken away before the journal is synced", strict=False)
 def test_an_input_that_is_changed_before_the_run_goes_on_is_made_anew(recorded, tmp_path):
     """The output is there, and the manifest doesn't know it yet; its bytes are no longer what the input comes to."""
     (tmp_path / "scratch").mkdir()
@@ -477,7 +476,6 @@ def test_an_input_that_is_changed_before_the_run_goes_on_is_made_anew(recorded, 
         assert leftovers(out) == []
 
 
-@pytest.mark.xfail(reason="a folder that is there is taken for durable", strict=True)
 def test_a_folder_that_another_worker_is_making_is_durable_before_what_is_in_it_is_done(tmp_path):
     """One worker has made the folder and not synced it; the other finds it there and puts its images in."""
     pictures, out = tmp_path / "in", tmp_path / "disk" / "out"

@@ -162,7 +162,6 @@ def try_out(case: Case, pictures: Path, whole: dict[str, bytes], folder: Path) -
     assert leftovers(out) == []
 
 
-@pytest.mark.xfail(reason="whatever ends the run for its output's sake is told as a full disk first", strict=True)
 def test_a_disk_that_is_broken_is_not_called_full(pictures, tmp_path):
     recording = Recording(tmp_path / "record", Rule("sync", r"\.out$", errno.EIO, times=None))
     arguments = ("run", pictures, "--out", tmp_path / "out", "--progress", "plain")
