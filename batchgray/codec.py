@@ -1,4 +1,4 @@
-"""Probe, decode into a plane, encode. The only module that knows image libraries.
+"""Probe, decode into a plane, encode. With `bands` and `jpegbands`, all that knows image libraries.
 
 JPEG goes through simplejpeg (libjpeg-turbo), straight into the slot. It refuses files that every viewer opens (stray
 bytes before a marker, for one), so imageio has a second opinion before a file is called bad. Everything else, and
@@ -99,6 +99,11 @@ def encode_jpeg(gray: memoryview, width: int, height: int, quality: int, exif: b
     check_jpeg_sides(width, height)
     pixels = np.frombuffer(gray, np.uint8).reshape(height, width, 1)
     data = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="GRAY", colorsubsampling="Gray")
+    return with_exif(data, exif)
+
+
+def with_exif(data: bytes, exif: bytes) -> list[bytes]:
+    """A JPEG of libjpeg's, or its beginning, with an EXIF segment, in pieces."""
     if not exif:
         return [data]
     payload = _EXIF_HEADER + exif
@@ -117,6 +122,12 @@ def encode_png(gray: memoryview, width: int, height: int, exif: bytes = b"") -> 
     pixels = np.frombuffer(gray, np.uint8).reshape(height, width)
     extra = {"exif": _EXIF_HEADER + exif} if exif else {}
     return [iio.imwrite("<bytes>", pixels, extension=".png", plugin="pillow", mode="L", **extra)]
+
+
+def write_png(sink: Any, gray: mmap.mmap, width: int, height: int, exif: bytes = b"") -> None:
+    """What `encode_png` returns, written to `sink.write` piece by piece while `gray` is read from top to bottom."""
+    extra = {"exif": _EXIF_HEADER + exif} if exif else {}
+    Image.frombuffer("L", (width, height), gray, "raw", "L", 0, 1).save(sink, "PNG", **extra)
 
 
 def check_decodes(data: bytes) -> None:

@@ -111,7 +111,7 @@ class Committer(threading.Thread):
         for written in placed:
             if written.begun:
                 with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
-                    durable.remove(partial.sidecar_path(self._flight, written.task.output))
+                    partial.remove(self._flight, written.task.output)
         self._report(Done(images=[written.done for written in placed]))
 
     def _sync(self, group: list[Written]) -> None:

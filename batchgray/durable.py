@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import mmap
 import os
 import re
 import sys
@@ -24,6 +25,8 @@ try:
     from fcntl import F_FULLFSYNC, fcntl  # macOS: its fsync stops at the drive's cache
 except ImportError:
     F_FULLFSYNC = None
+
+from batchgray.guards import open_descriptor
 
 Buffer = bytes | bytearray | memoryview
 
@@ -38,15 +41,22 @@ FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 def write_temporary(path: Path | str, chunks: Iterable[Buffer]) -> int:
     """Write a file and return its descriptor, not yet synced. On an error nothing is left. Raises OSError."""
+    with begun_temporary(path) as fd:
+        for chunk in chunks:
+            write_all(fd, chunk)
+    return fd
+
+
+@contextlib.contextmanager
+def begun_temporary(path: Path | str) -> Iterator[int]:
+    """A new file's descriptor, to be written with `write_all`; it stays open. If the block fails, nothing is left."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        for chunk in chunks:
-            _write_all(fd, chunk)
+        yield fd
     except BaseException:
         os.close(fd)
         os.unlink(path)
         raise
-    return fd
 
 
 def sync(fd: int) -> None:
@@ -190,7 +200,7 @@ class AppendFile:
 
     def append(self, data: Buffer) -> None:
         try:
-            _write_all(self._fd, data)
+            write_all(self._fd, data)
         except OSError:
             os.ftruncate(self._fd, self._size)
             raise
@@ -206,7 +216,45 @@ class AppendFile:
         os.close(self._fd)
 
 
-def _write_all(fd: int, data: Buffer) -> None:
+class SparseFile:
+    """A file of a given length, read and written anywhere; what was never written is zeros and takes no space.
+
+    What was written is durable after `sync`, and its name after `sync_folder`.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._fd = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        os.ftruncate(self._fd, size)
+
+    def write(self, at: int, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            count = os.pwrite(self._fd, view[:_WRITE_BYTES], at)
+            view, at = view[count:], at + count
+
+    def read(self, at: int, size: int) -> bytes:
+        """Raises EOFError where the file is shorter."""
+        data = os.pread(self._fd, size, at)
+        while len(data) < size:
+            more = os.pread(self._fd, size - len(data), at + len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def map(self) -> mmap.mmap:
+        """The whole file, to be read only."""
+        return mmap.mmap(self._fd, 0, prot=mmap.PROT_READ)
+
+    def sync(self) -> None:
+        sync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def write_all(fd: int, data: Buffer) -> None:
+    """Append to an open file, in pieces that the kernel takes. Raises OSError."""
     view = memoryview(data).cast("B")
     for start in range(0, len(view), _WRITE_BYTES):
         piece = view[start : start + _WRITE_BYTES]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from batchgray import durable, errors, integrity, intents, partial
+from batchgray import bandstore, durable, errors, integrity, intents, partial
 from batchgray.plan import Plan
 
 
@@ -45,6 +45,8 @@ def _clean(plan: Plan, left: list[str]) -> set[int]:
         index = outputs.get(key)
         if suffix == ".tiles" and index in todo and partial.read_header(plan.flight / name) is not None:
             resumable.add(index)
+        elif suffix in bandstore.SUFFIXES and index in todo and f"{key}.tiles" in left:
+            pass  # they go where the sidecar goes
         elif suffix == intents.SUFFIX:
             _recognise(plan, plan.flight / name)
         else:

@@ -22,10 +22,23 @@ SEAL_BYTES = len(_SEAL % bytes(16))
 
 def checksum(chunks: Iterable[bytes | bytearray | memoryview]) -> str:
     """`ALGORITHM:HEX` of the chunks one after another."""
-    digest = xxhash.xxh3_128()
+    digest = Digest()
     for chunk in chunks:
         digest.update(chunk)
-    return f"{ALGORITHM}:{digest.hexdigest()}"
+    return str(digest)
+
+
+class Digest:
+    """A checksum that grows; `str` gives it."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_128()
+
+    def update(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._state.update(chunk)
+
+    def __str__(self) -> str:
+        return f"{ALGORITHM}:{self._state.hexdigest()}"
 
 
 def checksum_of(path: Path) -> str | None:

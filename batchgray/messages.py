@@ -85,9 +85,10 @@ class Granted(_Message):
 
 
 class Refused(_Message):
-    """The memory asked for can't be had, now or later; `reason` is for people."""
+    """The memory asked for can't be had, now or later: the reason, and what to do about it, for people."""
 
     reason: str
+    remedy: str
 
 
 # worker to supervisor

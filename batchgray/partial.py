@@ -11,12 +11,13 @@ written over, or cleaned up with, somebody else's file.
 import contextlib
 import itertools
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from batchgray import durable, errors, integrity, planes, tiles
+from batchgray import bandstore, durable, errors, integrity, planes, tiles
 from batchgray.guards import leads_outside, open_regular
 from batchgray.messages import Flushed, Task
 from batchgray.names import is_plain
@@ -62,18 +63,37 @@ def sidecar_path(flight: Path, output: str) -> Path:
 
 def write_sidecar(flight: Path, out: Path, task: Task, options: PixelOptions, image: planes.Image) -> SidecarHeader:
     """Make the finished tiles durable. Raises OSError; an earlier sidecar then stays as it was."""
+    spans = tiles.spans(image.flags)
+    rows = [image.rows(first, last) for first, last in spans]
+    return _save(flight, out, task, options, image.record, spans, [image.exif, *rows])
+
+
+def write_claim(
+    flight: Path, out: Path, task: Task, options: PixelOptions, record: planes.SlotRecord, exif: bytes
+) -> SidecarHeader:
+    """A sidecar without tiles, for an image whose plane is a file of its own (see `bandstore`). Raises OSError."""
+    return _save(flight, out, task, options, record, [], [exif])
+
+
+def _save(
+    flight: Path,
+    out: Path,
+    task: Task,
+    options: PixelOptions,
+    record: planes.SlotRecord,
+    spans: list[tuple[int, int]],
+    payload: list[bytes | memoryview],
+) -> SidecarHeader:
     path = sidecar_path(flight, task.output)
     earlier = read_header(path)
     if earlier and earlier.output != task.output:
         earlier = None
-    spans = tiles.spans(image.flags)
-    payload = [image.exif, *(image.rows(first, last) for first, last in spans)]
     header = SidecarHeader(
         output=task.output,
         owns_preview=earlier.owns_preview
         if earlier
         else task.preview and not os.path.lexists(out / preview_name(task.output)),
-        record=image.record,
+        record=record,
         options=options,
         tiles=spans,
         payload=integrity.checksum(payload),
@@ -141,6 +161,27 @@ def restore(flight: Path, output: str, slot: planes.Slot) -> planes.Image | None
     return image
 
 
+def stored_rows(flight: Path, output: str) -> Iterator[tuple[int, bytes]]:
+    """The rows of a sidecar's tiles in pieces, each with its first byte's place in the plane; of a damaged one none.
+
+    Raises OSError.
+    """
+    with open_regular(sidecar_path(flight, output), follow_links=False) as file:
+        header = _read_header(file)
+        begin = file.tell()
+        if header is None or integrity.checksum(iter(lambda: file.read(_COPY_BYTES), b"")) != header.payload:
+            return
+        file.seek(begin + header.record.exif_bytes)
+        for first, last in header.tiles:
+            top = first * header.record.tile_rows
+            bottom = min(last * header.record.tile_rows, header.record.height)
+            at, end = top * header.record.width, bottom * header.record.width
+            while at < end:
+                piece = file.read(min(_COPY_BYTES, end - at))
+                yield at, piece
+                at += len(piece)
+
+
 def blacken_unfinished(image: planes.Image) -> None:
     """Make the rows of unfinished tiles black, for the partial JPEG."""
     for tile in tiles.unfinished(image.flags, image.record.height, image.record.tile_rows):
@@ -148,7 +189,7 @@ def blacken_unfinished(image: planes.Image) -> None:
         rows[:] = bytes(len(rows))
 
 
-def write_preview(flight: Path, out: Path, header: SidecarHeader, jpeg: list[bytes]) -> None:
+def write_preview(flight: Path, out: Path, header: SidecarHeader, jpeg: Iterable[bytes]) -> None:
     """Put the partial JPEG where the sidecar claims it, unless a link leads outside. Raises OSError."""
     target = out / preview_name(header.output)
     if leads_outside(out, target.parent):
@@ -174,7 +215,13 @@ def discard(flight: Path, out: Path, output: str) -> None:
     folder = (out / output).parent
     if os.path.isdir(folder):
         durable.sync_folder(folder)
+    remove(flight, output)
+
+
+def remove(flight: Path, output: str) -> None:
+    """Remove the sidecar, and the plane of an image that has one. Raises OSError."""
     durable.remove(sidecar_path(flight, output))
+    bandstore.discard(flight, output)
 
 
 def preview_name(output: str) -> str:

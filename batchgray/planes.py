@@ -2,7 +2,8 @@
 
 It is the supervisor's too, so that a worker's death loses no finished tile.
 
-    0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0
+    0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0,
+             and whether the planes are elsewhere (see `bandstore`)
     16       record: SlotRecord as JSON
     4096     EXIF of the source
     69632    tile flags, one byte a tile, raised after the tile's pixels are written
@@ -32,6 +33,7 @@ _EXIF_AT = 4096
 EXIF_BYTES = 65536
 _FLAGS_AT = _EXIF_AT + EXIF_BYTES
 _PAGE = 4096
+_ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
 EMPTY_SLOT_BYTES = _FLAGS_AT
 
@@ -106,6 +108,12 @@ class Slot:
         struct.pack_into("<Q", self._map, 8, len(data))
         return image
 
+    def describe(self, record: SlotRecord) -> None:
+        """The image in hand, whose planes are not here: for who looks at how long it may take."""
+        data = msgspec.json.encode(record)
+        self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
+        struct.pack_into("<Q", self._map, 8, len(data) | _ELSEWHERE)
+
     def clear(self) -> None:
         """No image is in hand any more."""
         _ANNOUNCEMENT.pack_into(self._map, 0, 0, 0)
@@ -118,13 +126,13 @@ class Slot:
     def image(self) -> "Image | None":
         """The image in hand, if its planes are laid out."""
         length = _ANNOUNCEMENT.unpack_from(self._map, 0)[1]
-        if not length:
+        if not length or length & _ELSEWHERE:
             return None
         return Image(self._map, msgspec.json.decode(self._map[_RECORD_AT : _RECORD_AT + length], type=SlotRecord))
 
 
 class Glance(NamedTuple):
-    """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its planes are laid out."""
+    """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its record is there."""
 
     index: int
     megapixels: float
@@ -137,7 +145,7 @@ def glance(fd: int) -> Glance | None:
     if not number:
         return None
     try:
-        record = msgspec.json.decode(head[_RECORD_AT : _RECORD_AT + length], type=SlotRecord)
+        record = msgspec.json.decode(head[_RECORD_AT : _RECORD_AT + (length & ~_ELSEWHERE)], type=SlotRecord)
     except msgspec.DecodeError:  # none yet, or it is being written
         return Glance(number - 1, 0.0)
     return Glance(number - 1, record.width * record.height / 1e6)

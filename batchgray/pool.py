@@ -108,7 +108,7 @@ def grant_memory(members: Iterable[Member], limit: int) -> None:
     for member, asked in sorted(waiting, key=lambda pair: pair[0].asked_at):
         wanted = asked.slot_bytes - planes.EMPTY_SLOT_BYTES + asked.scratch_bytes
         if wanted > limit:
-            _answer(member, _refused(wanted, f"over the limit of {limit / 1e6:,.0f} MB; raise --memory"))
+            _answer(member, _refused(wanted, f"over the limit of {limit / 1e6:,.0f} MB", "raise --memory"))
             continue
         others = [other for other in members if other is not member]
         if wanted + sum(other.held_bytes for other in others) > limit:
@@ -119,14 +119,14 @@ def grant_memory(members: Iterable[Member], limit: int) -> None:
             member.resize(max(asked.slot_bytes, planes.EMPTY_SLOT_BYTES))
         except OSError as error:  # RLIMIT_FSIZE counts for nameless memory too
             remedy = _REMEDIES.get(error.errno, "free some memory")
-            _answer(member, _refused(wanted, f"which can't be had: {error.strerror}; {remedy}"))
+            _answer(member, _refused(wanted, f"which can't be had: {error.strerror}", remedy))
             continue
         member.scratch_bytes = asked.scratch_bytes
         _answer(member, Granted(slot_bytes=member.slot_bytes, scratch_bytes=member.scratch_bytes))
 
 
-def _refused(wanted: int, why: str) -> Refused:
-    return Refused(reason=f"needs {wanted / 1e6:,.0f} MB while it is converted, {why}")
+def _refused(wanted: int, why: str, remedy: str) -> Refused:
+    return Refused(reason=f"needs {wanted / 1e6:,.0f} MB while it is converted, {why}", remedy=remedy)
 
 
 def _take_back(members: list[Member]) -> None:

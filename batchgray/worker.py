@@ -17,7 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from batchgray import codec, committer, durable, integrity, intents, kernels, partial, planes, tiles
+from batchgray import (
+    banded,
+    bands,
+    bandstore,
+    codec,
+    committer,
+    durable,
+    integrity,
+    intents,
+    kernels,
+    partial,
+    planes,
+    tiles,
+)
 from batchgray.errors import ImageError
 from batchgray.messages import (
     Broken,
@@ -41,6 +54,14 @@ _DECISION_SECONDS = 0.01
 
 class Interrupted(Exception):
     """SIGTERM was heard."""
+
+
+class TooLarge(ImageError):
+    """An image needs more memory than can be had."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason, self.remedy = reason, remedy
 
 
 def main(pipe_fd: int, slot_fd: int) -> None:
@@ -168,6 +189,12 @@ class Worker:
 
     def _make_output(self, task: Task) -> committer.Written:
         started = time.monotonic()
+        try:
+            return self._make_in_memory(task, started)
+        except TooLarge as error:
+            return self._make_in_bands(task, started, error)
+
+    def _make_in_memory(self, task: Task, started: float) -> committer.Written:
         self._checkpointed = False
         header = self._usable_sidecar(task)
         image, note = self._restore_finished(task, header), None
@@ -179,20 +206,50 @@ class Worker:
         pieces = self._encode(image)
         temporary = self._flight / f"{integrity.short_name(task.output)}.out"
         fd = durable.write_temporary(temporary, pieces)
-        done = ImageDone(
-            index=task.index,
-            identity=record.identity,
-            width=record.width,
-            height=record.height,
-            tiles_total=record.tiles_total,
-            tiles_computed=computed,
-            decoded=decoded,
-            output_size=sum(map(len, pieces)),
-            checksum=integrity.checksum(pieces),
-            note="; ".join(filter(None, (record.note, note))) or None,
-            seconds=time.monotonic() - started,
-        )
+        encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
+        done = _done(task, record, encoded, computed, decoded, note, started)
         return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
+
+    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
+        """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, OSError."""
+        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source.close()
+        record, exif = self._describe(source)
+        self._slot.describe(record)
+        way = self._find_way(task, source, too_large)
+        with self._interrupt.ending_at_once():  # what is there already is looked through
+            conversion = banded.Conversion(
+                task, record, exif, self._pixels, self._flight, self._out, self._channel.send
+            )
+        with contextlib.closing(conversion):
+            computed = conversion.tiles_missing
+            try:
+                if computed:
+                    conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
+                temporary = self._flight / f"{integrity.short_name(task.output)}.out"
+                encoded = conversion.encode(temporary, self._interrupt)
+            except ImageError:
+                conversion.discard()
+                raise
+        done = _done(task, record, encoded, computed, computed > 0, None, started)
+        return committer.Written(encoded.fd, temporary, task, done, begun=True)
+
+    def _find_way(self, task: Task, source: codec.Source, too_large: TooLarge) -> bands.Way:
+        """How the source can be read in bands, with the memory for it. Raises ImageError."""
+        try:
+            way = bands.find_way(task.source, source, self._pixels.method)
+        except bands.NoReader:
+            raise ImageError(
+                f"{too_large.reason}; install batchgray[large] to convert it in bands, or {too_large.remedy}"
+            ) from None
+        except ImageError as error:
+            raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
+        needed = banded.needed_bytes(way, source.width, source.height)
+        try:
+            self._reserve(planes.EMPTY_SLOT_BYTES, needed)
+        except TooLarge:
+            raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}") from None
+        return way
 
     def _usable_sidecar(self, task: Task) -> partial.SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
@@ -240,7 +297,17 @@ class Worker:
         return image, note, computed
 
     def _lay_out(self, task: Task, source: codec.Source, header: partial.SidecarHeader | None) -> planes.Image:
-        """The slot, long enough and laid out for the source, with the sidecar's tiles in place."""
+        """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
+        record, exif = self._describe(source)
+        self._reserve(record.slot_bytes, source.scratch_bytes)
+        restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
+        image = restored or self._slot.begin(record, exif)
+        if restored and not image.tiles_done:  # it was begun in bands
+            bandstore.fill(image, self._flight, task.output, self._pixels)
+        return image
+
+    def _describe(self, source: codec.Source) -> tuple[planes.SlotRecord, bytes]:
+        """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
         if self._pixels.format == "jpeg":
             codec.check_jpeg_sides(source.width, source.height)
         exif = source.exif if self._pixels.metadata == "keep" else b""
@@ -253,9 +320,7 @@ class Worker:
             exif_bytes=len(exif),
             note=source.note,
         )
-        self._reserve(record.slot_bytes, source.scratch_bytes)
-        restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
-        return restored or self._slot.begin(record, exif)
+        return record, exif
 
     def _run_kernel(self, task: Task, image: planes.Image) -> None:
         """Tile by tile; a flag goes up after its tile is written.
@@ -314,14 +379,14 @@ class Worker:
     def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
         """See that the slot is long enough and the codec's memory is ours; waits while others have it.
 
-        Raises ImageError.
+        Raises TooLarge.
         """
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
             return
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
         answer = self._interrupt.receive(self._channel)
         if isinstance(answer, Refused):
-            raise ImageError(answer.reason)
+            raise TooLarge(answer.reason, answer.remedy)
         if not isinstance(answer, Granted):
             raise TypeError(f"expected memory, got {answer}")
         self._take_memory(answer)
@@ -330,3 +395,27 @@ class Worker:
         self._scratch = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()
+
+
+def _done(
+    task: Task,
+    record: planes.SlotRecord,
+    encoded: banded.Encoded,
+    computed: int,
+    decoded: bool,
+    note: str | None,
+    started: float,
+) -> ImageDone:
+    return ImageDone(
+        index=task.index,
+        identity=record.identity,
+        width=record.width,
+        height=record.height,
+        tiles_total=record.tiles_total,
+        tiles_computed=computed,
+        decoded=decoded,
+        output_size=encoded.size,
+        checksum=encoded.checksum,
+        note="; ".join(filter(None, (record.note, note))) or None,
+        seconds=time.monotonic() - started,
+    )

@@ -220,6 +220,21 @@ def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch)
     assert descriptor == next_descriptor, "a descriptor is left open"
 
 
+def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch):
+    pwrite, pread = os.pwrite, os.pread
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, bytes(data[:3]), at))
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 2), at))
+    path = tmp_path / "a"
+    with contextlib.closing(durable.SparseFile(path, 1 << 20)) as file:
+        file.write(500_000, memoryview(b"in the middle"))
+        assert file.read(499_998, 17) == b"\0\0in the middle\0\0"
+        with pytest.raises(EOFError):
+            file.read((1 << 20) - 1, 2)
+    assert path.stat().st_size == 1 << 20
+    with contextlib.closing(durable.SparseFile(path, 500_002)) as file:
+        assert file.map()[-4:] == b"\0\0in"
+
+
 def test_removing_what_is_gone_already_is_no_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     durable.remove(tmp_path / "file")

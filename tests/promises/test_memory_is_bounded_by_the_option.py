@@ -52,14 +52,14 @@ def test_an_image_that_never_fits_fails_with_the_figures(pictures, tmp_path):
     save_gradient(tmp_path / "small.png", 100, 100)
     run = batchgray(
         *("run", pictures, tmp_path / "small.png", "--out", tmp_path / "out"),
-        *("--memory", "30M", "--progress", "json"),
+        *("--memory", "3M", "--progress", "json"),
         expect=3,
     )
     events = events_of(run.stdout)
     assert [event["source"] for event in named(events, "done")] == ["small.png"]
     for event in named(events, "failed"):
-        assert "31 MB" in event["error"]
-        assert "raise --memory" in event["error"]
+        assert "needs 45 MB while it is converted, over the limit of 3 MB, and" in event["error"]
+        assert "MB in bands; raise --memory" in event["error"]
 
 
 def test_a_limit_just_above_one_image_lets_them_through_one_by_one(tmp_path):

@@ -1,0 +1,174 @@
+"""The gray plane of an image larger than memory: a file in the folder of what is in flight, and its checksums.
+
+    HASH.gray   the plane, height x width uint8; bands that are not finished are holes, or worth nothing
+    HASH.bands  one line of sealed JSON (_Header): what the plane belongs to, and the checksum of each finished band
+
+A checkpoint syncs the plane and then replaces the header, so that it costs what is new and not the whole plane. What
+a finished band holds is believed only if its checksum says so. Beside them lies the image's sidecar, without tiles: it
+claims the partial JPEG, and who cleans up knows the image by it (see `partial`).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchgray import durable, integrity, planes, tiles
+from batchgray.errors import UsageError
+from batchgray.guards import open_regular
+from batchgray.options import PixelOptions
+
+# A few milliseconds of work: SIGTERM is heard between two bands.
+_BAND_PIXELS = 1 << 18
+_LONGEST_HEADER = 1 << 26  # bytes
+
+SUFFIXES = (".gray", ".bands")
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    version: int = 1
+    output: str
+    record: planes.SlotRecord
+    options: PixelOptions
+    band_rows: int
+    sums: list[str]  # "" for a band that is not finished
+
+
+def band_rows(width: int) -> int:
+    """Rows in a band: a multiple of 8, whatever the tiles."""
+    return max(tiles.BLOCK_ROWS, _BAND_PIXELS // width // tiles.BLOCK_ROWS * tiles.BLOCK_ROWS)
+
+
+class Plane:
+    """The plane of an image that is being converted. `finished` says which bands are whole and checked."""
+
+    def __init__(self, flight: Path, output: str, record: planes.SlotRecord, options: PixelOptions) -> None:
+        """Takes up what an earlier run left, where it is the same image to the same options. Raises OSError."""
+        plane, self._header_path = paths(flight, output)
+        self._output, self.record, self._options = output, record, options
+        self.band_rows = band_rows(record.width)
+        self._file = durable.SparseFile(plane, record.width * record.height)
+        self._sums = [""] * tiles.tile_count(record.height, self.band_rows)
+        for index, expected in enumerate(_read_sums(flight, output, record, options)):
+            if expected and integrity.checksum([self.read(index)]) == expected:
+                self._sums[index] = expected
+
+    def bands(self) -> Iterator[tiles.Tile]:
+        """All bands, top to bottom."""
+        return tiles.unfinished(bytes(len(self._sums)), self.record.height, self.band_rows)
+
+    def finished(self, index: int) -> bool:
+        return bool(self._sums[index])
+
+    @property
+    def tiles_done(self) -> int:
+        """How many tiles lie in finished bands altogether."""
+        return _tiles_in(self._sums, self.record).count(1)
+
+    def write(self, index: int, gray: bytes | memoryview) -> None:
+        """A band is finished. Raises OSError."""
+        self._file.write(index * self._band_bytes, gray)
+        self._sums[index] = integrity.checksum([gray])
+
+    def read(self, index: int) -> bytes:
+        """The bytes of a band. Raises OSError."""
+        at = index * self._band_bytes
+        return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
+
+    def map(self):
+        """The whole plane, to be read only; not to be read where it is not finished."""
+        return self._file.map()
+
+    def take_up(self, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Rows that are known to be right, each with the place of its first byte in the plane, in order."""
+        end = begin = 0
+        for at, rows in pieces:
+            if at != end:
+                self._finish_between(begin, end)
+                begin = at
+            self._file.write(at, rows)
+            end = at + len(rows)
+        self._finish_between(begin, end)
+
+    def _finish_between(self, begin: int, end: int) -> None:
+        last = end == self.record.width * self.record.height
+        for index in range(-(-begin // self._band_bytes), len(self._sums) if last else end // self._band_bytes):
+            self._sums[index] = integrity.checksum([self.read(index)])
+
+    def checkpoint(self) -> None:
+        """Make the finished bands durable. Raises OSError; the earlier checkpoint then stays."""
+        self._file.sync()
+        header = _Header(
+            output=self._output,
+            record=self.record,
+            options=self._options,
+            band_rows=self.band_rows,
+            sums=self._sums,
+        )
+        with durable.saving(self._header_path, self._header_path.with_suffix(".tmp")) as file:
+            file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def _band_bytes(self) -> int:
+        return self.band_rows * self.record.width
+
+
+def paths(flight: Path, output: str) -> tuple[Path, Path]:
+    """Where the plane and the header of an output lie."""
+    name = integrity.short_name(output)
+    plane, header = (flight / f"{name}{suffix}" for suffix in SUFFIXES)
+    return plane, header
+
+
+def discard(flight: Path, output: str) -> None:
+    """Remove an output's plane and header. Raises OSError."""
+    for path in paths(flight, output):
+        durable.remove(path)
+
+
+def fill(image: planes.Image, flight: Path, output: str, options: PixelOptions) -> None:
+    """Put the finished bands into an image that is laid out in memory now, and raise the flags of their tiles."""
+    record = image.record
+    sums = _read_sums(flight, output, record, options)
+    rows = band_rows(record.width) * record.width
+    try:
+        with open_regular(paths(flight, output)[0], follow_links=False) as file:
+            for index, expected in enumerate(sums):
+                if not expected:
+                    continue
+                file.seek(index * rows)
+                target = image.gray[index * rows : (index + 1) * rows]
+                if file.readinto(target) != len(target) or integrity.checksum([target]) != expected:
+                    sums[index] = ""
+    except OSError:
+        return
+    for index, flag in enumerate(_tiles_in(sums, record)):
+        image.flags[index] |= flag
+
+
+def _read_sums(flight: Path, output: str, record: planes.SlotRecord, options: PixelOptions) -> list[str]:
+    """The checksum of each band, "" for those not finished; none where there is no header that fits and is whole."""
+    try:
+        with open_regular(paths(flight, output)[1], follow_links=False) as file:
+            line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
+        header = msgspec.json.decode(line, type=_Header) if integrity.sealed(line) else None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError):
+        return []
+    if header is None or (header.output, header.record, header.options) != (output, record, options):
+        return []
+    rows = band_rows(record.width)
+    fits = header.band_rows == rows and len(header.sums) == tiles.tile_count(record.height, rows)
+    return header.sums if fits else []
+
+
+def _tiles_in(sums: list[str], record: planes.SlotRecord) -> bytes:
+    """A flag for each tile, raised where all its rows are in finished bands."""
+    rows = band_rows(record.width)
+    flags = bytearray(record.tiles_total)
+    for index in range(record.tiles_total if any(sums) else 0):
+        tile = tiles.tile_at(index, record.height, record.tile_rows)
+        flags[index] = all(sums[tile.top // rows : (tile.bottom - 1) // rows + 1])
+    return bytes(flags)

@@ -1,0 +1,218 @@
+"""An image whose planes exceed --memory is converted in bands, to the same bytes, and goes on where it was stopped.
+
+If this broke, a scan or a mosaic could only be converted on a machine as large as itself, or would come out another.
+"""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from harness import (
+    DEADLINE,
+    Running,
+    batchgray,
+    events_of,
+    freeze_between_tiles,
+    leftovers,
+    manifest_of,
+    named,
+    save_gradient,
+    tree,
+    wait_until,
+)
+from PIL import Image
+
+# The planes of the scan take 92 MB, converting it in bands some 16 MB.
+SIDE = 4800
+LIMIT = 30 << 20
+LITTLE = ("--memory", LIMIT, "--workers", 1)
+TILES_IN_A_BAND = 6
+LIBRARIES = 40 << 20  # what libvips itself adds to a process, and allocators keep
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Each of a kind that takes its own way through the reader; none fits into LIMIT."""
+    folder = tmp_path_factory.mktemp("larger")
+    save_gradient(folder / "a.jpg", 3000, 2400, quality=85, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    image = Image.open(folder / "a.jpg")
+    image.quantize(64, method=Image.Quantize.FASTOCTREE).save(folder / "palette.png", compress_level=1)
+    gray = np.asarray(image.convert("L")).astype(np.uint16) * 257 - 7
+    Image.fromarray(gray).save(folder / "deep.tif", big_tiff=True)
+    return folder
+
+
+@pytest.mark.parametrize("options", [("--method", "bt601"), ("--method", "luma", "--format", "png")])
+def test_the_bytes_are_those_of_enough_memory(pictures, tmp_path, options):
+    arguments = ("run", pictures, *options, "--progress", "none")
+    batchgray(*arguments, "--out", tmp_path / "tight", "--memory", LIMIT)
+    batchgray(*arguments, "--out", tmp_path / "wide", "--memory", "2G")
+    assert tree(tmp_path / "tight") == tree(tmp_path / "wide")
+    assert leftovers(tmp_path / "tight") == []
+
+
+def without_the_extra(folder: Path) -> dict[str, str]:
+    """An environment in which pyvips can't be imported."""
+    folder.mkdir()
+    (folder / "pyvips.py").write_text("raise ModuleNotFoundError('pyvips')\n")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_without_the_extra_they_fail_with_the_figures_and_its_name(pictures, tmp_path):
+    arguments = ("run", pictures, "--out", tmp_path / "out", "--memory", LIMIT, "--progress", "json")
+    run = batchgray(*arguments, env=without_the_extra(tmp_path / "shim"), expect=3)
+    failed = {event["source"]: event["error"] for event in named(events_of(run.stdout), "failed")}
+    assert failed.keys() == {path.name for path in pictures.iterdir()}
+    for error in failed.values():
+        assert "over the limit of 31 MB; install batchgray[large] to convert it in bands, or raise --memory" in error
+
+
+def test_what_can_not_be_read_in_bands_says_why(tmp_path):
+    save_gradient(tmp_path / "in" / "a.webp", 2000, 1500)
+    save_gradient(tmp_path / "in" / "progressive.jpg", 4000, 4000, quality=80, progressive=True)
+    arguments = ("run", tmp_path / "in", "--out", tmp_path / "out", "--memory", LIMIT, "--progress", "json")
+    failed = named(events_of(batchgray(*arguments, expect=3).stdout), "failed")
+    errors = {event["source"]: event["error"] for event in failed}
+    assert "; only JPEG, PNG and TIFF can be converted in bands; raise --memory" in errors["a.webp"]
+    assert "MB in bands; raise --memory" in errors["progressive.jpg"]  # its coefficients: 3 bytes a pixel
+    assert leftovers(tmp_path / "out") == []
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    """A folder with one large image."""
+    folder = tmp_path_factory.mktemp("scan")
+    save_gradient(folder / "scan.jpg", SIDE, SIDE, quality=90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted_scan(scan, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("converted-scan") / "gray"
+    batchgray("run", scan, "--out", out, "--tile-rows", 8, "--memory", "2G", "--progress", "none")
+    return out
+
+
+@contextlib.contextmanager
+def begun_in_bands(scan, out):
+    """A run whose worker is stopped after its first checkpoint. Yields the run and the worker."""
+    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.02)
+    with Running(*arguments) as run:
+        wait_until(lambda: list(out.glob(".batchgray/*/*.bands")))
+        (worker,) = run.workers()
+        worker.suspend()
+        wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
+        yield run, worker
+
+
+@pytest.fixture(scope="module")
+def interrupted(scan, tmp_path_factory) -> Path:
+    """An output folder after SIGTERM, before anything was resumed: to be copied."""
+    out = tmp_path_factory.mktemp("interrupted") / "out"
+    with begun_in_bands(scan, out) as (run, worker):
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        worker.resume()
+        run.finish(expect=75)
+    return out
+
+
+@pytest.fixture
+def out(interrupted, tmp_path) -> Path:
+    # Copied and not moved: a moved output folder finds its manifest all the same.
+    copied = tmp_path / "out"
+    for path in sorted(interrupted.rglob("*")):
+        target = copied / path.relative_to(interrupted)
+        if path.is_dir():
+            target.mkdir(parents=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return copied
+
+
+def resumed(out: Path, *options) -> dict:
+    """The `done` event of the one image."""
+    run = batchgray("resume", out / "manifest.json", "--progress", "json", *options)
+    assert leftovers(out) == []
+    (done,) = named(events_of(run.stdout), "done")
+    return done
+
+
+def test_sigterm_keeps_every_finished_band(out, converted_scan):
+    image = manifest_of(out)["images"][0]
+    assert image["state"] == "partial"
+    assert 0 < image["tiles_done"] < image["tiles_total"]
+    with Image.open(out / "scan.partial.jpg") as partial:
+        shown = np.asarray(partial)
+    with Image.open(converted_scan / "scan.jpg") as whole:
+        expected = np.asarray(whole)
+    edge = image["tiles_done"] * 8
+    assert np.array_equal(shown[:edge], expected[:edge])
+    assert not shown[edge:].any()
+    done = resumed(out, *LITTLE)
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    assert tree(out) == tree(converted_scan)
+
+
+def test_a_band_that_is_damaged_on_disk_is_computed_again(out, converted_scan):
+    image = manifest_of(out)["images"][0]
+    (plane,) = out.glob(".batchgray/*/*.gray")
+    with plane.open("r+b") as file:
+        file.write(b"damaged!")
+    done = resumed(out, *LITTLE)
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"] + TILES_IN_A_BAND
+    assert tree(out) == tree(converted_scan)
+
+
+def test_with_enough_memory_the_finished_bands_are_taken_over(out, converted_scan):
+    image = manifest_of(out)["images"][0]
+    done = resumed(out, "--memory", "2G")
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    assert tree(out) == tree(converted_scan)
+
+
+def test_what_was_begun_with_enough_memory_goes_on_in_bands(scan, converted_scan, tmp_path):
+    out = tmp_path / "out"
+    with Running("run", scan, "--out", out, "--memory", "2G", "--tile-rows", 8, "--workers", 1) as run:
+        worker, _ = freeze_between_tiles(run)
+        run.signal(signal.SIGTERM)
+        run.wait_for("notice")
+        worker.resume()
+        run.finish(expect=75)
+    image = manifest_of(out)["images"][0]
+    missing = image["tiles_total"] - image["tiles_done"]
+    assert missing <= resumed(out, *LITTLE)["tiles_computed"] < missing + TILES_IN_A_BAND
+    assert tree(out) == tree(converted_scan)
+
+
+def test_a_killed_worker_loses_what_came_after_its_checkpoint(scan, converted_scan, tmp_path):
+    out = tmp_path / "out"
+    with begun_in_bands(scan, out) as (run, worker):
+        worker.kill()
+        run.wait_for("warned")
+        peak = base = 0
+        while run.process.poll() is None:
+            for worker in run.workers():
+                with contextlib.suppress(psutil.Error):
+                    resident = worker.memory_info().rss
+                    base = base or resident
+                    peak = max(peak, resident)
+        events = run.finish(expect=0)
+    done = named(events, "done")[0]
+    assert done["tiles_computed"] < done["tiles_total"]
+    assert 0 < base < peak < base + LIMIT + LIBRARIES  # the planes alone would be 92 MB
+    assert tree(out) == tree(converted_scan)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(scan, converted_scan, tmp_path):
+    out = tmp_path / "out"
+    with begun_in_bands(scan, out) as (run, _):
+        run.process.kill()
+        run.process.wait(DEADLINE)
+    assert resumed(out, *LITTLE)["tiles_computed"] < SIDE // 8
+    assert tree(out) == tree(converted_scan)

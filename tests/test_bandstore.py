@@ -1,0 +1,148 @@
+"""A plane on disk: finished bands come back exactly, or are doubted; and they change hands with a plane in memory."""
+
+import os
+from random import Random
+
+import msgspec
+import pytest
+
+from batchgray import bandstore, partial, planes, tiles
+from batchgray.messages import SourceIdentity, Task
+from batchgray.options import PixelOptions
+
+WIDTH, HEIGHT = 30_000, 100
+OUTPUT = "a/b.jpg"
+IDENTITY = SourceIdentity(1234, 5678)
+TASK = Task(index=3, source="/in/a/b.png", output=OUTPUT, identity=IDENTITY)
+OPTIONS = PixelOptions(tile_rows=16)
+RECORD = planes.SlotRecord(
+    identity=IDENTITY, width=WIDTH, height=HEIGHT, tile_rows=16, colour=True, exif_bytes=4, note=None
+)
+GRAY = Random(5).randbytes(WIDTH * HEIGHT)
+BANDS = 13  # of 8 rows, the last one of 4
+
+
+def plane_in(folder, record=RECORD, options=OPTIONS) -> bandstore.Plane:
+    return bandstore.Plane(folder, OUTPUT, record, options)
+
+
+def written(folder, bands) -> None:
+    plane = plane_in(folder)
+    for band in plane.bands():
+        if band.index in bands:
+            plane.write(band.index, GRAY[band.top * WIDTH : band.bottom * WIDTH])
+    plane.checkpoint()
+    plane.close()
+
+
+def finished(plane: bandstore.Plane) -> set[int]:
+    for band in plane.bands():
+        if plane.finished(band.index):
+            assert plane.read(band.index) == GRAY[band.top * WIDTH : band.bottom * WIDTH]
+    return {band.index for band in plane.bands() if plane.finished(band.index)}
+
+
+@pytest.fixture
+def slot():
+    fd = planes.make_memory()
+    planes.resize_memory(fd, RECORD.slot_bytes)
+    yield planes.Slot(fd)
+    os.close(fd)
+
+
+def test_bands_are_whole_blocks_of_about_one_size():
+    for width in (1, 7, 1000, 30_000, 262_144, 10**8):
+        rows = bandstore.band_rows(width)
+        assert rows % 8 == 0
+        assert rows == 8 or rows * width <= 1 << 18
+
+
+@pytest.mark.parametrize("bands", [set(), {0}, {0, 1, 2, 5}, {12}, set(range(BANDS))])
+def test_finished_bands_come_back(tmp_path, bands):
+    written(tmp_path, bands)
+    assert finished(plane_in(tmp_path)) == bands
+
+
+def test_a_tile_is_done_where_all_its_bands_are(tmp_path):
+    written(tmp_path, {0, 1, 2, 12})  # tiles of two bands; the last tile is one band
+    assert plane_in(tmp_path).tiles_done == 2
+
+
+def test_what_is_not_in_a_checkpoint_does_not_count(tmp_path):
+    written(tmp_path, {0})
+    plane = plane_in(tmp_path)
+    plane.write(1, GRAY[8 * WIDTH : 16 * WIDTH])
+    plane.close()
+    assert finished(plane_in(tmp_path)) == {0}
+
+
+def test_a_damaged_band_is_doubted_and_no_other(tmp_path):
+    written(tmp_path, {0, 1, 2})
+    with bandstore.paths(tmp_path, OUTPUT)[0].open("r+b") as file:
+        file.seek(8 * WIDTH + 5)
+        file.write(b"other")
+    assert finished(plane_in(tmp_path)) == {0, 2}
+
+
+def test_a_plane_that_was_cut_off_is_doubted_where_it_is_cut(tmp_path):
+    written(tmp_path, set(range(BANDS)))
+    os.truncate(bandstore.paths(tmp_path, OUTPUT)[0], 20 * WIDTH)
+    assert finished(plane_in(tmp_path)) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "options"),
+    [
+        ({"identity": SourceIdentity(1234, 5679)}, {}),
+        ({"height": HEIGHT - 1}, {}),
+        ({}, {"method": "luma"}),
+        ({}, {"quality": 76}),
+    ],
+)
+def test_another_image_or_other_options_begin_afresh(tmp_path, record, options):
+    written(tmp_path, {0, 1})
+    other = plane_in(tmp_path, msgspec.structs.replace(RECORD, **record), msgspec.structs.replace(OPTIONS, **options))
+    assert not any(other.finished(band.index) for band in other.bands())
+
+
+def test_a_header_with_a_flipped_bit_is_not_believed(tmp_path):
+    written(tmp_path, {0, 1})
+    header = bandstore.paths(tmp_path, OUTPUT)[1]
+    data = bytearray(header.read_bytes())
+    data[data.index(b"xxh3") + 12] ^= 1
+    header.write_bytes(data)
+    assert finished(plane_in(tmp_path)) == set()
+
+
+def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
+    written(tmp_path, {0, 1, 2, 12})
+    with bandstore.paths(tmp_path, OUTPUT)[0].open("r+b") as file:
+        file.write(b"damaged!")
+    image = slot.begin(RECORD, b"exif")
+    bandstore.fill(image, tmp_path, OUTPUT, OPTIONS)
+    assert [index for index, flag in enumerate(image.flags) if flag] == [6]
+    assert bytes(image.gray[96 * WIDTH :]) == GRAY[96 * WIDTH :]
+
+
+@pytest.mark.parametrize(
+    ("done", "bands"), [({0}, {0, 1}), ({1, 2, 5}, {2, 3, 4, 5, 10, 11}), (set(range(7)), set(range(BANDS)))]
+)
+def test_a_plane_takes_up_the_tiles_of_a_sidecar(tmp_path, slot, done, bands):
+    image = slot.begin(RECORD, b"exif")
+    for tile in (tiles.tile_at(index, HEIGHT, 16) for index in done):
+        image.gray[tile.top * WIDTH : tile.bottom * WIDTH] = GRAY[tile.top * WIDTH : tile.bottom * WIDTH]
+        image.flags[tile.index] = 1
+    partial.write_sidecar(tmp_path, tmp_path, TASK, OPTIONS, image)
+    plane = plane_in(tmp_path)
+    plane.take_up(partial.stored_rows(tmp_path, OUTPUT))
+    assert finished(plane) == bands
+    path = partial.sidecar_path(tmp_path, OUTPUT)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert list(partial.stored_rows(tmp_path, OUTPUT)) == []
+
+
+def test_what_is_discarded_is_gone(tmp_path):
+    written(tmp_path, {0})
+    partial.write_claim(tmp_path, tmp_path, TASK, OPTIONS, RECORD, b"exif")
+    partial.discard(tmp_path, tmp_path, OUTPUT)
+    assert list(tmp_path.iterdir()) == []
