@@ -7,6 +7,7 @@ name leads outside, no two images are in each other's way, and every image's sta
 
 import secrets
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,7 @@ NoticeSource = Literal["smq", "metadata", "signal", "disk"]
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Milliseconds = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # to the end of the year 9999
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]  # no format has longer sides
 TileCount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")]
@@ -38,8 +40,9 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     """One input and what became of it: `source` below `input_roots[root]`, `output` below the output folder.
 
     An input that planning had to refuse (a name that isn't UTF-8, a folder that can't be read) is failed and has no
-    output name. `checksum` and `output_size` tell of the file under the output's name, also while it waits to be made
-    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds.
+    output name. `checksum`, `output_size` and `done_at_ms` (since 1970) tell of the file under the output's name, also
+    while it waits to be made anew; `mend` says that the file there was found damaged and may be replaced whatever it
+    holds.
     """
 
     root: int
@@ -54,6 +57,7 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     tiles_total: TileCount | None = None
     output_size: Count | None = None
     checksum: str | None = None
+    done_at_ms: Milliseconds | None = None
     error: str | None = None
     note: str | None = None
     mend: bool = False
@@ -68,8 +72,20 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
         return bool(self.output)
 
 
+class Run(msgspec.Struct, kw_only=True, frozen=True):
+    """A start or a resume that had work. `batchgray` is the version that ran.
+
+    `found` is the state in which it found the manifest: "running" says that the run before it died without a word.
+    """
+
+    at: Annotated[datetime, Meta(tz=True)]
+    workers: Count
+    batchgray: str = batchgray.__version__
+    found: RunState | None
+
+
 class Interruption(msgspec.Struct, kw_only=True, frozen=True):
-    """Times are UTC in ISO 8601.
+    """Times are UTC in ISO 8601; `run` counts `runs` from 0.
 
     `event_id` is the notice's id, the signal's name, or what is wrong with the disk (null: it is full).
     """
@@ -78,12 +94,14 @@ class Interruption(msgspec.Struct, kw_only=True, frozen=True):
     source: NoticeSource
     event_id: str | None
     deadline: str | None
+    run: Count | None = None
 
 
 class Manifest(msgspec.Struct, kw_only=True):
     """The document. `lineage` is drawn when it begins: the journal of one that was overwritten is never replayed.
 
-    `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path.
+    `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path. `ignored`
+    counts what was not taken when the input folders were last walked, by file type.
     """
 
     version: int = VERSION
@@ -96,6 +114,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
     output_root: str
     input_roots: list[str]
+    ignored: dict[str, Count] = msgspec.field(default_factory=dict)
+    runs: list[Run] = msgspec.field(default_factory=list)
     interruptions: list[Interruption] = msgspec.field(default_factory=list)
     images: list[Image] = msgspec.field(default_factory=list)  # last, so that it can be written a line an image
 
@@ -117,6 +137,7 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     tiles_total: TileCount | msgspec.UnsetType = msgspec.UNSET
     output_size: Count | msgspec.UnsetType = msgspec.UNSET
     checksum: str | msgspec.UnsetType = msgspec.UNSET
+    done_at_ms: Milliseconds | msgspec.UnsetType = msgspec.UNSET
     note: str | msgspec.UnsetType | None = msgspec.UNSET
     error: str | None = None
     mend: bool | msgspec.UnsetType = msgspec.UNSET

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from batchgray import durable, errors, events, flight, manifest
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener, Totals
-from batchgray.manifest import Manifest, Store
+from batchgray.manifest import Manifest, Run, Store
 from batchgray.notices import Inbox, Source
 from batchgray.options import EngineOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
@@ -134,7 +135,7 @@ def _supervise(
 
     store = Store(plan.path)
     resumable = flight.prepare(plan)
-    _commit_start(plan, store)
+    _commit_start(plan, engine.workers, store)
     flight.forget_intents(plan)
     ledger = Ledger(plan, store, engine.checkpoint, send)
     send(_planned(plan, engine, sources))
@@ -160,7 +161,10 @@ def _supervise(
     return Result(exit_code=SOME_FAILED if states["failed"] else DONE, summary=summary)
 
 
-def _commit_start(plan: Plan, store: Store) -> None:
+def _commit_start(plan: Plan, workers: int, store: Store) -> None:
+    if plan.todo:
+        found = plan.manifest.state if plan.resumed else None
+        plan.manifest.runs.append(Run(at=datetime.now(UTC), workers=workers, found=found))
     plan.manifest.state = "running"
     try:
         store.commit(plan.manifest)

@@ -44,7 +44,8 @@ class Ledger:
 
     def done(self, items: list[messages.ImageDone]) -> None:
         """Outputs that are durable."""
-        self._record([_done_change(item) for item in items])
+        now_ms = time.time_ns() // 1_000_000
+        self._record([_done_change(item, now_ms) for item in items])
         for item in items:
             image = self._images[item.index]
             self.totals.converted += 1
@@ -120,7 +121,11 @@ class Ledger:
         document = self._plan.manifest
         self._syncer.shutdown()
         interruption = notice and Interruption(
-            at=manifest.utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline
+            at=manifest.utc_now(),
+            source=notice.source,
+            event_id=notice.event_id,
+            deadline=notice.deadline,
+            run=len(document.runs) - 1,
         )
         states = Counter(image.state for image in self._images)
         try:
@@ -163,7 +168,7 @@ class Ledger:
         self.disk_full = True
 
 
-def _done_change(item: messages.ImageDone) -> ImageChange:
+def _done_change(item: messages.ImageDone, now_ms: int) -> ImageChange:
     return ImageChange(
         image=item.index,
         state="done",
@@ -175,6 +180,7 @@ def _done_change(item: messages.ImageDone) -> ImageChange:
         tiles_total=item.tiles_total,
         output_size=item.output_size,
         checksum=item.checksum,
+        done_at_ms=now_ms,
         note=item.note,
         mend=False,
     )

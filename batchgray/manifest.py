@@ -34,6 +34,7 @@ from batchgray.document import (
     Interruption,
     Manifest,
     NoticeSource,
+    Run,
     RunState,
     brief,
     fault_of,
@@ -41,7 +42,18 @@ from batchgray.document import (
 from batchgray.guards import open_descriptor, open_regular
 
 # The records are the document's, and are had from here.
-__all__ = ["Image", "ImageChange", "Interruption", "Manifest", "NoticeSource", "RunState", "Store", "load", "owning"]
+__all__ = [
+    "Image",
+    "ImageChange",
+    "Interruption",
+    "Manifest",
+    "NoticeSource",
+    "Run",
+    "RunState",
+    "Store",
+    "load",
+    "owning",
+]
 
 _HEAD_BYTES = 200
 _LOOKING_SECONDS = 0.2

@@ -64,6 +64,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     _check_outputs_are_no_sources(out, found, outputs)
     manifest = _new_manifest(options, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
+    manifest.ignored = dict(discovery.ignored)
     plan = Plan(options.manifest_path.absolute(), out, manifest, previous is not None, ignored=discovery.ignored)
     identities = _merge(plan, found, outputs, options.overwrite)
     _check_outputs_fit(plan)

@@ -131,7 +131,7 @@ def test_the_document_has_the_fields_of_the_contract(path, store):
         "metadata": "keep",
     }
     assert read["interruptions"] == [
-        {"at": "2026-11-22T18:00:00Z", "source": "signal", "event_id": "SIGTERM", "deadline": None}
+        {"at": "2026-11-22T18:00:00Z", "source": "signal", "event_id": "SIGTERM", "deadline": None, "run": None}
     ]
     expected = {"root": 0, "source": "a/b.png", "output": "a/b.jpg", "state": "pending", "size": 1234}
     assert read["images"][0].items() >= expected.items()
