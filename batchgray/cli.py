@@ -240,6 +240,16 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     sys.exit(3 if verdict.damaged else 0)
 
 
+@cli.command(epilog=EXIT_CODES)
+@click.argument("manifest", type=_PATH)
+@option("--html", type=_PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
+def report(manifest: Path, html: Path | None) -> None:
+    """Write one page to look at: pictures, progress over time, interruptions, failures."""
+    from batchgray import report as module
+
+    click.echo(f"Report: {shown(str(module.write(manifest, html)))}")
+
+
 @cli.group()
 def smq() -> None:
     """The queue that interruption events come through."""

@@ -10,6 +10,7 @@ import io
 import mmap
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO
 import imageio.v3 as iio
 import numpy as np
 import simplejpeg
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from batchgray import containers
 from batchgray.errors import ImageError, shown
@@ -34,6 +35,8 @@ Image.WARN_POSSIBLE_FORMATS = True  # else why a parser refused its file is lost
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a worker for each core
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
+THUMBNAIL_SCRATCH = 1_500_000_000
+_THUMBNAIL_QUALITY = 78
 _EXIF_HEADER = b"Exif\0\0"
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment after its length
 _BRIEF = 250  # characters of what a library says
@@ -70,6 +73,10 @@ class Source:
 
     def decode(self, planes: Planes) -> str | None:
         """Decode into `planes`. Returns a note where the decoder had to be lenient. Raises ImageError."""
+        raise NotImplementedError
+
+    def file_to_draw(self) -> BinaryIO:
+        """The input, or what is left of it without its metadata."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -139,6 +146,45 @@ def check_decodes(data: bytes) -> None:
             iio.imread(data, plugin="pillow", index=0)
     except Exception as error:
         raise ImageError(f"does not decode: {_library_reason(error)}") from None
+
+
+def thumbnail(path: str, side: int) -> bytes:
+    """A small JPEG of an image, upright, at most `side` pixels a side: to look at, not exact. Raises ImageError.
+
+    An image that would take more than THUMBNAIL_SCRATCH bytes to decode is refused.
+    """
+    source = open_source(path, "bt601", sys.maxsize)
+    try:
+        if source.scratch_bytes > THUMBNAIL_SCRATCH:
+            raise ImageError(f"too large to draw small: {source.width * source.height / 1e6:,.0f} megapixels")
+        with _warnings():
+            try:
+                return _drawn_small(source, side)
+            except Exception as error:
+                raise ImageError(f"damaged: {_library_reason(error)}") from None
+    finally:
+        source.close()
+
+
+def _drawn_small(source: Source, side: int) -> bytes:
+    file = source.file_to_draw()
+    with Image.open(file, formats=(containers.format_of(file.read(containers.HEAD_BYTES)),)) as image:
+        image.draft("RGB", (side, side))  # libjpeg decodes no more than is needed
+        small = _opaque(image)
+    small.thumbnail((side, side), reducing_gap=2.0)
+    small.info = {"exif": _EXIF_HEADER + source.exif} if source.exif else {}  # what the output has
+    data = io.BytesIO()
+    ImageOps.exif_transpose(small).save(data, "JPEG", quality=_THUMBNAIL_QUALITY, exif=b"")
+    return data.getvalue()
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """As RGB or 8-bit gray, the colour under transparent pixels as it is."""
+    if image.mode in _WIDE_GRAY_MODES:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in _GRAY_MODES:
+        return image.convert(_GRAY_MODES[image.mode]).convert("L")
+    return image.convert(_COLOUR_MODES.get(image.mode, image.mode)).convert("RGB")
 
 
 def _open_regular(path: str) -> BinaryIO:
@@ -250,6 +296,9 @@ class _JpegSource(Source):
             raise ImageError(f"not a sound JPEG: {_brief(reason)}")
         pixels[:] = decoded.reshape(-1)
 
+    def file_to_draw(self) -> BinaryIO:
+        return io.BytesIO(self.outline.without_metadata(self.data))
+
     def close(self) -> None:
         self.data.close()
 
@@ -355,6 +404,10 @@ class _PillowSource(Source):
                 return reader.read(index=0, mode=mode, writeable_output=False)[..., channels]
             pixels = reader.read(index=0, mode=_GRAY_MODES[self.mode], writeable_output=False)
             return pixels if pixels.ndim == 2 else pixels[..., 0]
+
+    def file_to_draw(self) -> BinaryIO:
+        self.file.seek(0)
+        return self.file
 
     def close(self) -> None:
         self.file.close()

@@ -133,6 +133,14 @@ class MovedOutput(UsageError):
     """the output folder {0} of this manifest is not there. Mount or move it back to that place."""
 
 
+class ForeignReport(UsageError):
+    """{0} is not a report of batchgray, and is not overwritten. Name another file with --html, or move it away."""
+
+
+class UnwritableReport(UsageError):
+    """can't write the report {0}: {1}. Name another file with --html."""
+
+
 class WorkersCannotWork(BatchgrayError):
     """the worker processes can't work: {0}. What was done is kept; mend the cause and resume."""
 

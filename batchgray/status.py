@@ -8,7 +8,7 @@ import msgspec
 
 from batchgray import manifest
 from batchgray.errors import shown
-from batchgray.manifest import Interruption, RunState
+from batchgray.manifest import Interruption, Manifest, RunState
 
 _LISTED = 20
 
@@ -37,10 +37,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def status(path: Path) -> Status:
     """Read a manifest and its journal. Raises BatchgrayError."""
+    return status_of(*load(path))
+
+
+def load(path: Path) -> tuple[Manifest, bool]:
+    """The manifest, and whether a process is at work on it. Raises BatchgrayError."""
     document = manifest.load(path)
     running = manifest.is_running(path)
     if document.state == "running" and not running:
         document = manifest.load(path)  # it may have ended since
+    return document, running
+
+
+def status_of(document: Manifest, running: bool) -> Status:
+    """What `load` found, in figures."""
     states = Counter(image.state for image in document.images)
     return Status(
         state="interrupted" if document.state == "running" and not running else document.state,
