@@ -1,6 +1,5 @@
 """The command line: options, exit codes, and which words go where. No logic."""
 
-import json
 import os
 import shlex
 import signal
@@ -13,7 +12,7 @@ import click
 import msgspec
 
 import batchgray
-from batchgray import errors, options, progress
+from batchgray import errors, events, options, progress
 from batchgray.errors import BatchgrayError, UsageError, shown
 
 EXIT_CODES = """\b
@@ -247,7 +246,7 @@ def report(manifest: Path, html: Path | None) -> None:
     """Write one page to look at: pictures, progress over time, interruptions, failures."""
     from batchgray import report as module
 
-    click.echo(f"Report: {shown(str(module.write(manifest, html)))}")
+    _say(f"Report: {shown(str(module.write(manifest, html)))}")
 
 
 @cli.group()
@@ -344,11 +343,13 @@ def _listed_in(name: str) -> tuple[Path, ...]:
 
 
 def _print_plan(plan: Any, as_json: bool) -> None:
+    if as_json:
+        progress.write_utf8(sys.stdout)
     for index in plan.todo:
         image = plan.manifest.images[index]
         source, output = plan.source_path(image), str(plan.out / image.output)
-        as_event = {"event": "would_convert", "source": source, "output": output}
-        _say(json.dumps(as_event) if as_json else f"{shown(source)} -> {shown(output)}")
+        event = events.WouldConvert(source=source, output=output)
+        _say(msgspec.json.encode(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
         _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
 

@@ -124,4 +124,11 @@ class Summary(_Event):
     space_needed: int | None
 
 
+class WouldConvert(_Event, tag="would_convert"):
+    """What `run --dry-run` would convert. Not part of a run: listeners never see it."""
+
+    source: str
+    output: str
+
+
 Event = Planned | Started | Done | Failed | Checkpoint | Warned | Notice | Flushed | Summary

@@ -64,7 +64,7 @@ _LONGEST_LINE = 256 << 20  # the head line has all input folders and interruptio
 _JOURNAL_PIECE = 1 << 20
 
 
-class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+class JournalLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A journal line holds one of these: the opening, a change, an interruption, or how far the journal is on disk."""
 
     generation: Count | None = None
@@ -74,7 +74,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     synced: Count | None = None
 
 
-_LINES = msgspec.json.Decoder(_Line)
+_LINES = msgspec.json.Decoder(JournalLine)
 _DOCUMENTS = msgspec.json.Decoder(Manifest)
 _ENCODER = msgspec.json.Encoder()
 _VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
@@ -217,7 +217,7 @@ class Store:
                 self._journal = durable.AppendFile(journal_path(self.path))
                 durable.sync_folder(self.path.parent)
                 self._seed = self._appended = self._synced = self._marked = 0
-                opening = _Line(generation=manifest.generation, lineage=manifest.lineage)
+                opening = JournalLine(generation=manifest.generation, lineage=manifest.lineage)
                 self._append([opening])
                 self._seed = _journal_seed(manifest.lineage, manifest.generation)
         except OSError as error:
@@ -227,10 +227,10 @@ class Store:
 
     def record(self, changes: list[ImageChange]) -> None:
         """Append what is now true; on disk after the next sync."""
-        self._append([_Line(change=change) for change in changes])
+        self._append([JournalLine(change=change) for change in changes])
 
     def record_interruption(self, interruption: Interruption) -> None:
-        self._append([_Line(interruption=interruption)])
+        self._append([JournalLine(interruption=interruption)])
 
     def sync(self) -> None:
         """Bring the journal to the disk. May run in another thread than the appends."""
@@ -248,10 +248,10 @@ class Store:
             self._journal.close()
             self._journal = None
 
-    def _append(self, lines: list[_Line]) -> None:
+    def _append(self, lines: list[JournalLine]) -> None:
         if self._synced > self._marked:
             self._marked = self._synced
-            lines = [_Line(synced=self._synced), *lines]
+            lines = [JournalLine(synced=self._synced), *lines]
         data = bytearray()
         for line in lines:
             data += integrity.seal(_ENCODER.encode(line), self._seed + self._appended + len(data)) + b"\n"
@@ -341,7 +341,7 @@ def _refuse_future(path: Path, data: bytes | bytearray) -> None:
         raise errors.FutureManifest(path, int(found[1]), VERSION)
 
 
-def _load_journal(path: Path, manifest: Manifest) -> list[_Line] | None:
+def _load_journal(path: Path, manifest: Manifest) -> list[JournalLine] | None:
     """The lines to replay; None where the journal is newer than the document just read."""
     try:
         lines = _read_journal(journal_path(path), _journal_seed(manifest.lineage, manifest.generation))
@@ -360,12 +360,12 @@ def _load_journal(path: Path, manifest: Manifest) -> list[_Line] | None:
     return lines
 
 
-def _read_journal(path: Path, seed: int) -> list[_Line]:
+def _read_journal(path: Path, seed: int) -> list[JournalLine]:
     """The lines up to the first that is torn. Raises OSError, DamagedManifest.
 
     `seed` is that of the document's own journal, for one whose opening is torn.
     """
-    lines: list[_Line] = []
+    lines: list[JournalLine] = []
     broken_at: int | None = None
     start = synced = 0
     with open_regular(path) as file:
@@ -385,7 +385,7 @@ def _read_journal(path: Path, seed: int) -> list[_Line]:
     return lines
 
 
-def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> _Line | None:
+def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> JournalLine | None:
     """None where the line is not the one that was written at this place of this journal."""
     if not integrity.sealed(raw, seed):
         return None

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 import json
 import os
 import re
@@ -25,10 +26,18 @@ from batchgray.manifest import Image, Interruption, Manifest, Run, Store
 from batchgray.options import PixelOptions
 
 CHROMIUM = shutil.which("chromium")
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom"
-).split()
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--dump-dom",
+]
 HOSTILE = [
     "<script>alert('name')</script>.jpg",
     "</script ><img src=x onerror=alert(1)>.jpg",
@@ -239,7 +248,7 @@ def test_the_choice_is_even_and_has_one_of_each_kind():
     assert 5 not in chosen
     done = chosen[3:]
     assert done == sorted(done)
-    assert max(after - before for before, after in zip(done, done[1:], strict=False)) < 150
+    assert max(after - before for before, after in itertools.pairwise(done)) < 150
 
 
 def test_a_choice_of_few_is_all_of_them():
