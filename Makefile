@@ -8,12 +8,15 @@ SECONDS ?= 60
 TARGETS ?=
 
 BIN := .venv/bin
+BENCH_BIN := .venv-bench/bin
+BENCH ?= throughput thumbnails kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch
+BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak photos fuzz clean
+.PHONY: help run test lint soak photos fuzz bench bench-report clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
 	@echo
 	@echo "IMAGES=$(IMAGES) OUT=$(OUT) PYTHON=$(PYTHON); more for batchgray in OPTIONS=, such as OPTIONS='--workers 1'"
 
@@ -39,19 +42,25 @@ photos: .venv/installed  ## fetch real photographs into ./photos (Debian, Ubuntu
 fuzz: .venv-fuzz/installed  ## fuzz every parser for SECONDS each (TARGETS="manifest images" for some)
 	@tests/fuzz/run.sh .venv-fuzz/bin/python $(SECONDS) $(TARGETS)
 
-clean:  ## remove the virtual environment and what tools left
-	rm -rf .venv .venv-fuzz .fuzz build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+bench: .venv-bench/installed  ## measure against peers, over the photographs or IMAGES; BENCH='throughput' for one
+	@test -d "$(BENCH_IMAGES)" || $(MAKE) photos
+	@for name in $(BENCH); do $(BENCH_BIN)/python benchmarks/$$name.py --images "$(BENCH_IMAGES)" $(OPTIONS) || exit 1; done
+
+bench-report: .venv-bench/installed  ## draw what was measured into docs/benchmarks
+	@$(BENCH_BIN)/python benchmarks/report.py
+
+clean:  ## remove the virtual environments and what tools left
+	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/work build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images
 
 # Debian keeps ensurepip in a package of its own.
-.venv/bin/python:
+.venv/bin/python .venv-fuzz/bin/python .venv-bench/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "batchgray needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; apt-get install -y -q python3-venv && $(PYTHON) -m venv .venv; }
+	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D); apt-get install -y -q python3-venv && $(PYTHON) -m venv $(@D)/..; }
 
-.venv-fuzz/installed: setup.cfg pyproject.toml
-	@$(PYTHON) -m venv .venv-fuzz
+.venv-fuzz/installed: .venv-fuzz/bin/python setup.cfg pyproject.toml
 	@echo "Installing batchgray and atheris into .venv-fuzz ..."
 	@.venv-fuzz/bin/pip install -q --disable-pip-version-check --only-binary atheris -e '.[fuzz]' || { \
 	    echo "no atheris for $$($(PYTHON) -V) here: its wheels are for CPython 3.11 to 3.14 on Linux; make fuzz PYTHON=..." >&2; exit 1; }
@@ -60,6 +69,11 @@ clean:  ## remove the virtual environment and what tools left
 .venv/installed: .venv/bin/python setup.cfg pyproject.toml
 	@echo "Installing batchgray into .venv ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv-bench/installed: .venv-bench/bin/python setup.cfg pyproject.toml
+	@echo "Installing batchgray and its peers into .venv-bench ..."
+	@$(BENCH_BIN)/pip install -q --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 .venv/tested: .venv/installed

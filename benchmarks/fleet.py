@@ -1,20 +1,19 @@
 """How fast the instance concerned hears its event on a queue that a fleet shares, and what that costs in requests.
 
-    python benchmarks/fleet.py [--instances 50] [--foreign 40] [--events 100] [--json FILE]
+    python benchmarks/fleet.py [--instances 50] [--foreign 40] [--runs 100] [--json FILE]
 
 A real queue server (scripts/smq_local.py) on loopback, the real SDK, one thread an instance. Compared with what
-suggests itself: everybody receives with a long poll, and gives back what is not theirs.
+suggests itself: everybody receives with a long poll, and gives back what is not theirs. A run is an event.
 """
 
 import argparse
-import importlib.util
-import json
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from common import Measured, Row, load_script, main
 
 from batchgray.notices import Inbox, InterruptionNotice
 from batchgray.notices.event import parse, simulated
@@ -83,16 +82,16 @@ class Peeker:
         self._source.stop()
 
 
-def measure(smq_local, way, instances: int, foreign: int, events: int) -> dict:
+def delays_of(smq_local, way, given: argparse.Namespace, events: int) -> list[Row]:
     chance, delays, missed = random.Random(1), [], 0
     with smq_local.LocalSMQ() as server:
         server.create_queue(QUEUE, VisibilityTimeout=30)
-        for number in range(foreign):
+        for number in range(given.foreign):
             server.send(QUEUE, simulated(f"i-gone{number}", "cn-hangzhou").decode(), base64=False)
             if number % 2:
                 server.queues[QUEUE].messages[-1].enqueued -= 86400
-        with ThreadPoolExecutor(instances) as pool:
-            fleet = {f"i-{number}": way(server.endpoint, f"i-{number}") for number in range(instances)}
+        with ThreadPoolExecutor(given.instances) as pool:
+            fleet = {f"i-{number}": way(server.endpoint, f"i-{number}") for number in range(given.instances)}
             list(pool.map(lambda member: member.listen(), fleet.values()))
             before, began = sum(server.requests.values()), time.monotonic()
             for _ in range(events):
@@ -108,47 +107,28 @@ def measure(smq_local, way, instances: int, foreign: int, events: int) -> dict:
             hours = (time.monotonic() - began) / 3600
             requests = sum(server.requests.values()) - before
             list(pool.map(lambda member: member.end(), fleet.values()))
-        lost = foreign - len(server.messages(QUEUE))
-    delays.sort()
-    return {
-        "way": way.__name__,
-        "events": events,
-        "median_s": round(delays[len(delays) // 2], 2),
-        "p99_s": round(delays[int(len(delays) * 0.99)], 2),
-        "worst_s": round(delays[-1], 2),
-        "not_heard_in_60_s": missed,
-        "requests_an_hour_and_instance": round(requests / hours / instances),
-        "foreign_messages_lost": max(0, lost),
-    }
+        lost = given.foreign - len(server.messages(QUEUE))
+    figures = [
+        ("sent to heard", "s", delays),
+        ("not heard in 60 s", "events", [missed]),
+        ("requests an hour and instance", "1", [requests / hours / given.instances]),
+        ("foreign messages lost", "messages", [max(0, lost)]),
+    ]
+    return [Row(way.__name__, figure, unit, runs) for figure, unit, runs in figures]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instances", type=int, default=50)
     parser.add_argument("--foreign", type=int, default=40)
-    parser.add_argument("--events", type=int, default=100)
-    parser.add_argument("--long-poll-events", type=int, default=10, help="fewer, since each may take a minute")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    smq_local = load_local_smq()
-    rows = [
-        measure(smq_local, way, given.instances, given.foreign, events)
-        for way, events in ((Peeker, given.events), (LongPoller, given.long_poll_events))
-    ]
-    for key in rows[0]:
-        print(f"{key:32}" + "".join(f"{row[key]!s:>14}" for row in rows))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    parser.add_argument("--long-poll-runs", type=int, default=10, help="fewer, since each may take a minute")
 
 
-def load_local_smq():
-    path = Path(__file__).parent.parent / "scripts" / "smq_local.py"
-    spec = importlib.util.spec_from_file_location("smq_local", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["smq_local"] = module
-    spec.loader.exec_module(module)
-    return module
+def measure(given: argparse.Namespace, work: Path) -> Measured:
+    smq_local = load_script("smq_local")
+    rows = delays_of(smq_local, Peeker, given, given.runs)
+    rows += delays_of(smq_local, LongPoller, given, given.long_poll_runs)
+    return Measured(rows, {"instances": given.instances, "foreign": given.foreign})
 
 
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, measure, runs=100, options=options)

@@ -1,0 +1,74 @@
+"""What interruptions cost: a run that SIGTERM interrupts again and again and that is resumed, against one left alone.
+
+    python benchmarks/resume_cost.py [--images DIR] [--interruptions 4] [--runs 5] [--workers N] [--json FILE]
+
+All processes' time is counted, every start included. The finished trees are compared, by the manifests' checksums.
+`start-up` is a run over pictures of 8 x 8: what any start costs, interrupted or not.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pictures
+from common import Measured, Row, Timing, Watched, fresh, main, paired, ratios, rows_of, timing
+
+
+def options(parser) -> None:
+    parser.add_argument("--interruptions", type=int, default=4, help="SIGTERMs, evenly spread over the images")
+
+
+def measure(given, work) -> Measured:
+    photographs = pictures.flat_copy(given.images, work / "photographs")
+    pictures.warm(photographs)
+    total = len(list(photographs.iterdir()))
+    times = min(given.interruptions, total - 1)
+    plain, broken = work / "plain", work / "broken"
+    tiny = pictures.tiny(work / "tiny", given.workers)
+
+    def interrupted() -> Timing:
+        spent = _run(photographs, fresh(broken), given.workers, [total // (times + 1)] * times)
+        if _checksums(plain) != _checksums(broken):
+            sys.exit("the trees differ")
+        return spent
+
+    found = paired(
+        given.runs,
+        {
+            "uninterrupted": lambda: _run(photographs, fresh(plain), given.workers, []),
+            f"{times} interruptions": interrupted,
+            "start-up": lambda: _run(tiny, fresh(work / "out"), given.workers, []),
+        },
+    )
+    rows = rows_of(found)
+    pairs = list(zip(found[f"{times} interruptions"], found["uninterrupted"], strict=True))
+    for figure in Timing._fields:
+        extra = [(getattr(more, figure) - getattr(less, figure)) / times for more, less in pairs] if times else [0.0]
+        rows.append(Row("an interruption", figure, "s", extra, "what it adds, the new start included"))
+    rows += ratios(f"{times} interruptions / uninterrupted", *map(list, zip(*pairs, strict=True)))
+    return Measured(rows, {"images": total, "interruptions": times})
+
+
+def _run(folder: Path, out: Path, workers: int, stops: list[int]) -> Timing:
+    """Run, and resume until it is complete; each of `stops` is after how many images of a start SIGTERM comes."""
+    arguments = ("run", folder, "--out", out)
+    with timing() as spent:
+        for stop in [*stops, None]:
+            with Watched(*arguments, "--workers", workers) as run:
+                for _ in range(stop or 0):
+                    run.wait_for("done")
+                if stop is not None:
+                    run.process.send_signal(signal.SIGTERM)
+                run.finish(expect=0 if stop is None else 75)
+            arguments = ("resume", out / "manifest.json")
+        return spent()
+
+
+def _checksums(out: Path) -> dict[str, str]:
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    return {image["output"]: image["checksum"] for image in manifest["images"]}
+
+
+if __name__ == "__main__":
+    main(__file__, __doc__, measure, runs=5, options=options)
