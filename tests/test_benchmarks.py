@@ -1,6 +1,9 @@
 """Each benchmark runs from end to end, on a handful of small pictures, and writes what the report draws."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ NAMES = {path.stem for path in BENCHMARKS.glob("*.py") if "main(__file__" in pat
 FEW = {
     "throughput": ["--only", "bt601", "--only", "jpegtran"],
     "thumbnails": ["--count", "12", "--only", "draft"],
+    "kernel": ["--megapixels", "1"],
     "checkpoint_cost": ["--count", "2", "--large", "1", "--megapixels", "1"],
     "resume_cost": ["--interruptions", "1", "--workers", "1"],
     "notice_latency": ["--count", "200"],
@@ -26,31 +30,44 @@ FEW = {
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    save_gradient(folder / "000.jpg", 800, 600, quality=85)
-    for number in range(1, 24):
-        (folder / f"{number:03}.jpg").hardlink_to(folder / "000.jpg")
+    for name in ("one", "two"):
+        save_gradient(folder / f"{name}.jpg", 640, 480, quality=85)
     save_gradient(folder / "other" / "small.png", 32, 32)
     return folder
 
 
 @pytest.fixture(scope="session")
-def measured(pictures, tmp_path_factory) -> Path:
+def many(tmp_path_factory) -> Path:
+    """Enough that there is work left when an interruption comes."""
+    folder = tmp_path_factory.mktemp("many")
+    first = save_gradient(folder / "000.jpg", 1600, 1200, quality=85)
+    for number in range(1, 30):
+        (folder / f"{number:03}.jpg").hardlink_to(first)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def measured(pictures, many, tmp_path_factory) -> Path:
     """The results of one round of each, some at a time: what they measure does not matter here."""
     folder = tmp_path_factory.mktemp("results")
     for names in (sorted(NAMES)[::2], sorted(NAMES)[1::2]):
-        running = {name: start(name, pictures, folder) for name in names}
-        for name, process in running.items():
-            output, _ = process.communicate(timeout=DEADLINE)
-            assert process.returncode == 0, f"{name}: exit {process.returncode}\n{output}"
+        running = {name: start(name, many if name == "resume_cost" else pictures, folder) for name in names}
+        try:
+            for name, process in running.items():
+                output, _ = process.communicate(timeout=DEADLINE)
+                assert process.returncode == 0, f"{name}: exit {process.returncode}\n{output}"
+        finally:
+            for process in running.values():
+                with contextlib.suppress(ProcessLookupError):  # it has ended, and all that it started
+                    os.killpg(process.pid, signal.SIGKILL)
     return folder
 
 
 def start(name: str, pictures: Path, results: Path) -> subprocess.Popen:
     command = [sys.executable, BENCHMARKS / f"{name}.py", "--images", pictures, "--runs", 1, *FEW.get(name, [])]
     places = ["--json", results / f"{name}.json", "--work", results / "work"]
-    return subprocess.Popen(
-        list(map(str, command + places)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    return subprocess.Popen(list(map(str, command + places)), **settings)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
