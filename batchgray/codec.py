@@ -35,7 +35,7 @@ Image.WARN_POSSIBLE_FORMATS = True  # else why a parser refused its file is lost
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a worker for each core
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
-THUMBNAIL_SCRATCH = 1_500_000_000
+THUMBNAIL_SCRATCH = 800_000_000
 _THUMBNAIL_QUALITY = 78
 _EXIF_HEADER = b"Exif\0\0"
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment after its length
@@ -173,8 +173,10 @@ def _drawn_small(source: Source, side: int) -> bytes:
         small = _opaque(image)
     small.thumbnail((side, side), reducing_gap=2.0)
     small.info = {"exif": _EXIF_HEADER + source.exif} if source.exif else {}  # what the output has
+    with suppress(Exception):  # an EXIF block that makes no sense
+        ImageOps.exif_transpose(small, in_place=True)
     data = io.BytesIO()
-    ImageOps.exif_transpose(small).save(data, "JPEG", quality=_THUMBNAIL_QUALITY, exif=b"")
+    small.save(data, "JPEG", quality=_THUMBNAIL_QUALITY, exif=b"")
     return data.getvalue()
 
 

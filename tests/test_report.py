@@ -277,6 +277,11 @@ def test_a_small_picture_stands_upright(tmp_path):
     assert Pillow.open(io.BytesIO(codec.thumbnail(str(path), 100))).size == (50, 100)
 
 
+def test_a_broken_exif_block_costs_no_picture(tmp_path):
+    path = save_gradient(tmp_path / "odd.jpg", 400, 200, exif=b"Exif\0\0no TIFF header at all")
+    assert Pillow.open(io.BytesIO(codec.thumbnail(str(path), 100))).size == (100, 50)
+
+
 def test_an_enormous_picture_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(codec, "THUMBNAIL_SCRATCH", 1000)
     path = save_gradient(tmp_path / "large.png", 2000, 1000)
