@@ -173,7 +173,7 @@ class Conversion:
             if interrupt.heard:
                 self.flush()
                 interrupt.check()
-            if sink.size - forgotten >= _FORGET_AFTER_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            if sink.size - forgotten >= _FORGET_AFTER_BYTES:
                 gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
                 forgotten = sink.size
 

@@ -6,7 +6,6 @@ CMYK, which needs Adobe's inversion undone, goes through imageio's Pillow plugin
 comes first, and of Pillow's parsers only the one for its format ever sees it.
 """
 
-import io
 import mmap
 import os
 import stat
@@ -252,7 +251,7 @@ class _JpegSource(Source):
         except ValueError as error:
             fault = str(error)
         if fault or colorspace in ("CMYK", "YCCK"):
-            file = io.BytesIO(outline.without_metadata(data))
+            file = outline.without_metadata(data)
             source = _PillowSource.probe("JPEG", file, data, identity, max_pixels)
             source.exif, source.note, source.fault = outline.exif, note, fault
             if method == "luma" and source.mode == "RGB":
@@ -289,7 +288,7 @@ class _JpegSource(Source):
     def _decode_again(self, plane: memoryview, reason: str) -> None:
         """The second opinion, into the same plane. Its gray is libjpeg-turbo's gray too."""
         pixels = np.frombuffer(plane, np.uint8)
-        file = io.BytesIO(self.outline.without_metadata(self.data))
+        file = self.outline.without_metadata(self.data)
         try:
             decoded = iio.imread(file, plugin="pillow", index=0, mode="RGB") if self.colour else _libjpeg_gray(file)
         except Exception as error:
@@ -360,7 +359,7 @@ class _PillowSource(Source):
     def probe_png(cls, data: mmap.mmap, identity: SourceIdentity, max_pixels: int) -> Source:
         outline = containers.PngOutline.walk(data)
         _check_dimensions(outline.width, outline.height, max_pixels)
-        source = cls.probe("PNG", io.BytesIO(outline.without_metadata(data)), data, identity, max_pixels)
+        source = cls.probe("PNG", outline.without_metadata(data), data, identity, max_pixels)
         source.exif, source.note = _fitting(outline.exif), _frames_note(outline.frames)
         return source
 

@@ -5,12 +5,16 @@ picture, a TIFF pages without end, a PNG text that unfolds to gigabytes; and lib
 markers, chunks and directories of a mapped file, with a bound on every step, and hands on only what the picture needs.
 """
 
+import io
+import os
 import re
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from mmap import mmap
-from typing import Literal
+from itertools import accumulate
+from mmap import MADV_DONTNEED, mmap
+from typing import BinaryIO, Literal
 
 from batchgray.errors import ImageError
 
@@ -46,6 +50,7 @@ _JPEG_SLACK_BYTES = 16 << 20
 _JPEG_SAMPLE_BYTES = 16  # no coding needs as much for a sample, whatever its scans and restart markers
 
 _PNG_MOST_CHUNKS = 1_000_000
+_PNG_FORGOTTEN_CHUNKS = 4096
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_SLACK_BYTES = 16 << 20
@@ -177,9 +182,9 @@ class JpegOutline:
             check_plausible(self.width, self.height, pixels // 64 // 8, file_bytes)
         self.end = min(file_bytes, stop + _JPEG_SAMPLE_BYTES * pixels * self.components + _JPEG_SLACK_BYTES)
 
-    def without_metadata(self, data: mmap) -> bytes:
+    def without_metadata(self, data: mmap) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""
-        return b"\xff\xd8" + b"".join(data[part] for part in self.kept)
+        return io.BufferedReader(_Excerpt(data, [slice(0, 2), *self.kept]))
 
 
 @dataclass
@@ -223,15 +228,17 @@ class PngOutline:
             part = slice(self.kept.pop().start, part.stop)
         self.kept.append(part)
 
-    def without_metadata(self, data: mmap) -> bytes:
+    def without_metadata(self, data: mmap) -> BinaryIO:
         """The file with nothing but what its picture needs: no text, no profile, no other frames."""
-        return data[:8] + b"".join(data[part] for part in self.kept)  # Pillow needs no end chunk
+        return io.BufferedReader(_Excerpt(data, [slice(0, 8), *self.kept]))  # Pillow needs no end chunk
 
 
 def _png_chunks(data: mmap) -> Iterator[tuple[bytes, slice]]:
     """Kind and body of each chunk; the last one may be cut off."""
     at = 8
-    for _ in range(_PNG_MOST_CHUNKS):
+    for count in range(_PNG_MOST_CHUNKS):
+        if count % _PNG_FORGOTTEN_CHUNKS == 0:
+            data.madvise(MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
         head = data[at : at + 8]
         if len(head) < 8 or not head[4:].isalpha() or head[4:] == b"IEND":
             return
@@ -282,6 +289,36 @@ def gif_frames(data: mmap) -> int:
 
 def _palette_bytes(flags: bytes) -> int:
     return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
+
+
+class _Excerpt(io.RawIOBase):
+    """Parts of a mapped file as a file. Nothing is copied but what is read: the file may be larger than memory."""
+
+    def __init__(self, data: mmap, parts: list[slice]) -> None:
+        self._data, self._parts, self._at = data, parts, 0
+        self._ends = list(accumulate(part.stop - part.start for part in parts))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, target) -> int:
+        number = bisect_right(self._ends, self._at)
+        if number == len(self._parts):
+            return 0
+        left = self._ends[number] - self._at
+        stop = self._parts[number].stop
+        piece = self._data[stop - left : min(stop, stop - left + len(target))]
+        target[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
 
 
 @dataclass(frozen=True)

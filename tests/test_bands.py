@@ -13,9 +13,6 @@ from PIL import Image, TiffImagePlugin
 from batchgray import bands, codec
 from batchgray.errors import ImageError
 
-# Reading the whole for comparison leaves a file to the garbage collector here and there.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 HEIGHT, WIDTH = 131, 97
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 

@@ -1,8 +1,14 @@
 """What a file's structure tells: formats by their first bytes, and walks that end."""
 
+import mmap
+import os
 import struct
+import tracemalloc
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from batchgray import containers
 from batchgray.errors import ImageError
@@ -62,3 +68,27 @@ def test_a_video_behind_the_picture_counts_no_scans():
     assert containers.JpegOutline.walk(jpeg + scan * 1000).scans == 3
     with pytest.raises(ImageError, match="more than 500 scans"):
         containers.JpegOutline.walk(b"\xff\xd8" + frame + scan * 501 + b"\xff\xd9")
+
+
+def test_the_file_without_its_metadata_is_read_and_not_copied(tmp_path):
+    path, pixels = tmp_path / "a.png", np.random.default_rng(3).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
+    info = PngInfo()
+    info.add_text("a", "b" * 10_000)
+    Image.fromarray(pixels).save(path, compress_level=0, pnginfo=info)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        tracemalloc.start()
+        outline = containers.PngOutline.walk(data)
+        excerpt = outline.without_metadata(data)
+        with Image.open(excerpt) as image:
+            assert image.size == (2000, 1500)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < len(data) // 8
+        expected = data[:8] + b"".join(data[part] for part in outline.kept)
+        excerpt.seek(0)
+        assert b"".join(iter(lambda: excerpt.read(70_001), b"")) == expected
+        assert len(expected) < len(data) - 10_000
+        excerpt.seek(-5, os.SEEK_END)
+        assert excerpt.read() == expected[-5:]
+        with Image.open(outline.without_metadata(data)) as image:
+            assert np.array_equal(np.asarray(image), pixels)
