@@ -237,7 +237,7 @@ def _png_chunks(data: mmap) -> Iterator[tuple[bytes, slice]]:
     """Kind and body of each chunk; the last one may be cut off."""
     at = 8
     for count in range(_PNG_MOST_CHUNKS):
-        if count % _PNG_FORGOTTEN_CHUNKS == 0:
+        if count % _PNG_FORGOTTEN_CHUNKS == _PNG_FORGOTTEN_CHUNKS - 1:
             data.madvise(MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
         head = data[at : at + 8]
         if len(head) < 8 or not head[4:].isalpha() or head[4:] == b"IEND":
