@@ -6,6 +6,7 @@ CMYK, which needs Adobe's inversion undone, goes through imageio's Pillow plugin
 comes first, and of Pillow's parsers only the one for its format ever sees it.
 """
 
+import io
 import mmap
 import os
 import stat
@@ -298,7 +299,7 @@ class _JpegSource(Source):
         pixels[:] = decoded.reshape(-1)
 
     def file_to_draw(self) -> BinaryIO:
-        return io.BytesIO(self.outline.without_metadata(self.data))
+        return self.outline.without_metadata(self.data)
 
     def close(self) -> None:
         self.data.close()
