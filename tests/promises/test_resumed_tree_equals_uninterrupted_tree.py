@@ -3,6 +3,7 @@
 If this broke, nobody could tell a resumed batch from a damaged one. `make soak` takes more rounds, over more pictures.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -137,7 +138,8 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
     with Running(*arguments, *options, env=environment, start_new_session=True) as run:
         time.sleep(chance.uniform(0, seconds))
         rounds[way.__name__] += run.process.poll() is None
-        way(run, chance)
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it ended in this very moment
+            way(run, chance)
         events = run.finish()
         code = run.process.returncode
         if code != 0:
