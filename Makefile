@@ -26,10 +26,12 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	$(BIN)/python -m pytest $(PYTEST)
 
-soak: .venv/tested  ## ROUNDS=200 kills and interruptions at random moments, over the samples or IMAGES
+soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
 		$(if $(filter-out ./images,$(IMAGES)),--images "$(IMAGES)") \
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
+	BATCHGRAY_TEST_RESUMES=$(or $(RESUMES),200) BATCHGRAY_TEST_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
+		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
 
 lint: .venv/tested  ## ruff, and the layers of the architecture
 	$(BIN)/ruff check .
