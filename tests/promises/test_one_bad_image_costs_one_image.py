@@ -51,7 +51,7 @@ REASONS = {
     "truncated.png": "damaged",
     "empty.jpg": "empty",
     "text.jpg": "not an image",
-    "header only.jpg": "not an image",
+    "header only.jpg": "damaged",
     "bomb.png": "raise --max-pixels",
     "no pixels.png": "",
     "float.tif": "32-bit",
