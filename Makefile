@@ -46,7 +46,8 @@ fuzz: .venv-fuzz/installed  ## fuzz every parser for SECONDS each (TARGETS="mani
 
 bench: .venv-bench/installed  ## measure against peers, over the photographs or IMAGES; BENCH='throughput' for one
 	@test -d "$(BENCH_IMAGES)" || $(MAKE) photos
-	@for name in $(BENCH); do $(BENCH_BIN)/python benchmarks/$$name.py --images "$(BENCH_IMAGES)" $(OPTIONS) || exit 1; done
+	@for name in $(BENCH); do $(BENCH_BIN)/python benchmarks/$$name.py --images "$(BENCH_IMAGES)" --keep $(OPTIONS) || exit 1; done
+	@rm -rf benchmarks/work
 
 bench-report: .venv-bench/installed  ## draw what was measured into docs/benchmarks
 	@$(BENCH_BIN)/python benchmarks/report.py

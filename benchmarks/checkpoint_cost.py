@@ -31,7 +31,7 @@ def measure(given, work) -> Measured:
         pictures.warm(folder)
         for name, seconds in _INTERVALS.items():
             command = ["run", folder, "--workers", given.workers, "--checkpoint", seconds, "--out"]
-            ways[f"{size}, {name}"] = lambda command=command: timed(batchgray(*command, fresh(work / "out")))
+            ways[f"{size}, {name}"] = lambda command=command: timed(batchgray(*command, fresh(work)))
     found = paired(given.runs, ways)
     rows = rows_of(found)
     for size in folders:

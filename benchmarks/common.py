@@ -146,10 +146,17 @@ class Watched:
         self.process.stdout.close()
 
 
-def fresh(folder: Path) -> Path:
-    """The name of a folder that is not there: what an earlier run left under it is gone."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
+def fresh(work: Path) -> Path:
+    """The name of a folder that is not there yet. The one before it is emptied, its files are of no length, but there.
+
+    Removed files would slow down whoever makes the next ones: ext4 looks at each inode that was freed in the last
+    minutes, and passes over it.
+    """
+    number = len(list(work.glob("out-*")))
+    for path in (work / f"out-{number - 1}").rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)
+    return work / f"out-{number}"
 
 
 def rows_of(found: Mapping[str, Sequence[Timing]], notes: Mapping[str, str] | None = None) -> list[Row]:
@@ -190,12 +197,17 @@ def main(
     parser.add_argument("--workers", type=int, default=machine.usable_cores(), help="processes (default: the cores)")
     parser.add_argument("--json", type=Path, default=HERE / "results" / f"{name}.json", metavar="FILE")
     parser.add_argument("--work", type=Path, default=HERE / "work", help="where outputs go: a disk that counts")
+    parser.add_argument("--keep", action="store_true", help="leave the outputs, which slows down no further benchmark")
     options(parser)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.work) as work:
-        surroundings = _surroundings(Path(work))
-        measured = measure(given, Path(work))
+    work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=given.work))
+    try:
+        surroundings = _surroundings(work)
+        measured = measure(given, work)
+    finally:
+        if not given.keep:
+            shutil.rmtree(work)
     report = {
         "name": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -27,10 +27,10 @@ def compare(given: argparse.Namespace, work: Path, folder: Path, peers: list[Con
     pictures.warm(folder)
     ways = {}
     for contender in contenders:
-        ways[contender.name] = way(contender, folder, work / "out", given.workers)
+        ways[contender.name] = way(contender, folder, work, given.workers)
         if contender in OURS + FLOORS:
-            ways[_START_UP.format(contender.name)] = way(contender, tiny, work / "out", given.workers)
-        way(contender, tiny, work / "out", given.workers)()  # programs and libraries into the page cache
+            ways[_START_UP.format(contender.name)] = way(contender, tiny, work, given.workers)
+        way(contender, tiny, work, given.workers)()  # programs and libraries into the page cache
     found = paired(given.runs, ways)
     notes = {contender.name: contender.note for contender in contenders}
     megapixels = pictures.megapixels(folder)
@@ -51,16 +51,15 @@ def chosen(contenders: list[Contender], only: list[str] | None) -> list[Contende
     return chosen
 
 
-def way(contender: Contender, folder: Path, out: Path, workers: int) -> Callable[[], Timing]:
+def way(contender: Contender, folder: Path, work: Path, workers: int) -> Callable[[], Timing]:
     """One run of a contender over a folder, its outputs checked."""
 
     def convert() -> Timing:
-        fresh(out).mkdir()
+        out = fresh(work)
+        out.mkdir()
         command = contender.command(folder.absolute(), out.absolute(), workers)
         names = b"\0".join(os.fsencode(name) for name in sorted(os.listdir(folder)))
         spent = timed(command, cwd=folder, input=names, env=os.environ | ONE_THREAD)
-        (out / "manifest.json").unlink(missing_ok=True)
-        (out / "manifest.json.lock").unlink(missing_ok=True)
         pictures.check(folder, out)
         return spent
 

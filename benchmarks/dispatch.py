@@ -32,7 +32,7 @@ def measure(given, work) -> Measured:
     for count in counts:
         folder = _tree(work / str(count), count)
         ways[f"{count:,} images"] = lambda folder=folder, count=count: _dispatched(
-            folder, count, fresh(work / "out"), given.workers
+            folder, count, fresh(work), given.workers
         )
     found = paired(given.runs, ways)
     rows = [

@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import contest
 import peers
 import pictures
 import psutil
-from common import Measured, Row, batchgray, fresh, main, paired
+from common import Measured, Row, fresh, main, paired
 
 _LOOK_SECONDS = 0.02
 
@@ -31,13 +32,11 @@ def options(parser) -> None:
 def measure(given, work) -> Measured:
     if not sys.platform.startswith("linux"):
         sys.exit("PSS is known on Linux only.")
-    folder, out = pictures.flat_copy(given.images, work / "photographs"), work / "out"
+    folder = pictures.flat_copy(given.images, work / "photographs")
     pictures.warm(folder)
-    every = batchgray("run", given.images.absolute(), "--workers", given.workers, "--out", out)
-    ways = {"batchgray bt601, files of every format": lambda: _peak(every, fresh(out))}
+    ways = {f"{peers.OURS[0].name}, files of every format": _way(peers.OURS[0], given.images, work, given.workers)}
     for contender in contest.chosen(peers.OURS + peers.POOLS, given.only):
-        command = contender.command(folder.absolute(), out.absolute(), given.workers)
-        ways[contender.name] = lambda command=command: _peak(command, fresh(out))
+        ways[contender.name] = _way(contender, folder, work, given.workers)
     found = paired(given.runs, ways)
     rows = [
         Row(name, figure, "MB", [round_[figure] for round_ in rounds])
@@ -47,8 +46,16 @@ def measure(given, work) -> Measured:
     return Measured(rows, {"megapixels": round(pictures.megapixels(folder), 1)})
 
 
-def _peak(command: list[str], out: Path) -> dict[str, float]:
-    out.mkdir()
+def _way(contender: peers.Contender, folder: Path, work: Path, workers: int) -> Callable[[], dict[str, float]]:
+    def peak() -> dict[str, float]:
+        out = fresh(work)
+        out.mkdir()
+        return _peak(contender.command(folder.absolute(), out.absolute(), workers))
+
+    return peak
+
+
+def _peak(command: list[str]) -> dict[str, float]:
     peak = {"peak PSS": 0.0, "peak RSS": 0.0}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
     process = subprocess.Popen(command, env=os.environ | peers.ONE_THREAD, **quiet)

@@ -47,7 +47,7 @@ def measure(given, work) -> Measured:
             def send(run: Watched) -> None:
                 server.send(_QUEUE, simulated(_INSTANCE, "cn-hangzhou").decode(), base64=False)
 
-            found = _interrupted((*arguments, *queue), fresh(work / "out"), chance, send, os.environ | keys)
+            found = _interrupted((*arguments, *queue), fresh(work), chance, send, os.environ | keys)
             if server.messages(_QUEUE):
                 sys.exit("the message is still in the queue")
             return found
@@ -56,7 +56,7 @@ def measure(given, work) -> Measured:
             def send(run: Watched) -> None:
                 run.process.send_signal(signal.SIGTERM)
 
-            return _interrupted((*arguments, "--notices", "none"), fresh(work / "out"), chance, send, dict(os.environ))
+            return _interrupted((*arguments, "--notices", "none"), fresh(work), chance, send, dict(os.environ))
 
         found = paired(given.runs, {"notice from the queue": by_queue, "SIGTERM": by_signal})
     rows = [

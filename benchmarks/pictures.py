@@ -83,7 +83,7 @@ def megapixels(folder: Path) -> float:
 def sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """Width and height of each JPEG by its name. One that is no JPEG is not in it."""
     found = {}
-    for path in folder.iterdir():
+    for path in folder.glob("*.jpg"):
         header = _header(path)
         if header:
             height, width, _, _ = header

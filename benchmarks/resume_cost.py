@@ -9,6 +9,7 @@ All processes' time is counted, every start included. The finished trees are com
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pictures
@@ -24,21 +25,26 @@ def measure(given, work) -> Measured:
     pictures.warm(photographs)
     total = len(list(photographs.iterdir()))
     times = min(given.interruptions, total - 1)
-    plain, broken = work / "plain", work / "broken"
+    stops = [total // (times + 1)] * times
     tiny = pictures.tiny(work / "tiny", given.workers)
+    expected = {}
 
-    def interrupted() -> Timing:
-        spent = _run(photographs, fresh(broken), given.workers, [total // (times + 1)] * times)
-        if _checksums(plain) != _checksums(broken):
-            sys.exit("the trees differ")
-        return spent
+    def way(folder: Path, stops: list[int]) -> Callable[[], Timing]:
+        def run() -> Timing:
+            out = fresh(work)
+            spent = _run(folder, out, given.workers, stops)
+            if expected.setdefault(folder, _checksums(out)) != _checksums(out):
+                sys.exit("the finished trees differ")
+            return spent
+
+        return run
 
     found = paired(
         given.runs,
         {
-            "uninterrupted": lambda: _run(photographs, fresh(plain), given.workers, []),
-            f"{times} interruptions": interrupted,
-            "start-up": lambda: _run(tiny, fresh(work / "out"), given.workers, []),
+            "uninterrupted": way(photographs, []),
+            f"{times} interruptions": way(photographs, stops),
+            "start-up": way(tiny, []),
         },
     )
     rows = rows_of(found)

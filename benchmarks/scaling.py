@@ -22,8 +22,8 @@ def measure(given, work) -> Measured:
         tiny = pictures.tiny(work / f"tiny-{count}", count)
         for contender in contenders:
             name = _name(contender.name, count)
-            ways[name] = contest.way(contender, folder, work / "out", count)
-            ways[f"{name}, start-up"] = contest.way(contender, tiny, work / "out", count)
+            ways[name] = contest.way(contender, folder, work, count)
+            ways[f"{name}, start-up"] = contest.way(contender, tiny, work, count)
     found = paired(given.runs, ways)
     rows = rows_of(found)
     for contender in contenders:

@@ -35,7 +35,7 @@ def measure(given, work) -> Measured:
         "batchgray status": batchgray("status", work / "done" / "manifest.json"),
     }
     ways = {name: lambda command=command: timed(command) for name, command in commands.items()}
-    ways[_RUN] = lambda: _first_image(images, fresh(work / "out"))
+    ways[_RUN] = lambda: _first_image(images, fresh(work))
     found = paired(given.runs, ways)
     starts = found.pop(_RUN)
     rows = rows_of(found)

@@ -19,9 +19,9 @@ FEW = {
     "kernel": ["--megapixels", "1"],
     "checkpoint_cost": ["--count", "2", "--large", "1", "--megapixels", "1"],
     "resume_cost": ["--interruptions", "1", "--workers", "1"],
-    "notice_latency": ["--count", "200"],
+    "notice_latency": ["--count", "200", "--workers", "1"],
     "scaling": ["--workers", "1"],
-    "memory": ["--only", "luma"],
+    "memory": ["--only", "draft"],
     "dispatch": ["--planned", "20,40"],
     "fleet": ["--instances", "2", "--foreign", "2", "--long-poll-runs", "1"],
 }
@@ -103,7 +103,8 @@ def test_an_interruption_is_timed_from_its_sending(measured):
 
 def test_memory_is_that_of_all_processes(measured):
     found = figures(measured, "memory")
-    assert 50 < found["batchgray luma", "peak PSS"] <= found["batchgray luma", "peak RSS"]
+    name = "batchgray bt601, files of every format"
+    assert 50 < found[name, "peak PSS"] <= found[name, "peak RSS"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_memory_is_that_of_all_processes(measured):
         (lambda out: (out / "1.jpg").write_bytes((out / "0.jpg").read_bytes()), "1.jpg"),
     ],
 )
-def test_a_contender_that_leaves_work_undone_ends_the_contest(tmp_path, monkeypatch, fault, words):
+def test_outputs_are_checked(tmp_path, monkeypatch, fault, words):
     monkeypatch.syspath_prepend(BENCHMARKS)
     from pictures import check
     from PIL import Image
@@ -128,6 +129,16 @@ def test_a_contender_that_leaves_work_undone_ends_the_contest(tmp_path, monkeypa
     fault(out)
     with pytest.raises(SystemExit, match=words):
         check(source, out)
+
+
+def test_a_contender_that_does_nothing_ends_the_contest(pictures, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from contest import way
+    from peers import Contender
+
+    idle = Contender("idle", "bt601", lambda source, target, workers: ["true"])
+    with pytest.raises(SystemExit, match="one.jpg"):
+        way(idle, pictures, tmp_path, 1)()
 
 
 def test_the_report_draws_them_all(measured, tmp_path):
