@@ -100,7 +100,7 @@ class Conversion:
             raise ImageError("changed while it was being read; the next run or resume takes it up again")
         self.checkpoint()
 
-    def encode(self, temporary: Path, interrupt: Interrupt) -> Encoded:
+    def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:
         """The plane, which is complete, as the output.
 
         A JPEG is finished whatever comes, as its partial JPEG would take as long; a PNG is given up at SIGTERM. Raises

@@ -22,6 +22,8 @@ from batchgray.intents import Intent, IntentLog
 from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
 _WAITING_FILES = 64
+_HANDOVERS = 4  # in which they come at least
+_LARGE_BYTES = 64 << 10  # of an output that is handed over at once
 _OTHER_FILES = 24  # that a worker has open besides
 
 # What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
@@ -48,7 +50,7 @@ class Written(NamedTuple):
     """An output in its temporary file, open as `fd` and not yet synced."""
 
     fd: int
-    temporary: Path
+    temporary: str
     task: Task
     done: ImageDone
     begun: bool = False  # there is a sidecar, and perhaps a partial JPEG, to take away
@@ -63,16 +65,31 @@ class Committer(threading.Thread):
         super().__init__(name="committer", daemon=True)
         self._out, self._flight, self._intents = out, flight, intents
         self._report, self._broken = report, broken
-        self._waiting: queue.Queue[Written | None] = queue.Queue(_waiting_files())
-        self._inside: set[Path] = set()
+        most = _waiting_files()
+        self._at_once = max(1, most // _HANDOVERS)
+        self._gathered: list[Written] = []
+        self._waiting: queue.Queue[list[Written] | None] = queue.Queue(most // self._at_once)
+        self._inside: set[str] = set()
         self._durable_folders: set[str] = set()
 
     def put(self, written: Written) -> None:
-        """Hand over a file; waits while too many are on their way to the disk."""
-        self._waiting.put(written)
+        """Take over a file; small ones go on together, as each waking of the thread costs more than their rename.
+
+        Waits while too many are on their way to the disk.
+        """
+        self._gathered.append(written)
+        if len(self._gathered) >= self._at_once or written.done.output_size >= _LARGE_BYTES:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Begin with what was gathered."""
+        if self._gathered:
+            group, self._gathered = self._gathered, []
+            self._waiting.put(group)
 
     def finish(self) -> None:
-        """Return when everything handed over is durable and reported."""
+        """Return when everything taken over is durable and reported."""
+        self.hand_over()
         self._waiting.put(None)
         self.join()
 
@@ -86,11 +103,11 @@ class Committer(threading.Thread):
     def _next_group(self) -> list[Written]:
         """All that is waiting, at least one; empty after `finish`."""
         group: list[Written] = []
-        item = self._waiting.get()
-        while item is not None:
-            group.append(item)
+        some = self._waiting.get()
+        while some is not None:
+            group += some
             try:
-                item = self._waiting.get_nowait()
+                some = self._waiting.get_nowait()
             except queue.Empty:
                 return group
         if group:
@@ -146,27 +163,30 @@ class Committer(threading.Thread):
         return True
 
     def _place_and_clean(self, written: Written) -> None:
-        target = self._out / written.task.output
-        self._make_folder(target.parent)
-        self._place(written, target)
+        folder = os.path.dirname(written.task.output)
+        self._check_inside(folder)
+        try:
+            self._place(written)
+        except FileNotFoundError:
+            if not self._flight.is_dir():  # all of the output is gone, and is not made anew behind its owner's back
+                raise
+            durable.make_folders(self._out / folder)
+            self._place(written)
         if written.begun and written.task.preview:
             partial.discard_preview(self._flight, self._out, written.task.output)
 
-    def _make_folder(self, folder: Path) -> None:
+    def _check_inside(self, folder: str) -> None:
         if folder not in self._inside:
-            if leads_outside(self._out, folder):
+            if leads_outside(self._out, self._out / folder):
                 raise ImageError(
                     "its folder is a link, or below one, that leads out of the output folder; "
                     "replace the link by a folder, or choose another --out"
                 )
             self._inside.add(folder)
-        if not folder.is_dir():
-            durable.make_folders(folder)
 
-    def _place(self, written: Written, target: Path) -> None:
+    def _place(self, written: Written) -> None:
         """Rename to the final name; over an earlier output of ours, never over anybody else's file."""
-        if _is_same_file(written.task.source, target):
-            raise ImageError("its output would replace the image itself; choose another --out")
+        target = os.path.join(self._out, written.task.output)
         if written.task.replaces != "*":
             try:
                 durable.rename_new(written.temporary, target)
@@ -174,10 +194,12 @@ class Committer(threading.Thread):
             except FileExistsError:
                 # Ours from before a crash that came between the rename and the journal, or from an earlier version of
                 # the input.
-                if integrity.checksum_of(target) not in (written.done.checksum, written.task.replaces):
+                if integrity.checksum_of(Path(target)) not in (written.done.checksum, written.task.replaces):
                     raise ImageError(
                         "batchgray did not make the file that is under the output's name; move it, or use --overwrite"
                     ) from None
+        if _is_same_file(written.task.source, target):
+            raise ImageError("its output would replace the image itself; choose another --out")
         durable.replace(written.temporary, target)
 
 
@@ -206,7 +228,7 @@ def _intent(written: Written) -> Intent:
     return Intent(output=written.task.output, size=done.output_size, checksum=done.checksum)
 
 
-def _is_same_file(source: str, target: Path) -> bool:
+def _is_same_file(source: str, target: str) -> bool:
     try:
         return os.path.samefile(source, target)
     except OSError:

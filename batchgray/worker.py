@@ -171,6 +171,7 @@ class Worker:
                 for task in message.tasks:
                     self._convert(task)
                     self._interrupt.check()
+                self._committer.hand_over()
                 self._channel.send(Idle())
         self._committer.finish()
 
@@ -204,7 +205,7 @@ class Worker:
             image, note, computed = self._compute(task, header, started)
         record = image.record
         pieces = self._encode(image)
-        temporary = self._flight / f"{integrity.short_name(task.output)}.out"
+        temporary = self._temporary(task)
         fd = durable.write_temporary(temporary, pieces)
         encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
         done = _done(task, record, encoded, computed, decoded, note, started)
@@ -226,13 +227,16 @@ class Worker:
             try:
                 if computed:
                     conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
-                temporary = self._flight / f"{integrity.short_name(task.output)}.out"
+                temporary = self._temporary(task)
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
                 conversion.discard()
                 raise
         done = _done(task, record, encoded, computed, computed > 0, None, started)
         return committer.Written(encoded.fd, temporary, task, done, begun=True)
+
+    def _temporary(self, task: Task) -> str:
+        return os.path.join(self._setup.flight, f"{integrity.short_name(task.output)}.out")
 
     def _find_way(self, task: Task, source: codec.Source, too_large: TooLarge) -> bands.Way:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""

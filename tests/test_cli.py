@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from harness import (
@@ -188,6 +189,16 @@ def test_a_second_signal_stops_at_once_with_a_valid_manifest(tall, tmp_path):
         events = run.finish(expect=75)
     assert named(events, "notice")[-1]["event_id"] == "SIGINT"
     assert manifest_of(tmp_path)["state"] == "interrupted"
+
+
+def test_signals_to_its_very_end_change_no_exit_code(pictures, tmp_path):
+    for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        with Running("run", pictures, "--out", tmp_path / signum.name) as run:
+            run.wait_for("started")
+            while run.process.poll() is None:
+                run.signal(signum)
+                time.sleep(0.0005)
+            run.finish(expect=75)
 
 
 def test_an_interruption_while_the_workers_are_on_their_way_waits_for_none(pictures, tmp_path):

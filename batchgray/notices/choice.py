@@ -46,7 +46,7 @@ class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def chosen_sources(options: NoticeOptions) -> list[Source]:
     """Signals always; the queue and metadata where they are asked for, or, with `auto`, where they are configured."""
-    sources: list[Source] = [SignalSource()]
+    sources: list[Source] = [SignalSource(to_the_end=True)]
     asked = options.notices.split(",")
     automatic = options.notices == "auto"
     if "smq" in asked or (automatic and options.endpoint):

@@ -8,11 +8,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class SignalSource:
-    """Installs handlers while it listens; only the main thread may start it. There is nothing to acknowledge."""
+    """Installs handlers while it listens; only the main thread may start it. There is nothing to acknowledge.
+
+    With `to_the_end` signals are ignored afterwards, else what was there before is put back. That is for a program
+    that has only to exit then: a second signal at its very end must not change its exit code.
+    """
 
     name = "signals"
 
-    def __init__(self) -> None:
+    def __init__(self, to_the_end: bool = False) -> None:
+        self._to_the_end = to_the_end
         self._earlier: dict[signal.Signals, object] = {}
 
     def start(self, inbox: Inbox) -> None:
@@ -29,5 +34,5 @@ class SignalSource:
 
     def stop(self) -> None:
         for signum, handler in self._earlier.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, signal.SIG_IGN if self._to_the_end else handler)
         self._earlier.clear()
