@@ -24,7 +24,7 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 	@$(BIN)/batchgray run "$(IMAGES)" --out "$(OUT)" $(OPTIONS)
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \

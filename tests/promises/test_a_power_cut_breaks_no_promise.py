@@ -99,7 +99,7 @@ def draw_inputs(folder: Path) -> dict[str, Path]:
     save_gradient(third / "b" / "big.png", 400, 1001)
     shutil.copytree(first, second)
     save_gradient(second / "a" / "2.png", 90, 60, seed=20)
-    for number in range(7, 18):
+    for number in range(7, 31):
         save_gradient(second / "e" / f"{number}.png", 80, 70, seed=number)
     return {path.name: path for path in (first, second, third)}
 

@@ -52,12 +52,12 @@ REASONS = {
     "empty.jpg": "empty",
     "text.jpg": "not an image",
     "header only.jpg": "damaged",
-    "bomb.png": "raise --max-pixels",
+    "bomb.png": "can't hold",
     "no pixels.png": "",
     "float.tif": "32-bit",
     "not utf-8 \\xff.jpg": "not UTF-8",
     "gone.jpg": "no such file",
-    "pipe.jpg": "not a regular file",
+    "pipe.jpg": "a pipe, not a file",
     "escape \\x1b[31m.jpg": "empty",
 }
 
