@@ -23,6 +23,7 @@ import simplejpeg
 from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from batchgray import containers
+from batchgray.containers import Contents
 from batchgray.errors import ImageError, shown
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
@@ -39,6 +40,7 @@ THUMBNAIL_SCRATCH = 800_000_000
 _THUMBNAIL_QUALITY = 78
 _EXIF_HEADER = b"Exif\0\0"
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment after its length
+_SMALL_BYTES = 64 << 10  # of an input that is read and not mapped
 _BRIEF = 250  # characters of what a library says
 
 # Bytes a pixel that a decoder holds besides the planes. libjpeg keeps all 16-bit coefficients of a progressive file;
@@ -86,8 +88,11 @@ class Source:
 def open_source(path: str, method: Method, max_pixels: int) -> Source:
     """Open an input and check what its header promises, before a library believes it. Raises ImageError."""
     try:
-        with _open_regular(path) as file:
-            return _probe(file, method, max_pixels)
+        fd = _open_regular(path)
+        try:
+            return _probe(fd, method, max_pixels)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise ImageError(_os_reason(error)) from None
 
@@ -189,15 +194,9 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image.convert(_COLOUR_MODES.get(image.mode, image.mode)).convert("RGB")
 
 
-def _open_regular(path: str) -> BinaryIO:
+def _open_regular(path: str) -> int:
     _check_regular(os.stat(path).st_mode)  # first: to open a device may already be to use it
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    try:
-        _check_regular(os.fstat(file.fileno()).st_mode)
-    except ImageError:
-        file.close()
-        raise
-    return file
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _check_regular(mode: int) -> None:
@@ -206,23 +205,36 @@ def _check_regular(mode: int) -> None:
         raise ImageError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
 
 
-def _probe(file: BinaryIO, method: Method, max_pixels: int) -> Source:
-    found = os.fstat(file.fileno())
+def _probe(fd: int, method: Method, max_pixels: int) -> Source:
+    found = os.fstat(fd)
+    _check_regular(found.st_mode)
     identity = SourceIdentity(found.st_size, found.st_mtime_ns)
     if found.st_size == 0:
         raise ImageError("an empty file (0 bytes)")
-    # Mapped and not read: a file is as large as it likes, and its pages are the system's to take back.
-    data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    data = _contents(fd, found.st_size)
     try:
         kind = containers.format_of(data[: containers.HEAD_BYTES])
         if kind == "JPEG":
             return _JpegSource.probe(data, identity, method, max_pixels)
         if kind == "PNG":
             return _PillowSource.probe_png(data, identity, max_pixels)
-        return _PillowSource.probe_other(kind, os.fdopen(os.dup(file.fileno()), "rb"), data, identity, max_pixels)
+        return _PillowSource.probe_other(kind, os.fdopen(os.dup(fd), "rb"), data, identity, max_pixels)
     except BaseException:
-        data.close()
+        _let_go(data)
         raise
+
+
+def _contents(fd: int, size: int) -> Contents:
+    """A file's bytes: a small one is read, which takes fewer calls; any other is mapped.
+
+    So a file is as large as it likes, and its pages are the system's to take back.
+    """
+    return os.read(fd, size) if size <= _SMALL_BYTES else mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+
+
+def _let_go(data: Contents) -> None:
+    if isinstance(data, mmap.mmap):
+        data.close()
 
 
 def _check_dimensions(width: int, height: int, max_pixels: int) -> None:
@@ -237,11 +249,11 @@ def _check_dimensions(width: int, height: int, max_pixels: int) -> None:
 
 @dataclass
 class _JpegSource(Source):
-    data: mmap.mmap
+    data: Contents
     outline: containers.JpegOutline
 
     @classmethod
-    def probe(cls, data: mmap.mmap, identity: SourceIdentity, method: Method, max_pixels: int) -> Source:
+    def probe(cls, data: Contents, identity: SourceIdentity, method: Method, max_pixels: int) -> Source:
         outline = containers.JpegOutline.walk(data)
         _check_dimensions(outline.width, outline.height, max_pixels)
         note = "the first of several pictures in the file" if outline.multi_picture else None
@@ -302,11 +314,11 @@ class _JpegSource(Source):
         return self.outline.without_metadata(self.data)
 
     def close(self) -> None:
-        self.data.close()
+        _let_go(self.data)
 
 
 @contextmanager
-def _picture(data: mmap.mmap, outline: containers.JpegOutline) -> Iterator[memoryview]:
+def _picture(data: Contents, outline: containers.JpegOutline) -> Iterator[memoryview]:
     """The file as far as its picture can reach: behind that, libjpeg would look for a marker to the end of the disk."""
     with memoryview(data) as whole, whole[: outline.end] as picture:
         yield picture
@@ -316,7 +328,7 @@ def _picture(data: mmap.mmap, outline: containers.JpegOutline) -> Iterator[memor
 class _PillowSource(Source):
     """`file` is what imageio gets to read: the input, or what is left of it without its metadata."""
 
-    data: mmap.mmap
+    data: Contents
     file: BinaryIO
     mode: str
     fault: str | None = None  # why simplejpeg refused a JPEG
@@ -324,7 +336,7 @@ class _PillowSource(Source):
 
     @classmethod
     def probe(
-        cls, kind: containers.Format, file: BinaryIO, data: mmap.mmap, identity: SourceIdentity, max_pixels: int
+        cls, kind: containers.Format, file: BinaryIO, data: Contents, identity: SourceIdentity, max_pixels: int
     ) -> "_PillowSource":
         with _warnings() as warned:
             try:
@@ -357,7 +369,7 @@ class _PillowSource(Source):
         )
 
     @classmethod
-    def probe_png(cls, data: mmap.mmap, identity: SourceIdentity, max_pixels: int) -> Source:
+    def probe_png(cls, data: Contents, identity: SourceIdentity, max_pixels: int) -> Source:
         outline = containers.PngOutline.walk(data)
         _check_dimensions(outline.width, outline.height, max_pixels)
         source = cls.probe("PNG", outline.without_metadata(data), data, identity, max_pixels)
@@ -366,7 +378,7 @@ class _PillowSource(Source):
 
     @classmethod
     def probe_other(
-        cls, kind: containers.Format, file: BinaryIO, data: mmap.mmap, identity: SourceIdentity, max_pixels: int
+        cls, kind: containers.Format, file: BinaryIO, data: Contents, identity: SourceIdentity, max_pixels: int
     ) -> Source:
         """The formats whose headers Pillow can read without reading much else."""
         frames = 1
@@ -413,7 +425,7 @@ class _PillowSource(Source):
 
     def close(self) -> None:
         self.file.close()
-        self.data.close()
+        _let_go(self.data)
 
 
 def _libjpeg_gray(file: BinaryIO) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A header costs nothing to write. A kilobyte can promise a gigapixel, a progressive JPEG twenty thousand passes over the
 picture, a TIFF pages without end, a PNG text that unfolds to gigabytes; and libraries believe them. So this walks the
-markers, chunks and directories of a mapped file, with a bound on every step, and hands on only what the picture needs.
+markers, chunks and directories of a file, with a bound on every step, and hands on only what the picture needs.
 """
 
 import io
@@ -18,6 +18,7 @@ from typing import BinaryIO, Literal
 
 from batchgray.errors import ImageError
 
+Contents = bytes | mmap  # of a file, read or mapped
 Format = Literal["JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "AVIF"]  # as Pillow names them
 
 HEAD_BYTES = 16
@@ -124,7 +125,7 @@ class JpegOutline:
     _METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments and APPn; APP0 and APP14 tell the colour space
 
     @classmethod
-    def walk(cls, data: mmap) -> "JpegOutline":
+    def walk(cls, data: Contents) -> "JpegOutline":
         """Walk as far as the picture needs: to its only scan, or through all of them. Raises ImageError.
 
         Like libjpeg, it passes over stray bytes between segments.
@@ -150,7 +151,7 @@ class JpegOutline:
             raise ImageError("damaged: a JPEG that ends, or loses its thread, before its picture begins")
         return outline
 
-    def _take(self, code: int, data: mmap, start: int, stop: int) -> bool:
+    def _take(self, code: int, data: Contents, start: int, stop: int) -> bool:
         """Note one segment. Returns whether no other is needed."""
         if code == 0xDA:
             self.scans += 1
@@ -182,7 +183,7 @@ class JpegOutline:
             check_plausible(self.width, self.height, pixels // 64 // 8, file_bytes)
         self.end = min(file_bytes, stop + _JPEG_SAMPLE_BYTES * pixels * self.components + _JPEG_SLACK_BYTES)
 
-    def without_metadata(self, data: mmap) -> BinaryIO:
+    def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""
         return io.BufferedReader(_Excerpt(data, [slice(0, 2), *self.kept]))
 
@@ -201,7 +202,7 @@ class PngOutline:
     kept: list[slice] = field(default_factory=list)
 
     @classmethod
-    def walk(cls, data: mmap) -> "PngOutline":
+    def walk(cls, data: Contents) -> "PngOutline":
         """Walk through all chunks. Raises ImageError."""
         if data[12:16] != b"IHDR" or len(data) < 33:
             raise ImageError("damaged: a PNG without its header")
@@ -228,16 +229,16 @@ class PngOutline:
             part = slice(self.kept.pop().start, part.stop)
         self.kept.append(part)
 
-    def without_metadata(self, data: mmap) -> BinaryIO:
+    def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no text, no profile, no other frames."""
         return io.BufferedReader(_Excerpt(data, [slice(0, 8), *self.kept]))  # Pillow needs no end chunk
 
 
-def _png_chunks(data: mmap) -> Iterator[tuple[bytes, slice]]:
+def _png_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
     """Kind and body of each chunk; the last one may be cut off."""
     at = 8
     for count in range(_PNG_MOST_CHUNKS):
-        if count % _PNG_FORGOTTEN_CHUNKS == _PNG_FORGOTTEN_CHUNKS - 1:
+        if isinstance(data, mmap) and count % _PNG_FORGOTTEN_CHUNKS == _PNG_FORGOTTEN_CHUNKS - 1:
             data.madvise(MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
         head = data[at : at + 8]
         if len(head) < 8 or not head[4:].isalpha() or head[4:] == b"IEND":
@@ -259,7 +260,7 @@ def webp_size(head: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def gif_frames(data: mmap) -> int:
+def gif_frames(data: Contents) -> int:
     """How many frames a GIF has; those beyond MOST_FRAMES, or a million blocks, are not counted. Raises ImageError."""
     frames, at, left = 0, 13 + _palette_bytes(data[10:11]), _GIF_MOST_BLOCKS
     try:
@@ -294,7 +295,7 @@ def _palette_bytes(flags: bytes) -> int:
 class _Excerpt(io.RawIOBase):
     """Parts of a mapped file as a file. Nothing is copied but what is read: the file may be larger than memory."""
 
-    def __init__(self, data: mmap, parts: list[slice]) -> None:
+    def __init__(self, data: Contents, parts: list[slice]) -> None:
         self._data, self._parts, self._at = data, parts, 0
         self._ends = list(accumulate(part.stop - part.start for part in parts))
 
@@ -332,15 +333,15 @@ class _TiffLayout:
     pointer: str
 
     @classmethod
-    def of(cls, data: mmap) -> "_TiffLayout":
+    def of(cls, data: Contents) -> "_TiffLayout":
         order = "<" if data[:1] == b"I" else ">"
         return cls(order, 8, "Q", 20, "Q") if 0x2B in data[2:4] else cls(order, 4, "H", 12, "I")
 
-    def read(self, code: str, data: mmap, at: int) -> tuple[int, ...]:
+    def read(self, code: str, data: Contents, at: int) -> tuple[int, ...]:
         return struct.unpack_from(self.order + code, data, at)
 
 
-def tiff_pages(data: mmap) -> int:
+def tiff_pages(data: Contents) -> int:
     """How many directories are in a TIFF's chain, which may bite its own tail; at most MOST_FRAMES are counted.
 
     Raises ImageError where the first one's entries are more than anybody should unpack.
@@ -361,7 +362,7 @@ def tiff_pages(data: mmap) -> int:
     return len(seen)
 
 
-def _check_entries(layout: _TiffLayout, data: mmap, start: int, entries: int) -> None:
+def _check_entries(layout: _TiffLayout, data: Contents, start: int, entries: int) -> None:
     if entries > _TIFF_MOST_ENTRIES:
         raise ImageError(f"damaged: a TIFF directory of {entries:,} entries")
     total = 0
