@@ -8,7 +8,6 @@ that the disk sets the size of the groups.
 import contextlib
 import errno
 import os
-import queue
 import resource
 import threading
 from collections.abc import Callable, Iterator
@@ -22,8 +21,8 @@ from batchgray.intents import Intent, IntentLog
 from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
 _WAITING_FILES = 64
-_HANDOVERS = 4  # in which they come at least
-_LARGE_BYTES = 64 << 10  # of an output that is handed over at once
+_GROUP_FILES = 16  # enough for the fsyncs and the waking of this thread to be lost in the work
+_GATHERING_SECONDS = 0.05
 _OTHER_FILES = 24  # that a worker has open besides
 
 # What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
@@ -65,32 +64,26 @@ class Committer(threading.Thread):
         super().__init__(name="committer", daemon=True)
         self._out, self._flight, self._intents = out, flight, intents
         self._report, self._broken = report, broken
-        most = _waiting_files()
-        self._at_once = max(1, most // _HANDOVERS)
+        self._most = _waiting_files()
         self._gathered: list[Written] = []
-        self._waiting: queue.Queue[list[Written] | None] = queue.Queue(most // self._at_once)
+        self._finishing = False
+        self._changed = threading.Condition()
         self._inside: set[str] = set()
         self._durable_folders: set[str] = set()
 
     def put(self, written: Written) -> None:
-        """Take over a file; small ones go on together, as each waking of the thread costs more than their rename.
-
-        Waits while too many are on their way to the disk.
-        """
-        self._gathered.append(written)
-        if len(self._gathered) >= self._at_once or written.done.output_size >= _LARGE_BYTES:
-            self.hand_over()
-
-    def hand_over(self) -> None:
-        """Begin with what was gathered."""
-        if self._gathered:
-            group, self._gathered = self._gathered, []
-            self._waiting.put(group)
+        """Take over a file; waits while too many are on their way to the disk."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._gathered) < self._most)
+            self._gathered.append(written)
+            if len(self._gathered) in (1, min(_GROUP_FILES, self._most)):
+                self._changed.notify_all()
 
     def finish(self) -> None:
         """Return when everything taken over is durable and reported."""
-        self.hand_over()
-        self._waiting.put(None)
+        with self._changed:
+            self._finishing = True
+            self._changed.notify_all()
         self.join()
 
     def run(self) -> None:
@@ -101,17 +94,13 @@ class Committer(threading.Thread):
             self._broken(error)
 
     def _next_group(self) -> list[Written]:
-        """All that is waiting, at least one; empty after `finish`."""
-        group: list[Written] = []
-        some = self._waiting.get()
-        while some is not None:
-            group += some
-            try:
-                some = self._waiting.get_nowait()
-            except queue.Empty:
-                return group
-        if group:
-            self._waiting.put(None)
+        """What came together within a moment, at least one; empty after `finish`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._gathered or self._finishing)
+            enough = min(_GROUP_FILES, self._most)
+            self._changed.wait_for(lambda: self._finishing or len(self._gathered) >= enough, _GATHERING_SECONDS)
+            group, self._gathered = self._gathered, []
+            self._changed.notify_all()
         return group
 
     def _commit(self, group: list[Written]) -> None:

@@ -50,7 +50,6 @@ from batchgray.messages import (
 )
 
 _DECISION_SECONDS = 0.01
-_QUICK_PIXELS = 1_000_000  # an image of more takes long enough that nothing shall wait for it
 
 
 class Interrupted(Exception):
@@ -172,7 +171,6 @@ class Worker:
                 for task in message.tasks:
                     self._convert(task)
                     self._interrupt.check()
-                self._committer.hand_over()
                 self._channel.send(Idle())
         self._committer.finish()
 
@@ -304,8 +302,6 @@ class Worker:
     def _lay_out(self, task: Task, source: codec.Source, header: partial.SidecarHeader | None) -> planes.Image:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
-        if record.width * record.height > _QUICK_PIXELS:
-            self._committer.hand_over()
         self._reserve(record.slot_bytes, source.scratch_bytes)
         restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
         image = restored or self._slot.begin(record, exif)
@@ -390,7 +386,6 @@ class Worker:
         """
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
             return
-        self._committer.hand_over()  # this may take long, and what is gathered shall not wait with it
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
         answer = self._interrupt.receive(self._channel)
         if isinstance(answer, Refused):
