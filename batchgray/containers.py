@@ -338,6 +338,9 @@ class _TiffLayout:
         return cls(order, 8, "Q", 20, "Q") if 0x2B in data[2:4] else cls(order, 4, "H", 12, "I")
 
     def read(self, code: str, data: Contents, at: int) -> tuple[int, ...]:
+        """Raises struct.error outside of the file."""
+        if at > len(data):  # a BigTIFF's offset may be more than `struct` takes
+            raise struct.error(f"{at} is behind the end")
         return struct.unpack_from(self.order + code, data, at)
 
 

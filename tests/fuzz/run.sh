@@ -7,6 +7,10 @@ python=$1 seconds=$2
 shift 2
 [ $# -gt 0 ] || set -- manifest journal sidecar intents event markers images size
 mkdir -p .fuzz/findings
+# The targets' own files; a fuzzer ends without cleaning up. In memory, where that can be had.
+TMPDIR=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 "$python" tests/fuzz/seeds.py .fuzz/corpus
 failed=()
 for target; do

@@ -7,7 +7,6 @@ here, since nobody who attacks lets a seal stop him. Not collected by pytest: at
 """
 
 import contextlib
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["batchgray"]):
-    from batchgray import codec, document, errors, integrity, intents, manifest, options, partial
+    from batchgray import codec, containers, document, errors, integrity, intents, manifest, options, partial
     from batchgray.notices import event
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="batchgray-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+_FOLDER = Path(tempfile.mkdtemp())
 _HEAD = b'{"version":1,"batchgray":"0.1.0",'
 _LINEAGE, _GENERATION = "0123456789abcdef", 1
 _DOCUMENT = (
@@ -81,8 +80,17 @@ def fuzz_event(data: bytes) -> None:
 
 
 def fuzz_markers(data: bytes) -> None:
-    """The walk over a JPEG's markers."""
-    codec._JpegMarkers.walk(data)
+    """The walks over a file's own structure."""
+    for walk in (
+        containers.format_of,
+        containers.JpegOutline.walk,
+        containers.PngOutline.walk,
+        containers.gif_frames,
+        containers.tiff_pages,
+        containers.webp_size,
+    ):
+        with contextlib.suppress(errors.ImageError):
+            walk(data)
 
 
 def fuzz_images(data: bytes) -> None:
