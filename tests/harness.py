@@ -156,7 +156,8 @@ class Running:
 
     def finish(self, expect: int | None = None) -> list[dict]:
         """Wait for the end; returns all events."""
-        out, self.error = self.process.communicate(timeout=DEADLINE)
+        out = self.process.stdout.read()  # what `wait_for` has read ahead as well, of which communicate knows nothing
+        _, self.error = self.process.communicate(timeout=DEADLINE)
         with contextlib.suppress(json.JSONDecodeError):  # a killed run may tear its last line
             self.events += events_of(out)
         if expect is not None:
