@@ -47,13 +47,13 @@ fuzz: .venv-fuzz/installed  ## fuzz every parser for SECONDS each (TARGETS="mani
 bench: .venv-bench/installed  ## measure against peers, over the photographs or IMAGES; BENCH='throughput' for one
 	@test -d "$(BENCH_IMAGES)" || $(MAKE) photos
 	@for name in $(BENCH); do $(BENCH_BIN)/python benchmarks/$$name.py --images "$(BENCH_IMAGES)" --keep $(OPTIONS) || exit 1; done
-	@rm -rf benchmarks/work
+	@rm -rf benchmarks/scratch
 
 bench-report: .venv-bench/installed  ## draw what was measured into docs/benchmarks
 	@$(BENCH_BIN)/python benchmarks/report.py
 
 clean:  ## remove the virtual environments and what tools left
-	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/work build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/scratch build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images

@@ -196,7 +196,7 @@ def main(
     parser.add_argument("--runs", type=int, default=runs, help=f"rounds (default: {runs})")
     parser.add_argument("--workers", type=int, default=machine.usable_cores(), help="processes (default: the cores)")
     parser.add_argument("--json", type=Path, default=HERE / "results" / f"{name}.json", metavar="FILE")
-    parser.add_argument("--work", type=Path, default=HERE / "work", help="where outputs go: a disk that counts")
+    parser.add_argument("--work", type=Path, default=HERE / "scratch", help="where outputs go: a disk that counts")
     parser.add_argument("--keep", action="store_true", help="leave the outputs, which slows down no further benchmark")
     options(parser)
     given = parser.parse_args()
