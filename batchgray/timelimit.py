@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from batchgray import machine, planes
 
-# The slowest sound images measured, WebP and AVIF of 260 megapixels, took 6 to 9 s of processor time: 0.03 s a megapixel.
+# The slowest sound images measured, WebP and AVIF of 260 megapixels, took 6 to 9 s of processor time: 0.03 s a
+# megapixel.
 _BUSY_SECONDS, _BUSY_SECONDS_PER_MEGAPIXEL = 10.0, 1.0
 _SECONDS, _SECONDS_PER_MEGAPIXEL = 60.0, 5.0
 
