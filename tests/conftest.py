@@ -1,6 +1,7 @@
 """Pictures that the tests share: drawn once, read only."""
 
 import importlib.util
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import batchgray, save_gradient
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+# Under nohup it is ignored, and what is started inherits that; what the tests start is to hear it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def script(name: str):
