@@ -175,9 +175,8 @@ def _floor_worker(paths: Iterable[Path], target: Path, kernel: Callable | None) 
                 rgb = np.empty(3 * pixels, np.uint8)
             simplejpeg.decode_jpeg(data, "RGB", buffer=rgb[: 3 * pixels])
             kernel(rgb[: 3 * pixels], gray[:pixels])
-        plane = gray[:pixels].reshape(height, width, 1)
-        encoded = simplejpeg.encode_jpeg(plane, quality=QUALITY, colorspace="GRAY", colorsubsampling="Gray")
-        (target / path.name).write_bytes(encoded)
+        plane = gray[:pixels].reshape(height, width)
+        (target / path.name).write_bytes(simplejpeg.encode_jpeg_yuv_planes(plane, None, None, quality=QUALITY))
 
 
 # Programs, in as many processes as there are workers. xargs reads the names, NUL-separated, in the folder of the files.
