@@ -77,6 +77,13 @@ class Preview(_Message):
     scratch_bytes: int = 0
 
 
+class GiveBack(_Message):
+    """Others are short of memory while this worker has nothing to do: the slot is `slot_bytes` long now."""
+
+    slot_bytes: int
+    scratch_bytes: int = 0
+
+
 class Granted(_Message):
     """The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's."""
 
@@ -203,7 +210,7 @@ class Exited(_Message):
     peak_bytes: int
 
 
-ToWorker = Setup | Convert | Preview | Granted | Refused
+ToWorker = Setup | Convert | Preview | GiveBack | Granted | Refused
 FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
 ToServer = Fork | Kill
 FromServer = Booted | Broken | Forked | Exited

@@ -1,5 +1,6 @@
 """The workers as the supervisor sees them: their slots, what each has in hand, and the memory they share."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 
 from batchgray import errors, planes, timelimit
 from batchgray.forkserver import ForkServer
-from batchgray.messages import Channel, Convert, Granted, NeedMemory, Refused, Setup, Task
+from batchgray.messages import Channel, Convert, GiveBack, Granted, NeedMemory, Refused, Setup, Task
 
 _REMEDIES = {
     errno.EMFILE: "raise ulimit -n, or use fewer --workers",
@@ -131,14 +132,19 @@ def _refused(wanted: int, why: str, remedy: str) -> Refused:
 
 def _take_back(members: list[Member]) -> None:
     for member in members:
-        if member.asked or member.idle:
-            member.resize(planes.EMPTY_SLOT_BYTES)
-            member.scratch_bytes = 0
+        if not member.held_bytes or not (member.asked or member.idle):
+            continue
+        member.resize(planes.EMPTY_SLOT_BYTES)
+        member.scratch_bytes = 0
+        if member.idle:  # who asks has given back its heap already
+            _tell(member, GiveBack(slot_bytes=member.slot_bytes))
 
 
 def _answer(member: Member, message: Granted | Refused) -> None:
     member.asked = None
-    try:
+    _tell(member, message)
+
+
+def _tell(member: Member, message: GiveBack | Granted | Refused) -> None:
+    with contextlib.suppress(OSError):  # it is dead; the end of its pipe tells
         member.channel.send(message)
-    except OSError:
-        pass  # it is dead; the end of its pipe tells

@@ -24,6 +24,7 @@ from batchgray import (
     codec,
     committer,
     durable,
+    heap,
     integrity,
     intents,
     kernels,
@@ -37,6 +38,7 @@ from batchgray.messages import (
     Channel,
     Convert,
     Failed,
+    GiveBack,
     Granted,
     Idle,
     ImageDone,
@@ -77,6 +79,7 @@ def main(pipe_fd: int, slot_fd: int) -> None:
         os._exit(1)
 
     try:
+        heap.keep()
         interrupt = Interrupt()
         setup = channel.receive()
         worker = Worker(channel, setup, planes.Slot(slot_fd), interrupt, broken)
@@ -165,6 +168,8 @@ class Worker:
             while True:
                 message = self._interrupt.receive(self._channel)
                 self._take_memory(message)
+                if isinstance(message, GiveBack):
+                    continue
                 if isinstance(message, Preview):
                     self._draw_preview(message.task)
                     break
@@ -386,6 +391,7 @@ class Worker:
         """
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
             return
+        heap.give_back()  # what it was granted so far may go to others while it waits
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
         answer = self._interrupt.receive(self._channel)
         if isinstance(answer, Refused):
@@ -394,7 +400,9 @@ class Worker:
             raise TypeError(f"expected memory, got {answer}")
         self._take_memory(answer)
 
-    def _take_memory(self, message: Convert | Granted | Preview) -> None:
+    def _take_memory(self, message: Convert | GiveBack | Granted | Preview) -> None:
+        if message.scratch_bytes < self._scratch:
+            heap.give_back()
         self._scratch = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()

@@ -1,0 +1,41 @@
+"""Memory is kept between images, and given back when it is asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, resource, sys
+import psutil
+from batchgray import heap
+
+SIZE = 64 << 20
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+resident = lambda: psutil.Process().memory_info().rss
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def use():
+    before = faults()
+    block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(SIZE)))
+    ctypes.memset(block, 1, SIZE)
+    libc.free(block)
+    return faults() - before
+
+heap.keep()
+at_rest = resident()
+first, second = use(), use()
+kept = resident() - at_rest
+heap.give_back()
+print(first, second, kept, resident() - at_rest, SIZE)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
+def test_memory_is_kept_until_it_is_given_back():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    first, second, kept, left, size = map(int, done.stdout.split())
+    assert second < first / 10
+    assert kept > 0.9 * size
+    assert left < 0.1 * size
