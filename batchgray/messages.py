@@ -78,7 +78,7 @@ class Preview(_Message):
 
 
 class GiveBack(_Message):
-    """Others are short of memory while this worker has nothing to do: the slot is `slot_bytes` long now."""
+    """Others are short of memory while this worker waits: the slot is `slot_bytes` long now."""
 
     slot_bytes: int
     scratch_bytes: int = 0

@@ -136,8 +136,7 @@ def _take_back(members: list[Member]) -> None:
             continue
         member.resize(planes.EMPTY_SLOT_BYTES)
         member.scratch_bytes = 0
-        if member.idle:  # who asks has given back its heap already
-            _tell(member, GiveBack(slot_bytes=member.slot_bytes))
+        _tell(member, GiveBack(slot_bytes=member.slot_bytes))
 
 
 def _answer(member: Member, message: Granted | Refused) -> None:

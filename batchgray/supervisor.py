@@ -55,7 +55,7 @@ class Supervisor:
         self._server, self._servers_lost = server, 0
         self._images = plan.manifest.images
         self._outputs = {image.output for image in self._images}
-        self._queue = deque(plan.todo)
+        self._queue = deque(_largest_first(plan))
         self._suspects: deque[int] = deque()  # a worker died on each; they are tried once more, alone, at the end
         self._resumable = resumable
         self._deaths: Counter[int] = Counter()
@@ -403,6 +403,15 @@ class Supervisor:
         if self._lifecycle.state is State.DRAINING and self._deadline is not None:
             until = min(until, self._deadline)
         return max(0.0, until - time.monotonic())
+
+
+def _largest_first(plan: Plan) -> list[int]:
+    """What is to be done, the large files by their sizes, the others in the plan's order.
+
+    So no worker is left alone with a large one at the end, and each gets nearly all the memory it will need at once.
+    """
+    images = plan.manifest.images
+    return sorted(plan.todo, key=lambda index: -max(images[index].size, _CHUNK_BYTES))
 
 
 def _cause(member: Member) -> str:

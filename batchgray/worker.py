@@ -391,9 +391,9 @@ class Worker:
         """
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
             return
-        heap.give_back()  # what it was granted so far may go to others while it waits
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
-        answer = self._interrupt.receive(self._channel)
+        while isinstance(answer := self._interrupt.receive(self._channel), GiveBack):
+            self._take_memory(answer)
         if isinstance(answer, Refused):
             raise TooLarge(answer.reason, answer.remedy)
         if not isinstance(answer, Granted):
