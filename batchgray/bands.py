@@ -20,11 +20,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from batchgray.codec import Source
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
+from batchgray.sources import Source
 
 # libvips keeps this many rows of its own (measured: 792) between the decoder and us.
 _CACHED_ROWS = 800

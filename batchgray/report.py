@@ -27,7 +27,7 @@ import msgspec
 from markupsafe import Markup
 
 import batchgray
-from batchgray import codec, durable, errors, machine, partial, progress, status, timeline
+from batchgray import durable, errors, machine, partial, progress, status, thumbnails, timeline
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import Image, Manifest
 
@@ -229,7 +229,7 @@ def _picture(path: Path, folder: Path, fault_of: Callable[[os.stat_result], str 
     if fault:
         return Picture(href=href, reason=fault)
     try:
-        jpeg = codec.thumbnail(str(path), _PICTURE_SIDE)
+        jpeg = thumbnails.thumbnail(str(path), _PICTURE_SIDE)
     except ImageError as error:
         return Picture(href=href, reason=str(error))
     return Picture(href=href, data=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}")

@@ -61,15 +61,6 @@ def test_only_what_would_cost_something_must_be_plausible(size):
     containers.check_plausible(*size, least_bytes=100, file_bytes=100)
 
 
-def test_a_video_behind_the_picture_counts_no_scans():
-    frame = b"\xff\xc2\0\x0b\x08\0\x08\0\x08\1\1\x11\0"
-    scan = b"\xff\xda\0\x08\1\1\0\0\0\0\x12\xff\0\xff\xd3\x34"
-    jpeg = b"\xff\xd8" + frame + scan * 3 + b"\xff\xd9"
-    assert containers.JpegOutline.walk(jpeg + scan * 1000).scans == 3
-    with pytest.raises(ImageError, match="more than 500 scans"):
-        containers.JpegOutline.walk(b"\xff\xd8" + frame + scan * 501 + b"\xff\xd9")
-
-
 def test_the_file_without_its_metadata_is_read_and_not_copied(tmp_path):
     path, pixels = tmp_path / "a.png", np.random.default_rng(3).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
     info = PngInfo()

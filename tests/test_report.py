@@ -20,7 +20,7 @@ import pytest
 from harness import DEADLINE, Running, batchgray, manifest_of, save_gradient
 from PIL import Image as Pillow
 
-from batchgray import codec, errors, report
+from batchgray import errors, report, thumbnails
 from batchgray.errors import shown
 from batchgray.manifest import Image, Interruption, Manifest, Run, Store
 from batchgray.options import PixelOptions
@@ -212,7 +212,7 @@ def test_what_can_not_be_drawn_says_why(tmp_path):
 def test_a_failed_source_is_never_decoded(tmp_path, monkeypatch):
     """What killed a worker would kill the report."""
     decoded = []
-    monkeypatch.setattr(codec, "thumbnail", lambda path, side: decoded.append(path) or b"jpeg")
+    monkeypatch.setattr(thumbnails, "thumbnail", lambda path, side: decoded.append(path) or b"jpeg")
     images = [with_files(tmp_path, "fatal.jpg", "failed", error="died"), with_files(tmp_path, "new.jpg", "pending")]
     page_of(written(tmp_path, [*images, with_files(tmp_path, "good.jpg")], state="interrupted"))
     assert sorted(decoded) == [str(tmp_path / "good.jpg"), str(tmp_path / "in" / "good.jpg")]
@@ -264,7 +264,7 @@ def test_a_small_picture_of_any_mode(tmp_path, mode):
     pixels = Pillow.fromarray(gray)
     picture = Pillow.fromarray(gray.astype(np.uint16) << 8) if mode == "I;16" else pixels.convert(mode)
     picture.save(path)
-    small = Pillow.open(io.BytesIO(codec.thumbnail(str(path), 100))).convert("L")
+    small = Pillow.open(io.BytesIO(thumbnails.thumbnail(str(path), 100))).convert("L")
     assert small.size == (100, 75)
     assert abs(np.asarray(small)[:, 10:40].mean() - 40) < 12
     assert abs(np.asarray(small)[:, 60:90].mean() - 200) < 12
@@ -274,19 +274,19 @@ def test_a_small_picture_stands_upright(tmp_path):
     exif = Pillow.Exif()
     exif[0x0112] = 6
     path = save_gradient(tmp_path / "turned.jpg", 400, 200, exif=exif.tobytes())
-    assert Pillow.open(io.BytesIO(codec.thumbnail(str(path), 100))).size == (50, 100)
+    assert Pillow.open(io.BytesIO(thumbnails.thumbnail(str(path), 100))).size == (50, 100)
 
 
 def test_a_broken_exif_block_costs_no_picture(tmp_path):
     path = save_gradient(tmp_path / "odd.jpg", 400, 200, exif=b"Exif\0\0no TIFF header at all")
-    assert Pillow.open(io.BytesIO(codec.thumbnail(str(path), 100))).size == (100, 50)
+    assert Pillow.open(io.BytesIO(thumbnails.thumbnail(str(path), 100))).size == (100, 50)
 
 
 def test_an_enormous_picture_is_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(codec, "THUMBNAIL_SCRATCH", 1000)
+    monkeypatch.setattr(thumbnails, "MOST_SCRATCH_BYTES", 1000)
     path = save_gradient(tmp_path / "large.png", 2000, 1000)
     with pytest.raises(errors.ImageError, match="too large to draw small: 2 megapixels"):
-        codec.thumbnail(str(path), 100)
+        thumbnails.thumbnail(str(path), 100)
 
 
 # where it goes

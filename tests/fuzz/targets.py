@@ -14,7 +14,18 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["batchgray"]):
-    from batchgray import codec, containers, document, errors, integrity, intents, manifest, options, partial
+    from batchgray import (
+        codec,
+        containers,
+        document,
+        errors,
+        integrity,
+        intents,
+        jpegoutline,
+        manifest,
+        options,
+        partial,
+    )
     from batchgray.notices import event
 
 _FOLDER = Path(tempfile.mkdtemp())
@@ -83,7 +94,7 @@ def fuzz_markers(data: bytes) -> None:
     """The walks over a file's own structure."""
     for walk in (
         containers.format_of,
-        containers.JpegOutline.walk,
+        jpegoutline.JpegOutline.walk,
         containers.PngOutline.walk,
         containers.gif_frames,
         containers.tiff_pages,

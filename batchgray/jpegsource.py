@@ -1,0 +1,104 @@
+"""JPEG inputs: simplejpeg (libjpeg-turbo) decodes them straight into the slot.
+
+It refuses files that every viewer opens (stray bytes before a marker, for one), so imageio has a second opinion before
+a file is called bad. CMYK, which needs Adobe's inversion undone, goes through imageio as a whole.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import imageio.v3 as iio
+import numpy as np
+import simplejpeg
+
+from batchgray.containers import Contents
+from batchgray.errors import ImageError
+from batchgray.jpegoutline import JpegOutline
+from batchgray.messages import SourceIdentity
+from batchgray.options import Method
+from batchgray.pillowsource import PillowSource, libjpeg_gray
+from batchgray.planes import Image as Planes
+from batchgray.sources import Source, brief, check_dimensions, let_go, library_reason
+
+# Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.
+_PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}
+_ENCODED_SCRATCH = 1
+
+
+@dataclass
+class JpegSource(Source):
+    data: Contents
+    outline: JpegOutline
+
+    @classmethod
+    def probe(cls, data: Contents, identity: SourceIdentity, method: Method, max_pixels: int) -> Source:
+        outline = JpegOutline.walk(data)
+        check_dimensions(outline.width, outline.height, max_pixels)
+        note = "the first of several pictures in the file" if outline.multi_picture else None
+        fault, height, width, colorspace, subsampling = None, 0, 0, "", ""
+        try:
+            with _picture(data, outline) as picture:
+                height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
+        except ValueError as error:
+            fault = str(error)
+        if fault or colorspace in ("CMYK", "YCCK"):
+            file = outline.without_metadata(data)
+            source = PillowSource.probe("JPEG", file, data, identity, max_pixels)
+            source.exif, source.note, source.fault = outline.exif, note, fault
+            if method == "luma" and source.mode == "RGB":
+                source.luma, source.colour = True, False
+            return source
+        if (width, height) != (outline.width, outline.height):
+            raise ImageError("damaged: a JPEG with two frame headers")
+        per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if outline.progressive else 0)
+        return cls(
+            identity=identity,
+            width=width,
+            height=height,
+            colour=colorspace != "Gray" and method != "luma",
+            exif=outline.exif,
+            note=note,
+            scratch_bytes=per_pixel * width * height,
+            data=data,
+            outline=outline,
+        )
+
+    def decode(self, planes: Planes) -> str | None:
+        colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)
+        try:
+            with _picture(self.data, self.outline) as picture:
+                simplejpeg.decode_jpeg(picture, colorspace, buffer=plane)
+            return None
+        except ValueError as error:
+            reason = str(error)
+        if reason.startswith("Premature end"):
+            raise ImageError(f"truncated: {reason}")
+        self._decode_again(plane, reason)
+        return f"decoded, with a fault in the file: {brief(reason)}"
+
+    def _decode_again(self, plane: memoryview, reason: str) -> None:
+        """The second opinion, into the same plane. Its gray is libjpeg-turbo's gray too."""
+        pixels = np.frombuffer(plane, np.uint8)
+        file = self.outline.without_metadata(self.data)
+        try:
+            decoded = iio.imread(file, plugin="pillow", index=0, mode="RGB") if self.colour else libjpeg_gray(file)
+        except Exception as error:
+            raise ImageError(f"not a sound JPEG: {brief(reason)}; {library_reason(error)}") from None
+        if decoded.size != pixels.size:
+            raise ImageError(f"not a sound JPEG: {brief(reason)}")
+        pixels[:] = decoded.reshape(-1)
+
+    def file_to_draw(self) -> BinaryIO:
+        return self.outline.without_metadata(self.data)
+
+    def close(self) -> None:
+        let_go(self.data)
+
+
+@contextmanager
+def _picture(data: Contents, outline: JpegOutline) -> Iterator[memoryview]:
+    """The file as far as its picture can reach: behind that, libjpeg would look for a marker to the end of the disk."""
+    with memoryview(data) as whole, whole[: outline.end] as picture:
+        yield picture
