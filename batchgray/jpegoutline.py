@@ -16,6 +16,23 @@ _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpe
 _MOST_STRAY_BYTES = 1 << 20  # before a marker
 _SLACK_BYTES = 16 << 20
 _SAMPLE_BYTES = 16  # no coding needs as much for a sample, whatever its scans and restart markers
+_COEFFICIENTS = 64  # of a block
+
+
+@dataclass(slots=True)
+class Scan:
+    """Where a scan lies, from its marker to the next one, and its header (T.81, B.2.3).
+
+    `stop` is 0 where no marker was looked for, `components` has their identifiers. The scan brings the coefficients
+    `first` to `last`, but for their `low` lowest bits.
+    """
+
+    start: int
+    stop: int
+    components: bytes
+    first: int
+    last: int
+    low: int
 
 
 @dataclass
@@ -23,16 +40,19 @@ class JpegOutline:
     """The frame header, and what the segments say that libjpeg's header does not.
 
     `end` is behind the last byte that can belong to the picture, `kept` where the segments lie that decoding needs.
+    `eoi` is behind the marker that ends the picture, or 0: for the only scan of a picture it is not looked for.
     """
 
     end: int
+    eoi: int = 0
     width: int = 0
     height: int = 0
     components: int = 0
+    identifiers: bytes = b""  # of the components
     progressive: bool = False
     exif: bytes = b""
     multi_picture: bool = False
-    scans: int = 0
+    scans: list[Scan] = field(default_factory=list)
     kept: list[slice] = field(default_factory=list)
 
     # T.81, B.1.1.2: any number of 0xFF, then a code; behind 0xFF, 0 is a stuffed byte and D0 to D7 restart a scan.
@@ -50,7 +70,10 @@ class JpegOutline:
         while found := cls._MARKER.search(data, at, min(limit, outline.end)):
             code, start = found[1][0], found.end()
             at, limit = start, start + _MOST_STRAY_BYTES
+            if outline.scans and not outline.scans[-1].stop:
+                outline.scans[-1].stop = found.start()
             if code == 0xD9:
+                outline.eoi = start
                 break
             if code in (0x01, 0xD8):
                 continue
@@ -69,11 +92,11 @@ class JpegOutline:
     def _take(self, code: int, data: Contents, start: int, stop: int) -> bool:
         """Note one segment. Returns whether no other is needed."""
         if code == 0xDA:
-            self.scans += 1
-            if self.scans > _MOST_SCANS:
-                raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
-            if self.scans == 1:
+            if not self.scans:
                 self.kept.append(slice(start - 4, self.end))
+            if len(self.scans) == _MOST_SCANS:
+                raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
+            self._take_scan(data[start:stop], start - 4)
             return not self.progressive and data[start:stop][:1] >= bytes([self.components])
         if self.scans:
             return False
@@ -82,6 +105,7 @@ class JpegOutline:
         head = data[start : min(stop, start + 6)]
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and len(head) == 6:
             self._take_frame(code, head, stop, len(data))
+            self.identifiers = data[start + 6 : stop : 3]
         elif code == 0xE1 and head == EXIF_HEADER and not self.exif:
             self.exif = data[start + 6 : stop]
         elif code == 0xE2 and head.startswith(b"MPF\0"):
@@ -97,6 +121,31 @@ class JpegOutline:
         if code < 0xC8:  # Huffman coding takes a bit for each block of 64 at least; arithmetic coding has no such bound
             check_plausible(self.width, self.height, pixels // 64 // 8, file_bytes)
         self.end = min(file_bytes, stop + _SAMPLE_BYTES * pixels * self.components + _SLACK_BYTES)
+
+    def _take_scan(self, header: bytes, start: int) -> None:
+        count = header[0] if header else 0
+        components, rest = header[1 : 1 + 2 * count : 2], header[1 + 2 * count :]
+        if len(rest) != 3:  # no scan's header: nothing is known of what it brings
+            components, rest = b"", bytes(3)
+        self.scans.append(Scan(start, 0, components, rest[0], rest[1], rest[2] & 15))
+
+    def luma_parts(self) -> list[slice] | None:
+        """Where all lies that the Y' plane of a YCbCr picture needs: the file without the scans of nothing but chroma.
+
+        None where that would be the whole file, or where libjpeg might then decode another Y': a picture that lacks
+        coefficients of Y' is smoothed if those of the other components are there.
+        """
+        luma, chroma = self.identifiers[:1], set(self.identifiers[1:])
+        if not self.eoi or len(self.identifiers) != 3 or len(chroma - set(luma)) != 2:
+            return None
+        parts, at, missing_bits = [], 0, bytearray([0xFF]) * _COEFFICIENTS
+        for scan in self.scans:
+            if scan.components and chroma.issuperset(scan.components):
+                parts.append(slice(at, scan.start))
+                at = scan.stop
+            elif luma in scan.components and scan.first <= scan.last < _COEFFICIENTS:
+                missing_bits[scan.first : scan.last + 1] = bytes([scan.low]) * (scan.last + 1 - scan.first)
+        return None if any(missing_bits) or not parts else [*parts, slice(at, self.eoi)]
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""

@@ -29,8 +29,11 @@ _ENCODED_SCRATCH = 1
 
 @dataclass
 class JpegSource(Source):
+    """`luma_parts` are the parts of the file that its Y' plane needs, where that is wanted and not all of it."""
+
     data: Contents
     outline: JpegOutline
+    luma_parts: list[slice] | None
 
     @classmethod
     def probe(cls, data: Contents, identity: SourceIdentity, method: Method, max_pixels: int) -> Source:
@@ -52,6 +55,7 @@ class JpegSource(Source):
             return source
         if (width, height) != (outline.width, outline.height):
             raise ImageError("damaged: a JPEG with two frame headers")
+        luma_parts = outline.luma_parts() if method == "luma" and colorspace == "YCbCr" else None
         per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if outline.progressive else 0)
         return cls(
             identity=identity,
@@ -60,12 +64,15 @@ class JpegSource(Source):
             colour=colorspace != "Gray" and method != "luma",
             exif=outline.exif,
             note=note,
-            scratch_bytes=per_pixel * width * height,
+            scratch_bytes=per_pixel * width * height + sum(part.stop - part.start for part in luma_parts or ()),
             data=data,
             outline=outline,
+            luma_parts=luma_parts,
         )
 
     def decode(self, planes: Planes) -> str | None:
+        if self.luma_parts and self._decode_luma(planes.gray, self.luma_parts):
+            return None
         colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)
         try:
             with _picture(self.data, self.outline) as picture:
@@ -77,6 +84,21 @@ class JpegSource(Source):
             raise ImageError(f"truncated: {reason}")
         self._decode_again(plane, reason)
         return f"decoded, with a fault in the file: {brief(reason)}"
+
+    def _decode_luma(self, plane: memoryview, parts: list[slice]) -> bool:
+        """Decode Y' from its own scans. Returns whether they are sound; else the whole file tells what is wrong.
+
+        Damage in the data of a scan that is left out goes unseen and unnoted: Y' does not depend on it. (libjpeg, which
+        stops at some such damage, would smooth Y' as if its last scan had not come.) A file that is cut off in one has
+        lost its end, and is never shortened.
+        """
+        with memoryview(self.data) as whole:
+            shortened = b"".join([whole[part] for part in parts])
+        try:
+            simplejpeg.decode_jpeg(shortened, "GRAY", buffer=plane)
+        except ValueError:
+            return False
+        return True
 
     def _decode_again(self, plane: memoryview, reason: str) -> None:
         """The second opinion, into the same plane. Its gray is libjpeg-turbo's gray too."""
