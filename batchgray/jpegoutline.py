@@ -39,7 +39,8 @@ class Scan:
 class JpegOutline:
     """The frame header, and what the segments say that libjpeg's header does not.
 
-    `end` is behind the last byte that can belong to the picture, `kept` where the segments lie that decoding needs.
+    `end` is behind the last byte that can belong to the picture (handed more, libjpeg would look for a marker to its
+    end), `kept` where the segments lie that decoding needs.
     `eoi` is behind the marker that ends the picture, or 0: for the only scan of a picture it is not looked for.
     """
 
@@ -56,7 +57,8 @@ class JpegOutline:
     kept: list[slice] = field(default_factory=list)
 
     # T.81, B.1.1.2: any number of 0xFF, then a code; behind 0xFF, 0 is a stuffed byte and D0 to D7 restart a scan.
-    _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+    _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+    _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
     _METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments and APPn; APP0 and APP14 tell the colour space
 
     @classmethod
@@ -68,7 +70,8 @@ class JpegOutline:
         outline = cls(end=len(data))
         at, limit = 2, 2 + _MOST_STRAY_BYTES
         while found := cls._MARKER.search(data, at, min(limit, outline.end)):
-            code, start = found[1][0], found.end()
+            start = found.end()
+            code = data[start - 1]
             at, limit = start, start + _MOST_STRAY_BYTES
             if outline.scans and not outline.scans[-1].stop:
                 outline.scans[-1].stop = found.start()
@@ -96,26 +99,28 @@ class JpegOutline:
                 self.kept.append(slice(start - 4, self.end))
             if len(self.scans) == _MOST_SCANS:
                 raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
-            self._take_scan(data[start:stop], start - 4)
-            return not self.progressive and data[start:stop][:1] >= bytes([self.components])
+            header = data[start:stop]
+            self._take_scan(header, start - 4)
+            return not self.progressive and header[:1] >= bytes([self.components])
         if self.scans:
             return False
         if code not in self._METADATA:
             self.kept.append(slice(start - 4, stop))
-        head = data[start : min(stop, start + 6)]
-        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and len(head) == 6:
-            self._take_frame(code, head, stop, len(data))
-            self.identifiers = data[start + 6 : stop : 3]
-        elif code == 0xE1 and head == EXIF_HEADER and not self.exif:
+        if code in self._FRAMES:
+            self._take_frame(code, data[start:stop], stop, len(data))
+        elif code == 0xE1 and not self.exif and data[start : start + 6] == EXIF_HEADER:
             self.exif = data[start + 6 : stop]
-        elif code == 0xE2 and head.startswith(b"MPF\0"):
+        elif code == 0xE2 and data[start : start + 4] == b"MPF\0":
             self.multi_picture = True
         return False
 
-    def _take_frame(self, code: int, head: bytes, stop: int, file_bytes: int) -> None:
-        precision, self.height, self.width, self.components = struct.unpack(">BHHB", head)
+    def _take_frame(self, code: int, header: bytes, stop: int, file_bytes: int) -> None:
+        if len(header) < 6:
+            return
+        precision, self.height, self.width, self.components = struct.unpack_from(">BHHB", header)
         if precision != 8:
             raise ImageError(f"a JPEG of {precision}-bit samples; convert the file to 8 bits first")
+        self.identifiers = header[6::3]
         self.progressive = code in (0xC2, 0xC6, 0xCA, 0xCE)
         pixels = self.width * self.height
         if code < 0xC8:  # Huffman coding takes a bit for each block of 64 at least; arithmetic coding has no such bound

@@ -4,8 +4,6 @@ It refuses files that every viewer opens (stray bytes before a marker, for one),
 a file is called bad. CMYK, which needs Adobe's inversion undone, goes through imageio as a whole.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -42,7 +40,7 @@ class JpegSource(Source):
         note = "the first of several pictures in the file" if outline.multi_picture else None
         fault, height, width, colorspace, subsampling = None, 0, 0, "", ""
         try:
-            with _picture(data, outline) as picture:
+            with memoryview(data) as whole, whole[: outline.end] as picture:
                 height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
         except ValueError as error:
             fault = str(error)
@@ -75,7 +73,7 @@ class JpegSource(Source):
             return None
         colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)
         try:
-            with _picture(self.data, self.outline) as picture:
+            with memoryview(self.data) as whole, whole[: self.outline.end] as picture:
                 simplejpeg.decode_jpeg(picture, colorspace, buffer=plane)
             return None
         except ValueError as error:
@@ -117,10 +115,3 @@ class JpegSource(Source):
 
     def close(self) -> None:
         let_go(self.data)
-
-
-@contextmanager
-def _picture(data: Contents, outline: JpegOutline) -> Iterator[memoryview]:
-    """The file as far as its picture can reach: behind that, libjpeg would look for a marker to the end of the disk."""
-    with memoryview(data) as whole, whole[: outline.end] as picture:
-        yield picture
