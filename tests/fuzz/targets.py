@@ -109,7 +109,7 @@ def fuzz_images(data: bytes) -> None:
     path = _FOLDER / "image"
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
-        codec.open_source(str(path), "bt601", 10**9).close()
+        codec.open_source(str(path), "luma", 10**9).close()
 
 
 def fuzz_size(data: bytes) -> None:
