@@ -147,14 +147,14 @@ def remove(path: Path | str) -> None:
         os.unlink(path)
 
 
-def make_folders(path: Path | str) -> None:
-    """Make a folder and its missing parents, each durable in its own parent."""
+def make_folders(path: Path | str, mode: int = 0o777) -> None:
+    """Make a folder and its missing parents, each durable in its own parent; the umask counts as well as `mode`."""
     path = Path(path)
     if path.is_dir():
         return
-    make_folders(path.parent)
+    make_folders(path.parent, mode)
     try:
-        path.mkdir()
+        path.mkdir(mode)
     except FileExistsError:
         if not path.is_dir():
             raise

@@ -6,17 +6,15 @@ value is coded as the difference to the last block's, which an encoder that star
 don't end at a byte. So that one symbol is coded anew and all bits move up; to find where the bits of a band end, its
 symbols are walked through.
 
-Importing this module compiles (or loads from numba's cache).
+Importing this module loads the machine code of that walk, or has it compiled from `splice_code`.
 """
 
-from typing import Any
+import ctypes
 
 import numpy as np
-from numba import int64, uint8, uint64
 
-from batchgray import codec
+from batchgray import codec, machinecode
 from batchgray.errors import ImageError
-from batchgray.kernels import compiled
 
 _SOF0, _DHT, _SOS = 0xC0, 0xC4, 0xDA
 _EOI = b"\xff\xd9"
@@ -51,10 +49,11 @@ class Encoder:
         tables = self._tables
         if not data.startswith(tables.head_of(rows)):
             raise ImageError("the JPEG encoder's tables differ from band to band; raise --memory")
-        source = np.frombuffer(bytearray(data[tables.data_at : -len(_EOI)]), np.uint8)  # numba wants it writable
+        source = np.frombuffer(data, np.uint8)[tables.data_at : -len(_EOI)]
         target = np.empty(2 * source.size + 64, np.uint8)
         blocks = -(-rows // 8) * -(-self._width // 8)
-        size = splice(source, target, self._state, tables.dc, tables.ac, tables.dc_codes, blocks)
+        arrays = (array.ctypes.data for array in (target, self._state, tables.dc, tables.ac, tables.dc_codes))
+        size = _splice(source.ctypes.data, source.size, *arrays, blocks)
         if size < 0:
             raise ImageError("the JPEG encoder's data makes no sense; raise --memory")
         return head + target[:size].tobytes()
@@ -117,79 +116,20 @@ def _lookup(codes: dict[int, tuple[int, int]]) -> np.ndarray:
     return table
 
 
-def _try(splicer: Any) -> bytes:
-    """Four blocks of made-up codes: a DC value of 3 bits after 1, then an end of block of 2 bits."""
-    source, target, state = np.array([0xA7, 0xFF, 0, 0x5C], np.uint8), np.zeros(80, np.uint8), np.array([1, 3, 5])
-    dc, ac = np.full(1 << 16, 1 << 8 | 3), np.full(1 << 16, 2 << 8)
-    size = splicer(source, target, state, dc, ac, np.full((16, 2), 3), 4)
-    return target[:size].tobytes() + state.tobytes()
+def _works(functions: machinecode.Functions) -> bool:
+    """Four blocks of made-up codes: any bit, a DC value of 3 bits, an end of block of any 2 bits; after 001 and a 5.
 
-
-_SIGNATURE = "int64(uint8[::1], uint8[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64)"
-
-
-@compiled(_SIGNATURE, _try)
-def splice(source, target, state, dc, ac, dc_codes, blocks):
-    """Append a band's entropy-coded `source` to what `state` stands for, into `target`; update `state`.
-
-    `source` and `target` are with stuffed zeros (T.81, B.1.1.5). Returns how many bytes of `target` are filled, or -1
-    where `source` does not hold `blocks` blocks.
+    101001 111111 111101 011100, the first DC value -5. The difference to 5 is -10, coded as 011 0101, so 1 010 becomes
+    that, and all the rest stays: 00101101 01011111 11111101 011100. The DC values add up to -5 + 7 + 7 + 7.
     """
-    bits, held, at = uint64(0), int64(0), int64(0)
-    out, pending, filled = uint64(state[0]), int64(state[1]), int64(0)
-    last_dc, own_dc = state[2], int64(0)
-    for block in range(blocks):
-        k = 0
-        while k < 64:
-            while held <= 48:
-                byte = uint64(255)  # behind the end: as if filled up with ones
-                if at < source.size:
-                    byte = uint64(source[at])
-                    at += 1 if byte != 255 else 2
-                elif at > source.size + 8:
-                    return int64(-1)
-                else:
-                    at += 1
-                bits = (bits << uint64(8)) | byte
-                held += 8
-            ahead = int64((bits >> uint64(held - 16)) & uint64(0xFFFF))
-            entry = dc[ahead] if k == 0 else ac[ahead]
-            if entry == 0:
-                return int64(-1)
-            size = entry & 15
-            length = (entry >> 8) + size
-            piece = (bits >> uint64(held - length)) & ((uint64(1) << uint64(length)) - uint64(1))
-            held -= length
-            if k == 0:
-                value = int64(piece & ((uint64(1) << uint64(size)) - uint64(1)))
-                if size and value < (int64(1) << (size - 1)):
-                    value -= (int64(1) << size) - 1  # T.81, F.2.2.1: EXTEND
-                own_dc += value
-                if block == 0:
-                    difference = value - last_dc
-                    magnitude, size = abs(difference), int64(0)
-                    while magnitude:
-                        magnitude >>= 1
-                        size += 1
-                    if difference < 0:
-                        difference += (int64(1) << size) - 1
-                    piece = uint64((dc_codes[size, 0] << size) | difference)
-                    length = dc_codes[size, 1] + size
-                k = 1
-            elif (entry & 255) == 0:
-                k = 64  # EOB
-            else:
-                k += ((entry >> 4) & 15) + 1
-            out = (out << uint64(length)) | piece
-            pending += length
-            while pending >= 8:
-                pending -= 8
-                byte = (out >> uint64(pending)) & uint64(255)
-                target[filled] = uint8(byte)
-                filled += 1
-                if byte == 255:
-                    target[filled] = uint8(0)
-                    filled += 1
-            out &= (uint64(1) << uint64(pending)) - uint64(1)
-    state[0], state[1], state[2] = int64(out), pending, own_dc
-    return filled
+    source, target = np.array([0xA7, 0xFF, 0, 0x5C], np.uint8), np.zeros(80, np.uint8)
+    dc, ac, dc_codes = np.full(1 << 16, 1 << 8 | 3), np.full(1 << 16, 2 << 8), np.full((16, 2), 3)
+    state = np.array([0b001, 3, 5])
+    arrays = (array.ctypes.data for array in (target, state, dc, ac, dc_codes))
+    size = functions["splice"](source.ctypes.data, source.size, *arrays, 4)
+    return target[:size].tolist() == [0x2D, 0x5F, 0xFD] and state.tolist() == [0b011100, 6, 16]
+
+
+_NUMBERS = [ctypes.c_void_p] * 5
+_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, *_NUMBERS, ctypes.c_int64)
+_splice = machinecode.load("splice_code", {"splice": _TYPE}, _works)["splice"]

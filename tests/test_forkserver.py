@@ -70,7 +70,7 @@ def forked(server, slot_fd):
 def check_exit(server, process, status):
     message = next_message(server.channel)
     assert (message.pid, message.status) == (process.pid, status)
-    assert 10e6 < message.peak_bytes < 10e9  # a worker has numpy and numba in memory
+    assert 10e6 < message.peak_bytes < 10e9  # a worker has numpy and LLVM in memory
 
 
 def set_up(channel, folder):
@@ -222,14 +222,14 @@ def test_a_fork_that_fails_leaves_no_socket_open(slot_fd):
 
 
 def test_a_fork_server_that_cannot_import_says_why(tmp_path, monkeypatch):
-    (tmp_path / "numba.py").write_text("raise RuntimeError('no numba today')\n")
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('no numpy today')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with serving() as server:
-        assert next_message(server.channel) == Broken(reason="RuntimeError: no numba today")
+        assert next_message(server.channel) == Broken(reason="RuntimeError: no numpy today")
 
 
 def test_a_run_whose_fork_server_is_dead_before_the_plan_is_made_says_why(tmp_path, monkeypatch):
-    (tmp_path / "numba.py").write_text("raise RuntimeError('no numba today')\n")
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('no numpy today')\n")
     (tmp_path / "a.png").write_bytes(b"")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     plan_run, others = engine.plan_run, psutil.Process().children()
@@ -250,7 +250,7 @@ def test_a_run_whose_fork_server_is_dead_before_the_plan_is_made_says_why(tmp_pa
             told = f"{type(error).__name__}: {error}"
         gc.collect()
     assert told.startswith("WorkersCannotWork: ")
-    assert "no numba today" in told
+    assert "no numpy today" in told
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path, monkeypatch):

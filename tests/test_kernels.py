@@ -1,15 +1,12 @@
 """Every kernel equals the contract's formula, exactly, whatever the tiles."""
 
-import inspect
-import re
-
 import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray import kernels, tiles
+from batchgray import kernel_code, kernels, tiles, weights
 
 METHODS = sorted(kernels.BY_METHOD)
 
@@ -57,24 +54,50 @@ def test_any_tiles_in_any_order_give_the_same_as_one_call(method, width, height,
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_kernel_writes_nothing_outside_its_tile(method):
-    gray = np.full(30, 7, np.uint8)
-    kernels.BY_METHOD[method](np.full(30, 200, np.uint8), gray[10:20])
-    assert gray.tolist() == [7] * 10 + [200] * 10 + [7] * 10
+@pytest.mark.parametrize("offset", [0, 1, 5, 31])
+def test_any_length_from_anywhere_is_right_and_nothing_else_is_written(method, offset):
+    rgb = np.random.default_rng(offset).integers(0, 256, 1000, np.uint8)
+    for size in range(140):
+        gray, source = np.full(offset + size + 40, 7, np.uint8), rgb[offset : offset + 3 * size]
+        kernels.BY_METHOD[method](source, gray[offset : offset + size])
+        assert gray.tolist() == [7] * offset + naive.gray(method, source).tolist() + [7] * 40
 
 
-@pytest.mark.parametrize(
-    ("method", "largest", "divisor"),
-    [("bt601", 255 * 100, 100), ("luma", (255 * 1000 + 500) >> 3, 125)],
-)
-def test_multiply_and_shift_is_the_division_for_every_sum_and_fits_32_bits(method, largest, divisor):
-    source = inspect.getsource(kernels.BY_METHOD[method].py_func)
-    multiplier, shift = map(int, re.search(r"uint32\((\d+)\)\) >> uint32\((\d+)\)$", source, re.MULTILINE).groups())
-    sums = np.arange(largest + 1)
-    assert largest * multiplier < 1 << 32
-    assert np.array_equal((sums * multiplier) >> shift, sums // divisor)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_not_contiguous_or_not_writable_is_refused(method):
+    rgb, gray, constant = np.zeros(600, np.uint8), np.zeros(200, np.uint8), np.zeros(600, np.uint8)
+    constant.flags.writeable = False
+    for source, target in ((rgb[::2], gray[:100]), (rgb[:300], gray[::2]), (rgb, constant[:200])):
+        with pytest.raises(TypeError):
+            kernels.BY_METHOD[method](source, target)
 
 
-def test_dividing_by_8_and_then_by_125_is_dividing_by_1000():
-    sums = np.arange(255 * 1000 + 500 + 1)
-    assert np.array_equal((sums >> 3) // 125, sums // 1000)
+class Numbers:
+    """numpy's uint16 in place of the lanes."""
+
+    def __init__(self, values):
+        self.values = values.astype(np.uint16)
+
+    def __add__(self, other):
+        return Numbers(self.values + other.values)
+
+    def __rshift__(self, bits):
+        return Numbers(self.values >> bits)
+
+    def high_product(self, factor):
+        return Numbers(self.values.astype(np.uint32) * factor >> 16)
+
+
+def test_every_sum_of_bt601_is_divided_exactly_in_16_bits():
+    sums = np.arange(255 * 100 + 1)
+    assert np.array_equal(kernel_code.divided_by_100(Numbers(sums)).values, sums // 100)
+
+
+@pytest.mark.parametrize("method", ["bt709", "luma"])
+def test_the_weights_are_such_as_the_proof_of_the_estimate_needs(method):
+    w = weights.BY_METHOD[method]
+    estimating = kernel_code.estimating(w)
+    assert sum(256 * part % w.divisor for part in w[:3]) == w.divisor
+    assert 256 * w.rounding % w.divisor == 0
+    assert 255 * sum(estimating[:3]) + estimating.rounding < 1 << 16
+    assert 2 * w.divisor < 1 << 15
