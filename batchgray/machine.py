@@ -1,10 +1,11 @@
-"""What this process may use of the machine: cores by affinity and cgroup quota, memory by cgroup limit."""
+"""What this process may use of the machine: cores by affinity and cgroup quota, memory by cgroup limit.
+
+psutil is imported where it is needed: `--version` and `--help`, and the fork server, start a tenth sooner without it.
+"""
 
 import math
 import os
 from pathlib import Path
-
-import psutil
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -20,17 +21,23 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         cores = len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
     else:
+        import psutil
+
         cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     return max(1, min(cores, math.ceil(_cpu_quota())))
 
 
 def available_memory() -> int:
     """Bytes that this process may still use: what the machine has available, and what its cgroups leave."""
+    import psutil
+
     return min([psutil.virtual_memory().available, *_cgroup_memory()])
 
 
 def processor_seconds(pid: int) -> float | None:
     """Processor time that a process has used so far; None where it is gone."""
+    import psutil
+
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:

@@ -33,7 +33,7 @@ def pictures(tmp_path):
 
 def test_version_and_help_are_there_and_light():
     assert batchgray("--version").stdout == f"batchgray {package.__version__}\n"
-    heavy = {"numba", "numpy", "PIL", "simplejpeg", "imageio", "rich"}
+    heavy = {"numba", "llvmlite", "numpy", "PIL", "simplejpeg", "imageio", "rich", "psutil"}
     probe = f"import sys, batchgray.cli; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "set()\n"
     for arguments in (["-h"], ["run", "--help"], ["resume", "-h"], ["status", "-h"], ["verify", "-h"]):
