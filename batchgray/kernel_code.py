@@ -22,8 +22,14 @@ Proofs that 16 bits are enough:
   remainder s - d (t >> 8) is below 2 d <= 20000, so it is right although only computed modulo 2^16, and its sign bit
   is clear; where it is d or more, the quotient is one more. t itself is <= 255 * 255 + 128.
 
-Checked with `batchgray.machinecode.assembly("kernel_code")` on AVX2 (numba 0.68, LLVM 20): vpshufb and vpalignr
-deinterleave, then vpand, vpsrlw, vpmullw, vpaddw, vpmulhuw on ymm registers, and one vmovdqu stores 32 pixels.
+Memory: a block asks for the bytes 4096 further on; the hardware looks ahead too little for three bytes in and one out.
+With that, bt601 moves the bytes of a plane that no cache holds a quarter faster than memcpy does; see
+docs/performance.md for the figures, and for what was tried.
+
+The assembly was read once, on AVX2 with numba 0.68 (LLVM 20):
+    python -c 'from batchgray import machinecode; print(machinecode.assembly("kernel_code"))'
+The loop of bt601 has 48 instructions for 32 pixels, on ymm registers: vpshufb, vpalignr and vpblendvb deinterleave,
+vpand and vpsrlw widen, then vpmullw, vpaddw, vpmulhw; prefetcht0 looks ahead. bt709 has 65, luma 77.
 """
 
 from collections.abc import Callable
@@ -37,6 +43,8 @@ from batchgray import weights
 from batchgray.weights import Weights
 
 _BLOCK = 32  # pixels; 16 and 64 were slower
+_AHEAD = 4096  # bytes that are asked for before they are needed; measured with planes that no cache holds
+_LINE = 64
 _BYTES = ir.VectorType(ir.IntType(8), _BLOCK)
 _STREAM = ir.VectorType(ir.IntType(8), 3 * _BLOCK)
 _LANES = ir.VectorType(ir.IntType(16), _BLOCK // 2)
@@ -124,6 +132,7 @@ def _kernel(w: Weights, gray_of: Callable[[Lanes, Lanes, Lanes, Weights], Lanes]
         def emit(context, builder, signature, arguments):
             source, target, at = arguments
             start = builder.gep(source, [builder.mul(at, ir.Constant(at.type, 3))])
+            _prefetch(builder, start)
             stream = builder.load(builder.bitcast(start, _STREAM.as_pointer()))
             stream.align = 1
             channels = [_channel(builder, stream, number) for number in range(3)]
@@ -137,8 +146,8 @@ def _kernel(w: Weights, gray_of: Callable[[Lanes, Lanes, Lanes, Weights], Lanes]
 
     red, green, blue, rounding, divisor = (uint32(part) for part in w)
 
-    # Inlined, it is seen never to fail, and nothing of numba or Python is left in the code.
-    @cfunc(_SIGNATURE, forceinline=True, error_model="numpy")
+    # error_model: without Python's check for a divisor of 0, LLVM sees that nothing can fail, and takes all calls out.
+    @cfunc(_SIGNATURE, error_model="numpy")
     def kernel(rgb, gray, pixels):
         in_blocks = pixels - pixels % _BLOCK
         for first in range(0, in_blocks, _BLOCK):
@@ -147,6 +156,17 @@ def _kernel(w: Weights, gray_of: Callable[[Lanes, Lanes, Lanes, Weights], Lanes]
             gray[i] = (red * rgb[3 * i] + green * rgb[3 * i + 1] + blue * rgb[3 * i + 2] + rounding) // divisor
 
     return kernel
+
+
+def _prefetch(builder: ir.IRBuilder, start: ir.Value) -> None:
+    """Ask for the two cache lines of a later block; what is not there is no error."""
+    number = ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [start.type, number, number, number])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [start.type], signature)
+    to_read, into_every_cache, data = number(0), number(3), number(1)
+    for line in range(2):
+        later = builder.gep(start, [ir.Constant(ir.IntType(64), _AHEAD + line * _LINE)])
+        builder.call(prefetch, [later, to_read, into_every_cache, data])
 
 
 def _channel(builder: ir.IRBuilder, stream: ir.Value, number: int) -> Lanes:

@@ -78,5 +78,5 @@ def splice(source, size_of_source, target, state, dc, ac, dc_codes, blocks):
 
 
 def functions() -> dict[str, Any]:
-    """Compile it. Inlined, it is seen never to fail, and nothing of numba or Python is left in the code."""
-    return {"splice": cfunc(_SIGNATURE, forceinline=True, error_model="numpy")(splice)}
+    """Compile it."""
+    return {"splice": cfunc(_SIGNATURE, error_model="numpy")(splice)}
