@@ -17,10 +17,11 @@ Proofs that 16 bits are enough:
   2^16 + 18351, e = 92, and 25500 * 92 < 2^23. m has 17 bits, so s m >> 23 is (s + (s * 18351 >> 16)) >> 7; the inner
   sum is <= 32640. (Without m's own 2^16, k = 19 would do, but LLVM joins its two shifts into one of 32 bits.)
 - The others: with d the divisor and s the sum to be divided, let t be the sum with the weights 256 w // d in place of
-  w. Then 256 s - d t is the sum of (256 w mod d) times a channel, and those three remainders add up to d: it is at
-  least 0 and at most 255 d. So t / 256 is below s / d by less than 1, and t >> 8 is the quotient or one less. The
-  remainder s - d (t >> 8) is below 2 d <= 20000, so it is right although only computed modulo 2^16, and its sign bit
-  is clear; where it is d or more, the quotient is one more. t itself is <= 255 * 255 + 128.
+  w, the rounding's too, where nothing is cut off. Then 256 s - d t is the sum of (256 w mod d) times a channel, and
+  those three remainders add up to d: it is at least 0 and at most 255 d. So t / 256 is below s / d by less than 1, and
+  t >> 8 is the quotient or one less. The remainder s - d (t >> 8) is below 2 d <= 20000, so it is right although only
+  computed modulo 2^16, and its sign bit is clear; where it is d or more, the quotient is one more. t itself is
+  <= 255 * 255 + 128.
 
 Memory: a block asks for the bytes 4096 further on; the hardware looks ahead too little for three bytes in and one out.
 With that, bt601 moves the bytes of a plane that no cache holds a quarter faster than memcpy does; see
