@@ -98,7 +98,7 @@ def _kernel() -> Finding:
     kernels.bt601(rgb, gray)
     speed = _KERNEL_PIXELS / 1e9 / (time.perf_counter() - began)
     return Finding(
-        what="kernel", verdict="fine", detail=f"compiled in {ready:.1f} s, {speed:.1f} gigapixels a second and core"
+        what="kernel", verdict="fine", detail=f"ready in {ready:.1f} s, {speed:.1f} gigapixels a second and core"
     )
 
 
