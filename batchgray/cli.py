@@ -1,5 +1,6 @@
 """The command line: options, exit codes, and which words go where. No logic."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -94,6 +95,13 @@ def options_of_both(command: Callable) -> Callable:
                 help="How to tell what happens; json is one object a line on standard output.",
             ),
             option(
+                "-q",
+                "--quiet",
+                is_flag=True,
+                help="Tell only of warnings, interruptions and failures, on standard error.",
+            ),
+            option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
+            option(
                 "--notices",
                 type=click.Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
                 default="auto",
@@ -179,7 +187,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     if dry_run:
         _print_plan(engine.dry_run(asked), given["progress"] == "json")
         return
-    with progress.listening(given["progress"]) as listener:
+    with _listening(given) as listener:
         result = engine.run(asked, listener, _sources(given))
     sys.exit(result.exit_code)
 
@@ -199,7 +207,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     from batchgray import engine
 
     asked = options.ResumeOptions(manifest=manifest, engine=_engine_options(given), input_roots=input_root)
-    with progress.listening(given["progress"]) as listener:
+    with _listening(given) as listener:
         result = engine.resume(asked, listener, _sources(given))
     sys.exit(result.exit_code)
 
@@ -212,7 +220,7 @@ def status(manifest: Path, as_json: bool) -> None:
     from batchgray import status as module
 
     found = module.status(manifest)
-    _say(_json(found) if as_json else "\n".join(module.status_lines(found, manifest)))
+    _say(_json(found) if as_json else "\n".join(module.status_lines(found)))
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -299,6 +307,11 @@ def doctor(as_json: bool, **given: Any) -> None:
     else:
         _say("\n".join(module.finding_lines(findings)))
     sys.exit(1 if any(finding.verdict == "wrong" for finding in findings) else 0)
+
+
+def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[progress.Listener]:
+    amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
+    return progress.listening(given["progress"], amount, os.environ.get("TERM", ""))
 
 
 def _engine_options(given: dict[str, Any]) -> options.EngineOptions:

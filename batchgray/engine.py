@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import durable, errors, events, flight, manifest
+from batchgray import durable, errors, events, flight, manifest, outcome
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
@@ -19,6 +18,7 @@ from batchgray.notices import Inbox, Source
 from batchgray.options import EngineOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
 from batchgray.supervisor import Supervisor
+from batchgray.tally import kind_of
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 3, 75
 
@@ -141,7 +141,7 @@ def _supervise(
     send(_planned(plan, engine, sources))
     for image in plan.manifest.images:
         if image.state == "failed":
-            send(events.Failed(source=image.source, error=image.error or "", source_bytes=0))
+            send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
     supervisor = Supervisor(plan, resumable, engine, ledger, server, inbox, send)
     try:
         states = supervisor.run()
@@ -174,13 +174,17 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
 
 def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
     images = plan.manifest.images
+    kinds: Counter[str] = Counter()
+    for index in plan.todo:
+        kinds[kind_of(images[index].source)] += images[index].size
     return events.Planned(
         manifest=str(plan.path),
         out=str(plan.out),
         total=len(images),
         todo=len(plan.todo),
         done=plan.already_done,
-        todo_bytes=sum(images[index].size for index in plan.todo),
+        todo_bytes=kinds.total(),
+        todo_bytes_by_kind=dict(kinds),
         new=plan.new,
         changed=plan.changed,
         missing=plan.missing,
@@ -212,8 +216,9 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -
         missing=plan.missing,
         notes=totals.notes,
         failures={image.source: image.error or "" for image in images if image.state == "failed"},
+        reasons=outcome.reasons(plan.manifest),
         manifest=str(plan.path),
-        resume=f"batchgray resume {shlex.quote(str(plan.path))}" if interrupted else None,
+        resume=outcome.resume_command(plan.path) if interrupted else None,
         space_needed=_space_needed(plan, totals) if ledger.disk_full or totals.space_needed is not None else None,
     )
 

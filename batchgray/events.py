@@ -6,13 +6,18 @@ ever added.
 
 import msgspec
 
+from batchgray.outcome import Reason
+
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=lambda name: name.lower()):
     at: float = 0.0
 
 
 class Planned(_Event):
-    """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input."""
+    """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
+
+    `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
+    """
 
     manifest: str
     out: str
@@ -20,6 +25,7 @@ class Planned(_Event):
     todo: int
     done: int
     todo_bytes: int
+    todo_bytes_by_kind: dict[str, int]
     new: int
     changed: int
     missing: int
@@ -33,7 +39,14 @@ class Started(_Event):
     """An image was handed to a worker."""
 
     source: str
+    source_bytes: int
     output: str
+    worker: int
+
+
+class WorkerEnded(_Event, tag="worker_ended"):
+    """A worker process is gone; what it was handed and did not finish is handed out again while the run goes on."""
+
     worker: int
 
 
@@ -54,9 +67,13 @@ class Done(_Event):
 
 
 class Failed(_Event):
-    """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name."""
+    """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name.
+
+    `output` is where it would have gone; empty where planning had to refuse the input.
+    """
 
     source: str
+    output: str
     error: str
     source_bytes: int
 
@@ -77,19 +94,25 @@ class Warned(_Event):
 class Notice(_Event):
     """An interruption: from where, which, when the machine goes, and how many seconds there are to flush.
 
-    `again` tells a second signal, which ends the flush.
+    `in_hand` images are being worked on: they are finished, or what is finished of them is saved. `again` tells a
+    second signal, which ends the flush.
     """
 
     source: str
     event_id: str | None
     deadline: str | None
     seconds: float
+    in_hand: int
     again: bool = False
 
 
 class Flushed(_Event):
-    """Everything is durable and the workers are gone. `partial` images are begun; `pending` are not."""
+    """Everything is durable and the workers are gone.
 
+    Since the notice `finished` images were finished; of all, `partial` are begun, and `pending` are not.
+    """
+
+    finished: int
     partial: int
     pending: int
     seconds: float
@@ -98,8 +121,9 @@ class Flushed(_Event):
 class Summary(_Event):
     """The last line. `total` to `pending` count the manifest's images; pixels and bytes are of those `converted` now.
 
-    `failures` gives each failed image its reason, `notes` what is to know of a converted one; `resume` is the command
-    that goes on, where there is work left; `space_needed` is about how many bytes a full disk lacks.
+    `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
+    converted one; `resume` is the command that goes on, where there is work left; `space_needed` is about how many
+    bytes a full disk lacks.
     """
 
     state: str
@@ -119,6 +143,7 @@ class Summary(_Event):
     missing: int
     notes: dict[str, str]
     failures: dict[str, str]
+    reasons: list[Reason]
     manifest: str
     resume: str | None
     space_needed: int | None
@@ -131,4 +156,4 @@ class WouldConvert(_Event, tag="would_convert"):
     output: str
 
 
-Event = Planned | Started | Done | Failed | Checkpoint | Warned | Notice | Flushed | Summary
+Event = Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary

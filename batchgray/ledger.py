@@ -89,7 +89,7 @@ class Ledger:
         image, reason = self._images[index], shown(reason)  # it may quote the file
         self.totals.failed += 1
         self._record([ImageChange(image=index, state="failed", error=reason)])
-        self._emit(events.Failed(source=image.source, error=reason, source_bytes=image.size))
+        self._emit(events.Failed(source=image.source, output=image.output, error=reason, source_bytes=image.size))
 
     def sync(self) -> float:
         """Bring the journal to the disk when it is time, in a thread, so that a slow disk keeps nobody waiting.

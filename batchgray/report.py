@@ -9,7 +9,6 @@ import base64
 import hashlib
 import os
 import re
-import shlex
 import time
 import warnings
 from collections import defaultdict
@@ -27,7 +26,7 @@ import msgspec
 from markupsafe import Markup
 
 import batchgray
-from batchgray import durable, errors, machine, partial, progress, status, thumbnails, timeline
+from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import Image, Manifest
 
@@ -99,7 +98,11 @@ def _refuse_foreign(target: Path) -> None:
 
 def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     """The page as HTML, to lie in `folder`."""
-    figures, out, name_of = status.status_of(document, running), document.output_folder(path), _naming(document)
+    figures, out, name_of = (
+        status.status_of(document, running, path),
+        document.output_folder(path),
+        outcome.naming(document),
+    )
     runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
     done = [image for image in document.images if image.state == "done"]
     undated = len(done) - sum(len(run.converted) for run in runs)
@@ -116,10 +119,10 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         state=figures.state,
         running=running,
         counts=figures.counts,
-        pixels=sum((image.width or 0) * (image.height or 0) for image in done),
-        source_bytes=sum(image.size for image in done),
-        output_bytes=sum(image.output_size or 0 for image in done),
-        resume=f"batchgray resume {shlex.quote(str(path))}" if figures.state == "interrupted" else "",
+        pixels=figures.pixels,
+        source_bytes=figures.source_bytes,
+        output_bytes=figures.output_bytes,
+        resume=figures.resume or "",
         runs=runs,
         runs_listed=_RUNS,
         charts=timeline.charts(runs, figures.counts.total, undated) if runs else None,
@@ -134,12 +137,6 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         versions=list(dict.fromkeys(run.run.batchgray for run in runs)) or [document.batchgray],
         ignored=sorted(document.ignored.items(), key=lambda item: -item[1]),
     )
-
-
-def _naming(document: Manifest) -> Callable[[Image], str]:
-    """How an image is called: below its input folder, or with it where there are several."""
-    roots = document.input_roots
-    return lambda image: image.source if len(roots) == 1 else os.path.join(roots[image.root], image.source)
 
 
 def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[tuple[str, int, list[str]]]:
@@ -272,9 +269,9 @@ _templates = jinja2.Environment(
 )
 _templates.filters.update(
     moment=_moment,
-    size=progress.size,
-    duration=progress.duration,
-    rounded_duration=timeline.rounded_duration,
+    size=words.size,
+    duration=words.duration,
+    rounded_duration=words.rounded_duration,
     grouped=lambda count: f"{count:,}",
     megapixels=lambda pixels: f"{pixels / 1e6:,.0f}" if pixels >= 1e7 else f"{pixels / 1e6:,.1f}",
 )

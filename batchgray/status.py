@@ -1,14 +1,15 @@
 """What a manifest says, in figures and in words."""
 
-import shlex
+import time
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 
-from batchgray import manifest
+from batchgray import manifest, outcome, timeline, words
 from batchgray.errors import shown
 from batchgray.manifest import Interruption, Manifest, RunState
+from batchgray.outcome import Reason
 
 _LISTED = 20
 
@@ -27,17 +28,28 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` is "running" only while a process owns the manifest; a run that died without a word is "interrupted"."""
+    """`state` is "running" only while a process owns the manifest; a run that died without a word is "interrupted".
+
+    Pixels and bytes are of the images that are done, `seconds` of all runs; `resume` is the command that goes on,
+    where there is work left and nobody is at it.
+    """
 
     state: RunState
     counts: Counts
     interruptions: list[Interruption]
     failures: list[Failure]
+    reasons: list[Reason]
+    pixels: int
+    source_bytes: int
+    output_bytes: int
+    seconds: float
+    manifest: str
+    resume: str | None
 
 
 def status(path: Path) -> Status:
     """Read a manifest and its journal. Raises BatchgrayError."""
-    return status_of(*load(path))
+    return status_of(*load(path), path)
 
 
 def load(path: Path) -> tuple[Manifest, bool]:
@@ -49,11 +61,14 @@ def load(path: Path) -> tuple[Manifest, bool]:
     return document, running
 
 
-def status_of(document: Manifest, running: bool) -> Status:
-    """What `load` found, in figures."""
+def status_of(document: Manifest, running: bool, path: Path) -> Status:
+    """What `load` found at `path`, in figures."""
     states = Counter(image.state for image in document.images)
+    state = "interrupted" if document.state == "running" and not running else document.state
+    done = [image for image in document.images if image.state == "done"]
+    path = path.absolute()
     return Status(
-        state="interrupted" if document.state == "running" and not running else document.state,
+        state=state,
         counts=Counts(
             total=len(document.images),
             done=states["done"],
@@ -67,23 +82,33 @@ def status_of(document: Manifest, running: bool) -> Status:
             for image in document.images
             if image.state == "failed"
         ],
+        reasons=outcome.reasons(document),
+        pixels=sum((image.width or 0) * (image.height or 0) for image in done),
+        source_bytes=sum(image.size for image in done),
+        output_bytes=sum(image.output_size or 0 for image in done),
+        seconds=sum(run.seconds for run in timeline.sessions(document, running, time.time_ns() // 1_000_000)),
+        manifest=str(path),
+        resume=outcome.resume_command(path) if state == "interrupted" else None,
     )
 
 
-def status_lines(found: Status, path: Path) -> list[str]:
+def status_lines(found: Status) -> list[str]:
     """For people."""
     counts = found.counts
     lines = [
-        f"{found.state.replace('_', ' ')}: {counts.done} of {counts.total} images done, {counts.partial} begun, "
-        f"{counts.pending} not begun, {counts.failed} failed"
+        f"{found.state.replace('_', ' ')}: {counts.done:,} of {words.images(counts.total)} done, "
+        f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
     ]
+    if counts.done:
+        lines.append(
+            f"done so far: {found.pixels / 1e6:,.0f} MP in {words.duration(found.seconds)}, "
+            f"{words.size(found.source_bytes)} -> {words.size(found.output_bytes)}"
+        )
     lines += [
         f"interrupted {shown(interruption.at)} by {interruption.source} {shown(interruption.event_id or '')}".rstrip()
         for interruption in found.interruptions[-_LISTED:]
     ]
-    lines += [f"failed: {shown(failure.source)}: {shown(failure.error)}" for failure in found.failures[:_LISTED]]
-    if len(found.failures) > _LISTED:
-        lines.append(f"... and {len(found.failures) - _LISTED} more; --json lists all")
-    if found.state == "interrupted":
-        lines.append(f"to go on: batchgray resume {shown(shlex.quote(str(path)))}")
+    lines += words.reason_lines(found.reasons)
+    if found.resume:
+        lines.append(f"To go on: {shown(found.resume)}")
     return lines

@@ -103,7 +103,10 @@ class Supervisor:
             self._draw_previews()
         if self.notice is not None:
             seconds = time.monotonic() - self._drain_began
-            self._emit(events.Flushed(partial=states["partial"], pending=states["pending"], seconds=seconds))
+            finished = self._ledger.totals.converted - self._done_before
+            self._emit(
+                events.Flushed(finished=finished, partial=states["partial"], pending=states["pending"], seconds=seconds)
+            )
         return states
 
     # what comes in
@@ -125,7 +128,7 @@ class Supervisor:
         left = notice.seconds_left(datetime.now(UTC))
         self._deadline = lifecycle.drain_deadline(now, self._engine.grace, left, self._deadline, again)
         if first:
-            self.notice, self._drain_began = notice, now
+            self.notice, self._drain_began, self._done_before = notice, now, self._ledger.totals.converted
             for member in self._members:
                 self._signal(member, signal.SIGTERM)
             if not self._server.booted:
@@ -138,6 +141,7 @@ class Supervisor:
                     event_id=notice.event_id,
                     deadline=notice.deadline,
                     seconds=seconds,
+                    in_hand=sum(bool(member.tasks) for member in self._members),
                     again=again,
                 )
             )
@@ -275,8 +279,10 @@ class Supervisor:
         with contextlib.suppress(OSError):  # it died; its tasks come back when it is buried
             member.send(tasks)
         for task in tasks:
-            source = self._images[task.index].source
-            self._emit(events.Started(source=source, output=task.output, worker=member.number))
+            image = self._images[task.index]
+            self._emit(
+                events.Started(source=image.source, source_bytes=image.size, output=image.output, worker=member.number)
+            )
 
     def _task(self, index: int) -> Task:
         image = self._images[index]
@@ -324,6 +330,7 @@ class Supervisor:
                 self._judge_death(member, task)
         self._queue.extendleft(sorted(member.tasks, reverse=True))
         member.close()
+        self._emit(events.WorkerEnded(worker=member.number))
 
     def _salvage(self, member: Member) -> Task | None:
         """The image that it died on, whose finished tiles are saved."""

@@ -12,6 +12,7 @@ from itertools import accumulate, count, pairwise
 from math import ceil
 from typing import Literal, NamedTuple
 
+from batchgray import words
 from batchgray.manifest import Image, Interruption, Manifest, Run
 
 Ending = Literal["running", "interrupted", "died", "finished"]
@@ -210,7 +211,7 @@ def _pauses(found: Sequence[Session], axis: _Axis) -> list[Pause]:
         x = axis.x(session, session.end_ms)
         middle, label = x + axis.pause / 2, ""
         if free_from <= middle <= 100 - _LABELS_APART / 2:
-            label, free_from = rounded_duration((after.start_ms - session.end_ms) / 1000), middle + _LABELS_APART
+            label, free_from = words.rounded_duration((after.start_ms - session.end_ms) / 1000), middle + _LABELS_APART
         pauses.append(Pause(x, axis.pause, label))
     return pauses
 
@@ -220,7 +221,7 @@ def _time_ticks(found: Sequence[Session], axis: _Axis) -> list[Tick]:
     step = next((step for step in _STEPS if seconds / step <= _TICKS), None)
     if step is None:
         step = -(-seconds // (_TICKS * _DAY)) * _DAY
-    return [Tick(axis.x_of_work(at * 1000), rounded_duration(at)) for at in range(0, int(seconds) + 1, int(step))]
+    return [Tick(axis.x_of_work(at * 1000), words.rounded_duration(at)) for at in range(0, int(seconds) + 1, int(step))]
 
 
 def _ticks(highest: float, least: float = 0.1) -> list[float]:
@@ -237,18 +238,6 @@ def _ticks(highest: float, least: float = 0.1) -> list[float]:
 def _count_ticks(total: int) -> list[float]:
     """The highest is the total itself."""
     return [*(at for at in _ticks(total, 1) if at < 0.93 * total), total]
-
-
-def rounded_duration(seconds: float) -> str:
-    """The two largest units: `45 s`, `3 min 20 s`, `2 h`, `3 d 4 h`."""
-    left, words = round(seconds), []
-    for unit, length in (("d", _DAY), ("h", 3600), ("min", 60), ("s", 1)):
-        whole, left = divmod(left, length)
-        if whole:
-            words.append(f"{whole} {unit}")
-        elif words:
-            break
-    return " ".join(words[:2]) or "0 s"
 
 
 def _converted(images: Sequence[Image]) -> list[Converted]:

@@ -86,7 +86,7 @@ def _dispatched(folder: Path, count: int, out: Path, workers: int) -> dict[str, 
         peak = _peak_megabytes(process.pid) or peak
         time.sleep(_LOOK_SECONDS)
     seconds = time.monotonic() - (planned or began)
-    if not re.search(rf"^Of {count} images {count} are done", log.read_text(), re.MULTILINE):
+    if not re.search(rf"^Done: {count:,} of {count:,} images?\b", log.read_text(), re.MULTILINE):
         sys.exit(log.read_text())
     planning = (planned or began) - began
     return {

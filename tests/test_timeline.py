@@ -127,11 +127,3 @@ def test_runs_in_which_nothing_was_done_can_be_drawn(count):
     drawn = timeline.charts(sessions([run(index, "interrupted") for index in range(count)], []), 0, 0)
     assert len(drawn.pauses) == count - 1
     assert all(0 <= pause.x <= 100 for pause in drawn.pauses)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (59.6, "1 min"), (200, "3 min 20 s"), (7200, "2 h"), (7201, "2 h"), (273600, "3 d 4 h")],
-)
-def test_rounded_durations(seconds, words):
-    assert timeline.rounded_duration(seconds) == words

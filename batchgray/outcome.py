@@ -1,0 +1,46 @@
+"""What a manifest's images came to: how they are called, why some failed, and what goes on with the rest."""
+
+import os
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from batchgray.document import Image, Manifest
+
+_NAMES = 3
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why images failed: in the words of the first, of how many, and the names of the first few."""
+
+    error: str
+    count: int
+    sources: list[str]
+
+
+def naming(document: Manifest) -> Callable[[Image], str]:
+    """How an image is called: below its input folder, or with it where there are several."""
+    roots = document.input_roots
+    return lambda image: image.source if len(roots) == 1 else os.path.join(roots[image.root], image.source)
+
+
+def reasons(document: Manifest) -> list[Reason]:
+    """Of the failed images, the commonest first. Reasons that differ in their numbers alone are one."""
+    alike: defaultdict[str, list[Image]] = defaultdict(list)
+    for image in document.images:
+        if image.state == "failed":
+            alike[re.sub(r"\d[\d,.]*", "0", image.error or "")].append(image)
+    name_of = naming(document)
+    return [
+        Reason(error=images[0].error or "", count=len(images), sources=[name_of(image) for image in images[:_NAMES]])
+        for images in sorted(alike.values(), key=len, reverse=True)
+    ]
+
+
+def resume_command(path: Path) -> str:
+    """What to type to go on with the manifest."""
+    return f"batchgray resume {shlex.quote(str(path))}"

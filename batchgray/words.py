@@ -1,0 +1,189 @@
+"""What happens in a run, in words for people: the same on a terminal, in a log and in quiet mode."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from batchgray import events
+from batchgray.errors import shown
+from batchgray.outcome import Reason
+
+_LISTED = 20
+
+
+def told(event: events.Event) -> list[str]:
+    """An event in words, for those that everybody wants to read."""
+    match event:
+        case events.Planned():
+            return [_planned_line(event)]
+        case events.Warned():
+            return [f"warning: {event.message}"]
+        case events.Notice():
+            return [_notice_line(event)]
+        case events.Flushed():
+            return [_flushed_line(event)]
+        case events.Summary():
+            return summary_lines(event)
+    return []
+
+
+def told_of_trouble(event: events.Event) -> list[str]:
+    """The same for those who want to read only what is not as it should be."""
+    match event:
+        case events.Warned() | events.Notice() | events.Flushed():
+            return told(event)
+        case events.Summary():
+            return reason_lines(event.reasons) + _next_lines(event)
+    return []
+
+
+def told_of_image(event: events.Event) -> list[str]:
+    """A line for an image that is through."""
+    match event:
+        case events.Done():
+            figures = f"{event.width} x {event.height}, {size(event.source_bytes)} -> {size(event.output_bytes)}"
+            note = f" ({shown(event.note)})" if event.note else ""
+            return [f"{shown(event.source)}: {figures}, {duration(event.seconds)}{note}"]
+        case events.Failed():
+            return [f"{shown(event.source)} failed: {shown(event.error)}"]
+    return []
+
+
+def _planned_line(event: events.Planned) -> str:
+    if not event.todo:
+        return f"{images(event.total)}, nothing to do."
+    parts = [f"{images(event.total)}, {event.done:,} done already" if event.done else images(event.total)]
+    if event.changed:
+        parts.append(f"{event.changed:,} changed since")
+    if event.missing:
+        parts.append(f"{event.missing:,} with their output gone")
+    verb = "Going on with" if event.resumed else "Converting"
+    plural = "s" if event.workers > 1 else ""
+    what = f"{verb} {images(event.todo)} ({', '.join(parts)}; {size(event.todo_bytes)})"
+    notices = f"; notices from {', '.join(event.notices)}" if len(event.notices) > 1 else ""
+    return f"{what}, {event.workers} worker{plural}, to {shown(event.out)}{notices}"
+
+
+def _notice_line(event: events.Notice) -> str:
+    """Who gave notice, how long there is, and what is being done."""
+    if event.again:
+        return f"Interrupted again by {event.event_id or event.source}: stopping at once; what is finished is kept."
+    if event.source == "disk":
+        why = "The disk is full" if event.event_id is None else f"The output can't be written ({event.event_id})"
+    elif event.source == "signal":
+        why = f"Interrupted by {event.event_id}"
+    else:
+        when = f" at {event.deadline}" if event.deadline else ""
+        why = f"This machine will be taken away{when} (notice from {event.source})"
+    if not event.in_hand:
+        return f"{why}: nothing is in hand, stopping."
+    return f"{why}: finishing or saving {images(event.in_hand)} in hand, at most {event.seconds:.0f} s."
+
+
+def _flushed_line(event: events.Flushed) -> str:
+    parts = [f"{event.finished:,} finished", f"{event.partial:,} begun and kept", f"{event.pending:,} not begun"]
+    return f"Everything is on disk after {event.seconds:.2f} s: {', '.join(parts)}."
+
+
+def summary_lines(event: events.Summary) -> list[str]:
+    """The last words of a run."""
+    lines = []
+    if not event.converted and event.done < event.total:
+        lines.append(f"Converted nothing in {duration(event.seconds)}.")
+    elif event.converted:
+        rate = event.pixels / 1e6 / event.seconds if event.seconds else 0.0
+        lines.append(
+            f"Converted {images(event.converted)}, {event.pixels / 1e6:,.0f} MP in {duration(event.seconds)} "
+            f"({rate:,.0f} MP/s), {size(event.source_bytes)} -> {size(event.output_bytes)}."
+        )
+    left = [
+        f"{count:,} {word}"
+        for count, word in ((event.partial, "begun"), (event.pending, "not begun"), (event.failed, "failed"))
+        if count
+    ]
+    before = f" ({event.already_done:,} skipped, done before)" if event.already_done else ""
+    counts = ", ".join([f"Done: {event.done:,} of {images(event.total)}{before}", *left])
+    lines.append(f"{counts}. Manifest: {shown(event.manifest)}")
+    if event.changed:
+        lines.append(f"Made anew because the input had changed: {event.changed:,}.")
+    if event.missing:
+        lines.append(f"Made anew because the output was gone: {event.missing:,}.")
+    if event.ignored:
+        kinds = sorted(event.ignored.items(), key=lambda item: -item[1])
+        lines.append(f"Not images, left out: {', '.join(f'{count:,} {shown(kind)}' for kind, count in kinds)}.")
+    lines += _note_lines(event.notes)
+    lines += reason_lines(event.reasons)
+    return lines + _next_lines(event)
+
+
+def _next_lines(event: events.Summary) -> list[str]:
+    lines = []
+    if event.space_needed is not None:
+        lines.append(f"The disk is full: about {size(event.space_needed)} more are needed for what is left.")
+    if event.resume:
+        lines.append(f"To go on: {shown(event.resume)}")
+    return lines
+
+
+def _note_lines(notes: dict[str, str]) -> list[str]:
+    if not notes:
+        return []
+    return [
+        "Notes:",
+        *(f"  {shown(name)}: {shown(note)}" for name, note in islice(notes.items(), _LISTED)),
+        *_rest(len(notes)),
+    ]
+
+
+def reason_lines(reasons: Sequence[Reason]) -> list[str]:
+    """Why images failed, a reason a line."""
+    if not reasons:
+        return []
+    return [
+        f"Failed: {images(sum(reason.count for reason in reasons))}",
+        *(f"  {_names(reason)}: {shown(reason.error)}" for reason in reasons[:_LISTED]),
+        *_rest(len(reasons)),
+    ]
+
+
+def _rest(count: int) -> list[str]:
+    return [f"  ... and {count - _LISTED:,} more, in the manifest"] if count > _LISTED else []
+
+
+def _names(reason: Reason) -> str:
+    names = ", ".join(map(shown, reason.sources))
+    more = reason.count - len(reason.sources)
+    return f"{names} and {more:,} more" if more else names
+
+
+def images(count: int) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def rounded_duration(seconds: float) -> str:
+    """The two largest units: `45 s`, `3 min 20 s`, `2 h`, `3 d 4 h`."""
+    left, parts = round(seconds), []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        whole, left = divmod(left, length)
+        if whole:
+            parts.append(f"{whole} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"
+
+
+def size(count: float) -> str:
+    """Bytes as people write them, in powers of 1000: `12.3 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
