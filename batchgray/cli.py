@@ -1,6 +1,7 @@
 """The command line: options, exit codes, and which words go where. No logic."""
 
 import contextlib
+import difflib
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem, get_completion_class
 
 import batchgray
 from batchgray import errors, events, options, progress
@@ -25,7 +27,60 @@ Exit codes:
   75  interrupted; everything is flushed, and `batchgray resume` goes on
 """
 
-_PATH = click.Path(path_type=Path)
+
+class _Name(click.Path):
+    """The name of a file or folder. Whether it can be read is found out by reading: os.access is wrong with ACLs."""
+
+    def __init__(self, folder: bool = False, **settings: Any) -> None:
+        super().__init__(readable=False, **settings)
+        self._kind = "dir" if folder else "file"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+class _Choice(click.Choice):
+    """One of a few words; of one that is none of them, it says the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = difflib.get_close_matches(str(value), self.choices, 1)
+            raise click.BadParameter(
+                error.message + (f" Did you mean {near[0]!r}?" if near else ""), ctx, param
+            ) from None
+
+
+class _Command(click.Command):
+    """Its help is an answer like any other (see `_say`)."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.callback = _show_help
+        return found
+
+
+class _Group(_Command, click.Group):
+    command_class = _Command
+    group_class = type
+
+
+def _show_help(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        _say(ctx.get_help())
+        ctx.exit()
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        _say(f"batchgray {batchgray.__version__}")
+        ctx.exit()
+
+
+_PATH = _Name(path_type=Path)
+_FOLDER = _Name(folder=True, path_type=Path)
 
 
 def option(*names: str, **settings: Any) -> Callable[[Callable], Callable]:
@@ -89,7 +144,7 @@ def options_of_both(command: Callable) -> Callable:
             ),
             option(
                 "--progress",
-                type=click.Choice(["auto", "bar", "plain", "json", "none"]),
+                type=_Choice(["auto", "bar", "plain", "json", "none"]),
                 default="auto",
                 show_default=True,
                 help="How to tell what happens; json is one object a line on standard output.",
@@ -103,7 +158,7 @@ def options_of_both(command: Callable) -> Callable:
             option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
             option(
                 "--notices",
-                type=click.Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
+                type=_Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
                 default="auto",
                 show_default=True,
                 help="Where interruption notices come from. Signals always count.",
@@ -118,26 +173,33 @@ def options_of_both(command: Callable) -> Callable:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
-@click.version_option(batchgray.__version__, message="batchgray %(version)s")
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Convert folders of images to grayscale, be interrupted, and go on as if nothing had happened."""
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
 @click.argument("inputs", nargs=-1, type=_PATH, metavar="INPUT...")
-@option("--out", required=True, type=_PATH, metavar="DIR", help="Where the grayscale images go.")
+@option("--out", required=True, type=_FOLDER, metavar="DIR", help="Where the grayscale images go.")
 @option("--manifest", type=_PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
-    "--method", type=click.Choice(["bt601", "bt709", "luma"]), default="bt601", show_default=True, help="The weights."
+    "--method",
+    type=_Choice(["bt601", "bt709", "luma"]),
+    default="bt601",
+    show_default=True,
+    help="The weights of red, green and blue; luma is a JPEG's own Y'.",
 )
-@option(
-    "--format", "format_", type=click.Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format."
-)
+@option("--format", "format_", type=_Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
 @option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
-@option(
-    "--metadata", type=click.Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not."
-)
+@option("--metadata", type=_Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not.")
 @option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
 @option(
     "--max-pixels",
@@ -150,7 +212,7 @@ def cli() -> None:
 @option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches, folders too. May be repeated.")
 @option(
     "--files-from",
-    type=click.Path(allow_dash=True, path_type=str),
+    type=_Name(allow_dash=True, path_type=str),
     metavar="FILE",
     help="More INPUTs, one a line or NUL-separated; - is standard input.",
 )
@@ -192,12 +254,12 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     sys.exit(result.exit_code)
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(short_help="Go on where a run stopped.", epilog=EXIT_CODES)
 @click.argument("manifest", type=_PATH)
 @option(
     "--input-root",
     multiple=True,
-    type=_PATH,
+    type=_FOLDER,
     metavar="DIR",
     help="Where an input folder moved to; once for each, in the run's order.",
 )
@@ -212,7 +274,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     sys.exit(result.exit_code)
 
 
-@cli.command()
+@cli.command(short_help="Tell what is done, and what is not.")
 @click.argument("manifest", type=_PATH)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(manifest: Path, as_json: bool) -> None:
@@ -223,7 +285,7 @@ def status(manifest: Path, as_json: bool) -> None:
     _say(_json(found) if as_json else "\n".join(module.status_lines(found)))
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
 @click.argument("manifest", type=_PATH)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 @option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
@@ -247,7 +309,7 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     sys.exit(3 if verdict.damaged else 0)
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(short_help="Write one page to look at.", epilog=EXIT_CODES)
 @click.argument("manifest", type=_PATH)
 @option("--html", type=_PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
 def report(manifest: Path, html: Path | None) -> None:
@@ -291,7 +353,7 @@ def simulate(instance_id: str, **given: Any) -> None:
     _say(f"Sent the interruption of {instance_id} to queue {given['smq_queue']} (message {message_id}).")
 
 
-@cli.command(epilog=EXIT_CODES)
+@cli.command(short_help="Check this machine, and say what to do.", epilog=EXIT_CODES)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_QUEUE_OPTIONS[0]
 @_QUEUE_OPTIONS[1]
@@ -307,6 +369,21 @@ def doctor(as_json: bool, **given: Any) -> None:
     else:
         _say("\n".join(module.finding_lines(findings)))
     sys.exit(1 if any(finding.verdict == "wrong" for finding in findings) else 0)
+
+
+@cli.command(
+    short_help="Print the script that completes in a shell.",
+    epilog="""\b
+To have it in every new shell:
+  bash  echo 'eval "$(batchgray completion bash)"' >> ~/.bashrc
+  zsh   echo 'eval "$(batchgray completion zsh)"' >> ~/.zshrc      (below compinit)
+  fish  batchgray completion fish > ~/.config/fish/completions/batchgray.fish
+""",
+)
+@click.argument("shell", metavar="bash|zsh|fish", type=_Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes batchgray's commands, options and names in bash, zsh or fish."""
+    _say(get_completion_class(shell)(cli, {}, "batchgray", "_BATCHGRAY_COMPLETE").source())
 
 
 def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[progress.Listener]:
@@ -398,7 +475,8 @@ def _has_working_folder() -> bool:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"batchgray: {message}", err=True)
+    with contextlib.suppress(OSError):  # nobody reads it; the exit code tells
+        click.echo(f"batchgray: {message}", err=True)
     sys.exit(code)
 
 
@@ -422,10 +500,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted before any work.", 75)
+        _fail("interrupted before any work. Give the same command again.", 75)
     except UsageError as error:
         _fail(f"error: {error}", error.exit_code)
     except BatchgrayError as error:

@@ -94,7 +94,7 @@ class NoSuchManifest(UsageError):
 
 
 class UnreadableManifest(UsageError):
-    """can't read the manifest {0}: {1}."""
+    """can't read the manifest {0}: {1}. Name a manifest.json that can be read."""
 
 
 class ForeignManifest(UsageError):
@@ -122,11 +122,11 @@ class OptionsDiffer(UsageError):
 
 
 class MovedInputs(UsageError):
-    """the input folder {0} is not there. Where it moved, say so with --input-root DIR."""
+    """the input folder {0} is not there. If it moved, say where to with --input-root DIR."""
 
 
 class RootsMismatch(UsageError):
-    """--input-root was given {0} times, but the run has {1} input folders: {2}. Give one for each, in this order."""
+    """the run has {1} input folders ({2}), and --input-root was given for {0}. Give it for each, in this order."""
 
 
 class MovedOutput(UsageError):
@@ -160,7 +160,7 @@ class DiskFullAtStart(BatchgrayError):
 
 
 class NobodyToTell(BatchgrayError):
-    """can't write to standard output: {0}."""
+    """can't write to standard output: {0}. Send it to where there is room."""
 
 
 class InterruptedEarly(BatchgrayError):
@@ -170,7 +170,7 @@ class InterruptedEarly(BatchgrayError):
 
 
 class IncompleteSmq(UsageError):
-    """--notices smq can't listen to queue {0}: {1}."""
+    """--notices smq can't listen to queue {0}: {1}. Give what is missing, or go without: --notices none."""
 
 
 class QueueMissing(UsageError):

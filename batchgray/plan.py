@@ -202,7 +202,9 @@ def _take_stock(plan: Plan, identities: Sequence[SourceIdentity | None]) -> None
         if not image.resumable:
             continue
         if identity is None:
-            image.error = "its file vanished; its finished output stays" if image.checksum else "its file vanished"
+            image.error = "its file vanished; " + (
+                "its finished output stays" if image.checksum else "put it back, then run or resume again"
+            )
             image.state = "failed"
             continue
         if identity != image.identity:

@@ -366,7 +366,8 @@ class Supervisor:
         try:
             header = partial.write_sidecar(self._plan.flight, self._plan.out, task, self._plan.manifest.options, image)
         except OSError as error:
-            self._emit(events.Warned(message=f"the finished tiles of {shown(task.output)} are lost: {error.strerror}"))
+            reason = f"can't save the finished tiles of {shown(task.output)}: {error.strerror}; they are made anew"
+            self._emit(events.Warned(message=reason))
             return
         self._salvaged.append(task)
         self._resumable.add(task.index)
