@@ -1,5 +1,6 @@
-"""Events of a run that are told of in tests."""
+"""Events of a run that are told of in tests, and what a terminal then shows."""
 
+import re
 from types import SimpleNamespace
 
 from batchgray import events
@@ -80,3 +81,22 @@ class Clock(SimpleNamespace):
 
     def __call__(self):
         return self.now
+
+
+def lines_on_screen(text):
+    """What a terminal shows that never scrolls; it knows what is used here, and fails at anything else."""
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[[\d;?]*[a-zA-Z]|[^\x1b\n\r]+|.", text, re.DOTALL):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[1A":
+            row -= 1
+            assert row >= 0, "above the first line"
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part != "\r" and not re.fullmatch(r"\x1b\[[\d;]*m", part):
+            assert not part.startswith("\x1b"), part
+            lines[row] += part
+    assert not any(lines[row + 1 :]), "something is left below the cursor"
+    return lines[: row + 1]

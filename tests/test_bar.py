@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from rich.cells import cell_len
-from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, Clock, done, replaced, started
+from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, Clock, done, lines_on_screen, replaced, started
 
 from batchgray.bar import Bar, shortened
 
@@ -14,7 +14,7 @@ NAMES = ["a.png", "deep/folder/with a very long name of a picture/线线线线�
 
 
 class Screen(io.StringIO):
-    """A terminal that never scrolls; it knows what is used here, and fails at anything else."""
+    """A terminal of so many columns."""
 
     encoding = "utf-8"
 
@@ -27,23 +27,7 @@ class Screen(io.StringIO):
 
     @property
     def lines(self):
-        lines, row = [""], 0
-        for part in re.findall(r"\x1b\[[\d;?]*[a-zA-Z]|[^\x1b\n\r]+|.", self.getvalue(), re.DOTALL):
-            if part == "\n":
-                row += 1
-                lines += [""] * (row + 1 - len(lines))
-            elif part == "\x1b[1A":
-                row -= 1
-                assert row >= 0, "above the first line"
-            elif part == "\x1b[2K":
-                lines[row] = ""
-            elif re.fullmatch(r"\x1b\[[\d;]*m", part) or part == "\r":
-                pass
-            else:
-                assert not part.startswith("\x1b"), part
-                lines[row] += part
-        assert not any(lines[row + 1 :]), "something is left below the cursor"
-        return lines[: row + 1]
+        return lines_on_screen(self.getvalue())
 
 
 @pytest.fixture

@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import click
 import pytest
 from harness import (
+    DEADLINE,
     Running,
     batchgray,
     command,
@@ -21,6 +24,7 @@ from harness import (
 )
 
 import batchgray as package
+from batchgray import cli
 
 
 @pytest.fixture
@@ -38,6 +42,44 @@ def test_version_and_help_are_there_and_light():
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "set()\n"
     for arguments in (["-h"], ["run", "--help"], ["resume", "-h"], ["status", "-h"], ["verify", "-h"]):
         assert "Usage: batchgray" in batchgray(*arguments).stdout
+
+
+def test_the_help_tells_the_exit_codes_the_shells_and_the_nearest_word():
+    for arguments in (["-h"], ["run", "-h"], ["resume", "-h"], ["verify", "-h"], ["smq", "create", "-h"]):
+        assert "75  interrupted" in batchgray(*arguments).stdout
+    assert "completion" in batchgray("-h").stdout
+    for arguments, nearest in (
+        (["stauts", "manifest.json"], "'status'"),
+        (["smq", "craete", "name"], "'create'"),
+        (["run", "in", "--out", "o", "--qualty", "5"], "'--quality'"),
+        (["run", "in", "--out", "o", "--format", "jpg"], "'jpeg'"),
+        (["run", "in", "--out", "o", "--notices", "sqm"], "'smq'"),
+    ):
+        error = batchgray(*arguments, expect=2).stderr
+        assert re.search(rf"Did you mean .*{nearest}", error), error
+
+
+def test_quiet_and_verbose(pictures, tmp_path):
+    (pictures / "bad.png").write_bytes(b"bad")
+    quiet = batchgray("run", pictures, "--out", tmp_path / "out", "-q", expect=3)
+    assert quiet.stdout == ""
+    assert quiet.stderr.splitlines()[0] == "Failed: 1 image"
+    assert quiet.stderr.splitlines()[1].startswith("  bad.png: ")
+    (tmp_path / "out" / "a.jpg").unlink()
+    verbose = batchgray("resume", tmp_path / "out" / "manifest.json", "--verbose", expect=3).stdout
+    assert "\na.png: 320 x 240, " in verbose
+    assert "\nbad.png failed: " in verbose
+    (pictures / "bad.png").unlink()
+    well = batchgray("run", pictures / "a.png", "--out", tmp_path / "other", "-q")
+    assert (well.stdout, well.stderr) == ("", "")
+
+
+def test_images_of_the_same_name_below_two_inputs_are_told_apart(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bad.png").write_bytes(b"bad")
+    done = batchgray("run", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out", expect=3).stdout
+    assert f"Failed: 2 images\n  {tmp_path}/one/bad.png, {tmp_path}/two/bad.png: not an image" in done
 
 
 def test_the_supervisors_process_imports_no_image_library(pictures, tmp_path):
@@ -139,13 +181,27 @@ def test_collisions_are_refused_before_any_work(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_every_option_can_come_from_the_environment(pictures, tmp_path):
+def test_every_option_has_its_variable():
+    def options_of(group):
+        for each in group.commands.values():
+            yield from options_of(each) if isinstance(each, click.Group) else each.params
+
+    options = [option for option in options_of(cli.cli) if isinstance(option, click.Option)]
+    assert len(options) > 50
+    for option in options:
+        name = next(name for name in option.opts if name.startswith("--"))
+        variables = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
+        assert f"BATCHGRAY_{name[2:].upper().replace('-', '_')}" in variables, name
+
+
+def test_options_can_come_from_the_environment(pictures, tmp_path):
     environment = os.environ | {
         "BATCHGRAY_OUT": str(tmp_path / "out"),
         "BATCHGRAY_TILE_ROWS": "16",
         "BATCHGRAY_FORMAT": "png",
+        "BATCHGRAY_QUIET": "1",
     }
-    batchgray("run", pictures, env=environment)
+    assert batchgray("run", pictures, env=environment).stdout == ""
     assert manifest_of(tmp_path / "out")["options"]["tile_rows"] == 16
     assert (tmp_path / "out" / "a.png").exists()
 
@@ -219,7 +275,20 @@ def test_status_in_words_and_json(pictures, tmp_path):
     assert status["state"] == "complete_with_failures"
     assert status["counts"] == {"total": 4, "done": 3, "partial": 0, "pending": 0, "failed": 1}
     assert status["failures"][0]["source"] == "bad.png"
-    assert "3 of 4 images done" in batchgray("status", out / "manifest.json").stdout
+    told = batchgray("status", out / "manifest.json").stdout
+    assert "3 of 4 images done" in told
+    assert "Failed: 1 image\n  bad.png: " in told
+    summary = named(
+        events_of(batchgray("run", pictures, "--out", out, "--progress", "json", expect=3).stdout), "summary"
+    )[0]
+    again = json.loads(batchgray("status", out / "manifest.json", "--json").stdout)
+    for fact in ("manifest", "resume", "reasons"):
+        assert summary[fact] == again[fact] == status[fact], fact
+    assert status["pixels"] == 3 * 320 * 240
+    converted = [pictures / name for name in ("a.png", "sub/b.jpg", "sub/deep/c.webp")]
+    assert status["source_bytes"] == sum(path.stat().st_size for path in converted)
+    assert status["output_bytes"] == sum(map(len, tree(out).values()))
+    assert 0 <= status["seconds"] < DEADLINE
 
 
 def test_the_output_folder_can_be_moved_and_the_inputs_too(pictures, tmp_path):

@@ -35,6 +35,7 @@ from harness import (
     tree,
     wait_until,
 )
+from stream import lines_on_screen
 
 import batchgray as package
 
@@ -258,6 +259,44 @@ def test_who_asks_and_reads_no_further_gets_the_answers_exit_code(pictures, out)
     assert "can't write to standard output: No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "-h"], ["--version"], ["completion", "zsh"]])
+def test_an_answer_that_cannot_be_written_is_told_and_one_that_is_not_read_is_not(arguments):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "batchgray: fatal: can't write to standard output: No space left on device. " + (
+        "Send it to where there is room.\n"
+    )
+    assert confined(["bash", "-o", "pipefail", "-c", '"$@" | true', "sh"], *arguments) == ""
+
+
+def test_an_error_that_nobody_can_read_has_its_exit_code_all_the_same():
+    for arguments in (["stauts"], ["status", "/nowhere/manifest.json"]):
+        with Path("/dev/full").open("wb") as full:
+            assert subprocess.run(command(*arguments), stderr=full, check=False).returncode == 2
+
+
+def test_a_run_from_cron_needs_nothing_of_a_login(pictures, whole, out):
+    """Neither HOME nor TERM, a PATH of two folders, no terminal; what is printed is mailed, so -q is for it."""
+    environment = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "root", "PYTHONPATH": str(LIBRARY.parent)}
+    assert confined([], "run", pictures, "--out", out, "-q", env=environment) == ""
+    assert tree(out) == whole
+    assert "Done: 3 of 3 images" in confined([], "run", pictures, "--out", out, env=environment)
+
+
+@pytest.mark.skipif(not can("systemd-run", "--pipe", "--wait", "--quiet"), reason="no systemd here")
+def test_a_unit_that_is_stopped_is_interrupted(stamps, out):
+    unit = f"batchgray-test-{os.getpid()}"
+    asked = ["systemd-run", "--pipe", "--wait", "--quiet", f"--unit={unit}", f"--setenv=PYTHONPATH={LIBRARY.parent}"]
+    run = subprocess.Popen(
+        [*asked, *command("run", stamps, "--out", out, "--progress", "json")], stdout=subprocess.PIPE, text=True
+    )
+    assert any('"event":"done"' in line for line in run.stdout)
+    subprocess.run(["systemctl", "stop", unit], check=True)
+    assert json.loads(run.communicate(timeout=DEADLINE)[0].splitlines()[-1])["state"] == "interrupted"
+    assert run.returncode == 75
+
+
 class Terminal:
     """A program with a terminal of its own, of this size. `text` grows as it is read."""
 
@@ -292,6 +331,9 @@ class Terminal:
         self.text += data.decode()
         return bool(data)
 
+    def type(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
     def hang_up(self) -> None:
         os.close(self._ours)
 
@@ -308,6 +350,24 @@ def test_a_terminal_of_any_size_has_room_for_the_bar(size, pictures, whole, out)
     assert terminal.process.wait(DEADLINE) == 0
     assert "Converted 3 images" in terminal.text
     assert tree(out) == whole
+
+
+@needs_setsid
+def test_ctrl_c_leaves_a_tidy_screen(stamps, out):
+    terminal = Terminal(command("run", stamps, "--out", out), columns=300)
+    terminal.read_until("starting the workers")
+    terminal.type("\x03")
+    terminal.read_all()
+    terminal.hang_up()
+    assert terminal.process.wait(DEADLINE) == 75
+    lines = lines_on_screen(terminal.text)
+    assert [line.partition(" ")[0] for line in lines if line] == [
+        *("Converting", "Interrupted", "Everything", "Converted", "Done:", "To")
+    ]
+    assert "^C" in terminal.text
+    assert "\x1b[?25l" not in terminal.text
+    assert lines[-1] == ""
+    assert "" not in lines[:-1]
 
 
 @needs_setsid
