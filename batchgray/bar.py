@@ -80,7 +80,7 @@ class Bar:
         self._hurried = False
         self._lines: list[str] = []
         self._lock = threading.Lock()  # events come from one thread, drawing from another
-        self._console = _Terminal(highlight=False, emoji=False, soft_wrap=True)
+        self._console = _Terminal(soft_wrap=True)
         self._live = _Live(self, self._console)
 
     def __enter__(self) -> "Bar":

@@ -108,6 +108,25 @@ def test_words_go_above_the_bar_as_they_are(screen_of):
     assert "━" in lines[3]
 
 
+def test_a_terminal_that_gets_narrower_has_broken_the_lines_that_are_drawn_over(screen_of):
+    screen, bar = screen_of(100)
+    with bar:
+        lines = shown_while(bar, screen, PLANNED, started("a.png"))
+        assert list(map(len, lines[1:])) == [95, 8, 16]
+        before = len(screen.getvalue())
+        bar._console.width = 40
+        bar._live.refresh()
+        assert screen.getvalue()[before:].count("\x1b[1A") == 2 + 2
+
+
+def test_before_the_plan_is_made_the_screen_says_what_takes_so_long(screen_of):
+    clock = Clock()
+    screen, bar = screen_of(80, clock=clock)
+    with bar:
+        clock.now += 7
+        assert shown_while(bar, screen) == ["Looking for images  7 s"]
+
+
 def test_an_event_that_is_only_counted_draws_nothing(screen_of):
     screen, bar = screen_of(80, verbose=True)
     bar(PLANNED)
