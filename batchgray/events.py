@@ -6,8 +6,6 @@ ever added.
 
 import msgspec
 
-from batchgray.outcome import Reason
-
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=lambda name: name.lower()):
     at: float = 0.0
@@ -116,6 +114,14 @@ class Flushed(_Event):
     partial: int
     pending: int
     seconds: float
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why images failed: in the words of the first, of how many, and the names of the first few."""
+
+    error: str
+    count: int
+    sources: list[str]
 
 
 class Summary(_Event):

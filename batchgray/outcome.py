@@ -7,19 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from batchgray.document import Image, Manifest
+from batchgray.events import Reason
 
 _NAMES = 3
-
-
-class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why images failed: in the words of the first, of how many, and the names of the first few."""
-
-    error: str
-    count: int
-    sources: list[str]
 
 
 def naming(document: Manifest) -> Callable[[Image], str]:

@@ -8,8 +8,8 @@ import msgspec
 
 from batchgray import manifest, outcome, timeline, words
 from batchgray.errors import shown
+from batchgray.events import Reason
 from batchgray.manifest import Interruption, Manifest, RunState
-from batchgray.outcome import Reason
 
 _LISTED = 20
 

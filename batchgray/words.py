@@ -5,7 +5,7 @@ from itertools import islice
 
 from batchgray import events
 from batchgray.errors import shown
-from batchgray.outcome import Reason
+from batchgray.events import Reason
 
 _LISTED = 20
 

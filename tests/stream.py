@@ -4,7 +4,7 @@ import re
 from types import SimpleNamespace
 
 from batchgray import events
-from batchgray.outcome import Reason
+from batchgray.events import Reason
 
 PLANNED = events.Planned(
     manifest="/out/manifest.json",

@@ -4,7 +4,7 @@ import pytest
 from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, done, replaced, started
 
 from batchgray import events
-from batchgray.outcome import Reason
+from batchgray.events import Reason
 from batchgray.words import duration, rounded_duration, size, told, told_of_image, told_of_trouble
 
 
