@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -20,22 +21,54 @@ from batchgray.plan import Plan, plan_resume, plan_run
 from batchgray.supervisor import Supervisor
 from batchgray.tally import kind_of
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 3, 75
+AnyEvent = TypeVar("AnyEvent", bound=events.Event)
+ExitCode = Literal[0, 3, 75]
+DONE: ExitCode = 0
+SOME_FAILED: ExitCode = 3
+INTERRUPTED: ExitCode = 75
+
+
+def _ignore(_event: events.Event) -> None:
+    pass
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended: `exit_code` as the command's, and the last event with all the figures."""
+    """How a run ended.
 
-    exit_code: int
+    `exit_code` is the command's: 0 when every image is done, 3 when some failed, 75 when it was interrupted or the disk
+    is full; everything is flushed then, and `resume` goes on. `manifest` is the file that `resume` takes, `out` the
+    folder of the outputs, both absolute. `failures` has each image that failed, by the full name of its file, and why.
+    `summary` is the last event, with all the counts and figures.
+    """
+
+    exit_code: ExitCode
+    manifest: Path
+    out: Path
+    failures: dict[Path, str]
     summary: events.Summary
 
 
-def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> Result:
-    """Convert what the INPUTs hold, or go on with it. Raises BatchgrayError."""
+def run(options: RunOptions, on_event: Listener = _ignore, notices: Sequence[Source] = ()) -> Result:
+    """Convert what the INPUTs hold, or go on with it, and return when it ended.
+
+    Nothing is written to the terminal. `on_event` is called with each event as it happens, in this thread; it should
+    not take long, as nothing is handed out meanwhile.
+
+    `notices` is where interruptions come from: an Interrupter for the program's own, a SignalSource for SIGTERM, SIGINT
+    and SIGHUP, which is the only one to touch signal handlers, and only works in the main thread. Without it a Ctrl-C
+    is a KeyboardInterrupt as anywhere. That, or whatever `on_event` raises, ends the run as a crash would: nothing
+    that was done is lost, no process is left, `resume` goes on; but the images in work begin again.
+
+    The work is done in processes of their own, which know nothing of the caller's: any thread may call this, from any
+    kind of program, several at a time on manifests of their own.
+
+    Raises BatchgrayError, whose `exit_code` is what the command would end with: UsageError (2) before any work,
+    InterruptedEarly (75) where a notice came before the list of images was made, others (1) where the run can't go on.
+    """
     path = options.manifest_path.absolute()
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_forking())
-        inbox = stack.enter_context(_listening(sources))
+        inbox = stack.enter_context(_listening(notices))
         there = os.path.isdir(path.parent)
         if there:
             _refuse_foreign(path, options.overwrite)
@@ -46,19 +79,19 @@ def run(options: RunOptions, emit: Listener, sources: Sequence[Source] = ()) -> 
         _make_folders(plan.out, path.parent)
         if not there:
             stack.enter_context(manifest.owning(path, options.engine.locked))
-        return _supervise(plan, options.engine, emit, inbox, server, sources)
+        return _supervise(plan, options.engine, on_event, inbox, server, notices)
 
 
-def resume(options: ResumeOptions, emit: Listener, sources: Sequence[Source] = ()) -> Result:
-    """Go on where the manifest stopped. Raises BatchgrayError."""
+def resume(options: ResumeOptions, on_event: Listener = _ignore, notices: Sequence[Source] = ()) -> Result:
+    """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
     path = options.manifest.absolute()
     manifest.check_is_manifest(path)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_forking())
-        inbox = stack.enter_context(_listening(sources))
+        inbox = stack.enter_context(_listening(notices))
         stack.enter_context(manifest.owning(path, options.engine.locked))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
-        return _supervise(plan, options.engine, emit, inbox, server, sources)
+        return _supervise(plan, options.engine, on_event, inbox, server, notices)
 
 
 def dry_run(options: RunOptions) -> Plan:
@@ -131,7 +164,7 @@ def _supervise(
     began = time.monotonic()
 
     def send(event: events.Event) -> None:
-        emit(msgspec.structs.replace(event, at=round(time.monotonic() - began, 6)))
+        emit(_at(began, event))
 
     store = Store(plan.path)
     resumable = flight.prepare(plan)
@@ -152,13 +185,26 @@ def _supervise(
             failure = source.acknowledge(supervisor.notice)
             if failure is not None:
                 send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    summary = _summary(plan, states, ledger, time.monotonic() - began)
-    send(summary)
+    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began))
+    emit(summary)
     if supervisor.fault is not None:
         raise supervisor.fault
-    if summary.resume is not None:
-        return Result(exit_code=INTERRUPTED, summary=summary)
-    return Result(exit_code=SOME_FAILED if states["failed"] else DONE, summary=summary)
+    exit_code = SOME_FAILED if states["failed"] else DONE
+    return Result(
+        exit_code=INTERRUPTED if summary.resume is not None else exit_code,
+        manifest=plan.path,
+        out=plan.out,
+        failures={
+            Path(plan.source_path(image)): image.error or ""
+            for image in plan.manifest.images
+            if image.state == "failed"
+        },
+        summary=summary,
+    )
+
+
+def _at(began: float, event: AnyEvent) -> AnyEvent:
+    return msgspec.structs.replace(event, at=round(time.monotonic() - began, 6))
 
 
 def _commit_start(plan: Plan, workers: int, store: Store) -> None:

@@ -1,9 +1,11 @@
 """Options: frozen, validated once when they are made, never parsed again further down."""
 
 import math
+import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 import msgspec
 
@@ -12,6 +14,7 @@ from batchgray import errors, machine, tiles
 Method = Literal["bt601", "bt709", "luma"]
 Format = Literal["jpeg", "png"]
 Metadata = Literal["keep", "strip"]
+AnyPath = str | os.PathLike[str]
 
 MEMORY_SHARE = 0.6
 MOST_PIXELS = 2**63 - 1
@@ -27,6 +30,44 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
 
 
+def _check_types(options: msgspec.Struct) -> None:
+    """Hold each field against its type, and make a tuple of a list. Raises TypeError, UsageError."""
+    for field in msgspec.structs.fields(options):
+        given = getattr(options, field.name)
+        if isinstance(field.type, type(msgspec.Struct)) and not isinstance(given, field.type):
+            raise TypeError(
+                f"{type(options).__name__}.{field.name}: Expected `{field.type.__name__}`, got `{type(given).__name__}`"
+            )
+        try:
+            value = msgspec.convert(given, field.type)
+        except msgspec.ValidationError as error:
+            if get_origin(field.type) is Literal and isinstance(given, str):
+                choices = " or ".join(get_args(field.type))
+                raise errors.UsageError(f"--{field.name} takes {choices}, not {given}.") from None
+            raise TypeError(f"{type(options).__name__}.{field.name}: {error}") from None
+        msgspec.structs.force_setattr(options, field.name, value)
+
+
+def _make_path(options: msgspec.Struct, name: str) -> None:
+    """A Path of what the field was given. Raises TypeError."""
+    msgspec.structs.force_setattr(options, name, _path(options, name, getattr(options, name)))
+
+
+def _make_paths(options: msgspec.Struct, name: str) -> None:
+    """A tuple of Paths, whether the field was given one or some. Raises TypeError."""
+    given = getattr(options, name)
+    some = isinstance(given, Iterable) and not isinstance(given, str | bytes | os.PathLike)
+    paths = tuple(_path(options, name, path) for path in (given if some else (given,)))
+    msgspec.structs.force_setattr(options, name, paths)
+
+
+def _path(options: msgspec.Struct, name: str, given: object) -> Path:
+    text = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(text, str):
+        raise TypeError(f"{type(options).__name__}.{name} takes str or os.PathLike, not {given!r}")
+    return Path(text)
+
+
 class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the bytes of an output. Fixed in the manifest for the life of a run."""
 
@@ -37,6 +78,7 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Metadata = "keep"
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if not 1 <= self.quality <= 100:
             raise errors.UsageError("--quality takes a whole number from 1 to 100.")
         if self.tile_rows is not None and not 1 <= self.tile_rows <= MOST_ROWS:
@@ -60,8 +102,11 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     locked: bool = True
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if self.workers < 1:
             raise errors.UsageError("--workers takes a whole number from 1.")
+        if self.memory < 0:
+            raise errors.UsageError("--memory takes a number of bytes from 0.")
         if not (0 < self.checkpoint < math.inf and 0 <= self.grace < math.inf):
             raise errors.UsageError("--checkpoint takes seconds above 0, and --grace seconds from 0.")
 
@@ -69,8 +114,14 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray run`: what goes in, where it comes out, and how.
 
-    `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one without against
-    the name.
+    Paths may be str or any os.PathLike; they are held as Path, relative ones against the working folder of the moment
+    in which the run begins. `inputs` takes one or some, folders and files. The manifest is OUT/manifest.json if none
+    is given. `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one
+    without against the name. An image of more than `max_pixels` fails before it is decoded. With `overwrite` the run
+    starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on the same manifest
+    stopped.
+
+    Raises TypeError, naming the field, and UsageError, naming the command's option.
     """
 
     inputs: tuple[Path, ...]
@@ -83,7 +134,30 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()
     overwrite: bool = False
 
+    if TYPE_CHECKING:  # what may be given is more than what is held
+
+        def __init__(
+            self,
+            *,
+            inputs: AnyPath | Iterable[AnyPath],
+            out: AnyPath,
+            manifest: AnyPath | None = None,
+            pixels: PixelOptions = ...,
+            engine: EngineOptions = ...,
+            max_pixels: int = ...,
+            include: Sequence[str] = ...,
+            exclude: Sequence[str] = ...,
+            overwrite: bool = ...,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
+        _make_paths(self, "inputs")
+        _make_path(self, "out")
+        if self.manifest is not None:
+            _make_path(self, "manifest")
+        _check_types(self)
+        if not self.inputs:
+            raise errors.NothingNamed
         if not 1 <= self.max_pixels <= MOST_PIXELS:
             raise errors.UsageError(f"--max-pixels takes a whole number from 1 to {MOST_PIXELS}.")
 
@@ -93,8 +167,23 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """One `batchgray resume`: what the manifest does not already say."""
+    """One `batchgray resume`: what the manifest does not already say.
+
+    `input_roots` are where the input folders are now, if they moved, in the order in which the manifest has them. Paths
+    and errors as with RunOptions.
+    """
 
     manifest: Path
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
     input_roots: tuple[Path, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, manifest: AnyPath, engine: EngineOptions = ..., input_roots: AnyPath | Iterable[AnyPath] = ...
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        _make_path(self, "manifest")
+        _make_paths(self, "input_roots")
+        _check_types(self)

@@ -1,7 +1,10 @@
 """Options are validated when they are made."""
 
+import ast
+import inspect
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from batchgray import errors, tiles
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions, parse_size
 
+ENGINE = EngineOptions(workers=1, memory=1)
 UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -71,11 +75,16 @@ def test_tile_rows_are_at_least_one_and_rounded_up_to_whole_blocks():
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"workers": 0}, "--workers"), ({"checkpoint": 0}, "--checkpoint"), ({"grace": -1}, "--grace")],
+    [
+        ({"workers": 0}, "--workers"),
+        ({"memory": -1}, "--memory"),
+        ({"checkpoint": 0}, "--checkpoint"),
+        ({"grace": -1}, "--grace"),
+    ],
 )
 def test_engine_options_out_of_range_are_refused_by_name(wrong, named):
     with pytest.raises(errors.UsageError, match=named):
-        EngineOptions(memory=1, **{"workers": 1, **wrong})
+        EngineOptions(**{"workers": 1, "memory": 1, **wrong})
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "grace"])
@@ -106,3 +115,96 @@ def test_options_can_not_be_changed_afterwards():
     for made in PixelOptions(), EngineOptions(workers=1, memory=1), ResumeOptions(manifest=Path("m.json")):
         with pytest.raises(AttributeError):
             setattr(made, made.__struct_fields__[0], None)
+
+
+class Somewhere:
+    def __fspath__(self):
+        return "some/where"
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ("in", (Path("in"),)),
+        (Path("in"), (Path("in"),)),
+        (Somewhere(), (Path("some/where"),)),
+        (["in", Path("b"), Somewhere()], (Path("in"), Path("b"), Path("some/where"))),
+        ((name for name in "ab"), (Path("a"), Path("b"))),
+    ],
+)
+def test_paths_are_given_as_anything_that_is_one_and_held_as_paths(given, held):
+    run = RunOptions(inputs=given, out=Somewhere(), manifest="m.json", engine=ENGINE)
+    assert (run.inputs, run.out, run.manifest) == (held, Path("some/where"), Path("m.json"))
+    assert [type(path) for path in run.inputs] == [type(Path())] * len(held)
+    assert ResumeOptions(manifest="m.json", engine=ENGINE).manifest == Path("m.json")
+    assert ResumeOptions(manifest="m.json", engine=ENGINE, input_roots=Somewhere()).input_roots == (Path("some/where"),)
+
+
+def test_a_run_of_nothing_is_refused():
+    with pytest.raises(errors.NothingNamed):
+        RunOptions(inputs=[], out="out", engine=ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "words"),
+    [
+        (RunOptions, {"inputs": 5}, r"RunOptions.inputs takes str or os.PathLike, not 5"),
+        (RunOptions, {"inputs": b"in"}, r"RunOptions.inputs takes str or os.PathLike, not b'in'"),
+        (RunOptions, {"inputs": ["in", None]}, r"RunOptions.inputs takes .*, not None"),
+        (RunOptions, {"out": None}, r"RunOptions.out takes .*, not None"),
+        (RunOptions, {"out": ["out"]}, r"RunOptions.out takes .*, not \['out'\]"),
+        (RunOptions, {"manifest": 1}, r"RunOptions.manifest takes .*, not 1"),
+        (RunOptions, {"pixels": {"quality": 3}}, "RunOptions.pixels: Expected `PixelOptions`, got `dict`"),
+        (RunOptions, {"engine": PixelOptions()}, "RunOptions.engine: Expected `EngineOptions`, got `PixelOptions`"),
+        (RunOptions, {"max_pixels": 1e9}, "RunOptions.max_pixels: Expected `int`, got `float`"),
+        (RunOptions, {"include": "*.jpg"}, "RunOptions.include: "),
+        (RunOptions, {"exclude": ("*.jpg", 3)}, "RunOptions.exclude: "),
+        (RunOptions, {"overwrite": "no"}, "RunOptions.overwrite: "),
+        (ResumeOptions, {"manifest": None}, "ResumeOptions.manifest takes "),
+        (ResumeOptions, {"input_roots": [3]}, "ResumeOptions.input_roots takes "),
+        (PixelOptions, {"quality": "90"}, "PixelOptions.quality: Expected `int`, got `str`"),
+        (PixelOptions, {"quality": True}, "PixelOptions.quality: "),
+        (PixelOptions, {"method": 601}, "PixelOptions.method: "),
+        (PixelOptions, {"tile_rows": 8.0}, "PixelOptions.tile_rows: "),
+        (EngineOptions, {"workers": None}, "EngineOptions.workers: "),
+        (EngineOptions, {"memory": "800M"}, "EngineOptions.memory: Expected `int`, got `str`"),
+        (EngineOptions, {"grace": "long"}, "EngineOptions.grace: "),
+        (EngineOptions, {"locked": 1}, "EngineOptions.locked: "),
+    ],
+)
+def test_a_wrong_type_is_refused_with_the_fields_name(make, wrong, words):
+    known = {
+        RunOptions: {"inputs": "in", "out": "out", "engine": ENGINE},
+        ResumeOptions: {"manifest": "m.json", "engine": ENGINE},
+        PixelOptions: {},
+        EngineOptions: {"workers": 1, "memory": 1},
+    }[make]
+    make(**known)
+    with pytest.raises(TypeError, match=words):
+        make(**known | wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"method": "bt2020"}, "--method takes bt601 or bt709 or luma, not bt2020"),
+        ({"format": "tiff"}, "--format takes jpeg or png, not tiff"),
+        ({"metadata": "all"}, "--metadata takes keep or strip, not all"),
+    ],
+)
+def test_a_choice_that_is_none_is_refused_with_those_that_are(wrong, words):
+    with pytest.raises(errors.UsageError, match=words):
+        PixelOptions(**wrong)
+
+
+def test_a_list_of_globs_is_held_as_a_tuple():
+    assert RunOptions(inputs="in", out="out", engine=ENGINE, include=["*.jpg"]).include == ("*.jpg",)
+
+
+@pytest.mark.parametrize("options", [RunOptions, ResumeOptions])
+def test_what_type_checkers_are_told_may_be_given_is_what_there_is(options):
+    methods = (node for node in ast.walk(ast.parse(inspect.getsource(options))) if isinstance(node, ast.FunctionDef))
+    given = next(method.args for method in methods if method.name == "__init__")
+    fields = msgspec.structs.fields(options)
+    assert [argument.arg for argument in given.kwonlyargs] == [field.name for field in fields]
+    assert [default is None for default in given.kw_defaults] == [field.required for field in fields]
