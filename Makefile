@@ -26,16 +26,18 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
-soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk; an hour
+soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk, installations; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
 		$(if $(filter-out ./images,$(IMAGES)),--images "$(IMAGES)") \
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
 	BATCHGRAY_TEST_RESUMES=$(or $(RESUMES),200) BATCHGRAY_TEST_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
+	BATCHGRAY_TEST_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
 
-lint: .venv/tested  ## ruff, and the layers of the architecture
+lint: .venv/tested  ## ruff, mypy, and the layers of the architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
 
 photos: .venv/installed  ## fetch real photographs into ./photos (Debian, Ubuntu)
@@ -53,7 +55,7 @@ bench-report: .venv-bench/installed  ## draw what was measured into docs/benchma
 	@$(BENCH_BIN)/python benchmarks/report.py
 
 clean:  ## remove the virtual environments and what tools left
-	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/scratch build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images
