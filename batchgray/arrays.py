@@ -1,6 +1,6 @@
 """Grayscale of an array in memory, by the arithmetic that makes the files."""
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from batchgray import tiles
 from batchgray.options import Method
@@ -69,12 +69,12 @@ def to_gray(rgb: "NDArray[np.uint8] | NDArray[np.uint16]", method: Method = "bt6
     return gray
 
 
-def _upper_bits(values: "NDArray[np.uint8] | NDArray[np.uint16]") -> "NDArray[np.uint8] | NDArray[np.uint16]":
-    """Values of 0 to 255, of whichever type."""
+def _upper_bits(values: "NDArray[Any]") -> "NDArray[Any]":
+    """Of uint8 or uint16, values of 0 to 255, of either type."""
     return values if values.dtype.itemsize == 1 else values >> 8
 
 
-def _packed(pixels: "NDArray[np.uint8] | NDArray[np.uint16]") -> "NDArray[np.uint8]":
+def _packed(pixels: "NDArray[Any]") -> "NDArray[np.uint8]":
     """R, G, B as the kernels take them: uint8, contiguous, and writable, because their signature says so."""
     import numpy as np
 

@@ -6,6 +6,7 @@ What is in memory at a time is a band, and what the decoder holds. JPEG and PNG 
 resumed conversion passes over what is finished, and has the rest to compute.
 """
 
+import contextlib
 import mmap
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from batchgray.bandstore import Plane, band_rows
 from batchgray.errors import ImageError
 from batchgray.messages import Flushed, Task
 from batchgray.options import PixelOptions
+from batchgray.sources import Source
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
@@ -32,7 +34,7 @@ class Interrupt(Protocol):
 
     def check(self) -> None: ...
 
-    def ending_at_once(self): ...
+    def ending_at_once(self) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Encoded(NamedTuple):
@@ -66,7 +68,7 @@ class Conversion:
             self.plane.take_up(partial.stored_rows(flight, task.output))
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
-    def convert(self, source: codec.Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
+    def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
         """Read and convert what is missing, with a checkpoint about every so many seconds and one at the end.
 
         When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, OSError, and what
@@ -207,7 +209,7 @@ def needed_bytes(way: bands.Way, width: int, height: int) -> int:
     return way.scratch_bytes(height, rows) + 8 * width * rows
 
 
-def _gray_of(rgb: np.ndarray, kernel) -> memoryview:
+def _gray_of(rgb: np.ndarray, kernel: kernels.Kernel) -> memoryview:
     gray = np.empty(rgb.size // 3, np.uint8)
     kernel(rgb, gray)
     return gray.data

@@ -13,6 +13,7 @@ import ctypes
 import mmap
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
@@ -101,7 +102,8 @@ class Reader:
         with self._errors():
             data = self._region.fetch(0, top, image.width, bottom - top)
         wide = image.format == "ushort"
-        pixels = np.frombuffer(data, np.uint16 if wide else np.uint8).reshape(bottom - top, image.width, image.bands)
+        pixels: np.ndarray = np.frombuffer(data, np.uint16 if wide else np.uint8)
+        pixels = pixels.reshape(bottom - top, image.width, image.bands)
         if wide:
             pixels = (pixels >> 8).astype(np.uint8)
         if image.interpretation == "cmyk":
@@ -142,7 +144,7 @@ class Reader:
         return self._source.colour or self._way.disguise is not None
 
     @contextlib.contextmanager
-    def _errors(self):
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except self._vips.Error as error:
@@ -313,13 +315,13 @@ def _tiff_held(tags: Any, source: Source, row_bytes: int) -> int:
     if _TILE_ROWS in tags:
         columns = -(-source.width // max(1, tags.get(_TILE_WIDTH, 1)))
         across = columns * tags.get(_TILE_WIDTH, 1) * (row_bytes // source.width)
-        decoded = 3 * across * tags[_TILE_ROWS]
+        decoded: int = 3 * across * tags[_TILE_ROWS]
     else:
         rows = min(tags.get(_ROWS_PER_STRIP, source.height), source.height)
         decoded = row_bytes * (rows if rows <= _LONGEST_STRIP else 1)
-    stored = max(_all(tags.get(_STRIP_BYTES, tags.get(_TILE_BYTES, 0))), default=0)
+    stored: int = max(_all(tags.get(_STRIP_BYTES, tags.get(_TILE_BYTES, 0))), default=0)
     return decoded + (min(stored, source.identity.size) if tags.get(_COMPRESSION, _NONE) != _NONE else 0)
 
 
-def _all(value: Any) -> tuple:
+def _all(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)

@@ -8,6 +8,7 @@ a finished band holds is believed only if its checksum says so. Beside them lies
 claims the partial JPEG, and who cleans up knows the image by it (see `partial`).
 """
 
+import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Plane:
         at = index * self._band_bytes
         return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
 
-    def map(self):
+    def map(self) -> mmap.mmap:
         """The whole plane, to be read only; not to be read where it is not finished."""
         return self._file.map()
 

@@ -83,7 +83,11 @@ _PATH = _Name(path_type=Path)
 _FOLDER = _Name(folder=True, path_type=Path)
 
 
-def option(*names: str, **settings: Any) -> Callable[[Callable], Callable]:
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+
+def option(*names: str, **settings: Any) -> Decorator:
     """A click option that BATCHGRAY_<OPTION> in the environment can give too."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "BATCHGRAY_" + long_name.removeprefix("--").upper().replace("-", "_")
@@ -95,7 +99,7 @@ _NO_LOCK = option(
     is_flag=True,
     help="Go on where the file system refuses to lock the manifest. Nothing then keeps a second process off it.",
 )
-_QUEUE_OPTIONS = [
+_QUEUE_OPTIONS: list[Decorator] = [
     option("--smq-queue", default="spot-interruption", show_default=True, metavar="NAME", help="The SMQ queue."),
     click.option(
         "--smq-endpoint",
@@ -104,7 +108,7 @@ _QUEUE_OPTIONS = [
         help="The SMQ endpoint.  [default: MNS_ENDPOINT in the environment]",
     ),
 ]
-_IDENTITY_OPTIONS = [
+_IDENTITY_OPTIONS: list[Decorator] = [
     option("--instance-id", metavar="ID", help="Which instance this is.  [default: from instance metadata]"),
     option(
         "--metadata-url",
@@ -114,7 +118,7 @@ _IDENTITY_OPTIONS = [
 ]
 
 
-def options_of_both(command: Callable) -> Callable:
+def options_of_both(command: Command) -> Command:
     """The options of run and resume that change no byte of any output."""
     for decorate in reversed(
         [
@@ -227,8 +231,6 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     from batchgray import engine
 
     named = inputs + (_listed_in(files_from) if files_from else ())
-    if not named:
-        raise errors.NothingNamed
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
@@ -324,7 +326,7 @@ def smq() -> None:
     """The queue that interruption events come through."""
 
 
-def queue_options(command: Callable) -> Callable:
+def queue_options(command: Command) -> Command:
     for decorate in reversed([*_QUEUE_OPTIONS[1:], *_IDENTITY_OPTIONS[1:]]):
         command = decorate(command)
     return command
@@ -411,12 +413,14 @@ def _notice_options(given: dict[str, Any]) -> Any:
     key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
     secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
     token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", "")
-    known = key_id and secret
+    credentials = None
+    if key_id and secret:
+        credentials = Credentials(key_id=key_id, secret=secret, token=token, origin="the environment")
     return NoticeOptions(
         notices=given.get("notices", "auto"),
         queue=given["smq_queue"],
         endpoint=given["smq_endpoint"],
-        credentials=Credentials(key_id=key_id, secret=secret, token=token, origin="the environment") if known else None,
+        credentials=credentials,
         instance_id=given.get("instance_id"),
         any_instance=given.get("any_instance", False),
         metadata_url=given.get("metadata_url"),

@@ -116,14 +116,15 @@ def check_jpeg_sides(width: int, height: int) -> None:
 def encode_png(gray: memoryview, width: int, height: int, exif: bytes = b"") -> list[bytes]:
     """An 8-bit gray PNG of `gray` (height * width uint8)."""
     pixels = np.frombuffer(gray, np.uint8).reshape(height, width)
-    extra = {"exif": EXIF_HEADER + exif} if exif else {}
+    extra: dict[str, Any] = {"exif": EXIF_HEADER + exif} if exif else {}
     return [iio.imwrite("<bytes>", pixels, extension=".png", plugin="pillow", mode="L", **extra)]
 
 
 def write_png(sink: Any, gray: mmap.mmap, width: int, height: int, exif: bytes = b"") -> None:
     """What `encode_png` returns, written to `sink.write` piece by piece while `gray` is read from top to bottom."""
     extra = {"exif": EXIF_HEADER + exif} if exif else {}
-    Image.frombuffer("L", (width, height), gray, "raw", "L", 0, 1).save(sink, "PNG", **extra)
+    # Pillow says that it takes bytes only; it takes any buffer.
+    Image.frombuffer("L", (width, height), gray, "raw", "L", 0, 1).save(sink, "PNG", **extra)  # type: ignore[arg-type]
 
 
 def check_decodes(data: bytes) -> None:

@@ -7,6 +7,7 @@ that the disk sets the size of the groups.
 
 import contextlib
 import errno
+import functools
 import os
 import resource
 import threading
@@ -55,11 +56,14 @@ class Written(NamedTuple):
     begun: bool = False  # there is a sidecar, and perhaps a partial JPEG, to take away
 
 
+Report = Callable[[Done | Failed | OutputFault], None]
+
+
 class Committer(threading.Thread):
     """`report` is called from this thread with Done, Failed and OutputFault; `broken` with what should never happen."""
 
     def __init__(
-        self, out: Path, flight: Path, intents: IntentLog, report: Callable, broken: Callable[[BaseException], None]
+        self, out: Path, flight: Path, intents: IntentLog, report: Report, broken: Callable[[BaseException], None]
     ) -> None:
         super().__init__(name="committer", daemon=True)
         self._out, self._flight, self._intents = out, flight, intents
@@ -137,7 +141,7 @@ class Committer(threading.Thread):
 
     def _each(self, group: list[Written], step: Callable[[Written], None]) -> list[Written]:
         """Take a step for each; those whose step failed are reported and left out."""
-        return [written for written in group if self._all([written], lambda written=written: step(written))]
+        return [written for written in group if self._all([written], functools.partial(step, written))]
 
     def _all(self, group: list[Written], step: Callable[[], None]) -> bool:
         """Take a step for all together; where it fails all are reported."""

@@ -222,7 +222,7 @@ class Excerpt(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, target) -> int:
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]  # io gives a memoryview
         number = bisect_right(self._ends, self._at)
         if number == len(self._parts):
             return 0

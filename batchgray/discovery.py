@@ -72,7 +72,7 @@ class Discovery:
             yield from self._walk(str(path), "", f"{path.name or 'root'}/" if len(folders) > 1 else "")
         for path in inputs:
             if str(path) in self._named:  # not in one of the folders
-                yield self._found(str(path.parent), path.name, path.name, lambda path=path: path.stat())
+                yield self._found(str(path.parent), path.name, path.name, path.stat)
 
     def _walk(self, root: str, folder: str, prefix: str) -> Iterator[Found]:
         self._pause()
@@ -81,7 +81,9 @@ class Discovery:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             name = f"{folder or '.'}/"
-            yield _refuse(root, name, f"the folder can't be read: {error.strerror.lower()}; run again when it can")
+            yield _refuse(
+                root, name, f"the folder can't be read: {(error.strerror or str(error)).lower()}; run again when it can"
+            )
             return
         for entry in entries:
             source = f"{folder}/{entry.name}" if folder else entry.name
@@ -94,7 +96,7 @@ class Discovery:
                 self._named.discard(entry.path)
                 yield self._found(root, source, prefix + source, entry.stat)
 
-    def _wanted(self, entry: os.DirEntry, source: str) -> bool:
+    def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = os.path.splitext(entry.name)[1].lower()
         if suffix not in IMAGE_SUFFIXES:
             self.ignored[LINKED_FOLDERS if _leads_to_folder(entry) else suffix or "no suffix"] += 1
@@ -178,7 +180,7 @@ def _refuse(root: str, name: str, reason: str) -> Found:
     return Found(root, errors.shown(name), "", 0, 0, reason)
 
 
-def _leads_to_folder(entry: os.DirEntry) -> bool:
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself, or to where we may not look

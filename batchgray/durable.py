@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from fcntl import F_FULLFSYNC, fcntl  # macOS: its fsync stops at the drive's cache
+    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined]  # macOS: its fsync stops at the drive's cache
 except ImportError:
     F_FULLFSYNC = None
 

@@ -11,7 +11,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=l
     at: float = 0.0
 
 
-class Planned(_Event):
+class Planned(_Event, frozen=True):
     """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
 
     `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
@@ -33,7 +33,7 @@ class Planned(_Event):
     notices: list[str]
 
 
-class Started(_Event):
+class Started(_Event, frozen=True):
     """An image was handed to a worker."""
 
     source: str
@@ -42,13 +42,13 @@ class Started(_Event):
     worker: int
 
 
-class WorkerEnded(_Event, tag="worker_ended"):
+class WorkerEnded(_Event, frozen=True, tag="worker_ended"):
     """A worker process is gone; what it was handed and did not finish is handed out again while the run goes on."""
 
     worker: int
 
 
-class Done(_Event):
+class Done(_Event, frozen=True):
     """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it."""
 
     source: str
@@ -64,7 +64,7 @@ class Done(_Event):
     note: str | None
 
 
-class Failed(_Event):
+class Failed(_Event, frozen=True):
     """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name.
 
     `output` is where it would have gone; empty where planning had to refuse the input.
@@ -76,20 +76,20 @@ class Failed(_Event):
     source_bytes: int
 
 
-class Checkpoint(_Event):
+class Checkpoint(_Event, frozen=True):
     """The journal is on disk as far as `done` images."""
 
     done: int
     failed: int
 
 
-class Warned(_Event):
+class Warned(_Event, frozen=True):
     """Something that is not as it should be, while the work goes on."""
 
     message: str
 
 
-class Notice(_Event):
+class Notice(_Event, frozen=True):
     """An interruption: from where, which, when the machine goes, and how many seconds there are to flush.
 
     `in_hand` images are being worked on: they are finished, or what is finished of them is saved. `again` tells a
@@ -104,7 +104,7 @@ class Notice(_Event):
     again: bool = False
 
 
-class Flushed(_Event):
+class Flushed(_Event, frozen=True):
     """Everything is durable and the workers are gone.
 
     Since the notice `finished` images were finished; of all, `partial` are begun, and `pending` are not.
@@ -124,7 +124,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[str]
 
 
-class Summary(_Event):
+class Summary(_Event, frozen=True):
     """The last line. `total` to `pending` count the manifest's images; pixels and bytes are of those `converted` now.
 
     `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
@@ -155,7 +155,7 @@ class Summary(_Event):
     space_needed: int | None
 
 
-class WouldConvert(_Event, tag="would_convert"):
+class WouldConvert(_Event, frozen=True, tag="would_convert"):
     """What `run --dry-run` would convert. Not part of a run: listeners never see it."""
 
     source: str

@@ -83,8 +83,9 @@ def _discard(plan: Plan, name: str, finished: set[str]) -> None:
     """Remove what lies in the folder; a sidecar with the partial JPEG that it claims, unless that is an output."""
     path = plan.flight / name
     header = partial.read_header(path) if path.suffix == ".tiles" else None
-    claims = header is not None and partial.sidecar_path(plan.flight, header.output) == path
-    if claims and partial.preview_name(header.output) not in finished:
+    if header is not None and partial.sidecar_path(plan.flight, header.output) != path:
+        header = None
+    if header is not None and partial.preview_name(header.output) not in finished:
         partial.discard(plan.flight, plan.out, header.output)
     elif not durable.remove_folder(path):
         durable.remove(path)

@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -32,6 +33,8 @@ _BOOT = "import sys; sys.path.append(sys.argv[1]); from batchgray.forkserver imp
 
 # Workers are processes; threads inside the libraries would only fight over their cores.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+Work = Callable[[int, int], None]  # of a worker, with its pipe and its slot
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 5
@@ -112,10 +115,11 @@ def serve(fd: int) -> None:
     gc.freeze()  # so that no collection in a worker touches, and so copies, what they all share
     children: set[int] = set()
     child_signals = _wake_on_child()
+    either: list[Channel | int] = [channel, child_signals]
     with contextlib.suppress(EOFError, OSError):  # the supervisor is gone
         channel.send(Booted())
         while True:
-            ready, _, _ = select.select([channel, child_signals], [], [])
+            ready, _, _ = select.select(either, [], [])
             if child_signals in ready:
                 os.read(child_signals, 4096)
                 _report_exits(children, channel)
@@ -126,7 +130,7 @@ def serve(fd: int) -> None:
     os._exit(0)  # the supervisor waits for it, and there is nothing to tidy up
 
 
-def _obey(channel: Channel, control: socket.socket, children: set[int], work) -> None:
+def _obey(channel: Channel, control: socket.socket, children: set[int], work: Work) -> None:
     message = channel.receive()
     if isinstance(message, Kill):
         if message.pid in children:
@@ -152,7 +156,7 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], work) ->
     channel.send(Forked(pid=pid))
 
 
-def _become_worker(channel: Channel, control: socket.socket, fds: list[int], work) -> None:
+def _become_worker(channel: Channel, control: socket.socket, fds: list[int], work: Work) -> None:
     _die_with_parent()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -8,11 +8,11 @@ the moment between the look and the deed.
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_regular(path: Path | str, follow_links: bool = True) -> BinaryIO:
+def open_regular(path: Path | str, follow_links: bool = True) -> BufferedReader:
     """Open a file to read it. Raises OSError, also for whatever is not a regular file."""
     return os.fdopen(open_descriptor(path, os.O_RDONLY | (0 if follow_links else os.O_NOFOLLOW)), "rb")
 

@@ -30,5 +30,5 @@ def give_back() -> None:
         trim(ctypes.c_size_t(0))
 
 
-def _function(name: str) -> Callable | None:
+def _function(name: str) -> Callable[..., int] | None:
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -71,7 +71,8 @@ class _Tables:
     """What a band's own headers say. `dc` and `ac` give length << 8 | symbol for each 16 bits that may follow."""
 
     def __init__(self, data: bytes) -> None:
-        at, tables = 2, {}
+        at = 2
+        tables: dict[int, dict[int, tuple[int, int]]] = {}
         while (code := data[at + 1]) != _SOS:
             length = int.from_bytes(data[at + 2 : at + 4], "big")
             if code == _SOF0:
@@ -94,7 +95,8 @@ class _Tables:
 
 def _huffman_codes(segment: bytes) -> dict[int, dict[int, tuple[int, int]]]:
     """By table class and number, by symbol: code and its length (T.81, annex C)."""
-    tables, at = {}, 0
+    tables: dict[int, dict[int, tuple[int, int]]] = {}
+    at = 0
     while at < len(segment):
         kind, counts = segment[at], segment[at + 1 : at + 17]
         symbols = iter(segment[at + 17 : at + 17 + sum(counts)])
@@ -126,8 +128,8 @@ def _works(functions: machinecode.Functions) -> bool:
     dc, ac, dc_codes = np.full(1 << 16, 1 << 8 | 3), np.full(1 << 16, 2 << 8), np.full((16, 2), 3)
     state = np.array([0b001, 3, 5])
     arrays = (array.ctypes.data for array in (target, state, dc, ac, dc_codes))
-    size = functions["splice"](source.ctypes.data, source.size, *arrays, 4)
-    return target[:size].tolist() == [0x2D, 0x5F, 0xFD] and state.tolist() == [0b011100, 6, 16]
+    size: int = functions["splice"](source.ctypes.data, source.size, *arrays, 4)
+    return (target[:size].tolist(), state.tolist()) == ([0x2D, 0x5F, 0xFD], [0b011100, 6, 16])
 
 
 _NUMBERS = [ctypes.c_void_p] * 5

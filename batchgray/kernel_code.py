@@ -117,7 +117,8 @@ def _divided_at_once(red: Lanes, green: Lanes, blue: Lanes, w: Weights) -> Lanes
 
 def estimating(w: Weights) -> Weights:
     """Weights in 256ths, rounded down."""
-    return Weights(*(256 * part // w.divisor for part in w[:4]), 256)
+    red, green, blue, rounding = (256 * part // w.divisor for part in w[:4])
+    return Weights(red, green, blue, rounding, 256)
 
 
 def _estimated_and_mended(red: Lanes, green: Lanes, blue: Lanes, w: Weights) -> Lanes:

@@ -7,6 +7,7 @@ stands in `kernel_code`; importing this module loads what was compiled from it, 
 
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_
 _TRIED_PIXELS = 3 * 32 + 7  # blocks and a rest
 
 # The address of an array's data, which must be writable and contiguous; a fifth of the time that `array.ctypes` takes.
-_start_of = (ctypes.c_char * 0).from_buffer
+_start_of: Callable[[Any], ctypes.Array[ctypes.c_char]] = (ctypes.c_char * 0).from_buffer
 
 
 def _kernel(method: str, convert: Callable[..., None]) -> Kernel:

@@ -127,7 +127,7 @@ class Ledger:
             deadline=notice.deadline,
             run=len(document.runs) - 1,
         )
-        states = Counter(image.state for image in self._images)
+        states: Counter[str] = Counter(image.state for image in self._images)
         try:
             if interruption:
                 self._store.record_interruption(interruption)

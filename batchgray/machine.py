@@ -31,7 +31,8 @@ def available_memory() -> int:
     """Bytes that this process may still use: what the machine has available, and what its cgroups leave."""
     import psutil
 
-    return min([psutil.virtual_memory().available, *_cgroup_memory()])
+    available: int = psutil.virtual_memory().available
+    return min([available, *_cgroup_memory()])
 
 
 def processor_seconds(pid: int) -> float | None:
@@ -42,7 +43,7 @@ def processor_seconds(pid: int) -> float | None:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
         return None
-    return times.user + times.system
+    return float(times.user + times.system)
 
 
 def _siblings(cpu: int) -> str:

@@ -71,7 +71,7 @@ def load(module: str, types: Mapping[str, Any], works: Callable[[Functions], boo
 
 def assembly(module: str) -> str:
     """What the functions of batchgray.`module` become on this processor."""
-    return _machine().emit_assembly(_compiled(module))
+    return str(_machine().emit_assembly(_compiled(module)))
 
 
 def _compiled(module: str) -> llvm.ModuleRef:
@@ -98,7 +98,7 @@ def _machine() -> llvm.TargetMachine:
 
 
 def _features() -> str:
-    return llvm.get_host_cpu_features().flatten()
+    return str(llvm.get_host_cpu_features().flatten())
 
 
 def _functions(code: bytes, types: Mapping[str, Any]) -> Functions:

@@ -47,7 +47,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 # supervisor to worker
 
 
-class Setup(_Message):
+class Setup(_Message, frozen=True):
     """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds."""
 
     worker: int
@@ -58,7 +58,7 @@ class Setup(_Message):
     checkpoint: float
 
 
-class Convert(_Message):
+class Convert(_Message, frozen=True):
     """Images to convert, in this order.
 
     The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's.
@@ -69,7 +69,7 @@ class Convert(_Message):
     scratch_bytes: int
 
 
-class Preview(_Message):
+class Preview(_Message, frozen=True):
     """Draw the partial JPEG of an image from its sidecar, then exit. The slot is long enough for it."""
 
     task: Task
@@ -77,21 +77,21 @@ class Preview(_Message):
     scratch_bytes: int = 0
 
 
-class GiveBack(_Message):
+class GiveBack(_Message, frozen=True):
     """Others are short of memory while this worker waits: the slot is `slot_bytes` long now."""
 
     slot_bytes: int
     scratch_bytes: int = 0
 
 
-class Granted(_Message):
+class Granted(_Message, frozen=True):
     """The slot is `slot_bytes` long now, and `scratch_bytes` of codec memory are this worker's."""
 
     slot_bytes: int
     scratch_bytes: int
 
 
-class Refused(_Message):
+class Refused(_Message, frozen=True):
     """The memory asked for can't be had, now or later: the reason, and what to do about it, for people."""
 
     reason: str
@@ -101,15 +101,15 @@ class Refused(_Message):
 # worker to supervisor
 
 
-class Ready(_Message):
+class Ready(_Message, frozen=True):
     """Booted and waiting."""
 
 
-class Idle(_Message):
+class Idle(_Message, frozen=True):
     """Everything handed out is converted (though perhaps not yet durable)."""
 
 
-class NeedMemory(_Message):
+class NeedMemory(_Message, frozen=True):
     """The image in hand needs a slot of `slot_bytes`, and `scratch_bytes` for its codec."""
 
     slot_bytes: int
@@ -135,20 +135,20 @@ class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Done(_Message):
+class Done(_Message, frozen=True):
     """Outputs that became durable in one group."""
 
     images: list[ImageDone]
 
 
-class Failed(_Message):
+class Failed(_Message, frozen=True):
     """An image that can't be converted, and why."""
 
     index: int
     reason: str
 
 
-class Flushed(_Message):
+class Flushed(_Message, frozen=True):
     """The finished tiles of a begun image are durable: at a checkpoint, or because the run is interrupted."""
 
     index: int
@@ -159,7 +159,7 @@ class Flushed(_Message):
     tiles_total: int
 
 
-class OutputFault(_Message):
+class OutputFault(_Message, frozen=True):
     """A write failed, for no fault of the image: the disk is `full`, broken, read-only or gone.
 
     Nothing was left half-written; the image is as it was before. Its output would have been `needed` bytes long.
@@ -171,7 +171,7 @@ class OutputFault(_Message):
     reason: str
 
 
-class Broken(_Message):
+class Broken(_Message, frozen=True):
     """A worker, or the fork server, can't go on: not an image's fault."""
 
     reason: str
@@ -180,26 +180,26 @@ class Broken(_Message):
 # supervisor and fork server
 
 
-class Fork(_Message):
+class Fork(_Message, frozen=True):
     """Start a worker; its pipe and its slot follow as descriptors."""
 
 
-class Kill(_Message):
+class Kill(_Message, frozen=True):
     """Send a signal to a worker, if it still runs."""
 
     pid: int
     signal: int
 
 
-class Booted(_Message):
+class Booted(_Message, frozen=True):
     """The fork server has imported the worker and compiled the kernel."""
 
 
-class Forked(_Message):
+class Forked(_Message, frozen=True):
     pid: int
 
 
-class Exited(_Message):
+class Exited(_Message, frozen=True):
     """A worker ended; `status` as `os.waitstatus_to_exitcode` gives it: negative for a signal.
 
     `peak_bytes` is the most memory it ever had, its slot included.

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -262,7 +263,7 @@ def _is_sound(header: SidecarHeader) -> bool:
     return all(a < b for a, b in itertools.pairwise([-1, *edges, record.tiles_total + 1]))
 
 
-def _read_into(file, target: memoryview) -> int:
+def _read_into(file: BufferedReader, target: memoryview) -> int:
     filled = 0
     while filled < len(target):
         count = file.readinto(target[filled : filled + _COPY_BYTES])

@@ -3,13 +3,14 @@
 What `containers` can tell of a file comes first, and of Pillow's parsers only the one for its format ever sees it.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from batchgray import containers
 from batchgray.containers import EXIF_HEADER, Contents
@@ -72,7 +73,7 @@ class PillowSource(Source):
             height=height,
             colour=image.mode not in GRAY_MODES and image.mode not in WIDE_GRAY_MODES,
             exif=_exif_of(image),
-            note=_frames_note(image.n_frames) if whole else None,
+            note=_frames_note(getattr(image, "n_frames", 1)) if whole else None,
             scratch_bytes=_WHOLE_SCRATCH * width * height + 2 * len(data) if whole else _SCRATCH * width * height,
             data=data,
             file=file,
@@ -122,12 +123,13 @@ class PillowSource(Source):
         if self.luma:
             return libjpeg_gray(self.file)
         with iio.imopen(self.file, "r", plugin="pillow") as reader:
+            read: Callable[..., np.ndarray] = reader.read  # the plugin's own, which takes more than any plugin's
             if self.mode in WIDE_GRAY_MODES:
-                return (reader.read(index=0, writeable_output=False) >> 8).astype(np.uint8)
+                return (read(index=0, writeable_output=False) >> 8).astype(np.uint8)
             if self.colour:
                 mode, channels = COLOUR_MODES.get(self.mode, "RGB"), slice(0, 3)
-                return reader.read(index=0, mode=mode, writeable_output=False)[..., channels]
-            pixels = reader.read(index=0, mode=GRAY_MODES[self.mode], writeable_output=False)
+                return read(index=0, mode=mode, writeable_output=False)[..., channels]
+            pixels = read(index=0, mode=GRAY_MODES[self.mode], writeable_output=False)
             return pixels if pixels.ndim == 2 else pixels[..., 0]
 
     def file_to_draw(self) -> BinaryIO:
@@ -200,7 +202,7 @@ _TILE_WIDTH, _TILE_LENGTH = ExifTags.Base.TileWidth, ExifTags.Base.TileLength
 
 def _exif_of(image: Image.Image) -> bytes:
     """The EXIF block of a file that is not a JPEG, without its header, or b"" where none would fit a JPEG."""
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
         block = image.info.get("exif")
         return _fitting(block) if isinstance(block, bytes) else b""
     exif = Image.Exif()

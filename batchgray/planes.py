@@ -134,7 +134,7 @@ class Slot:
 class Glance(NamedTuple):
     """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its record is there."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody misses
     megapixels: float
 
 

@@ -119,7 +119,7 @@ def grant_memory(members: Iterable[Member], limit: int) -> None:
         try:
             member.resize(max(asked.slot_bytes, planes.EMPTY_SLOT_BYTES))
         except OSError as error:  # RLIMIT_FSIZE counts for nameless memory too
-            remedy = _REMEDIES.get(error.errno, "free some memory")
+            remedy = _REMEDIES.get(error.errno or 0, "free some memory")
             _answer(member, _refused(wanted, f"which can't be had: {error.strerror}", remedy))
             continue
         member.scratch_bytes = asked.scratch_bytes

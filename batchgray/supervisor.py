@@ -268,7 +268,8 @@ class Supervisor:
                 self._end_pipe(member)
 
     def _send_chunk(self, member: Member) -> None:
-        tasks, size = [], 0
+        tasks: list[Task] = []
+        size = 0
         share = max(1, len(self._queue) // (2 * self._engine.workers))  # smaller towards the end: all end together
         while self._queue and size < _CHUNK_BYTES and len(tasks) < min(_CHUNK_IMAGES, share):
             task = self._task(self._queue.popleft())

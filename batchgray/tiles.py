@@ -17,7 +17,7 @@ _TILE_PIXELS = 256 * 1024
 class Tile(NamedTuple):
     """Rows `top` to `bottom` (exclusive) of an image."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody misses
     top: int
     bottom: int
 

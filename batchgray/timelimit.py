@@ -16,7 +16,7 @@ _SECONDS, _SECONDS_PER_MEGAPIXEL = 60.0, 5.0
 
 
 class _Begun(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody misses
     at: float
     busy: float
 

@@ -107,7 +107,8 @@ def sessions(document: Manifest, running: bool, now_ms: int) -> list[Session]:
     ]
     for item in sorted(_converted(document.images) if found else []):
         found[max(0, bisect_right(starts, item.at_ms) - 1)].converted.append(item)
-    for session, after in pairwise([*found, None]):
+    followers: list[Session | None] = [*found[1:], None] if found else []
+    for session, after in zip(found, followers, strict=True):
         left = document.state if after is None else after.run.found
         if session.interruption is not None:
             session.ending = "interrupted"
@@ -218,10 +219,9 @@ def _pauses(found: Sequence[Session], axis: _Axis) -> list[Pause]:
 
 def _time_ticks(found: Sequence[Session], axis: _Axis) -> list[Tick]:
     seconds = axis.working_ms / 1000
-    step = next((step for step in _STEPS if seconds / step <= _TICKS), None)
-    if step is None:
-        step = -(-seconds // (_TICKS * _DAY)) * _DAY
-    return [Tick(axis.x_of_work(at * 1000), words.rounded_duration(at)) for at in range(0, int(seconds) + 1, int(step))]
+    days = int(-(-seconds // (_TICKS * _DAY))) * _DAY
+    step = next((step for step in _STEPS if seconds / step <= _TICKS), days)
+    return [Tick(axis.x_of_work(at * 1000), words.rounded_duration(at)) for at in range(0, int(seconds) + 1, step)]
 
 
 def _ticks(highest: float, least: float = 0.1) -> list[float]:

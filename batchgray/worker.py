@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,7 @@ from batchgray.messages import (
     Task,
     ToWorker,
 )
+from batchgray.sources import Source
 
 _DECISION_SECONDS = 0.01
 
@@ -116,9 +118,10 @@ class Interrupt:
         if self.heard:
             raise Interrupted
 
-    def receive(self, channel: Channel):
+    def receive(self, channel: Channel) -> Any:
         """The next message, unless SIGTERM comes first. Raises Interrupted, EOFError."""
-        select.select([channel, self._reader], [], [])
+        either: list[Channel | int] = [channel, self._reader]
+        select.select(either, [], [])
         self.check()
         return channel.receive()
 
@@ -147,7 +150,14 @@ class Interrupt:
 class Worker:
     """Converts what it is handed. One image is in the slot at a time; finished files go to the committer."""
 
-    def __init__(self, channel: Channel, setup: Setup, slot: planes.Slot, interrupt: Interrupt, broken) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        setup: Setup,
+        slot: planes.Slot,
+        interrupt: Interrupt,
+        broken: Callable[[BaseException], None],
+    ) -> None:
         self._channel = channel
         self._setup = setup
         self._pixels = setup.pixels
@@ -242,7 +252,7 @@ class Worker:
     def _temporary(self, task: Task) -> str:
         return os.path.join(self._setup.flight, f"{integrity.short_name(task.output)}.out")
 
-    def _find_way(self, task: Task, source: codec.Source, too_large: TooLarge) -> bands.Way:
+    def _find_way(self, task: Task, source: Source, too_large: TooLarge) -> bands.Way:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""
         try:
             way = bands.find_way(task.source, source, self._pixels.method)
@@ -304,7 +314,7 @@ class Worker:
             self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
         return image, note, computed
 
-    def _lay_out(self, task: Task, source: codec.Source, header: partial.SidecarHeader | None) -> planes.Image:
+    def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> planes.Image:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
@@ -314,7 +324,7 @@ class Worker:
             bandstore.fill(image, self._flight, task.output, self._pixels)
         return image
 
-    def _describe(self, source: codec.Source) -> tuple[planes.SlotRecord, bytes]:
+    def _describe(self, source: Source) -> tuple[planes.SlotRecord, bytes]:
         """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
         if self._pixels.format == "jpeg":
             codec.check_jpeg_sides(source.width, source.height)

@@ -83,7 +83,7 @@ class SmqQueue:
 
         The old one is dead.
         """
-        return self._call(self._queue.change_message_visibility, handle, seconds).receipt_handle
+        return str(self._call(self._queue.change_message_visibility, handle, seconds).receipt_handle)
 
     def delete(self, handle: str) -> None:
         self._call(self._queue.delete_message, handle)
@@ -113,12 +113,12 @@ class SmqQueue:
         """Returns the message's id."""
         from mns.queue import Message as SdkMessage
 
-        return self._call(self._queue.send_message, SdkMessage(body)).message_id
+        return str(self._call(self._queue.send_message, SdkMessage(body)).message_id)
 
     def close(self) -> None:
         self._account.mns_client.close_connection()
 
-    def _messages(self, call: Callable, *arguments: int) -> list[Message]:
+    def _messages(self, call: Callable[..., Any], *arguments: int) -> list[Message]:
         try:
             found = self._call(call, *arguments)
         except QueueFault as fault:
@@ -135,7 +135,7 @@ class SmqQueue:
             for item in found
         ]
 
-    def _call(self, call: Callable, *arguments: Any) -> Any:
+    def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         from mns.mns_exception import MNSClientNetworkException, MNSServerException
 
         action = "".join(word.capitalize() for word in call.__name__.split("_"))  # as RAM names it

@@ -1,9 +1,13 @@
 """SIGTERM, SIGINT and SIGHUP as notices. They always count."""
 
 import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 from batchgray.notices import Inbox, InterruptionNotice
 
+_Handler = Callable[[int, FrameType | None], Any] | int | None
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -18,7 +22,7 @@ class SignalSource:
 
     def __init__(self, to_the_end: bool = False) -> None:
         self._to_the_end = to_the_end
-        self._earlier: dict[signal.Signals, object] = {}
+        self._earlier: dict[signal.Signals, _Handler] = {}
 
     def start(self, inbox: Inbox) -> None:
         def hear(signum: int, _frame: object) -> None:
@@ -34,5 +38,5 @@ class SignalSource:
 
     def stop(self) -> None:
         for signum, handler in self._earlier.items():
-            signal.signal(signum, signal.SIG_IGN if self._to_the_end else handler)
+            signal.signal(signum, signal.SIG_IGN if self._to_the_end else handler or signal.SIG_DFL)
         self._earlier.clear()

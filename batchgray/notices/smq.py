@@ -171,8 +171,9 @@ class SmqSource:
     def _open(self, metadata_seconds: float = METADATA_SECONDS) -> SmqQueue:
         """Raises QueueFault."""
         options = self._options
-        if options.credentials is not None:
-            return SmqQueue(options.endpoint or "", options.queue, lambda: options.credentials)
+        credentials = options.credentials
+        if credentials is not None:
+            return SmqQueue(options.endpoint or "", options.queue, lambda: credentials)
         self._role = RoleCredentials(MetadataService(options.metadata_url or "", metadata_seconds))
         return SmqQueue(options.endpoint or "", options.queue, self._role.current)
 
@@ -355,10 +356,11 @@ class SmqSource:
             if time.monotonic() >= until:
                 break
             time.sleep(1.0)
-        if self._options.required and isinstance(fault, Unknown):
-            raise errors.IncompleteSmq(name, str(fault))
-        if self._options.required and fault.kind in _UNREACHABLE:
-            raise usage_error(fault, name, endpoint)
+        if self._options.required:
+            if isinstance(fault, Unknown):
+                raise errors.IncompleteSmq(name, str(fault))
+            if fault.kind in _UNREACHABLE:
+                raise usage_error(fault, name, endpoint)
         if seconds:
             self._complain(fault)
 
