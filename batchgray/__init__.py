@@ -2,7 +2,7 @@
 
 `run` and `resume` are the program's two verbs for other programs, `to_gray` is its arithmetic for an array in memory;
 docs/library.md shows them at work. Importing this package costs nothing: a name's module is imported when the name is
-used, and numpy and numba when `to_gray` is called.
+used, and numpy when `to_gray` is called.
 """
 
 from importlib import import_module

@@ -37,8 +37,8 @@ def to_gray(rgb: "NDArray[np.uint8] | NDArray[np.uint16]", method: Method = "bt6
     ValueError
         Another shape, or no such method.
 
-    The first call imports numba and the kernels. The interpreter's lock is released while a kernel runs, so that
-    threads can convert at the same time.
+    The first call loads the kernels, and on a machine's very first has numba compile them. The interpreter's lock is
+    released while a kernel runs, so that threads can convert at the same time.
     """
     import numpy as np
 
@@ -75,7 +75,7 @@ def _upper_bits(values: "NDArray[Any]") -> "NDArray[Any]":
 
 
 def _packed(pixels: "NDArray[Any]") -> "NDArray[np.uint8]":
-    """R, G, B as the kernels take them: uint8, contiguous, and writable, because their signature says so."""
+    """R, G, B as the kernels take them: uint8, contiguous and writable."""
     import numpy as np
 
     if pixels.dtype == np.uint8 and pixels.shape[2] == 3 and pixels.flags.carray:
