@@ -54,7 +54,7 @@ def to_gray(rgb: "NDArray[np.uint8] | NDArray[np.uint16]", method: Method = "bt6
         raise ValueError(
             f"to_gray takes (H, W, 3) or (H, W, 4) in colour, (H, W), (H, W, 1) or (H, W, 2) in gray, not {rgb.shape}"
         )
-    pixels = np.asarray(rgb)  # a subclass (masked, a matrix) has other ways to slice and shift
+    pixels = np.asarray(rgb)  # numpy.ma would not shift what is masked
     height, width = pixels.shape[:2]
     gray = np.empty((height, width), np.uint8)
     if pixels.ndim == 2 or pixels.shape[2] <= 2:

@@ -131,12 +131,13 @@ def test_an_interrupter_interrupts_and_a_later_run_goes_on(pictures, tmp_path):
 
 def test_an_interruption_before_a_run_is_for_the_next_one_and_for_no_other(pictures, tmp_path):
     interrupter = batchgray.Interrupter()
-    interrupter.interrupt()
     options = batchgray.RunOptions(inputs=pictures, out=tmp_path / "out")
-    with pytest.raises(batchgray.BatchgrayError) as early:
-        batchgray.run(options, notices=[interrupter])
-    assert early.value.exit_code == 75
-    assert not (tmp_path / "out").exists()
+    for _ in range(2):
+        interrupter.interrupt()
+        with pytest.raises(batchgray.BatchgrayError) as early:
+            batchgray.run(options, notices=[interrupter])
+        assert early.value.exit_code == 75
+        assert not (tmp_path / "out").exists()
     assert batchgray.run(options, notices=[interrupter]).exit_code == 0
 
 
