@@ -54,17 +54,16 @@ def to_gray(rgb: "NDArray[np.uint8] | NDArray[np.uint16]", method: Method = "bt6
         raise ValueError(
             f"to_gray takes (H, W, 3) or (H, W, 4) in colour, (H, W), (H, W, 1) or (H, W, 2) in gray, not {rgb.shape}"
         )
-    pixels = np.asarray(rgb)  # numpy.ma would not shift what is masked
-    height, width = pixels.shape[:2]
+    height, width = rgb.shape[:2]
     gray = np.empty((height, width), np.uint8)
-    if pixels.ndim == 2 or pixels.shape[2] <= 2:
-        gray[...] = _upper_bits(pixels if pixels.ndim == 2 else pixels[..., 0])
+    if rgb.ndim == 2 or rgb.shape[2] <= 2:
+        gray[...] = _upper_bits(rgb if rgb.ndim == 2 else rgb[..., 0])
         return gray
     # By tiles, so that a copy (of what is not contiguous, or not uint8) stays in the processor's cache.
     rows = tiles.auto_rows(width)
     for index in range(tiles.tile_count(height, rows) if width else 0):
         tile = tiles.tile_at(index, height, rows)
-        colours = _packed(pixels[tile.top : tile.bottom])
+        colours = _packed(rgb[tile.top : tile.bottom])
         kernels.BY_METHOD[method](colours.reshape(-1), gray[tile.top : tile.bottom].reshape(-1))
     return gray
 

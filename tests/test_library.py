@@ -154,9 +154,10 @@ def test_signals_interrupt_where_they_are_asked_to_and_their_handlers_come_back(
 
 
 CTRL_C = """
-import sys, time
+import signal, sys, time
 import psutil
 import batchgray
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts it in the background has it ignored
 def on_event(event):
     if type(event) is batchgray.events.Started:
         print("started", flush=True)
