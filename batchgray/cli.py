@@ -39,7 +39,7 @@ class _Name(click.Path):
         return [CompletionItem(incomplete, type=self._kind)]
 
 
-class _Choice(click.Choice):
+class _Choice(click.Choice):  # type: ignore[type-arg]  # generic only since click 8.2
     """One of a few words; of one that is none of them, it says the nearest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -385,11 +385,13 @@ To have it in every new shell:
 @click.argument("shell", metavar="bash|zsh|fish", type=_Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes batchgray's commands, options and names in bash, zsh or fish."""
-    _say(get_completion_class(shell)(cli, {}, "batchgray", "_BATCHGRAY_COMPLETE").source())
+    kind = get_completion_class(shell)
+    assert kind is not None  # click knows all three
+    _say(kind(cli, {}, "batchgray", "_BATCHGRAY_COMPLETE").source())
 
 
 def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[progress.Listener]:
-    amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
+    amount: progress.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
     return progress.listening(given["progress"], amount, os.environ.get("TERM", ""))
 
 
