@@ -1,22 +1,33 @@
 """The command line: options, exit codes, and which words go where. No logic."""
 
 import contextlib
-import difflib
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 import msgspec
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 import batchgray
 from batchgray import errors, events, options, progress
 from batchgray.errors import BatchgrayError, UsageError, shown
+from batchgray.flags import (
+    FOLDER,
+    IDENTITY_OPTIONS,
+    NO_LOCK,
+    PATH,
+    QUEUE_OPTIONS,
+    Choice,
+    Name,
+    option,
+    options_of_both,
+    queue_options,
+)
 
 EXIT_CODES = """\b
 Exit codes:
@@ -26,30 +37,6 @@ Exit codes:
   3   finished, but some images failed (verify: some outputs are damaged)
   75  interrupted; everything is flushed, and `batchgray resume` goes on
 """
-
-
-class _Name(click.Path):
-    """The name of a file or folder. Whether it can be read is found out by reading: os.access is wrong with ACLs."""
-
-    def __init__(self, folder: bool = False, **settings: Any) -> None:
-        super().__init__(readable=False, **settings)
-        self._kind = "dir" if folder else "file"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type=self._kind)]
-
-
-class _Choice(click.Choice):  # type: ignore[type-arg]  # generic only since click 8.2
-    """One of a few words; of one that is none of them, it says the nearest."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            near = difflib.get_close_matches(str(value), self.choices, 1)
-            raise click.BadParameter(
-                error.message + (f" Did you mean {near[0]!r}?" if near else ""), ctx, param
-            ) from None
 
 
 class _Command(click.Command):
@@ -79,104 +66,6 @@ def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
         ctx.exit()
 
 
-_PATH = _Name(path_type=Path)
-_FOLDER = _Name(folder=True, path_type=Path)
-
-
-Command = Callable[..., Any]
-Decorator = Callable[[Command], Command]
-
-
-def option(*names: str, **settings: Any) -> Decorator:
-    """A click option that BATCHGRAY_<OPTION> in the environment can give too."""
-    long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "BATCHGRAY_" + long_name.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, envvar=variable, **settings)
-
-
-_NO_LOCK = option(
-    "--no-lock",
-    is_flag=True,
-    help="Go on where the file system refuses to lock the manifest. Nothing then keeps a second process off it.",
-)
-_QUEUE_OPTIONS: list[Decorator] = [
-    option("--smq-queue", default="spot-interruption", show_default=True, metavar="NAME", help="The SMQ queue."),
-    click.option(
-        "--smq-endpoint",
-        envvar=["BATCHGRAY_SMQ_ENDPOINT", "MNS_ENDPOINT"],
-        metavar="URL",
-        help="The SMQ endpoint.  [default: MNS_ENDPOINT in the environment]",
-    ),
-]
-_IDENTITY_OPTIONS: list[Decorator] = [
-    option("--instance-id", metavar="ID", help="Which instance this is.  [default: from instance metadata]"),
-    option(
-        "--metadata-url",
-        metavar="URL",
-        help="The instance metadata service.  [default: http://100.100.100.200, on Alibaba Cloud]",
-    ),
-]
-
-
-def options_of_both(command: Command) -> Command:
-    """The options of run and resume that change no byte of any output."""
-    for decorate in reversed(
-        [
-            option(
-                "--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"
-            ),
-            option(
-                "--memory",
-                metavar="SIZE",
-                help="Upper bound for image planes in flight.  [default: 60% of what is available]",
-            ),
-            option(
-                "--checkpoint",
-                type=float,
-                default=5.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="The most a power cut can cost.",
-            ),
-            option(
-                "--grace",
-                type=float,
-                default=30.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="From SIGTERM to the workers until they are killed and salvaged.",
-            ),
-            option(
-                "--progress",
-                type=_Choice(["auto", "bar", "plain", "json", "none"]),
-                default="auto",
-                show_default=True,
-                help="How to tell what happens; json is one object a line on standard output.",
-            ),
-            option(
-                "-q",
-                "--quiet",
-                is_flag=True,
-                help="Tell only of warnings, interruptions and failures, on standard error.",
-            ),
-            option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
-            option(
-                "--notices",
-                type=_Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
-                default="auto",
-                show_default=True,
-                help="Where interruption notices come from. Signals always count.",
-            ),
-            _NO_LOCK,
-            option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
-            *_QUEUE_OPTIONS,
-            *_IDENTITY_OPTIONS,
-        ]
-    ):
-        command = decorate(command)
-    return command
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.option(
     "--version",
@@ -191,19 +80,19 @@ def cli() -> None:
 
 
 @cli.command(short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
-@click.argument("inputs", nargs=-1, type=_PATH, metavar="INPUT...")
-@option("--out", required=True, type=_FOLDER, metavar="DIR", help="Where the grayscale images go.")
-@option("--manifest", type=_PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
+@click.argument("inputs", nargs=-1, type=PATH, metavar="INPUT...")
+@option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the grayscale images go.")
+@option("--manifest", type=PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
     "--method",
-    type=_Choice(["bt601", "bt709", "luma"]),
+    type=Choice(["bt601", "bt709", "luma"]),
     default="bt601",
     show_default=True,
     help="The weights of red, green and blue; luma is a JPEG's own Y'.",
 )
-@option("--format", "format_", type=_Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
+@option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
 @option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
-@option("--metadata", type=_Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not.")
+@option("--metadata", type=Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not.")
 @option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
 @option(
     "--max-pixels",
@@ -216,7 +105,7 @@ def cli() -> None:
 @option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches, folders too. May be repeated.")
 @option(
     "--files-from",
-    type=_Name(allow_dash=True, path_type=str),
+    type=Name(allow_dash=True, path_type=str),
     metavar="FILE",
     help="More INPUTs, one a line or NUL-separated; - is standard input.",
 )
@@ -228,8 +117,6 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
 
     Given again on the same DIR, it goes on and picks up inputs that are new or changed.
     """
-    from batchgray import engine
-
     named = inputs + (_listed_in(files_from) if files_from else ())
     asked = options.RunOptions(
         inputs=named,
@@ -249,35 +136,39 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         overwrite=given["overwrite"],
     )
     if dry_run:
-        _print_plan(engine.dry_run(asked), given["progress"] == "json")
+        _print_plan(asked, given["progress"] == "json")
         return
-    with _listening(given) as listener:
-        result = engine.run(asked, listener, _sources(given))
+    with _forking() as server:
+        from batchgray import engine
+
+        with _listening(given) as listener:
+            result = engine.run(asked, listener, _sources(given), server)
     sys.exit(result.exit_code)
 
 
 @cli.command(short_help="Go on where a run stopped.", epilog=EXIT_CODES)
-@click.argument("manifest", type=_PATH)
+@click.argument("manifest", type=PATH)
 @option(
     "--input-root",
     multiple=True,
-    type=_FOLDER,
+    type=FOLDER,
     metavar="DIR",
     help="Where an input folder moved to; once for each, in the run's order.",
 )
 @options_of_both
 def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
-    from batchgray import engine
-
     asked = options.ResumeOptions(manifest=manifest, engine=_engine_options(given), input_roots=input_root)
-    with _listening(given) as listener:
-        result = engine.resume(asked, listener, _sources(given))
+    with _forking() as server:
+        from batchgray import engine
+
+        with _listening(given) as listener:
+            result = engine.resume(asked, listener, _sources(given), server)
     sys.exit(result.exit_code)
 
 
 @cli.command(short_help="Tell what is done, and what is not.")
-@click.argument("manifest", type=_PATH)
+@click.argument("manifest", type=PATH)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(manifest: Path, as_json: bool) -> None:
     """Tell what is done, partial, pending and failed, and when and why it was interrupted."""
@@ -288,10 +179,10 @@ def status(manifest: Path, as_json: bool) -> None:
 
 
 @cli.command(short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
-@click.argument("manifest", type=_PATH)
+@click.argument("manifest", type=PATH)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 @option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
-@_NO_LOCK
+@NO_LOCK
 def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     """Re-read every output against the manifest: there, right size, right checksum, decodes."""
     from batchgray import verify as module
@@ -312,8 +203,8 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
 
 
 @cli.command(short_help="Write one page to look at.", epilog=EXIT_CODES)
-@click.argument("manifest", type=_PATH)
-@option("--html", type=_PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
+@click.argument("manifest", type=PATH)
+@option("--html", type=PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
 def report(manifest: Path, html: Path | None) -> None:
     """Write one page to look at: pictures, progress over time, interruptions, failures."""
     from batchgray import report as module
@@ -324,12 +215,6 @@ def report(manifest: Path, html: Path | None) -> None:
 @cli.group()
 def smq() -> None:
     """The queue that interruption events come through."""
-
-
-def queue_options(command: Command) -> Command:
-    for decorate in reversed([*_QUEUE_OPTIONS[1:], *_IDENTITY_OPTIONS[1:]]):
-        command = decorate(command)
-    return command
 
 
 @smq.command(epilog=EXIT_CODES)
@@ -345,7 +230,7 @@ def create(name: str, **given: Any) -> None:
 
 @smq.command(epilog=EXIT_CODES)
 @option("--instance-id", required=True, metavar="ID", help="Whose interruption to simulate.")
-@_QUEUE_OPTIONS[0]
+@QUEUE_OPTIONS[0]
 @queue_options
 def simulate(instance_id: str, **given: Any) -> None:
     """Send the interruption event that CloudMonitor's "Debug Event Subscription" would send."""
@@ -357,10 +242,10 @@ def simulate(instance_id: str, **given: Any) -> None:
 
 @cli.command(short_help="Check this machine, and say what to do.", epilog=EXIT_CODES)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
-@_QUEUE_OPTIONS[0]
-@_QUEUE_OPTIONS[1]
-@_IDENTITY_OPTIONS[0]
-@_IDENTITY_OPTIONS[1]
+@QUEUE_OPTIONS[0]
+@QUEUE_OPTIONS[1]
+@IDENTITY_OPTIONS[0]
+@IDENTITY_OPTIONS[1]
 def doctor(as_json: bool, **given: Any) -> None:
     """Check this machine: cores, memory, shared memory, kernel, credentials, queue, instance id; say what to do."""
     from batchgray import doctor as module
@@ -382,7 +267,7 @@ To have it in every new shell:
   fish  batchgray completion fish > ~/.config/fish/completions/batchgray.fish
 """,
 )
-@click.argument("shell", metavar="bash|zsh|fish", type=_Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="bash|zsh|fish", type=Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes batchgray's commands, options and names in bash, zsh or fish."""
     kind = get_completion_class(shell)
@@ -393,6 +278,13 @@ def completion(shell: str) -> None:
 def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[progress.Listener]:
     amount: progress.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
     return progress.listening(given["progress"], amount, os.environ.get("TERM", ""))
+
+
+def _forking() -> contextlib.AbstractContextManager[Any]:
+    """The fork server. It boots while the rest of this program is imported, which takes about as long."""
+    from batchgray import forkserver
+
+    return forkserver.forking()
 
 
 def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
@@ -438,7 +330,10 @@ def _listed_in(name: str) -> tuple[Path, ...]:
     return tuple(Path(os.fsdecode(line)) for line in names if line.strip())
 
 
-def _print_plan(plan: Any, as_json: bool) -> None:
+def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
+    from batchgray import engine
+
+    plan = engine.dry_run(asked)
     if as_json:
         progress.write_utf8(sys.stdout)
     for index in plan.todo:

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import durable, errors, events, flight, manifest, outcome
-from batchgray.forkserver import ForkServer
+from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
 from batchgray.notices import Inbox, Source
@@ -48,7 +48,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     summary: events.Summary
 
 
-def run(options: RunOptions, on_event: Listener = _ignore, notices: Sequence[Source] = ()) -> Result:
+def run(
+    options: RunOptions,
+    on_event: Listener = _ignore,
+    notices: Sequence[Source] = (),
+    server: ForkServer | None = None,
+) -> Result:
     """Convert what the INPUTs hold, or go on with it, and return when it ended.
 
     Nothing is written to the terminal. `on_event` is called with each event as it happens, in this thread; it should
@@ -60,14 +65,15 @@ def run(options: RunOptions, on_event: Listener = _ignore, notices: Sequence[Sou
     that was done is lost, no process is left, `resume` goes on; but the images in work begin again.
 
     The work is done in processes of their own, which know nothing of the caller's: any thread may call this, from any
-    kind of program, several at a time on manifests of their own.
+    kind of program, several at a time on manifests of their own. `server` is a fork server that was started before,
+    for this call alone; there is no need for one.
 
     Raises BatchgrayError, whose `exit_code` is what the command would end with: UsageError (2) before any work,
     InterruptedEarly (75) where a notice came before the list of images was made, others (1) where the run can't go on.
     """
     path = options.manifest_path.absolute()
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_forking())
+        server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
         there = os.path.isdir(path.parent)
         if there:
@@ -82,12 +88,17 @@ def run(options: RunOptions, on_event: Listener = _ignore, notices: Sequence[Sou
         return _supervise(plan, options.engine, on_event, inbox, server, notices)
 
 
-def resume(options: ResumeOptions, on_event: Listener = _ignore, notices: Sequence[Source] = ()) -> Result:
+def resume(
+    options: ResumeOptions,
+    on_event: Listener = _ignore,
+    notices: Sequence[Source] = (),
+    server: ForkServer | None = None,
+) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
     path = options.manifest.absolute()
     manifest.check_is_manifest(path)
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_forking())
+        server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(manifest.owning(path, options.engine.locked))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
@@ -146,16 +157,6 @@ def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
             source.start(inbox)
             stack.callback(source.stop)
         yield inbox
-
-
-@contextlib.contextmanager
-def _forking() -> Iterator[ForkServer]:
-    """Started first: it imports and compiles while the plan is being made."""
-    server = ForkServer()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def _supervise(

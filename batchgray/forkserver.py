@@ -21,7 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -98,6 +98,16 @@ class ForkServer:
             self._process.wait()
         self.channel.close()
         self._socket.close()
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[ForkServer]:
+    """A fork server that ends with the block, and with it every worker."""
+    server = ForkServer()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 def serve(fd: int) -> None:

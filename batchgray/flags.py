@@ -1,0 +1,137 @@
+"""What the options of the commands have in common: their variables, their completion, and which several share."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class Name(click.Path):
+    """The name of a file or folder. Whether it can be read is found out by reading: os.access is wrong with ACLs."""
+
+    def __init__(self, folder: bool = False, **settings: Any) -> None:
+        super().__init__(readable=False, **settings)
+        self._kind = "dir" if folder else "file"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # generic only since click 8.2
+    """One of a few words; of one that is none of them, it says the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = difflib.get_close_matches(str(value), self.choices, 1)
+            raise click.BadParameter(
+                error.message + (f" Did you mean {near[0]!r}?" if near else ""), ctx, param
+            ) from None
+
+
+PATH = Name(path_type=Path)
+FOLDER = Name(folder=True, path_type=Path)
+
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+
+def option(*names: str, **settings: Any) -> Decorator:
+    """A click option that BATCHGRAY_<OPTION> in the environment can give too."""
+    long_name = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "BATCHGRAY_" + long_name.removeprefix("--").upper().replace("-", "_")
+    return click.option(*names, envvar=variable, **settings)
+
+
+NO_LOCK = option(
+    "--no-lock",
+    is_flag=True,
+    help="Go on where the file system refuses to lock the manifest. Nothing then keeps a second process off it.",
+)
+QUEUE_OPTIONS: list[Decorator] = [
+    option("--smq-queue", default="spot-interruption", show_default=True, metavar="NAME", help="The SMQ queue."),
+    click.option(
+        "--smq-endpoint",
+        envvar=["BATCHGRAY_SMQ_ENDPOINT", "MNS_ENDPOINT"],
+        metavar="URL",
+        help="The SMQ endpoint.  [default: MNS_ENDPOINT in the environment]",
+    ),
+]
+IDENTITY_OPTIONS: list[Decorator] = [
+    option("--instance-id", metavar="ID", help="Which instance this is.  [default: from instance metadata]"),
+    option(
+        "--metadata-url",
+        metavar="URL",
+        help="The instance metadata service.  [default: http://100.100.100.200, on Alibaba Cloud]",
+    ),
+]
+
+
+def options_of_both(command: Command) -> Command:
+    """The options of run and resume that change no byte of any output."""
+    for decorate in reversed(
+        [
+            option(
+                "--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"
+            ),
+            option(
+                "--memory",
+                metavar="SIZE",
+                help="Upper bound for image planes in flight.  [default: 60% of what is available]",
+            ),
+            option(
+                "--checkpoint",
+                type=float,
+                default=5.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="The most a power cut can cost.",
+            ),
+            option(
+                "--grace",
+                type=float,
+                default=30.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="From SIGTERM to the workers until they are killed and salvaged.",
+            ),
+            option(
+                "--progress",
+                type=Choice(["auto", "bar", "plain", "json", "none"]),
+                default="auto",
+                show_default=True,
+                help="How to tell what happens; json is one object a line on standard output.",
+            ),
+            option(
+                "-q",
+                "--quiet",
+                is_flag=True,
+                help="Tell only of warnings, interruptions and failures, on standard error.",
+            ),
+            option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
+            option(
+                "--notices",
+                type=Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
+                default="auto",
+                show_default=True,
+                help="Where interruption notices come from. Signals always count.",
+            ),
+            NO_LOCK,
+            option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
+            *QUEUE_OPTIONS,
+            *IDENTITY_OPTIONS,
+        ]
+    ):
+        command = decorate(command)
+    return command
+
+
+def queue_options(command: Command) -> Command:
+    for decorate in reversed([*QUEUE_OPTIONS[1:], *IDENTITY_OPTIONS[1:]]):
+        command = decorate(command)
+    return command
