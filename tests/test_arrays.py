@@ -29,7 +29,7 @@ def check(gray, values):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     pixels=arrays.arrays(
         st.sampled_from([np.dtype(np.uint8), np.dtype("<u2"), np.dtype(">u2")]),

@@ -90,11 +90,10 @@ def test_the_wheel_has_the_package_its_licence_and_nothing_else(built):
 
 
 def check_works(command: list[object], folder: Path, **settings) -> None:
-    """A run, a look at its outputs and its report, from a folder of its own."""
+    """A run and its report, which needs the templates, from a folder of its own."""
     save_gradient(folder / "in" / "a.png", 64, 48)
     assert run(*command, "--version", cwd=folder, **settings) == f"batchgray {batchgray.__version__}\n"
     run(*command, "run", "in", "--out", "gray", cwd=folder, **settings)
-    assert "1 outputs checked, 0 damaged" in run(*command, "verify", "gray/manifest.json", cwd=folder, **settings)
     run(*command, "report", "gray/manifest.json", cwd=folder, **settings)
     assert {"a.jpg", "report.html"} < files_below(folder / "gray")
 
