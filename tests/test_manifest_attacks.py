@@ -723,7 +723,8 @@ def test_what_stands_under_an_outputs_name_costs_one_image_and_stays(victim):
     a_folder(victim.out / "z.jpg")
     before = {name: (victim.out / name).lstat().st_mode for name in ("x.jpg", "y.jpg", "z.jpg")}
     told = victim.resume(expect=3).stdout
-    assert all(f"  {source}: batchgray did not make the file" in told for source in ("x.png", "y.jpg", "z.jpg"))
+    (line,) = (line for line in told.splitlines() if "batchgray did not make the file" in line)
+    assert all(name in line for name in ("x.png", "y.jpg", "z.jpg"))
     assert {name: (victim.out / name).lstat().st_mode for name in before} == before
     assert (victim.out / "m" / "m.jpg").is_file()
 
