@@ -29,7 +29,12 @@ from batchgray import errors
 from batchgray.messages import Booted, Broken, Channel, Exited, Fork, Forked, FromServer, FromWorker, Kill, ToServer
 
 # -P: without it the working folder comes first on the path, and a user's own numpy.py is imported.
-_BOOT = "import sys; sys.path.append(sys.argv[1]); from batchgray.forkserver import serve; serve(int(sys.argv[2]))"
+# What is imported stays, so that looking for garbage in it, again and again as it grows, finds none.
+_BOOT = """import gc, sys
+gc.disable()
+sys.path.append(sys.argv[1])
+from batchgray.forkserver import serve
+serve(int(sys.argv[2]))"""
 
 # Workers are processes; threads inside the libraries would only fight over their cores.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -121,7 +126,7 @@ def serve(fd: int) -> None:
     except Exception as error:
         channel.send(Broken(reason=f"{type(error).__name__}: {error}"))
         return
-    gc.collect()
+    gc.enable()
     gc.freeze()  # so that no collection in a worker touches, and so copies, what they all share
     children: set[int] = set()
     child_signals = _wake_on_child()

@@ -8,8 +8,9 @@ llvmlite and loading this takes a tenth.
 
 What is kept is trusted only if all of this holds:
 - the file belongs to this user or to root, and nobody else may write it, or into its folder: it is code;
-- it is, to the bit, what was sealed for this key: the processor, LLVM's and numba's versions, the source that it was
-  compiled from. numba's own cache has no such seal; after a crash it may hold a torn file, or another version's code;
+- it is, to the bit, what was sealed for this key: the processor, LLVM's version, the source that it was compiled from.
+  (numba's version takes 20 ms to learn, and has no part in what the code needs to run.) numba's own cache has no such
+  seal; after a crash it may hold a torn file, or another version's code;
 - what it computes from a small input is right.
 Otherwise numba compiles, and the file is replaced. Several processes may do so at once: each renames a file of its
 own, and all of them are the same.
@@ -20,7 +21,6 @@ Only public interfaces of numba (`cfunc`, `CFunc.inspect_llvm`) and llvmlite (`b
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +61,7 @@ def load(module: str, types: Mapping[str, Any], works: Callable[[Functions], boo
     code = _machine().emit_object(_compiled(module))
     functions = _functions(code, types)
     if not works(functions):
-        raise RuntimeError(f"what numba {importlib.metadata.version('numba')} compiled does not compute what it should")
+        raise RuntimeError("what numba compiled does not compute what it should")
     for folder in _folders():
         with contextlib.suppress(OSError):  # there is no such folder, no right, no space
             _keep(folder, module, name, key, code)
@@ -115,7 +115,6 @@ def _key(module: str) -> str:
     return "\n".join(
         (
             integrity.checksum(source.read_bytes() for source in sources),
-            importlib.metadata.version("numba"),
             llvmlite.__version__,
             llvm.get_process_triple(),
             llvm.get_host_cpu_name(),

@@ -105,8 +105,8 @@ def timed(command: Sequence[object], expect: int = 0, **settings) -> Timing:
 
 
 def batchgray(*arguments: object) -> list[str]:
-    """The command, in this interpreter. Everything is on that a user has by default."""
-    return [sys.executable, "-m", "batchgray", *map(str, arguments)]
+    """The command as it is installed, in this interpreter. Everything is on that a user has by default."""
+    return [sys.executable, "-P", "-m", "batchgray", *map(str, arguments)]
 
 
 class Watched:
