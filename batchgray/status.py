@@ -111,4 +111,6 @@ def status_lines(found: Status) -> list[str]:
     lines += words.reason_lines(found.reasons)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
+    elif counts.failed:
+        lines.append(words.trying_again(found.manifest))
     return lines

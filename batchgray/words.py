@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from batchgray import events
 from batchgray.errors import shown
 from batchgray.events import Reason
+from batchgray.outcome import resume_command
 
 _LISTED = 20
 
@@ -121,7 +123,14 @@ def _next_lines(event: events.Summary) -> list[str]:
         lines.append(f"The disk is full: about {size(event.space_needed)} more are needed for what is left.")
     if event.resume:
         lines.append(f"To go on: {shown(event.resume)}")
+    elif event.failed:
+        lines.append(trying_again(event.manifest))
     return lines
+
+
+def trying_again(manifest: str) -> str:
+    """What to type when images failed."""
+    return f"To try what failed again, once it is mended: {shown(resume_command(Path(manifest)))}"
 
 
 def _note_lines(notes: dict[str, str]) -> list[str]:
