@@ -122,3 +122,9 @@ def test_a_reader_who_follows_the_page_gets_what_it_shows(page, credentials, des
         reader.gives(command)
     shown = "\n".join(line for command in given for line in command.said if not line.startswith("export "))
     assert words_in(shown) - words_in(reader.heard) == set()
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
+    assert [link for link in linked if not (page.parent / link).exists()] == []
