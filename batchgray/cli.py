@@ -19,6 +19,7 @@ from batchgray.errors import BatchgrayError, UsageError, shown
 from batchgray.flags import (
     FOLDER,
     IDENTITY_OPTIONS,
+    MANIFEST,
     NO_LOCK,
     PATH,
     QUEUE_OPTIONS,
@@ -29,6 +30,7 @@ from batchgray.flags import (
     queue_options,
 )
 
+_LEAST_MEMORY = 1 << 20  # less is a forgotten unit
 EXIT_CODES = """\b
 Exit codes:
   0   every image is done
@@ -92,7 +94,13 @@ def cli() -> None:
 )
 @option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
 @option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
-@option("--metadata", type=Choice(["keep", "strip"]), default="keep", show_default=True, help="Keep EXIF, or not.")
+@option(
+    "--metadata",
+    type=Choice(["keep", "strip"]),
+    default="keep",
+    show_default=True,
+    help="Keep EXIF, or of it the orientation alone.",
+)
 @option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
 @option(
     "--max-pixels",
@@ -101,8 +109,18 @@ def cli() -> None:
     show_default=True,
     help="Larger images fail before they are decoded.",
 )
-@option("--include", multiple=True, metavar="GLOB", help="Take only images that match. May be repeated.")
-@option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches, folders too. May be repeated.")
+@option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Take only images whose name matches; *.JPG is not *.jpg. May be repeated.",
+)
+@option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out what matches, folders too; with a / it is the path below the INPUT. May be repeated.",
+)
 @option(
     "--files-from",
     type=Name(allow_dash=True, path_type=str),
@@ -147,7 +165,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
 
 
 @cli.command(short_help="Go on where a run stopped.", epilog=EXIT_CODES)
-@click.argument("manifest", type=PATH)
+@click.argument("manifest", type=MANIFEST)
 @option(
     "--input-root",
     multiple=True,
@@ -168,7 +186,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
 
 
 @cli.command(short_help="Tell what is done, and what is not.")
-@click.argument("manifest", type=PATH)
+@click.argument("manifest", type=MANIFEST)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(manifest: Path, as_json: bool) -> None:
     """Tell what is done, partial, pending and failed, and when and why it was interrupted."""
@@ -179,7 +197,7 @@ def status(manifest: Path, as_json: bool) -> None:
 
 
 @cli.command(short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
-@click.argument("manifest", type=PATH)
+@click.argument("manifest", type=MANIFEST)
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
 @option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
 @NO_LOCK
@@ -203,7 +221,7 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
 
 
 @cli.command(short_help="Write one page to look at.", epilog=EXIT_CODES)
-@click.argument("manifest", type=PATH)
+@click.argument("manifest", type=MANIFEST)
 @option("--html", type=PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
 def report(manifest: Path, html: Path | None) -> None:
     """Write one page to look at: pictures, progress over time, interruptions, failures."""
@@ -291,6 +309,8 @@ def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
     known = {name: given[name] for name in ("workers", "checkpoint", "grace") if given[name] is not None}
     if given["memory"]:
         known["memory"] = options.parse_size(given["memory"])
+        if known["memory"] < _LEAST_MEMORY:
+            raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
     return options.EngineOptions(**known, locked=not given["no_lock"])
 
 

@@ -7,12 +7,13 @@ libraries.
 import mmap
 import os
 import stat
+from contextlib import suppress
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import ExifTags, Image
 
 from batchgray import containers
 from batchgray.containers import EXIF_HEADER, Contents
@@ -105,6 +106,16 @@ def with_exif(data: bytes, exif: bytes) -> list[bytes]:
     payload = EXIF_HEADER + exif
     after_jfif = 4 + int.from_bytes(data[4:6], "big")  # SOI, then the APP0 that libjpeg writes
     return [data[:after_jfif], b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload, data[after_jfif:]]
+
+
+def orientation_alone(exif: bytes) -> bytes:
+    """An EXIF block with the orientation of another one, and nothing else; b"" where that is upright or unreadable."""
+    found, kept = Image.Exif(), Image.Exif()
+    with suppress(Exception):  # a block that makes no sense
+        found.load(exif)
+        if found.get(ExifTags.Base.Orientation) in range(2, 9):
+            kept[ExifTags.Base.Orientation] = found[ExifTags.Base.Orientation]
+    return kept.tobytes().removeprefix(EXIF_HEADER) if kept else b""
 
 
 def check_jpeg_sides(width: int, height: int) -> None:

@@ -37,6 +37,8 @@ _SIGNATURES: dict[Format, re.Pattern[bytes]] = {
     "AVIF": re.compile(rb"....ftyp(?:avif|avis|mif1|msf1)", re.DOTALL),
 }
 
+_HEIC = re.compile(rb"....ftyphe[iv][cxms]", re.DOTALL)
+
 # The picture that the smallest file can hold costs no more than this many pixels anyway: a fraction of a second.
 _HARMLESS_PIXELS = 16_000_000
 
@@ -83,7 +85,9 @@ def format_of(head: bytes) -> Format:
     for name, signature in _SIGNATURES.items():
         if signature.match(head):
             return name
-    raise ImageError("not an image that is read here: JPEG, PNG, TIFF, WebP, BMP, GIF and AVIF are")
+    if _HEIC.match(head):
+        raise ImageError("HEIC is not read here; convert it to JPEG first, or have the phone export JPEG")
+    raise ImageError("in none of the formats that are read here (JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF)")
 
 
 def check_plausible(width: int, height: int, least_bytes: int, file_bytes: int) -> None:

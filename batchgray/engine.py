@@ -173,6 +173,8 @@ def _supervise(
     flight.forget_intents(plan)
     ledger = Ledger(plan, store, engine.checkpoint, send)
     send(_planned(plan, engine, sources))
+    if not plan.manifest.images:
+        send(events.Warned(message="no image was found; check the INPUT, --include and --exclude"))
     for image in plan.manifest.images:
         if image.state == "failed":
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))

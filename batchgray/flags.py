@@ -1,6 +1,7 @@
 """What the options of the commands have in common: their variables, their completion, and which several share."""
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ class Name(click.Path):
     def __init__(self, folder: bool = False, **settings: Any) -> None:
         super().__init__(readable=False, **settings)
         self._kind = "dir" if folder else "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):  # as from a variable that is not set; it would be the working folder
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type=self._kind)]
@@ -33,7 +39,16 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # generic only since clic
             ) from None
 
 
+class ManifestName(Name):
+    """The name of a manifest, or of the folder where it has its usual name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return path / "manifest.json" if path.is_dir() else path
+
+
 PATH = Name(path_type=Path)
+MANIFEST = ManifestName(path_type=Path)
 FOLDER = Name(folder=True, path_type=Path)
 
 

@@ -141,6 +141,9 @@ def owning(path: Path, locked: bool = True) -> Iterator[None]:
             os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
         yield
     finally:
+        if not path.exists():  # refused, or interrupted, before there was anything to own
+            with contextlib.suppress(OSError):
+                lock_path(path).unlink()
         os.close(fd)
 
 
@@ -189,6 +192,9 @@ def _lock(path: Path, flags: int, kind: int) -> int:
     except OSError as error:
         os.close(fd)
         raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
+    if os.fstat(fd).st_nlink == 0:  # its last owner took it away while it was waited for
+        os.close(fd)
+        return _lock(path, flags, kind)
     return fd
 
 

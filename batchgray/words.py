@@ -82,8 +82,8 @@ def _notice_line(event: events.Notice) -> str:
 
 
 def _flushed_line(event: events.Flushed) -> str:
-    parts = [f"{event.finished:,} finished", f"{event.partial:,} begun and kept", f"{event.pending:,} not begun"]
-    return f"Everything is on disk after {event.seconds:.2f} s: {', '.join(parts)}."
+    rest = f"{event.partial:,} begun and kept, {event.pending:,} not begun"
+    return f"Everything is on disk after {event.seconds:.2f} s: {event.finished:,} finished meanwhile, {rest}."
 
 
 def summary_lines(event: events.Summary) -> list[str]:
@@ -106,12 +106,13 @@ def summary_lines(event: events.Summary) -> list[str]:
     counts = ", ".join([f"Done: {event.done:,} of {images(event.total)}{before}", *left])
     lines.append(f"{counts}. Manifest: {shown(event.manifest)}")
     if event.changed:
-        lines.append(f"Made anew because the input had changed: {event.changed:,}.")
+        lines.append(f"Taken up again because the input had changed: {event.changed:,}.")
     if event.missing:
-        lines.append(f"Made anew because the output was gone: {event.missing:,}.")
+        lines.append(f"Taken up again because the output was gone: {event.missing:,}.")
     if event.ignored:
         kinds = sorted(event.ignored.items(), key=lambda item: -item[1])
-        lines.append(f"Not images, left out: {', '.join(f'{count:,} {shown(kind)}' for kind, count in kinds)}.")
+        listed = ", ".join(f"{count:,} {shown(kind)}" for kind, count in kinds)
+        lines.append(f"Left out, as files of these types are not read: {listed}.")
     lines += _note_lines(event.notes)
     lines += reason_lines(event.reasons)
     return lines + _next_lines(event)

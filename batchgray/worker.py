@@ -328,7 +328,7 @@ class Worker:
         """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
         if self._pixels.format == "jpeg":
             codec.check_jpeg_sides(source.width, source.height)
-        exif = source.exif if self._pixels.metadata == "keep" else b""
+        exif = source.exif if self._pixels.metadata == "keep" else codec.orientation_alone(source.exif)
         record = planes.SlotRecord(
             identity=source.identity,
             width=source.width,

@@ -79,7 +79,7 @@ def test_images_of_the_same_name_below_two_inputs_are_told_apart(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "bad.png").write_bytes(b"bad")
     done = batchgray("run", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out", expect=3).stdout
-    assert f"Failed: 2 images\n  {tmp_path}/one/bad.png, {tmp_path}/two/bad.png: not an image" in done
+    assert f"Failed: 2 images\n  {tmp_path}/one/bad.png, {tmp_path}/two/bad.png: in none of the formats" in done
 
 
 def test_the_supervisors_process_imports_no_image_library(pictures, tmp_path):
@@ -136,7 +136,9 @@ def test_run_again_picks_up_what_is_new_changed_or_gone(pictures, tmp_path):
         (["run", "in", "--out", "o", "--files-from", "nolist"], "can't read the list nolist"),
         (["resume", "nowhere.json"], "/nowhere.json. Name the manifest.json"),
         (["resume", "in/a.png"], "was not written by batchgray"),
-        (["status", "in"], "can't read the manifest in"),
+        (["run", "in", "--out", ""], "the name is empty"),
+        (["run", "in", "--out", "new", "--memory", "5"], "--memory takes 1M or more"),
+        (["status", "in"], "there is no manifest at in/manifest.json"),
         (["verify", "nowhere.json"], "there is no manifest"),
     ],
 )

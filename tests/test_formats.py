@@ -9,6 +9,8 @@ import pytest
 from harness import batchgray, gradient, manifest_of
 from PIL import Image, features
 
+from batchgray import codec
+
 RGB = gradient(203, 155, seed=3)
 PICTURE = Image.fromarray(RGB)
 
@@ -180,7 +182,22 @@ def test_exif_is_kept_with_its_orientation_so_that_the_result_shows_upright(tmp_
         *("--metadata", "strip", "--progress", "none"),
     )
     with Image.open(next((tmp_path / "bare").glob("a.*"))) as image:
-        assert not image.getexif()
+        assert dict(image.getexif()) == {0x0112: 6}
+
+
+@pytest.mark.parametrize(
+    ("exif", "kept"),
+    [
+        (with_orientation(1).tobytes(), {}),
+        (b"", {}),
+        (b"MM\0*\0\0\0\x08\0\x01", {}),
+        (with_orientation(8).tobytes(), {0x0112: 8}),
+    ],
+)
+def test_of_stripped_exif_only_what_turns_the_picture_is_kept(exif, kept):
+    found = Image.Exif()
+    found.load(codec.orientation_alone(exif))
+    assert dict(found) == kept
 
 
 def test_a_tiffs_orientation_is_applied_and_its_description_kept(tmp_path):

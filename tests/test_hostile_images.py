@@ -113,12 +113,15 @@ FAILING = {
     ),
     "comments.gif": (GIF_HEAD + b"!\xfe" + b"\1a" * 1_000_001 + b"\0" + FRAME, "a GIF without a picture"),
     "elsewhere.tif": (gray_tiff(tags={273: (4, 1, 10**9)}), "truncated"),
-    "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image that is read here"),
-    "portable.jpg": (saved(PICTURE, "PPM"), "not an image that is read here"),
-    "text.tif": (b"The quick brown fox. " * 50000, "not an image that is read here"),
+    "postscript.jpg": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "in none of the formats that are read",
+    ),
+    "portable.jpg": (saved(PICTURE, "PPM"), "in none of the formats that are read"),
+    "text.tif": (b"The quick brown fox. " * 50000, "in none of the formats that are read"),
 }
 SPARSE = {
-    "zeros.jpg": (b"", "not an image that is read here"),
+    "zeros.jpg": (b"", "in none of the formats that are read"),
     "marker.jpg": (b"\xff\xd8\xff", "before its picture begins"),
     "header.jpg": (JPEG[: JPEG.index(b"\xff\xda")], "before its picture begins"),
     "open-end.jpg": (JPEG[:-50], "truncated"),

@@ -500,6 +500,7 @@ def lowest_free_descriptor():
 
 
 def test_two_that_ask_at_once_do_not_take_each_other_for_the_owner(path, monkeypatch):
+    path.touch()
     with manifest.owning(path):
         pass
     close, answers = os.close, []
@@ -514,6 +515,26 @@ def test_two_that_ask_at_once_do_not_take_each_other_for_the_owner(path, monkeyp
         patch.setattr(os, "close", close_late)
         answers.append(manifest.is_running(path))
     assert answers == [False, False]
+
+
+def test_who_was_refused_before_there_was_a_manifest_leaves_no_lock_behind(path):
+    with manifest.owning(path):
+        assert manifest.lock_path(path).exists()
+    assert not manifest.lock_path(path).exists()
+
+
+def test_a_lock_that_its_last_owner_took_away_is_none(path, monkeypatch):
+    """Somebody opened the file before it was taken away, and locked it after."""
+    flock = fcntl.flock
+
+    def too_late(fd, kind):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        manifest.lock_path(path).unlink()
+        flock(fd, kind)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with manifest.owning(path), pytest.raises(errors.ManifestLocked), manifest.owning(path):
+        pass
 
 
 def test_a_file_system_without_locks_is_refused(path, monkeypatch):

@@ -44,7 +44,7 @@ def test_an_interruption_is_a_story():
     assert story[:3] == [
         "Interrupted by SIGTERM: finishing or saving 2 images in hand, at most 30 s.",
         "Interrupted again by SIGINT: stopping at once; what is finished is kept.",
-        "Everything is on disk after 0.25 s: 2 finished, 1 begun and kept, 3 not begun.",
+        "Everything is on disk after 0.25 s: 2 finished meanwhile, 1 begun and kept, 3 not begun.",
     ]
     assert story[-1] == "To go on: batchgray resume /out/manifest.json"
 
@@ -81,9 +81,9 @@ def test_the_summary_tells_all_that_a_person_has_to_know():
     assert told(SUMMARY) == [
         "Converted 3 images, 36 MP in 4.0 s (9 MP/s), 3.0 MB -> 900 kB.",
         "Done: 5 of 10 images (2 skipped, done before), 1 begun, 3 not begun, 1 failed. Manifest: /out/manifest.json",
-        "Made anew because the input had changed: 1.",
-        "Made anew because the output was gone: 2.",
-        "Not images, left out: 7 .mp4, 2 .txt.",
+        "Taken up again because the input had changed: 1.",
+        "Taken up again because the output was gone: 2.",
+        "Left out, as files of these types are not read: 7 .mp4, 2 .txt.",
         "Notes:",
         "  b.gif: the first of 3 frames or pages",
         "Failed: 1 image",
