@@ -187,7 +187,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
 
 @cli.command(short_help="Tell what is done, and what is not.")
 @click.argument("manifest", type=MANIFEST)
-@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(manifest: Path, as_json: bool) -> None:
     """Tell what is done, partial, pending and failed, and when and why it was interrupted."""
     from batchgray import status as module
@@ -198,7 +198,7 @@ def status(manifest: Path, as_json: bool) -> None:
 
 @cli.command(short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
 @click.argument("manifest", type=MANIFEST)
-@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option("--json", "as_json", is_flag=True, help="As JSON.")
 @option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
 @NO_LOCK
 def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
@@ -259,7 +259,7 @@ def simulate(instance_id: str, **given: Any) -> None:
 
 
 @cli.command(short_help="Check this machine, and say what to do.", epilog=EXIT_CODES)
-@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option("--json", "as_json", is_flag=True, help="As JSON.")
 @QUEUE_OPTIONS[0]
 @QUEUE_OPTIONS[1]
 @IDENTITY_OPTIONS[0]

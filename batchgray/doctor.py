@@ -171,7 +171,8 @@ def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
         if fault.kind != "AccessDenied":
             return
     else:
-        detail = f"{queue.name} is there, with a visibility time-out of {attributes.visibility_timeout} s"
+        counted = f"{attributes.active_messages} messages to be had, {attributes.inactive_messages} in somebody's hand"
+        detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
     actions: dict[str, Callable[[], object]] = {
         "BatchPeekMessage": queue.peek,

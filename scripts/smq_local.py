@@ -719,7 +719,8 @@ def _exports(server: LocalSMQ) -> list[str]:
         *([f"unset {' '.join(keys)}"] if server.role else []),
         "# A notice in the queue:    batchgray smq create spot-interruption",
         f"#                           batchgray smq simulate --instance-id {shlex.quote(server.instance_id)}",
-        f'# A notice in the metadata: curl -X PUT -d "$(date -u +%FT%TZ)" {termination}',
+        f'# A notice in the metadata: curl -X PUT -d "$(date -u -d "+5 minutes" +%FT%TZ)" {termination}',
+        f"#   and to withdraw it:     curl -X PUT -d '' {termination}",
     ]
 
 
