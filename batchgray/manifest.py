@@ -143,7 +143,7 @@ def owning(path: Path, locked: bool = True) -> Iterator[None]:
     finally:
         if not path.exists():  # refused, or interrupted, before there was anything to own
             with contextlib.suppress(OSError):
-                lock_path(path).unlink()
+                durable.remove(lock_path(path))
         os.close(fd)
 
 

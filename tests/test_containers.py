@@ -38,8 +38,14 @@ def test_a_format_is_known_by_its_first_bytes(head, format):
     "head", [b"", b"\xff\xd8", b"%!PS-Adobe", b"8BPS", b"P6 1 1", b"RIFF....AVI LIST", b"\0\0\0\x0cjP  "]
 )
 def test_any_other_is_refused(head):
-    with pytest.raises(ImageError, match="JPEG, PNG, TIFF, WebP, BMP, GIF and AVIF"):
+    with pytest.raises(ImageError, match="in none of the formats that are read here"):
         containers.format_of(head)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"heim"])
+def test_a_phones_heic_is_told_what_to_do(brand):
+    with pytest.raises(ImageError, match="HEIC is not read here; convert it"):
+        containers.format_of(b"\0\0\0\x18ftyp" + brand)
 
 
 def test_no_more_chunks_are_walked_than_a_picture_has(monkeypatch):

@@ -50,7 +50,7 @@ REASONS = {
     "without its end.jpg": "truncated",
     "truncated.png": "damaged",
     "empty.jpg": "empty",
-    "text.jpg": "not an image",
+    "text.jpg": "in none of the formats",
     "header only.jpg": "damaged",
     "bomb.png": "can't hold",
     "no pixels.png": "",
