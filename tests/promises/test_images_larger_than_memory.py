@@ -31,7 +31,7 @@ SIDE = 4800
 LIMIT = 30 << 20
 LITTLE = ("--memory", LIMIT, "--workers", 1)
 TILES_IN_A_BAND = 6
-LIBRARIES = 40 << 20  # what libvips itself adds to a process, and allocators keep
+LIBRARIES = 48 << 20  # what libvips itself adds to a process, and allocators keep
 
 
 @pytest.fixture(scope="module")
