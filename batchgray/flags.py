@@ -1,6 +1,7 @@
 """What the options of the commands have in common: their variables, their completion, and which several share."""
 
 import difflib
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -87,66 +88,63 @@ IDENTITY_OPTIONS: list[Decorator] = [
 ]
 
 
-def options_of_both(command: Command) -> Command:
-    """The options of run and resume that change no byte of any output."""
-    for decorate in reversed(
-        [
-            option(
-                "--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"
-            ),
-            option(
-                "--memory",
-                metavar="SIZE",
-                help="Upper bound for image planes in flight.  [default: 60% of what is available]",
-            ),
-            option(
-                "--checkpoint",
-                type=float,
-                default=5.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="The most a power cut can cost.",
-            ),
-            option(
-                "--grace",
-                type=float,
-                default=30.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="From SIGTERM to the workers until they are killed and salvaged.",
-            ),
-            option(
-                "--progress",
-                type=Choice(["auto", "bar", "plain", "json", "none"]),
-                default="auto",
-                show_default=True,
-                help="How to tell what happens; json is one object a line on standard output.",
-            ),
-            option(
-                "-q",
-                "--quiet",
-                is_flag=True,
-                help="Tell only of warnings, interruptions and failures, on standard error.",
-            ),
-            option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
-            option(
-                "--notices",
-                type=Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
-                default="auto",
-                show_default=True,
-                help="Where interruption notices come from. Signals always count.",
-            ),
-            NO_LOCK,
-            option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
-            *QUEUE_OPTIONS,
-            *IDENTITY_OPTIONS,
-        ]
-    ):
-        command = decorate(command)
-    return command
+def _together(*decorators: Decorator) -> Decorator:
+    """Several options as one decorator; --help lists them in this order."""
+
+    def decorate(command: Command) -> Command:
+        return functools.reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), command)
+
+    return decorate
 
 
-def queue_options(command: Command) -> Command:
-    for decorate in reversed([*QUEUE_OPTIONS[1:], *IDENTITY_OPTIONS[1:]]):
-        command = decorate(command)
-    return command
+# The options of run and resume that change no byte of any output.
+options_of_both = _together(
+    option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
+    option(
+        "--memory",
+        metavar="SIZE",
+        help="Upper bound for image planes in flight.  [default: 60% of what is available]",
+    ),
+    option(
+        "--checkpoint",
+        type=float,
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="The most a power cut can cost.",
+    ),
+    option(
+        "--grace",
+        type=float,
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="From SIGTERM to the workers until they are killed and salvaged.",
+    ),
+    option(
+        "--progress",
+        type=Choice(["auto", "bar", "plain", "json", "none"]),
+        default="auto",
+        show_default=True,
+        help="How to tell what happens; json is one object a line on standard output.",
+    ),
+    option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        help="Tell only of warnings, interruptions and failures, on standard error.",
+    ),
+    option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
+    option(
+        "--notices",
+        type=Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
+        default="auto",
+        show_default=True,
+        help="Where interruption notices come from. Signals always count.",
+    ),
+    NO_LOCK,
+    option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
+    *QUEUE_OPTIONS,
+    *IDENTITY_OPTIONS,
+)
+queue_options = _together(*QUEUE_OPTIONS[1:], *IDENTITY_OPTIONS[1:])
