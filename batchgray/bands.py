@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import simplejpeg
-from PIL import Image
 
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
@@ -65,6 +64,8 @@ def find_way(path: str, source: Source, method: Method) -> Way:
         if file.read(2) == b"\xff\xd8":
             with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
                 return _jpeg_way(data, source, method)
+        from PIL import Image
+
         file.seek(0)
         try:
             with Image.open(file, formats=("PNG", "TIFF")) as image:
@@ -107,6 +108,8 @@ class Reader:
         if wide:
             pixels = (pixels >> 8).astype(np.uint8)
         if image.interpretation == "cmyk":
+            from PIL import Image
+
             size = image.width, bottom - top
             pixels = np.asarray(Image.frombuffer("CMYK", size, pixels.tobytes(), "raw", "CMYK", 0, 1).convert("RGB"))
         if colour and image.bands < 3:  # gray with 16 bits and alpha, which Pillow has no gray mode for

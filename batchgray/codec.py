@@ -1,7 +1,8 @@
 """From a file to a source that can be decoded, and from a gray plane to a file's bytes.
 
 `jpegsource` and `pillowsource` decode. With them, `bands`, `jpegbands` and `thumbnails`, this is all that knows image
-libraries.
+libraries. Of these imageio and Pillow take as long to import as a photograph takes to convert, and a folder of sound
+JPEGs needs neither: they come with the first image that does, or before the workers are forked where the plan has one.
 """
 
 import mmap
@@ -10,10 +11,8 @@ import stat
 from contextlib import suppress
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image
 
 from batchgray import containers
 from batchgray.containers import EXIF_HEADER, Contents
@@ -21,7 +20,6 @@ from batchgray.errors import ImageError
 from batchgray.jpegsource import JpegSource
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
-from batchgray.pillowsource import PillowSource
 from batchgray.sources import Source, let_go, library_reason
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
@@ -71,6 +69,8 @@ def _probe(fd: int, method: Method, max_pixels: int) -> Source:
         kind = containers.format_of(data[: containers.HEAD_BYTES])
         if kind == "JPEG":
             return JpegSource.probe(data, identity, method, max_pixels)
+        from batchgray.pillowsource import PillowSource
+
         if kind == "PNG":
             return PillowSource.probe_png(data, identity, max_pixels)
         return PillowSource.probe_other(kind, os.fdopen(os.dup(fd), "rb"), data, identity, max_pixels)
@@ -110,6 +110,10 @@ def with_exif(data: bytes, exif: bytes) -> list[bytes]:
 
 def orientation_alone(exif: bytes) -> bytes:
     """An EXIF block with the orientation of another one, and nothing else; b"" where that is upright or unreadable."""
+    if not exif:
+        return b""
+    from PIL import ExifTags, Image
+
     found, kept = Image.Exif(), Image.Exif()
     with suppress(Exception):  # a block that makes no sense
         found.load(exif)
@@ -126,6 +130,8 @@ def check_jpeg_sides(width: int, height: int) -> None:
 
 def encode_png(gray: memoryview, width: int, height: int, exif: bytes = b"") -> list[bytes]:
     """An 8-bit gray PNG of `gray` (height * width uint8)."""
+    import imageio.v3 as iio
+
     pixels = np.frombuffer(gray, np.uint8).reshape(height, width)
     extra: dict[str, Any] = {"exif": EXIF_HEADER + exif} if exif else {}
     return [iio.imwrite("<bytes>", pixels, extension=".png", plugin="pillow", mode="L", **extra)]
@@ -133,6 +139,8 @@ def encode_png(gray: memoryview, width: int, height: int, exif: bytes = b"") -> 
 
 def write_png(sink: Any, gray: mmap.mmap, width: int, height: int, exif: bytes = b"") -> None:
     """What `encode_png` returns, written to `sink.write` piece by piece while `gray` is read from top to bottom."""
+    from PIL import Image
+
     extra = {"exif": EXIF_HEADER + exif} if exif else {}
     # Pillow says that it takes bytes only; it takes any buffer.
     Image.frombuffer("L", (width, height), gray, "raw", "L", 0, 1).save(sink, "PNG", **extra)  # type: ignore[arg-type]
@@ -144,6 +152,8 @@ def check_decodes(data: bytes) -> None:
         if data[:2] == b"\xff\xd8":
             simplejpeg.decode_jpeg(data, "GRAY")
         else:
-            iio.imread(data, plugin="pillow", index=0)
+            from batchgray.pillowsource import decode_whole
+
+            decode_whole(data, None)
     except Exception as error:
         raise ImageError(f"does not decode: {library_reason(error)}") from None

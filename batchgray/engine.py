@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import durable, errors, events, flight, manifest, outcome
+from batchgray.discovery import JPEG_SUFFIXES
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
@@ -172,7 +173,11 @@ def _supervise(
     _commit_start(plan, engine.workers, store)
     flight.forget_intents(plan)
     ledger = Ledger(plan, store, engine.checkpoint, send)
-    send(_planned(plan, engine, sources))
+    planned = _planned(plan, engine, sources)
+    pixels = plan.manifest.options
+    if planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES or pixels.format == "png" or pixels.metadata == "strip":
+        server.preload()
+    send(planned)
     if not plan.manifest.images:
         send(events.Warned(message="no image was found; check the INPUT, --include and --exclude"))
     for image in plan.manifest.images:

@@ -1,6 +1,6 @@
 """The fork server: one child that has imported the worker and compiled the kernel, and forks workers in milliseconds.
 
-    supervisor --Fork, Kill--> fork server --fork--> worker, worker, ...
+    supervisor --Preload, Fork, Kill--> fork server --fork--> worker, worker, ...
                <--Booted, Forked, Exited--
 
 The supervisor talks to each worker over a pipe of its own, whose other end the fork server hands on and forgets.
@@ -21,12 +21,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Protocol
 
 from batchgray import errors
-from batchgray.messages import Booted, Broken, Channel, Exited, Fork, Forked, FromServer, FromWorker, Kill, ToServer
+from batchgray.messages import (
+    Booted,
+    Broken,
+    Channel,
+    Exited,
+    Fork,
+    Forked,
+    FromServer,
+    FromWorker,
+    Kill,
+    Preload,
+    ToServer,
+)
 
 # -P: without it the working folder comes first on the path, and a user's own numpy.py is imported.
 # What is imported stays, so that looking for garbage in it, again and again as it grows, finds none.
@@ -39,7 +52,13 @@ serve(int(sys.argv[2]))"""
 # Workers are processes; threads inside the libraries would only fight over their cores.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
-Work = Callable[[int, int], None]  # of a worker, with its pipe and its slot
+
+class Worker(Protocol):
+    """The module of that name, which only the fork server imports."""
+
+    def main(self, pipe_fd: int, slot_fd: int) -> None: ...
+    def preload(self) -> None: ...
+
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 5
@@ -76,6 +95,11 @@ class ForkServer:
             self.channel.send(Fork())
             socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), slot_fd])
             return Channel(Connection(ours.detach()), FromWorker)
+
+    def preload(self) -> None:
+        """Have the workers to come share what only some images need. Without it each imports that by itself."""
+        with contextlib.suppress(OSError):  # it is gone; whoever forks will be told
+            self.channel.send(Preload())
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a worker. Where it is gone already, or the fork server is, Exited or EOF will tell."""
@@ -139,14 +163,18 @@ def serve(fd: int) -> None:
                 os.read(child_signals, 4096)
                 _report_exits(children, channel)
             if channel in ready:
-                _obey(channel, control, children, worker.main)
+                _obey(channel, control, children, worker)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     os._exit(0)  # the supervisor waits for it, and there is nothing to tidy up
 
 
-def _obey(channel: Channel, control: socket.socket, children: set[int], work: Work) -> None:
+def _obey(channel: Channel, control: socket.socket, children: set[int], worker: Worker) -> None:
     message = channel.receive()
+    if isinstance(message, Preload):
+        worker.preload()
+        gc.freeze()
+        return
     if isinstance(message, Kill):
         if message.pid in children:
             os.kill(message.pid, message.signal)
@@ -161,7 +189,7 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], work: Wo
         raise
     if pid == 0:
         try:
-            _become_worker(channel, control, fds, work)
+            _become_worker(channel, control, fds, worker)
         finally:
             os._exit(1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -171,13 +199,13 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], work: Wo
     channel.send(Forked(pid=pid))
 
 
-def _become_worker(channel: Channel, control: socket.socket, fds: list[int], work: Work) -> None:
+def _become_worker(channel: Channel, control: socket.socket, fds: list[int], worker: Worker) -> None:
     _die_with_parent()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     channel.close()
     control.close()
-    work(*fds)
+    worker.main(*fds)
     os._exit(0)
 
 

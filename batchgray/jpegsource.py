@@ -7,7 +7,6 @@ a file is called bad. CMYK, which needs Adobe's inversion undone, goes through i
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import imageio.v3 as iio
 import numpy as np
 import simplejpeg
 
@@ -16,7 +15,6 @@ from batchgray.errors import ImageError
 from batchgray.jpegoutline import JpegOutline
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
-from batchgray.pillowsource import PillowSource, libjpeg_gray
 from batchgray.planes import Image as Planes
 from batchgray.sources import Source, brief, check_dimensions, let_go, library_reason
 
@@ -45,6 +43,8 @@ class JpegSource(Source):
         except ValueError as error:
             fault = str(error)
         if fault or colorspace in ("CMYK", "YCCK"):
+            from batchgray.pillowsource import PillowSource
+
             file = outline.without_metadata(data)
             source = PillowSource.probe("JPEG", file, data, identity, max_pixels)
             source.exif, source.note, source.fault = outline.exif, note, fault
@@ -100,10 +100,12 @@ class JpegSource(Source):
 
     def _decode_again(self, plane: memoryview, reason: str) -> None:
         """The second opinion, into the same plane. Its gray is libjpeg-turbo's gray too."""
+        from batchgray.pillowsource import decode_whole, libjpeg_gray
+
         pixels = np.frombuffer(plane, np.uint8)
         file = self.outline.without_metadata(self.data)
         try:
-            decoded = iio.imread(file, plugin="pillow", index=0, mode="RGB") if self.colour else libjpeg_gray(file)
+            decoded = decode_whole(file, "RGB") if self.colour else libjpeg_gray(file)
         except Exception as error:
             raise ImageError(f"not a sound JPEG: {brief(reason)}; {library_reason(error)}") from None
         if decoded.size != pixels.size:

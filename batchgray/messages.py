@@ -184,6 +184,10 @@ class Fork(_Message, frozen=True):
     """Start a worker; its pipe and its slot follow as descriptors."""
 
 
+class Preload(_Message, frozen=True):
+    """Import what images other than JPEGs need, so that the workers that are forked from now on share it."""
+
+
 class Kill(_Message, frozen=True):
     """Send a signal to a worker, if it still runs."""
 
@@ -212,7 +216,7 @@ class Exited(_Message, frozen=True):
 
 ToWorker = Setup | Convert | Preview | GiveBack | Granted | Refused
 FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
-ToServer = Fork | Kill
+ToServer = Fork | Kill | Preload
 FromServer = Booted | Broken | Forked | Exited
 
 _encoder = msgspec.msgpack.Encoder()

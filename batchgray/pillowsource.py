@@ -141,6 +141,11 @@ class PillowSource(Source):
         let_go(self.data)
 
 
+def decode_whole(file: BinaryIO | bytes, mode: str | None) -> np.ndarray:
+    """The first picture of a file in a mode of Pillow's, or in its own. Raises whatever a library raises."""
+    return iio.imread(file, plugin="pillow", index=0, mode=mode)
+
+
 def libjpeg_gray(file: BinaryIO) -> np.ndarray:
     """A JPEG's own Y' plane. imageio has no way to ask for it; Pillow's draft is libjpeg's grayscale output."""
     with Image.open(file) as image:

@@ -93,6 +93,12 @@ def main(pipe_fd: int, slot_fd: int) -> None:
         broken(error)
 
 
+def preload() -> None:
+    """Import what images other than JPEGs need (see `codec`)."""
+    with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
+        from batchgray import pillowsource  # noqa: F401
+
+
 class Interrupt:
     """Whether SIGTERM came; and the end of the process, at once, where it comes while an image is being decoded.
 

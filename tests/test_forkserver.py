@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from harness import Running, freeze_between_tiles, save_gradient
 
 from batchgray import engine, errors, planes
 from batchgray.forkserver import ForkServer
@@ -99,6 +100,39 @@ def test_a_worker_is_forked_and_gets_ready(booted, slot_fd, tmp_path):
     assert process.parent() in psutil.Process().children()
     channel.close()
     check_exit(booted, process, 0)
+
+
+def has_pillow(process):
+    return any("_imaging." in found.path for found in process.memory_maps())
+
+
+def test_what_is_preloaded_is_in_memory_once_for_all_workers_to_come(slot_fd, tmp_path):
+    with serving() as server:
+        assert next_message(server.channel) == Booted()
+        early, early_process = forked(server, slot_fd)
+        server.preload()
+        late, late_process = forked(server, slot_fd)
+        set_up(early, tmp_path)
+        set_up(late, tmp_path)
+        assert [has_pillow(process) for process in (early_process, late_process)] == [False, True]
+        early.close()
+        late.close()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "expected"),
+    [("jpg", (), False), ("png", (), True), ("jpg", ("--format", "png"), True), ("jpg", ("--metadata", "strip"), True)],
+)
+def test_a_run_preloads_what_its_images_need(tmp_path, suffix, options, expected):
+    (tmp_path / "in").mkdir()
+    save_gradient(tmp_path / "in" / f"a.{suffix}", 2400, 1800)
+    command = ("run", tmp_path / "in", "--out", tmp_path / "out", "--workers", 1, "--tile-rows", 8, *options)
+    with Running(*command) as run:
+        worker, _ = freeze_between_tiles(run)
+        found = [has_pillow(process) for process in (worker.parent(), worker)]
+        worker.resume()
+        run.finish(expect=0)
+    assert found == [expected, expected]
 
 
 def test_a_worker_whose_pipe_closes_before_its_first_message_exits(booted, slot_fd):
