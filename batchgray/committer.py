@@ -70,7 +70,7 @@ class Committer(threading.Thread):
         self._report, self._broken = report, broken
         self._most = _waiting_files()
         self._gathered: list[Written] = []
-        self._finishing = False
+        self._finishing = self._hurried = False
         self._changed = threading.Condition()
         self._inside: set[str] = set()
         self._durable_folders: set[str] = set()
@@ -80,8 +80,15 @@ class Committer(threading.Thread):
         with self._changed:
             self._changed.wait_for(lambda: len(self._gathered) < self._most)
             self._gathered.append(written)
+            self._hurried = False
             if len(self._gathered) in (1, min(_GROUP_FILES, self._most)):
                 self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """Nothing more comes for now: what is there need not wait for company."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
 
     def finish(self) -> None:
         """Return when everything taken over is durable and reported."""
@@ -102,7 +109,9 @@ class Committer(threading.Thread):
         with self._changed:
             self._changed.wait_for(lambda: self._gathered or self._finishing)
             enough = min(_GROUP_FILES, self._most)
-            self._changed.wait_for(lambda: self._finishing or len(self._gathered) >= enough, _GATHERING_SECONDS)
+            self._changed.wait_for(
+                lambda: self._finishing or self._hurried or len(self._gathered) >= enough, _GATHERING_SECONDS
+            )
             group, self._gathered = self._gathered, []
             self._changed.notify_all()
         return group

@@ -54,6 +54,7 @@ from batchgray.messages import (
 from batchgray.sources import Source
 
 _DECISION_SECONDS = 0.01
+_PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
 class Interrupted(Exception):
@@ -193,6 +194,8 @@ class Worker:
                     self._convert(task)
                     self._interrupt.check()
                 self._channel.send(Idle())
+                if not self._channel.waiting(_PROMPT_SECONDS):
+                    self._committer.hurry()
         self._committer.finish()
 
     def _convert(self, task: Task) -> None:
