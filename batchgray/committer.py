@@ -22,8 +22,8 @@ from batchgray.intents import Intent, IntentLog
 from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
 _WAITING_FILES = 64
-_GROUP_FILES = 16  # enough for the fsyncs and the waking of this thread to be lost in the work
-_GATHERING_SECONDS = 0.05
+_GROUP_FILES = 48  # enough for the syncs and the waking of this thread to be lost in the work
+_GATHERING_SECONDS = 0.1
 _OTHER_FILES = 24  # that a worker has open besides
 
 # What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
