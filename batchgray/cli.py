@@ -14,7 +14,7 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 import batchgray
-from batchgray import errors, events, options, progress
+from batchgray import errors, events, options
 from batchgray.errors import BatchgrayError, UsageError, shown
 from batchgray.flags import (
     FOLDER,
@@ -29,6 +29,7 @@ from batchgray.flags import (
     options_of_both,
     queue_options,
 )
+from batchgray.streams import show_any_name, write_utf8
 
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
 EXIT_CODES = """\b
@@ -293,7 +294,9 @@ def completion(shell: str) -> None:
     _say(kind(cli, {}, "batchgray", "_BATCHGRAY_COMPLETE").source())
 
 
-def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[progress.Listener]:
+def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
+    from batchgray import progress
+
     amount: progress.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
     return progress.listening(given["progress"], amount, os.environ.get("TERM", ""))
 
@@ -355,7 +358,7 @@ def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
 
     plan = engine.dry_run(asked)
     if as_json:
-        progress.write_utf8(sys.stdout)
+        write_utf8(sys.stdout)
     for index in plan.todo:
         image = plan.manifest.images[index]
         source, output = plan.source_path(image), str(plan.out / image.output)
@@ -366,7 +369,7 @@ def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
 
 
 def _json(record: Any) -> str:
-    progress.write_utf8(sys.stdout)
+    write_utf8(sys.stdout)
     return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
 
 
@@ -411,8 +414,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_DFL:
             signal.signal(signum, _end_early)  # until the run listens itself
-    progress.show_any_name(sys.stdout)
-    progress.show_any_name(sys.stderr)
+    show_any_name(sys.stdout)
+    show_any_name(sys.stderr)
     if sys.getfilesystemencoding() != "utf-8":
         encoding = sys.getfilesystemencoding()
         _fail(f"error: names are {encoding} in this locale, and UTF-8 in a manifest. Set PYTHONUTF8=1.", 2)

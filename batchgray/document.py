@@ -5,7 +5,7 @@ these rules each time it is loaded. Numbers are bounded by the types here; `faul
 name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
 """
 
-import secrets
+import os
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +109,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     state: RunState = "running"
     generation: Count = 0
     run_id: FolderName
-    lineage: FolderName = msgspec.field(default_factory=lambda: secrets.token_hex(8))
+    lineage: FolderName = msgspec.field(default_factory=lambda: os.urandom(8).hex())
     options: PixelOptions
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
     output_root: str

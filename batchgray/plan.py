@@ -5,7 +5,6 @@ image is done if the manifest says so, its input is still the one that was conve
 """
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +117,7 @@ def _new_manifest(options: RunOptions, out: Path) -> Manifest:
     path = options.manifest_path.absolute()
     default = path == out / "manifest.json"
     return Manifest(
-        run_id=_DEFAULT_RUN_ID if default else secrets.token_hex(8),
+        run_id=_DEFAULT_RUN_ID if default else os.urandom(8).hex(),
         options=options.pixels,
         max_pixels=options.max_pixels,
         output_root="." if path.parent == out else str(out),

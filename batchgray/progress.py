@@ -1,7 +1,6 @@
 """Who listens to the stream of events: a bar on terminals, plain lines in logs, NDJSON for programs, or nobody."""
 
 import contextlib
-import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from batchgray import events, words
+from batchgray.streams import show_any_name, write_utf8
 from batchgray.tally import Tally
 
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
@@ -52,18 +52,6 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
-
-
-def show_any_name(stream: TextIO | None) -> None:
-    """Where the stream's encoding lacks a character, its code is written in its place."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-
-
-def write_utf8(stream: TextIO | None) -> None:
-    """For JSON, which is UTF-8 whatever the terminal's encoding is."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
 
 
 class _Guarded:
