@@ -246,7 +246,7 @@ CHANGES |= {"touch", "write_text", "write_bytes", "symlink", "symlink_to", "link
 CHANGES |= {"copy", "copy2", "copyfile", "copytree", "NamedTemporaryFile", "mkstemp", "mkdtemp", "posix_fallocate"}
 WRITING = re.compile("[rb]*[wax+][wax+bt]*")
 READING = re.compile(r"os\.O_RDONLY( \| os\.O_(NONBLOCK|CLOEXEC|DIRECTORY))*")
-# The lock, which holds nothing that must last, is opened by way of guards; the command line opens /dev/null.
+# The lock, which holds nothing that must last, is opened by way of guards; streams opens /dev/null.
 PERMITTED = {("guards.py", "open"), ("streams.py", "open")}
 
 
