@@ -17,7 +17,7 @@ from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
 from batchgray.notices import Inbox, Source
-from batchgray.options import EngineOptions, ResumeOptions, RunOptions
+from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
 from batchgray.supervisor import Supervisor
 from batchgray.tally import kind_of
@@ -174,8 +174,7 @@ def _supervise(
     flight.forget_intents(plan)
     ledger = Ledger(plan, store, engine.checkpoint, send)
     planned = _planned(plan, engine, sources)
-    pixels = plan.manifest.options
-    if planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES or pixels.format == "png" or pixels.metadata == "strip":
+    if _needs_more_than_jpeg(planned, plan.manifest.options):
         server.preload()
     send(planned)
     if not plan.manifest.images:
@@ -247,6 +246,12 @@ def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> ev
         resumed=plan.resumed,
         notices=[source.name for source in sources],
     )
+
+
+def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
+    """Whether workers will want imageio or Pillow, as far as names tell. To strip an EXIF block is to read it."""
+    others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
+    return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
 
 
 def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -> events.Summary:
