@@ -17,7 +17,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from batchgray import planes
+from batchgray import committer, durable, integrity, planes
+from batchgray.messages import ImageDone, SourceIdentity, Task
 
 DEADLINE = 120.0  # seconds; generous, the machines are shared
 
@@ -294,3 +295,24 @@ def shared_memory_unchanged() -> Iterator[None]:
     before = set(folder.iterdir()) if folder.is_dir() else set()
     yield
     assert not folder.is_dir() or set(folder.iterdir()) <= before
+
+
+def written(flight: Path, index: int) -> committer.Written:
+    """A finished output for a committer: `picture INDEX`, to become INDEX.jpg."""
+    data = b"picture %d" % index
+    temporary = str(flight / f"{index}.out")
+    task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", identity=SourceIdentity(1, 1))
+    done = ImageDone(
+        index=index,
+        identity=task.identity,
+        width=1,
+        height=1,
+        tiles_total=1,
+        tiles_computed=1,
+        decoded=True,
+        output_size=len(data),
+        checksum=integrity.checksum([data]),
+        note=None,
+        seconds=0.0,
+    )
+    return committer.Written(durable.write_temporary(temporary, [data]), temporary, task, done)

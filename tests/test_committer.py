@@ -3,11 +3,10 @@
 import queue
 
 import pytest
-from harness import DEADLINE
+from harness import DEADLINE, written
 
-from batchgray import committer, durable, integrity
+from batchgray import committer
 from batchgray.intents import IntentLog
-from batchgray.messages import ImageDone, SourceIdentity, Task
 
 
 @pytest.fixture
@@ -27,41 +26,21 @@ def gathering(tmp_path, monkeypatch, reports):
     thread.finish()
 
 
-def written(folder, index):
-    data = b"picture %d" % index
-    temporary = folder / "flight" / f"{index}.out"
-    task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", identity=SourceIdentity(1, 1))
-    done = ImageDone(
-        index=index,
-        identity=task.identity,
-        width=1,
-        height=1,
-        tiles_total=1,
-        tiles_computed=1,
-        decoded=True,
-        output_size=len(data),
-        checksum=integrity.checksum([data]),
-        note=None,
-        seconds=0.0,
-    )
-    return committer.Written(durable.write_temporary(temporary, [data]), str(temporary), task, done)
-
-
 def indices(report):
     return [image.index for image in report.images]
 
 
 def test_files_wait_for_company_until_a_group_is_whole(gathering, reports, tmp_path):
     for index in range(committer._GROUP_FILES - 1):
-        gathering.put(written(tmp_path, index))
+        gathering.put(written(tmp_path / "flight", index))
     with pytest.raises(queue.Empty):
         reports.get(timeout=0.2)
-    gathering.put(written(tmp_path, committer._GROUP_FILES - 1))
+    gathering.put(written(tmp_path / "flight", committer._GROUP_FILES - 1))
     assert indices(reports.get(timeout=DEADLINE)) == list(range(committer._GROUP_FILES))
 
 
 def test_no_file_waits_for_company_that_does_not_come(gathering, reports, tmp_path):
-    gathering.put(written(tmp_path, 0))
+    gathering.put(written(tmp_path / "flight", 0))
     gathering.hurry()
     assert indices(reports.get(timeout=DEADLINE)) == [0]
     assert (tmp_path / "0.jpg").read_bytes() == b"picture 0"
@@ -69,7 +48,7 @@ def test_no_file_waits_for_company_that_does_not_come(gathering, reports, tmp_pa
 
 def test_who_comes_after_a_hurry_waits_again(gathering, reports, tmp_path):
     gathering.hurry()
-    gathering.put(written(tmp_path, 0))
+    gathering.put(written(tmp_path / "flight", 0))
     with pytest.raises(queue.Empty):
         reports.get(timeout=0.2)
     gathering.finish()

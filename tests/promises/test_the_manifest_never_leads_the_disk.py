@@ -8,11 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import Running, named, save_gradient
+from harness import Running, named, save_gradient, written
 
 from batchgray import committer, durable, integrity, manifest
 from batchgray.intents import IntentLog
-from batchgray.messages import Done, ImageDone, SourceIdentity, Task
+from batchgray.messages import Done
 
 
 def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_path):
@@ -56,25 +56,10 @@ def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_sync
     intents = IntentLog(flight, 1)
     worker = committer.Committer(tmp_path, flight, intents, report, broken=lambda error: log.append(repr(error)))
     worker.start()
-    temporary = flight / "a.out"
-    task = Task(index=0, source="a.png", output="a.jpg", identity=SourceIdentity(1, 1))
-    done = ImageDone(
-        index=0,
-        identity=task.identity,
-        width=1,
-        height=1,
-        tiles_total=1,
-        tiles_computed=1,
-        decoded=True,
-        output_size=5,
-        checksum=integrity.checksum([b"whole"]),
-        note=None,
-        seconds=0.0,
-    )
-    worker.put(committer.Written(durable.write_temporary(temporary, [b"whole"]), temporary, task, done))
+    worker.put(written(flight, 0))
     worker.finish()
     assert reported.is_set()
-    assert log == ["flight", "a.out", "1.intents", "rename", tmp_path.name, "Done"]
+    assert log == ["flight", "0.out", "1.intents", "rename", tmp_path.name, "Done"]
 
 
 @pytest.mark.parametrize("kept", ["nothing", "half", "all"])
