@@ -6,18 +6,18 @@ What is in memory at a time is a band, and what the decoder holds. JPEG and PNG 
 resumed conversion passes over what is finished, and has the rest to compute.
 """
 
-import contextlib
 import mmap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from batchgray import bands, codec, durable, integrity, kernels, partial, planes
 from batchgray.bandstore import Plane, band_rows
 from batchgray.errors import ImageError
+from batchgray.interrupt import Interrupt
 from batchgray.messages import Flushed, Task
 from batchgray.options import PixelOptions
 from batchgray.sources import Source
@@ -25,16 +25,6 @@ from batchgray.sources import Source
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
 _FORGET_AFTER_BYTES = 4 << 20
-
-
-class Interrupt(Protocol):
-    """The worker's: `heard` after SIGTERM; `check` raises then; in `ending_at_once` the process ends then."""
-
-    heard: bool
-
-    def check(self) -> None: ...
-
-    def ending_at_once(self) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Encoded(NamedTuple):
