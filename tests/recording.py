@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import signal
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +24,11 @@ TESTS = Path(__file__).parent
 class Rule:
     """Meets operations of a kind whose path holds the regular expression; lets `after` pass, then `times` fail.
 
-    `kind` is open, write, truncate, sync, sync folder, sync all, rename (by its new name), unlink, mkdir or rmdir.
-    `error` is the errno; 0 lets the operation be done, and then stops its process with SIGSTOP, or holds up its thread
-    until `until` operations have met the next rule. `times` None is for ever.
+    `kind` is open, write, truncate, sync, sync folder, sync all, rename (by its new name), unlink, mkdir or rmdir; or a
+    point of the work: tile, band, decode, encode (by the name of the output), call or return (see
+    `intercept/points.py`). `error` is the errno; 0 lets the operation be done, and then stops its process with SIGSTOP;
+    or holds up its thread until `until` operations have met the next rule; or, with `hold`, in a call that no signal
+    ends, until `Recording.let_go`. `times` None is for ever.
     """
 
     kind: str
@@ -34,6 +37,7 @@ class Rule:
     after: int = 0
     times: int | None = 1
     until: int = 0
+    hold: bool = False
 
 
 class Recording:
@@ -44,10 +48,13 @@ class Recording:
         folder.mkdir()
         (folder / "log").touch()
         (folder / "counts").touch()
+        self._held = os.open(folder / "held", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._held)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
         self.set_rules(*rules)
 
     def set_rules(self, *rules: Rule) -> None:
-        """For all operations from now on."""
+        """For all operations from now on. Of calls only those that were named before the process began are met."""
         with self.holding():
             (self._folder / "rules").write_text(json.dumps([asdict(rule) for rule in rules]))
             (self._folder / "counts").write_bytes(b"")
@@ -73,6 +80,14 @@ class Recording:
         """How many operations met the rule of this number."""
         return int.from_bytes((self._folder / "counts").read_bytes()[8 * rule : 8 * rule + 8], "little")
 
+    def wait_until_met(self, rule: int = 0, times: int = 1) -> None:
+        """Return when so many operations have met the rule of this number."""
+        wait_until(lambda: self.met(rule) >= times)
+
+    def let_go(self) -> None:
+        """Of all that is held, and will be."""
+        fcntl.flock(self._held, fcntl.LOCK_UN)
+
     def records(self) -> list[tuple]:
         found = []
         with (self._folder / "log").open("rb") as file:
@@ -95,9 +110,16 @@ def wait_for_stopped_worker(run: Running) -> psutil.Process:
     return stopped[0]
 
 
-def interrupt(run: Running, worker: psutil.Process) -> None:
-    """SIGTERM to a run; its stopped worker goes on when it has the signal before it."""
-    run.signal(signal.SIGTERM)
+def wait_for_stopped(run: Running) -> None:
+    """Return when a rule has stopped the run's supervisor."""
+    supervisor = psutil.Process(run.process.pid)
+    wait_until(lambda: supervisor.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    assert supervisor.status() == psutil.STATUS_STOPPED, f"the run ended before: {run.finish()}\n{run.error}"
+
+
+def interrupt(run: Running, worker: psutil.Process, signum: signal.Signals = signal.SIGTERM) -> None:
+    """A signal to a run; its stopped worker goes on when it has SIGTERM before it."""
+    run.signal(signum)
     wait_until(lambda: _is_pending(worker.pid, signal.SIGTERM))
     worker.resume()
 
