@@ -6,7 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from batchgray import durable, errors, events, flight, manifest, messages
+from batchgray import durable, errors, events, flight, messages
+from batchgray.document import utc_now
 from batchgray.errors import shown
 from batchgray.manifest import ImageChange, Interruption, Store
 from batchgray.notices import InterruptionNotice
@@ -31,10 +32,10 @@ class Totals:
 class Ledger:
     """Keeps the books. `disk_full` is set when the journal found no space; the next document has what it lacks."""
 
-    def __init__(self, plan: Plan, store: Store, checkpoint: float, emit: Listener) -> None:
+    def __init__(self, plan: Plan, held: flight.Held, store: Store, checkpoint: float, emit: Listener) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = False
-        self._plan, self._store, self._emit = plan, store, emit
+        self._plan, self._held, self._store, self._emit = plan, held, store, emit
         self._images = plan.manifest.images
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
         self._interval = min(1.0, checkpoint / 2)
@@ -121,7 +122,7 @@ class Ledger:
         document = self._plan.manifest
         self._syncer.shutdown()
         interruption = notice and Interruption(
-            at=manifest.utc_now(),
+            at=utc_now(),
             source=notice.source,
             event_id=notice.event_id,
             deadline=notice.deadline,
@@ -145,7 +146,7 @@ class Ledger:
 
     def _tidy_up(self) -> None:
         try:
-            flight.take_away(self._plan)
+            flight.take_away(self._plan, self._held)
         except OSError as error:  # every output is done all the same
             folder = shown(str(self._plan.flight))
             self._emit(events.Warned(message=f"can't remove {folder}: {error.strerror}; remove it by hand"))

@@ -102,8 +102,11 @@ class Disk:
                 self._open[handle] = file
             case ("write", handle, data):
                 self._open[handle].data += data
+            case ("write at", handle, at, data):
+                file = self._open[handle]
+                file.data = file.data[:at].ljust(at, b"\0") + data + file.data[at + len(data) :]
             case ("truncate", handle, size):
-                self._open[handle].data = self._open[handle].data[:size]
+                self._open[handle].data = self._open[handle].data[:size].ljust(size, b"\0")
             case ("sync", handle):
                 self._open[handle].synced = self._open[handle].data
             case ("sync folder", path):

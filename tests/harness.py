@@ -297,10 +297,10 @@ def shared_memory_unchanged() -> Iterator[None]:
     assert not folder.is_dir() or set(folder.iterdir()) <= before
 
 
-def written(flight: Path, index: int) -> committer.Written:
+def written(flight: durable.Folder, index: int) -> committer.Written:
     """A finished output for a committer: `picture INDEX`, to become INDEX.jpg."""
     data = b"picture %d" % index
-    temporary = str(flight / f"{index}.out")
+    temporary = f"{index}.out"
     task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", identity=SourceIdentity(1, 1))
     done = ImageDone(
         index=index,
@@ -315,4 +315,4 @@ def written(flight: Path, index: int) -> committer.Written:
         note=None,
         seconds=0.0,
     )
-    return committer.Written(durable.write_temporary(temporary, [data]), temporary, task, done)
+    return committer.Written(flight.write_temporary(temporary, [data]), temporary, task, done)

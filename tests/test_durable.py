@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -34,7 +33,7 @@ def calls(tmp_path, monkeypatch):
         return "something else"
 
     recorded("fsync", os.fsync, opened)
-    recorded("replace", os.replace, lambda source, target: f"{Path(source).name} {Path(target).name}")
+    recorded("replace", os.replace, lambda source, target: f"{source} {target}")
     return seen
 
 
@@ -44,7 +43,18 @@ def rename_new(request, monkeypatch):
         monkeypatch.setattr(durable, "_renameat2", None)
     elif durable._renameat2 is None:
         pytest.skip("this system has no renameat2")
-    return durable.rename_new
+
+    def rename_new(source, target):
+        with durable.Folder.at(source.parent) as folder, durable.Folder.at(target.parent) as other:
+            folder.rename_new(source.name, other, target.name)
+
+    return rename_new
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with durable.Folder.at(tmp_path) as folder:
+        yield folder
 
 
 @contextlib.contextmanager
@@ -65,24 +75,24 @@ def a_disk_that_fills_up(monkeypatch, after):
         yield
 
 
-def test_saving_makes_a_file(tmp_path):
-    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+def test_saving_makes_a_file(tmp_path, folder):
+    with folder.saving("file", "tmp") as file:
         file.append(b"one ")
         file.append(memoryview(b"two"))
     assert (tmp_path / "file").read_bytes() == b"one two"
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path, folder):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with durable.saving(path, tmp_path / "tmp") as file:
+    with folder.saving("file", "tmp") as file:
         file.append(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
 
 
-def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path):
+def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path, folder):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -90,28 +100,28 @@ def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path):
         file.append(b"half")
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), durable.saving(path, tmp_path / "tmp") as file:
+    with pytest.raises(KeyboardInterrupt), folder.saving("file", "tmp") as file:
         interrupt(file)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_when_the_rename_fails_no_temporary_file_is_left(tmp_path):
+def test_when_the_rename_fails_no_temporary_file_is_left(tmp_path, folder):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError), durable.saving(tmp_path / "folder", tmp_path / "tmp") as file:
+    with pytest.raises(IsADirectoryError), folder.saving("folder", "tmp") as file:
         file.append(b"data")
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_saving_takes_away_the_temporary_file_that_a_kill_left(tmp_path):
+def test_saving_takes_away_the_temporary_file_that_a_kill_left(tmp_path, folder):
     (tmp_path / "tmp").write_bytes(b"a longer rest of an earlier run")
-    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+    with folder.saving("file", "tmp") as file:
         file.append(b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_saving_syncs_the_data_then_renames_then_syncs_the_folder(tmp_path, calls):
-    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+def test_saving_syncs_the_data_then_renames_then_syncs_the_folder(tmp_path, calls, folder):
+    with folder.saving("file", "tmp") as file:
         file.append(b"data")
         assert calls == []
     assert calls == ["fsync tmp", "replace tmp file", f"fsync folder {tmp_path.name}"]
@@ -147,25 +157,25 @@ def test_renaming_what_is_not_there_says_so(tmp_path, rename_new):
         rename_new(tmp_path / "source", tmp_path / "target")
 
 
-def test_a_file_system_that_cannot_refuse_a_taken_name_is_looked_at_instead(tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_refuse_a_taken_name_is_looked_at_instead(tmp_path, monkeypatch, folder):
     def unsupported(*_):
         durable.ctypes.set_errno(errno.EINVAL)
         return -1
 
     monkeypatch.setattr(durable, "_renameat2", unsupported)
     (tmp_path / "source").write_bytes(b"data")
-    durable.rename_new(tmp_path / "source", tmp_path / "target")
+    folder.rename_new("source", folder, "target")
     (tmp_path / "source").write_bytes(b"more")
     with pytest.raises(FileExistsError):
-        durable.rename_new(tmp_path / "source", tmp_path / "target")
+        folder.rename_new("source", folder, "target")
     assert (tmp_path / "target").read_bytes() == b"data"
 
 
 def test_folders_are_made_and_each_is_durable_in_its_parent(tmp_path, calls):
-    durable.make_folders(tmp_path / "a" / "b")
+    assert durable.make_folders(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
     assert (tmp_path / "a" / "b").is_dir()
     assert calls == [f"fsync folder {tmp_path.name}", "fsync folder a"]
-    durable.make_folders(tmp_path / "a" / "b")
+    assert durable.make_folders(tmp_path / "a" / "b") == []
     assert len(calls) == 2
 
 
@@ -177,8 +187,8 @@ def test_a_folder_is_not_made_over_a_file(tmp_path):
         durable.make_folders(tmp_path / "a" / "b")
 
 
-def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatch):
-    with contextlib.closing(durable.AppendFile(tmp_path / "file")) as file:
+def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatch, folder):
+    with contextlib.closing(durable.AppendFile(folder, "file")) as file:
         file.append(b"kept, ")
         with a_disk_that_fills_up(monkeypatch, after=3), pytest.raises(OSError, match="space"):
             file.append(b"lost")
@@ -187,68 +197,68 @@ def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatc
     assert (tmp_path / "file").read_bytes() == b"kept, and more"
 
 
-def test_an_append_file_is_new(tmp_path):
+def test_an_append_file_is_new(tmp_path, folder):
     (tmp_path / "file").write_bytes(b"theirs")
     with pytest.raises(FileExistsError):
-        durable.AppendFile(tmp_path / "file")
+        durable.AppendFile(folder, "file")
     assert (tmp_path / "file").read_bytes() == b"theirs"
 
 
-def test_short_writes_are_gone_on_with(tmp_path, monkeypatch):
+def test_short_writes_are_gone_on_with(tmp_path, monkeypatch, folder):
     real = os.write
-    with contextlib.closing(durable.AppendFile(tmp_path / "file")) as file, monkeypatch.context() as patch:
+    with contextlib.closing(durable.AppendFile(folder, "file")) as file, monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
         file.append(b"ten bytes.")
     assert (tmp_path / "file").read_bytes() == b"ten bytes."
 
 
-def test_a_temporary_file_holds_the_chunks(tmp_path):
+def test_a_temporary_file_holds_the_chunks(tmp_path, folder):
     large = bytes(range(256)) * 40_000
-    fd = durable.write_temporary(tmp_path / "tmp", [b"head", bytearray(b" "), memoryview(large)])
+    fd = folder.write_temporary("tmp", [b"head", bytearray(b" "), memoryview(large)])
     os.close(fd)
     assert (tmp_path / "tmp").read_bytes() == b"head " + large
 
 
-def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch):
+def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch, folder):
     next_descriptor = os.dup(0)
     os.close(next_descriptor)
     with a_disk_that_fills_up(monkeypatch, after=5), pytest.raises(OSError, match="space"):
-        durable.write_temporary(tmp_path / "tmp", [b"first", b"second"])
+        folder.write_temporary("tmp", [b"first", b"second"])
     assert os.listdir(tmp_path) == []
     descriptor = os.dup(0)
     os.close(descriptor)
     assert descriptor == next_descriptor, "a descriptor is left open"
 
 
-def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch):
+def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch, folder):
     pwrite, pread = os.pwrite, os.pread
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, bytes(data[:3]), at))
     monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 2), at))
     path = tmp_path / "a"
-    with contextlib.closing(durable.SparseFile(path, 1 << 20)) as file:
+    with contextlib.closing(durable.SparseFile(folder, "a", 1 << 20)) as file:
         file.write(500_000, memoryview(b"in the middle"))
         assert file.read(499_998, 17) == b"\0\0in the middle\0\0"
         with pytest.raises(EOFError):
             file.read((1 << 20) - 1, 2)
     assert path.stat().st_size == 1 << 20
-    with contextlib.closing(durable.SparseFile(path, 500_002)) as file:
+    with contextlib.closing(durable.SparseFile(folder, "a", 500_002, again=True)) as file:
         assert file.map()[-4:] == b"\0\0in"
 
 
-def test_removing_what_is_gone_already_is_no_error(tmp_path):
+def test_removing_what_is_gone_already_is_no_error(tmp_path, folder):
     (tmp_path / "file").write_bytes(b"")
-    durable.remove(tmp_path / "file")
-    durable.remove(tmp_path / "file")
+    folder.remove("file")
+    folder.remove("file")
     assert os.listdir(tmp_path) == []
 
 
-def test_only_an_empty_folder_is_removed(tmp_path):
+def test_only_an_empty_folder_is_removed(tmp_path, folder):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(b"")
-    assert not durable.remove_folder(tmp_path / "folder")
+    assert not folder.remove_folder("folder")
     (tmp_path / "folder" / "file").unlink()
-    assert durable.remove_folder(tmp_path / "folder")
-    assert not durable.remove_folder(tmp_path / "folder")
+    assert folder.remove_folder("folder")
+    assert not folder.remove_folder("folder")
 
 
 def test_many_files_go_to_the_disk_with_one_call_where_that_is_honest(tmp_path, monkeypatch):

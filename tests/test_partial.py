@@ -29,9 +29,9 @@ class Folders:
 
     def __init__(self, stack, out):
         self._stack = stack
-        self.out, self.flight = out, out / "flight"
         (out / "a").mkdir(parents=True)
-        self.flight.mkdir()
+        (out / "flight").mkdir()
+        self.out, self.flight = (stack.enter_context(durable.Folder.at(folder)) for folder in (out, out / "flight"))
 
     def slot(self, record):
         fd = planes.make_memory()
@@ -65,11 +65,11 @@ class Folders:
 
     @property
     def sidecar(self):
-        return partial.sidecar_path(self.flight, TASK.output)
+        return self.flight.path / partial.sidecar_name(TASK.output)
 
     @property
     def preview(self):
-        return self.out / PREVIEW
+        return self.out.path / PREVIEW
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ def test_any_set_of_finished_tiles_comes_back_exactly(flags, width, short, exif,
         assert bytes(restored.exif) == exif
         for first, last in tiles.spans(flags):
             assert restored.rows(first, last) == image.rows(first, last)
-        assert os.listdir(folders.flight) == [folders.sidecar.name]
+        assert folders.flight.names() == [folders.sidecar.name]
 
 
 def test_unfinished_tiles_are_not_in_the_sidecar(folders):
@@ -133,7 +133,7 @@ def test_a_sidecar_that_finds_no_space_leaves_the_earlier_one(folders, monkeypat
         with pytest.raises(OSError, match="space"):
             folders.write(folders.begun((1, 1, 0)))
     assert folders.sidecar.read_bytes() == before
-    assert os.listdir(folders.flight) == [folders.sidecar.name]
+    assert folders.flight.names() == [folders.sidecar.name]
 
 
 # damage
@@ -179,7 +179,7 @@ def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spa
     header = json.loads(folders.sidecar.read_bytes().split(b"\n")[0])
     del header["seal"]
     folders.sidecar.write_bytes(integrity.seal(json.dumps({**header, "tiles": spans}).encode()) + b"\n" + b"0" * 999)
-    assert partial.read_header(folders.sidecar) is None
+    assert partial.read_header(folders.flight, folders.sidecar.name) is None
     assert folders.restored(image.record)[0] is None
 
 
@@ -209,7 +209,7 @@ def test_tiles_of_other_pixel_options_do_not_match(folders, other):
 def test_tiles_of_another_output_do_not_match(folders):
     folders.write(folders.begun())
     task = Task(index=3, source=TASK.source, output="a/c.jpg", identity=IDENTITY)
-    shutil.copy(folders.sidecar, partial.sidecar_path(folders.flight, task.output))
+    shutil.copy(folders.sidecar, folders.flight.path / partial.sidecar_name(task.output))
     assert partial.matching_header(folders.flight, task, OPTIONS) is None
 
 
@@ -244,11 +244,11 @@ def test_a_partial_jpeg_of_our_own_is_replaced_and_goes_with_the_sidecar(folders
         assert folders.preview.read_bytes() == content + b"!"
     partial.discard(folders.flight, folders.out, TASK.output)
     assert not folders.preview.exists()
-    assert os.listdir(folders.flight) == []
+    assert folders.flight.names() == []
 
 
 def test_a_partial_jpeg_makes_its_folder(folders):
-    (folders.out / "a").rmdir()
+    (folders.out.path / "a").rmdir()
     partial.write_preview(folders.flight, folders.out, folders.write(folders.begun()), [b"jpeg"])
     assert folders.preview.read_bytes() == b"jpeg"
 
@@ -274,9 +274,10 @@ def test_a_name_that_is_another_images_output_is_never_claimed(folders):
 def test_discarding_only_the_partial_jpeg_keeps_the_claim(folders):
     header = folders.write(folders.begun())
     partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
-    partial.discard_preview(folders.flight, folders.out, TASK.output)
+    with folders.out.below("a") as folder:
+        partial.discard_preview(folders.flight, folder, TASK.output)
     assert not folders.preview.exists()
-    assert partial.read_header(folders.sidecar) == header
+    assert partial.read_header(folders.flight, folders.sidecar.name) == header
 
 
 def test_discarding_what_was_never_begun_is_no_error(folders):

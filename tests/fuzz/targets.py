@@ -26,7 +26,8 @@ with atheris.instrument_imports(include=["batchgray"]):
         options,
         partial,
     )
-    from batchgray.notices import event
+    from batchgray.durable import Folder
+from batchgray.notices import event
 
 _FOLDER = Path(tempfile.mkdtemp())
 _HEAD = b'{"version":1,"batchgray":"0.1.0",'
@@ -69,7 +70,7 @@ def fuzz_sidecar(data: bytes) -> None:
     path = _FOLDER / "sidecar.tiles"
     line, _, payload = data.partition(b"\n")
     path.write_bytes((integrity.seal(line) if len(line) > 2 else line) + b"\n" + payload)
-    header = partial.read_header(path)
+    header = partial.read_header(Folder.at(path.parent), path.name)
     if header is not None:
         assert len(payload) == header.record.exif_bytes + header.pixels
         assert 0 <= header.tiles_done <= header.record.tiles_total
@@ -79,7 +80,7 @@ def fuzz_intents(data: bytes) -> None:
     """A worker's log of intents."""
     path = _FOLDER / "1.intents"
     path.write_bytes(b"\n".join(integrity.seal(line) if len(line) > 2 else line for line in data.split(b"\n")))
-    for intent in intents.read(path):
+    for intent in intents.read(Folder.at(path.parent), path.name):
         assert intent.size >= 0
 
 

@@ -338,7 +338,7 @@ def test_nobody_takes_our_files_for_theirs(recorded, tmp_path):
     for cut in cuts(recorded):
         intended = set()
         for copy in copies_in_flight(cut, intents.SUFFIX, tmp_path):
-            intended |= {(intent.output, intent.checksum) for intent in intents.read(copy)}
+            intended |= {(intent.output, intent.checksum) for intent in intents.read(durable.Folder.at(tmp_path), copy)}
         for image, data in not_done_but_there(recorded, cut, manifest_in(recorded, cut.tree, tmp_path)):
             checksum = integrity.checksum([data])
             ours = image.mend or checksum == image.checksum or (image.output, checksum) in intended
@@ -348,17 +348,18 @@ def test_nobody_takes_our_files_for_theirs(recorded, tmp_path):
 def test_no_partial_jpeg_is_forgotten(recorded, tmp_path):
     """One that no sidecar claims would stay for ever."""
     for cut in cuts(recorded):
-        headers = map(partial.read_header, copies_in_flight(cut, ".tiles", tmp_path))
+        copies = copies_in_flight(cut, ".tiles", tmp_path)
+        headers = [partial.read_header(durable.Folder.at(tmp_path), copy) for copy in copies]
         claimed = {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
         there = {os.path.relpath(path, recorded.out) for path in cut.tree if ".partial." in path}
         assert there <= claimed, f"after operation {cut.number}, {cut.operation[:3]}"
 
 
-def copies_in_flight(cut: Cut, suffix: str, scratch: Path) -> Iterator[Path]:
+def copies_in_flight(cut: Cut, suffix: str, scratch: Path) -> Iterator[str]:
     for path, data in cut.tree.items():
         if data is not None and path.endswith(suffix):
             (scratch / "copy").write_bytes(data)
-            yield scratch / "copy"
+            yield "copy"
 
 
 def check_final_names(recorded: Recorded, cut: Cut) -> None:

@@ -1,0 +1,164 @@
+"""The two locks that make one owner: of a manifest, and of the folder of what is in flight.
+
+A lock goes by what it protects. The manifest's lies beside it, by its real path, so that a link to it has the same.
+That of the folder of what is in flight lies there, so that a copy of the manifest has the same too; every worker holds
+it as well, so that nobody else comes in before the last one is gone. Both are `flock` on a file: such a lock is the
+open file's, and ends when the last process has closed it, however that ends.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchgray import errors
+from batchgray.document import utc_now
+from batchgray.durable import Folder
+from batchgray.guards import open_descriptor
+
+FLIGHT_LOCK = "run.lock"
+
+_LOOKING_SECONDS = 0.2
+_ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
+_OWNED_BY = "process "  # begins the text of a lock file; a power cut can make it empty, or zeros
+_OWNER = re.compile(r"process (\d+) on (.*), since ")
+_OWNER_BYTES = 500
+_NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
+
+
+def lock_path(path: Path) -> Path:
+    """Where the lock of the manifest at `path` lies."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + ".lock")
+
+
+@contextlib.contextmanager
+def owning(path: Path, locked: bool = True) -> Iterator[None]:
+    """Be the one owner of the manifest; with `locked` False also where its file system refuses locks.
+
+    Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
+    """
+    lock = lock_path(path)
+    fd = _lock_patiently(path, lock, None, locked)
+    try:
+        yield
+    finally:
+        if fd is not None:
+            if not os.path.exists(path):  # refused, or interrupted, before there was anything to own
+                with contextlib.suppress(OSError), Folder.at(lock.parent) as folder:
+                    folder.remove(lock.name)
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def owning_flight(flight: Folder, path: Path, locked: bool = True) -> Iterator[list[int]]:
+    """Be the one owner of the folder of what is in flight, on behalf of the manifest at `path`.
+
+    Yields the descriptor that holds the lock, for the workers to hold as well; none where the file system refuses
+    locks. Raises as `owning` does.
+    """
+    try:
+        fd = _lock_patiently(path, flight.path / FLIGHT_LOCK, flight, locked)
+    except errors.UnlockableManifest:
+        found = flight.stat(FLIGHT_LOCK)
+        if found is not None and found.st_size == 0:  # just made, in vain
+            flight.remove(FLIGHT_LOCK)
+        raise
+    try:
+        yield [] if fd is None else [fd]
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def is_running(path: Path) -> bool:
+    """Whether some process owns the manifest."""
+    try:
+        os.close(_lock(path, lock_path(path), None, os.O_RDONLY, fcntl.LOCK_SH))
+    except errors.ManifestLocked:
+        return True
+    except (OSError, errors.UnlockableManifest):
+        pass  # no lock file, or no locks here
+    return False
+
+
+def _lock_patiently(path: Path, lock: Path, folder: Folder | None, locked: bool) -> int | None:
+    """The owner's lock, with the owner's name in it. None where there are no locks, and none has to be.
+
+    Somebody who only looks whether there is an owner holds it for a moment, and so do the workers of a killed run.
+    """
+    began = time.monotonic()
+    try:
+        while True:
+            try:
+                fd = _lock(path, lock, folder, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+                break
+            except errors.ManifestLocked as error:
+                patience = _ENDING_SECONDS if _has_ended(error.args[1]) else _LOOKING_SECONDS
+                if time.monotonic() - began >= patience:
+                    raise
+                time.sleep(_LOOKING_SECONDS / 10)
+    except errors.UnlockableManifest:
+        if locked:
+            raise
+        return None
+    except OSError as error:
+        raise errors.UnwritableOutput(lock.parent, error.strerror) from None
+    with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
+    return fd
+
+
+def _has_ended(owner: str) -> bool:
+    """Whether the process that a lock names is gone from this machine; others may still hold what it held."""
+    found = _OWNER.match(owner)
+    if found is None or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def _lock(path: Path, lock: Path, folder: Folder | None, flags: int, kind: int) -> int:
+    """A descriptor that holds the lock until it is closed; the file `lock` is looked for in `folder`, if one is held.
+
+    Raises ManifestLocked, UnlockableManifest, and OSError where there is no file to lock.
+    """
+    name, folder_fd = (lock, None) if folder is None else (Path(lock.name), folder.fileno())
+    try:
+        fd = open_descriptor(name, flags | os.O_NOFOLLOW, folder_fd)  # through a link, its target would be overwritten
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise errors.UnlockableManifest(lock, error.strerror) from None
+        raise
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        if not _is_ours(fd):
+            raise FileExistsError(errno.EEXIST, "it is somebody else's file")
+    except BlockingIOError:
+        owner = os.pread(fd, _OWNER_BYTES, 0).decode("utf-8", "replace").strip()
+        os.close(fd)
+        raise errors.ManifestLocked(path, owner or "another process") from None
+    except OSError as error:
+        os.close(fd)
+        raise errors.UnlockableManifest(lock, error.strerror) from None
+    if os.fstat(fd).st_nlink == 0:  # its last owner took it away while it was waited for
+        os.close(fd)
+        return _lock(path, lock, folder, flags, kind)
+    return fd
+
+
+def _is_ours(fd: int) -> bool:
+    """Whether a file is a lock, or the ruin of one, and nobody's file under a second name."""
+    head = os.pread(fd, len(_OWNED_BY), 0).rstrip(b"\0").decode("latin-1")
+    return _OWNED_BY.startswith(head) and os.fstat(fd).st_nlink <= 1
