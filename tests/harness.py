@@ -290,6 +290,15 @@ def save_gradient(path: Path, width: int, height: int, seed: int = 0, **settings
 
 
 @contextlib.contextmanager
+def removed_afterwards(folder: Path) -> Iterator[None]:
+    """For what is too deep for pytest to remove."""
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+@contextlib.contextmanager
 def shared_memory_unchanged() -> Iterator[None]:
     folder = Path("/dev/shm")
     before = set(folder.iterdir()) if folder.is_dir() else set()

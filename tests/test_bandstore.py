@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 import pytest
 
-from batchgray import bandstore, partial, planes, tiles
+from batchgray import bandstore, integrity, partial, planes, tiles
 from batchgray.durable import Folder
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
@@ -154,3 +154,19 @@ def test_what_is_discarded_is_gone(tmp_path):
     partial.write_claim(folder, folder, TASK, OPTIONS, RECORD, b"exif")
     partial.discard(folder, folder, OUTPUT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_images_under_one_name_share_no_byte(tmp_path, monkeypatch):
+    """No two names are the same; but if they were, neither image would be given what the other has."""
+    monkeypatch.setattr(integrity, "short_name", lambda text: "same")
+    first = plane_in(tmp_path)
+    second = bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS)
+    rows = GRAY[: 8 * WIDTH]
+    first.write(0, rows)
+    second.write(0, bytes(len(rows)))
+    assert first.read(0) == rows
+    first.checkpoint()
+    assert not any(bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS).finished(0) for _ in range(2))
+    assert not plane_in(tmp_path).finished(0)
+    for plane in (first, second):
+        plane.close()

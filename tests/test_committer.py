@@ -1,13 +1,17 @@
-"""When a worker's finished files go to the disk: in company while more are coming, at once when none are."""
+"""When a worker's finished files go to the disk: in company while more are coming, at once when none are; and what one
+of them can do to the others: nothing.
+"""
 
 import queue
 
+import msgspec
 import pytest
-from harness import DEADLINE, written
+from harness import DEADLINE, removed_afterwards, written
 
-from batchgray import committer
+from batchgray import committer, partial
 from batchgray.durable import Folder
 from batchgray.intents import IntentLog
+from batchgray.messages import Done, Failed
 
 
 @pytest.fixture
@@ -59,3 +63,51 @@ def test_who_comes_after_a_hurry_waits_again(gathering, reports, flight):
         reports.get(timeout=0.2)
     gathering.finish()
     assert indices(reports.get(timeout=DEADLINE)) == [0]
+
+
+def all_reports(reports):
+    return [reports.get(timeout=DEADLINE) for _ in range(reports.qsize())]
+
+
+@pytest.mark.parametrize("error", [RecursionError("too deep"), RuntimeError("a fault of the program"), MemoryError()])
+def test_whatever_goes_wrong_with_an_output_costs_that_image(gathering, reports, flight, tmp_path, monkeypatch, error):
+    real = Folder.rename_new
+
+    def rename_new(self, name, *others):
+        if name == "1.out":
+            raise error
+        real(self, name, *others)
+
+    monkeypatch.setattr(Folder, "rename_new", rename_new)
+    for index in range(3):
+        gathering.put(written(flight, index))
+    gathering.finish()
+    failed, done = all_reports(reports)
+    assert isinstance(failed, Failed)
+    assert failed.index == 1
+    assert type(error).__name__ in failed.reason
+    assert indices(done) == [0, 2]
+    assert sorted(flight.names()) == ["1.intents"]
+
+
+def test_an_output_may_be_deeper_than_a_path_is_long(gathering, reports, flight, tmp_path):
+    name = "deep/" * 1100 + "0.jpg"
+    with removed_afterwards(tmp_path / "deep"):
+        deep = written(flight, 0)
+        gathering.put(deep._replace(task=msgspec.structs.replace(deep.task, output=name)))
+        gathering.put(written(flight, 1))
+        gathering.finish()
+        assert [type(report) for report in all_reports(reports)] == [Done]
+        with Folder.at(tmp_path) as out, out.below(name.rpartition("/")[0]) as folder:
+            assert folder.names() == ["0.jpg"]
+
+
+def test_a_partial_jpeg_that_cannot_go_costs_no_image(gathering, reports, flight, monkeypatch):
+    def discard_preview(*_):
+        raise RuntimeError("a fault of the program")
+
+    monkeypatch.setattr(partial, "discard_preview", discard_preview)
+    gathering.put(written(flight, 0)._replace(begun=True))
+    gathering.put(written(flight, 1))
+    gathering.finish()
+    assert {type(report) for report in all_reports(reports)} == {Failed, Done}

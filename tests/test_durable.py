@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -294,3 +295,71 @@ def test_syncfs_counts_as_honest_only_on_local_file_systems_of_this_kernel(tmp_p
         monkeypatch.setattr(durable.os, "uname", lambda release=release: SimpleNamespace(release=release))
         assert durable._has_honest_syncfs(device) == expected, (release, device)
     durable._has_honest_syncfs.cache_clear()
+
+
+@pytest.fixture(params=[os.symlink, os.link])
+def precious(request, tmp_path):
+    """Somebody else's file, and its link under the name `planted`."""
+    path = tmp_path / "precious"
+    path.write_bytes(b"precious")
+    request.param(path, tmp_path / "planted")
+    yield path
+    assert path.read_bytes() == b"precious"
+
+
+def test_nothing_is_made_through_a_link(folder, precious):
+    with pytest.raises(FileExistsError):
+        folder.write_temporary("planted", [b"ours"])
+    with pytest.raises(FileExistsError):
+        durable.AppendFile(folder, "planted")
+    with folder.saving("new", "planted") as file:
+        file.append(b"ours")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_plane_is_never_somebody_elses_file(folder, precious, again):
+    with contextlib.closing(durable.SparseFile(folder, "planted", 20, again)) as file:
+        file.write(0, b"ours")
+
+
+def test_what_is_done_in_a_held_folder_is_done_there(tmp_path):
+    """Whatever takes its name meanwhile."""
+    for name in ("source", "target", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "file").write_bytes(b"data")
+    with durable.Folder.at(tmp_path / "source") as source, durable.Folder.at(tmp_path / "target") as target:
+        for name in ("source", "target"):
+            (tmp_path / name).rename(tmp_path / f"{name} held")
+            (tmp_path / name).symlink_to("elsewhere")
+        source.rename_new("file", target, "first")
+        target.replace("first", target, "second")
+        with target.saving("third", "tmp", source) as file:
+            file.append(b"data")
+        target.inner("folder", make=True).close()
+        target.below("a/b", make=True).close()
+        os.close(source.write_temporary("temporary", [b"data"]))
+        source.remove("temporary")
+    assert os.listdir(tmp_path / "elsewhere") == []
+    assert sorted(os.listdir(tmp_path / "target held")) == ["a", "folder", "second", "third"]
+
+
+def test_what_goes_wrong_names_the_whole_path(folder, tmp_path):
+    (tmp_path / "file").touch()
+    for fault in (lambda: folder.open("gone"), lambda: folder.create("file"), lambda: folder.inner("file")):
+        with pytest.raises(OSError, match=r".") as refused:
+            fault()
+        assert Path(refused.value.filename).parent == tmp_path
+
+
+def test_folders_that_could_not_all_be_made_are_taken_away(tmp_path, monkeypatch):
+    real = os.mkdir
+
+    def mkdir(path, *given, **named):
+        if path.name == "c":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, *given, **named)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(OSError, match="space"):
+        durable.make_folders(tmp_path / "a" / "b" / "c")
+    assert os.listdir(tmp_path) == []

@@ -4,12 +4,14 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from batchgray import errors, locks
+from batchgray.durable import Folder
 
 HOLD_LOCK = """
 import sys
@@ -18,6 +20,19 @@ from batchgray import locks
 with locks.owning(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
+"""
+HOLD_FLIGHT = """
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from batchgray import locks
+from batchgray.durable import Folder
+path = Path(sys.argv[1])
+with Folder.at(path / "flight") as flight, locks.owning_flight(flight, path / "manifest.json") as held:
+    worker = subprocess.Popen(["sleep", "1000"], pass_fds=held, stdout=subprocess.DEVNULL)
+    print(worker.pid)
 """
 
 
@@ -145,3 +160,93 @@ def test_who_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
         assert locks.is_running(path)
         with pytest.raises(errors.ManifestLocked), locks.owning(path, locked=False):
             pass
+
+
+# what is in flight
+
+
+@pytest.fixture
+def flight(tmp_path):
+    (tmp_path / "flight").mkdir()
+    with Folder.at(tmp_path / "flight") as flight:
+        yield flight
+
+
+def test_a_copy_of_the_manifest_meets_the_first_owner_in_the_folder_of_what_is_in_flight(flight, path):
+    refused = pytest.raises(errors.ManifestLocked, match=f"copy.json is in use by process {os.getpid()} on ")
+    with locks.owning_flight(flight, path), refused, locks.owning_flight(flight, path.with_name("copy.json")):
+        pass
+    with locks.owning_flight(flight, path):
+        pass
+
+
+def test_a_worker_that_is_still_there_keeps_others_out(flight, path, monkeypatch):
+    """Its supervisor is gone; the run that comes next waits for the worker, and is refused only after a while."""
+    waited = []
+    owner = subprocess.run(
+        [sys.executable, "-c", HOLD_FLIGHT, path.parent], stdout=subprocess.PIPE, text=True, check=True
+    )
+    worker = int(owner.stdout)
+
+    def sleep(_):
+        waited.append(True)
+        if len(waited) > 30:  # more than those wait who meet an owner
+            os.kill(worker, signal.SIGKILL)
+
+    monkeypatch.setattr(locks.time, "monotonic", lambda: len(waited) * locks._LOOKING_SECONDS / 10)
+    monkeypatch.setattr(locks.time, "sleep", sleep)
+    monkeypatch.setattr(locks, "_ENDING_SECONDS", 10**9)
+    with locks.owning_flight(flight, path):
+        pass
+    monkeypatch.undo()
+    assert waited
+
+
+@pytest.mark.parametrize("text", ["", "process", "process 1 on elsewhere, since", "process x on y, since", "rubbish"])
+def test_an_owner_is_only_thought_dead_where_that_can_be_told(text):
+    assert not locks._has_ended(text)
+
+
+def test_an_owner_on_this_machine_is_looked_for():
+    with subprocess.Popen(["true"]) as process:
+        pass
+    here = f" on {socket.gethostname()}, since now"
+    assert locks._has_ended(f"process {process.pid}{here}")
+    assert not locks._has_ended(f"process {os.getpid()}{here}")
+    assert not locks._has_ended(f"process {10**30}{here}")
+
+
+@pytest.mark.parametrize("put", [os.symlink, os.link])
+def test_a_lock_under_a_planted_name_is_refused_and_its_target_stays(flight, path, tmp_path, put):
+    target = tmp_path / "precious"
+    target.write_bytes(b"")  # as a lock that a power cut left
+    for lock, owning in [
+        (locks.lock_path(path), lambda: locks.owning(path)),
+        (flight.path / locks.FLIGHT_LOCK, lambda: locks.owning_flight(flight, path)),
+    ]:
+        put(target, lock)
+        with pytest.raises(errors.UnlockableManifest), owning():
+            pass
+        assert target.read_bytes() == b""
+        lock.unlink(missing_ok=True)
+
+
+def test_where_locks_are_refused_nothing_is_held_and_nothing_left(flight, path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", failing_with(errno.ENOLCK))
+    with pytest.raises(errors.UnlockableManifest), locks.owning_flight(flight, path):
+        pass
+    assert flight.names() == []
+    with locks.owning_flight(flight, path, locked=False) as held:
+        assert held == []
+
+
+def test_a_link_to_the_manifest_has_its_lock(path, tmp_path):
+    path.touch()
+    (tmp_path / "other").mkdir()
+    link = tmp_path / "other" / "link"
+    link.symlink_to(path)
+    with locks.owning(path):
+        assert locks.is_running(link)
+        with pytest.raises(errors.ManifestLocked), locks.owning(link):
+            pass
+    assert os.listdir(link.parent) == ["link"]
