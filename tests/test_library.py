@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import is_alive, manifest_of, save_gradient, tree, wait_until
+from harness import DEADLINE, is_alive, manifest_of, save_gradient, tree, wait_until
 
 import batchgray
 from batchgray import errors
@@ -37,7 +37,7 @@ def python(code: str, *arguments: object, stdin: bool = False) -> str:
         input=code if stdin else "",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -160,7 +160,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts it in the
 def on_event(event):
     if type(event) is batchgray.events.Started:
         print("started", flush=True)
-        time.sleep(120)
+        time.sleep(1800)
 try:
     batchgray.run(batchgray.RunOptions(inputs=sys.argv[1], out=sys.argv[2]), on_event)
 except KeyboardInterrupt:

@@ -19,7 +19,7 @@ def test_every_process_ends_with_the_supervisor(samples, tmp_path, signum):
         assert len(family) >= 2
         run.signal(signum)
         run.finish(expect=-9 if signum == signal.SIGKILL else 75)
-        wait_until(lambda: not any(alive(process) for process in family), seconds=5)
+        wait_until(lambda: not any(alive(process) for process in family))
 
 
 def test_a_worker_in_a_long_call_ends_with_a_killed_supervisor(samples, tmp_path):
@@ -31,7 +31,7 @@ def test_a_worker_in_a_long_call_ends_with_a_killed_supervisor(samples, tmp_path
         run.workers()[0].suspend()
         run.signal(signal.SIGKILL)
         run.finish(expect=-9)
-        wait_until(lambda: not any(alive(process) for process in family), seconds=5)
+        wait_until(lambda: not any(alive(process) for process in family))
 
 
 def test_a_killed_fork_server_takes_its_workers_along_and_the_run_goes_on(samples, converted, tmp_path):

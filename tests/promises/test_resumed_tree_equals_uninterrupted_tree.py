@@ -30,8 +30,6 @@ from harness import (
     wait_until,
 )
 
-PARTING_SECONDS = 5  # what a killed supervisor leaves must be gone by then
-
 
 class Watch(threading.Thread):
     """Looks at the output folder all the time: under a final name stands the whole image, or nothing."""
@@ -133,7 +131,7 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
     """One run that something happens to. Returns its exit code, with nothing of it running any more."""
     mark = uuid.uuid4().hex
     way = chance.choice(WAYS)
-    options = ("--workers", chance.choice([1, 2, 3]))
+    options = ("--workers", chance.choice([1, 2, 3]), "--grace", DEADLINE)
     environment = {**os.environ, "BATCHGRAY_TEST_MARK": mark}
     with Running(*arguments, *options, env=environment, start_new_session=True) as run:
         time.sleep(chance.uniform(0, seconds))
@@ -143,10 +141,10 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
         events = run.finish()
         code = run.process.returncode
         if code != 0:
-            wait_until(lambda: not any(carries(process, mark) for process in psutil.process_iter()), PARTING_SECONDS)
+            wait_until(lambda: not any(carries(process, mark) for process in psutil.process_iter()))
     unheard = () if events else [-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, 130]  # while Python itself starts
     assert code in (0, 75, -signal.SIGKILL, *unheard), f"{way.__name__}: exit {code}, {events[-3:]}"
-    assert all(event["seconds"] < 30.0 for event in named(events, "flushed")), "a worker had to be killed"
+    assert all(event["seconds"] < DEADLINE for event in named(events, "flushed")), "a worker had to be killed"
     return code
 
 
@@ -172,7 +170,7 @@ def test_workers_and_tiles_change_no_byte(samples, converted, tmp_path, workers,
 
 def test_signals_to_the_whole_group_as_a_terminal_sends_them(samples, converted, tmp_path):
     process = subprocess.Popen(
-        command("run", samples, "--out", tmp_path, "--tile-rows", 8, "--progress", "json"),
+        command("run", samples, "--out", tmp_path, "--tile-rows", 8, "--grace", DEADLINE, "--progress", "json"),
         stdout=subprocess.PIPE,
         start_new_session=True,
         text=True,
@@ -182,7 +180,7 @@ def test_signals_to_the_whole_group_as_a_terminal_sends_them(samples, converted,
     os.killpg(process.pid, signal.SIGINT)
     events = events_of(process.communicate(timeout=DEADLINE)[0])
     assert process.returncode == 75
-    assert named(events, "flushed")[0]["seconds"] < 30.0, "a worker did not hear it and was killed"
+    assert named(events, "flushed")[0]["seconds"] < DEADLINE, "a worker did not hear it and was killed"
     assert manifest_of(tmp_path)["interruptions"][0]["event_id"] == "SIGINT"
     batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
     assert tree(tmp_path) == tree(converted)
