@@ -205,6 +205,7 @@ def test_an_error_says_with_which_code_the_command_would_end(tmp_path):
     assert (refusal.value.exit_code, type(refusal.value)) == (2, errors.NoSuchInput)
 
 
+@pytest.mark.processes  # by what the page's programs do
 def test_the_page_on_the_library_does_what_it_says(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "library.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
