@@ -389,7 +389,7 @@ def test_a_hundred_thousand_images_open_quickly(tmp_path):
     manifest = written(tmp_path / "many", images, runs=[run])
     began = time.monotonic()
     path = report.write(manifest)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < DEADLINE
     assert path.stat().st_size < 5_000_000
     plain = Page(path.read_text("utf-8"))
     assert plain.counts()["failed"] == 20_000
@@ -397,7 +397,7 @@ def test_a_hundred_thousand_images_open_quickly(tmp_path):
     assert "60 of 100,000 images" in plain.text
     began = time.monotonic()
     page, console = in_browser(path, tmp_path, "#filter=picture-99995.jpg")
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < DEADLINE
     assert console == []
     assert page.rows() == [("some/folder/95/picture-99995.jpg", "reason 0")]
     assert "1 of 20,000" in page.text
