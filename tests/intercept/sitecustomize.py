@@ -154,10 +154,7 @@ class System:
     def pwrite(self, fd: int, data, at: int) -> int:
         handle, name = self._open[fd]
         return self._gate.pass_through(
-            "write",
-            name,
-            lambda: os.pwrite(fd, data, at),
-            lambda count: ("write at", handle, at, bytes(data[:count])),
+            "write", name, lambda: os.pwrite(fd, data, at), lambda count: ("write at", handle, at, bytes(data[:count]))
         )
 
     def ftruncate(self, fd: int, size: int) -> None:
