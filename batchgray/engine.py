@@ -116,7 +116,7 @@ def _manifest_of(options: RunOptions) -> Path:
     given = options.manifest_path.absolute()
     path = Path(os.path.realpath(given))
     leads_out = options.manifest is None and str(path.parent) != os.path.realpath(options.out)
-    if given.is_symlink() and (leads_out or not path.exists()):
+    if os.path.islink(given) and (leads_out or not os.path.exists(path)):
         raise errors.LinkInTheWay(given)
     _refuse_foreign(path, options.overwrite)
     return path

@@ -77,7 +77,7 @@ def _inner(folder: Folder, name: str, make: bool) -> Folder:
     try:
         return folder.inner(name, make)
     except OSError:
-        if (folder.path / name).is_symlink():
+        if os.path.islink(folder.path / name):
             raise errors.LinkInTheWay(folder.path / name) from None
         raise
 
