@@ -28,12 +28,12 @@ class Held(NamedTuple):
     out: Folder
     above: Folder
     flight: Folder
-    lock: list[int]
+    lock: locks.FlightLock
 
     @property
     def for_workers(self) -> list[int]:
         """The descriptors of the output folder, of the folder of what is in flight, and of its lock."""
-        return [self.out.fileno(), self.flight.fileno(), *self.lock]
+        return [self.out.fileno(), self.flight.fileno(), *self.lock.descriptors]
 
 
 @contextlib.contextmanager
@@ -205,9 +205,10 @@ def _empty(held: Held, finished: set[str]) -> None:
 
 
 def _remove_folder(held: Held) -> None:
-    """With nothing in it but the lock, which is held until the run ends, and the mark."""
+    """With nothing in it but the lock and the mark."""
     for name in (_MARK, locks.FLIGHT_LOCK):
         held.flight.remove(name)
+    held.lock.release()  # else NFS keeps the file, under another name, and so the folder
     held.above.remove_folder(held.flight.path.name)
     held.out.remove_folder(FLIGHT_FOLDER)
     held.out.sync()

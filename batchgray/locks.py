@@ -55,12 +55,26 @@ def owning(path: Path, locked: bool = True) -> Iterator[None]:
             os.close(fd)
 
 
+class FlightLock:
+    """The lock of what is in flight. `descriptors` is what holds it, for the workers to hold as well.
+
+    There is none where the file system refuses locks.
+    """
+
+    def __init__(self, fd: int | None) -> None:
+        self.descriptors = [] if fd is None else [fd]
+
+    def release(self) -> None:
+        """May be called again."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
 @contextlib.contextmanager
-def owning_flight(flight: Folder, path: Path, locked: bool = True) -> Iterator[list[int]]:
+def owning_flight(flight: Folder, path: Path, locked: bool = True) -> Iterator[FlightLock]:
     """Be the one owner of the folder of what is in flight, on behalf of the manifest at `path`.
 
-    Yields the descriptor that holds the lock, for the workers to hold as well; none where the file system refuses
-    locks. Raises as `owning` does.
+    Raises as `owning` does.
     """
     try:
         fd = _lock_patiently(path, flight.path / FLIGHT_LOCK, flight, locked)
@@ -69,11 +83,11 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True) -> Iterator[l
         if found is not None and found.st_size == 0:  # just made, in vain
             flight.remove(FLIGHT_LOCK)
         raise
+    lock = FlightLock(fd)
     try:
-        yield [] if fd is None else [fd]
+        yield lock
     finally:
-        if fd is not None:
-            os.close(fd)
+        lock.release()
 
 
 def is_running(path: Path) -> bool:

@@ -31,7 +31,7 @@ from batchgray import locks
 from batchgray.durable import Folder
 path = Path(sys.argv[1])
 with Folder.at(path / "flight") as flight, locks.owning_flight(flight, path / "manifest.json") as held:
-    worker = subprocess.Popen(["sleep", "1000"], pass_fds=held, stdout=subprocess.DEVNULL)
+    worker = subprocess.Popen(["sleep", "1000"], pass_fds=held.descriptors, stdout=subprocess.DEVNULL)
     print(worker.pid)
 """
 
@@ -237,7 +237,7 @@ def test_where_locks_are_refused_nothing_is_held_and_nothing_left(flight, path, 
         pass
     assert flight.names() == []
     with locks.owning_flight(flight, path, locked=False) as held:
-        assert held == []
+        assert held.descriptors == []
 
 
 def test_a_link_to_the_manifest_has_its_lock(path, tmp_path):
