@@ -24,6 +24,7 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 	@$(BIN)/batchgray run "$(IMAGES)" --out "$(OUT)" $(OPTIONS)
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
+	@tests/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
@@ -66,7 +67,7 @@ clean:  ## remove the virtual environments and what tools left
 # Debian keeps ensurepip in a package of its own.
 .venv/bin/python .venv-fuzz/bin/python .venv-bench/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "batchgray needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D); apt-get install -y -q python3-venv && $(PYTHON) -m venv $(@D)/..; }
+	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D); apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv $(@D)/..; }
 
 .venv-fuzz/installed: .venv-fuzz/bin/python setup.cfg pyproject.toml
 	@echo "Installing batchgray and atheris into .venv-fuzz ..."
