@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails kernel startup checkpoint_cost resume_cost notice
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint soak photos fuzz bench bench-report clean
+.PHONY: help run test check coverage lint soak photos fuzz bench bench-report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -29,6 +29,15 @@ test: .venv/tested lint  ## install with the test extras, lint, run the tests
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
+
+coverage: .venv/tested  ## which lines of batchgray the tests reach, in every process: a report, no verdict
+	@tests/packages.sh
+	@rm -rf .coverage && mkdir .coverage
+	-$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(PYTEST)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage html -q
+	@$(BIN)/coverage report
+	@echo "Line by line: .coverage/html/index.html"
 
 soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk, installations; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
@@ -59,7 +68,7 @@ bench-report: .venv-bench/installed  ## draw what was measured into docs/benchma
 	@$(BENCH_BIN)/python benchmarks/report.py
 
 clean:  ## remove the virtual environments and what tools left
-	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz .venv-bench .coverage .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images
