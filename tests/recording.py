@@ -120,12 +120,17 @@ def stopped_worker_of(program: subprocess.Popen | psutil.Process) -> psutil.Proc
     supervisor = psutil.Process(program.pid)
 
     def look() -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            stopped.extend(each for each in workers_of(program) if each.status() == psutil.STATUS_STOPPED)
+        stopped.extend(filter(is_stopped, workers_of(program)))
         return bool(stopped) or not is_alive(supervisor)
 
     wait_until(look)
     return stopped[0] if stopped else None
+
+
+def is_stopped(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False
 
 
 class Program(Protocol):

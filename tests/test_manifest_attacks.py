@@ -45,7 +45,7 @@ class Killed:
 
     def _kill(self, recording: Recording) -> None:
         """The worker is held between two tiles, after as many checkpoints; meanwhile the first image gets done."""
-        arguments = ("run", self.inputs, "--out", self.out, *self.arguments, "--checkpoint", 0.00001)
+        arguments = ("run", self.inputs, "--out", self.out, *self.arguments, "--checkpoint", 0.000001)
         with Running(*arguments, env=recording.environment) as run:
             wait_until(lambda: self.journal.count(b'"image":1,"state":"partial"') == 7)
             wait_until(lambda: b'"image":0,"state":"done"' in self.journal)
