@@ -7,6 +7,8 @@ processes and threads, so that the order of the record is the order of what happ
 - looks for a rule that this operation meets (its kind, its path, the how-manieth of them it is) and lets it fail;
 - does it, and appends what was done, with the data, to the log;
 - stops the process (SIGSTOP) or holds up the thread after it, where a rule says so.
+
+`points.py` lets rules meet moments of the work that are no durable operations: a finished tile, a call.
 """
 
 import contextlib
@@ -25,6 +27,8 @@ from pathlib import Path
 # is refused by name.
 _HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor")
 
+_libc = ctypes.CDLL(None)
+
 
 class Gate:
     """One operation at a time; the log and the rules are in `folder`."""
@@ -32,6 +36,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self._log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._counts = os.open(folder / "counts", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._held = os.open(folder / "held", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._rules = folder / "rules"
         self._threads = threading.Lock()
 
@@ -64,11 +69,29 @@ class Gate:
                 done = record(result)
                 if done is not None:
                     self._append(done)
-            if rule is not None and not rule["until"]:  # no thread of this process has the log: other processes go on
+            if rule is not None and not rule["until"] and not rule["hold"]:
+                # No thread of this process has the log: other processes go on.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        if rule is not None and rule["hold"]:
+            self._hold()
         while rule is not None and self._met(rule["next"]) < rule["until"]:
             time.sleep(0.01)
         return result
+
+    def reach(self, kind: str, path: str) -> None:
+        """A point of the work that leaves no trace on the disk."""
+        self.pass_through(kind, path, lambda: None, lambda _: None)
+
+    def targets(self) -> set[str]:
+        """What the rules name as called by whom: `MODULE:NAME`."""
+        return {rule["path"] for rule in json.loads(self._rules.read_text()) if rule["kind"] in ("call", "return")}
+
+    def _hold(self) -> None:
+        """Wait in a call that no signal ends, as a codec's: the test has the file until it lets go."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # another thread takes it
+        _libc.flock(self._held, fcntl.LOCK_SH)
+        _libc.flock(self._held, fcntl.LOCK_UN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _append(self, record: tuple) -> None:
         os.write(self._log, pickle.dumps(record))
@@ -201,9 +224,12 @@ def _absolute(path) -> str:
 
 
 def _stand_between(folder: Path) -> Gate:
+    import points
+
     from batchgray import durable
 
     gate = Gate(folder)
+    points.watch(gate)
     system = System(gate)
 
     class RecordedPath(type(Path())):
