@@ -48,20 +48,17 @@ class File:
             return self.data
         if how == "torn" and self.data.startswith(self.synced):  # it only grew
             return self.data[: chance.randint(len(self.synced), len(self.data))]
+        # A block is what it was or what it is to be: what was synced in it stays, where more was only appended.
         old = self.synced[: len(self.data)].ljust(len(self.data), b"\0")
         if how == "torn":
             edge = chance.randint(0, len(self.data))
             return self.data[:edge] + old[edge:]
-        return b"".join(self._blocks(old, how, chance))
-
-    def _blocks(self, old: bytes, how: Data, chance: random.Random) -> Iterator[bytes]:
-        """What was synced and not written since stays; any other block is zeros or what it was, or is to be."""
-        for start in range(0, len(old), BLOCK):
-            before, after = old[start : start + BLOCK], self.data[start : start + BLOCK]
-            if before == after:
-                yield before
-            else:
-                yield bytes(len(after)) if how == "zeros" else chance.choice([bytes(len(after)), before, after])
+        if how == "zeros":  # all but the length
+            return old
+        return b"".join(
+            chance.choice([old[start : start + BLOCK], self.data[start : start + BLOCK]])
+            for start in range(0, len(old), BLOCK)
+        )
 
 
 @dataclass(eq=False)
