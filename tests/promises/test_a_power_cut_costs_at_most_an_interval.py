@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import xxhash
 from disk_model import Disk, Tree
-from harness import Running, batchgray, manifest_of, save_gradient
+from harness import Running, batchgray, save_gradient
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import bandstore, integrity, manifest, partial, planes
@@ -32,6 +32,7 @@ OPTIONS = ("--checkpoint", 0.00001, "--workers", 1, "--memory", MEMORY)
 @dataclass
 class Recorded:
     out: Path
+    manifest: Path
     records: list[tuple]
 
 
@@ -39,6 +40,7 @@ class Recorded:
 def recorded(tmp_path_factory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     pictures, out = folder / "in", folder / "disk" / "out"
+    path = out.with_name("kept") / "manifest.json"  # where no output's folder is synced
     save_gradient(pictures / "big.png", 400, 1000)
     for name in ("cut.png", "scan.png"):
         save_gradient(pictures / name, WIDTH, HEIGHT, compress_level=1)
@@ -47,17 +49,17 @@ def recorded(tmp_path_factory) -> Recorded:
     damage(pictures / "cut.png")
     out.parent.mkdir()
     recording = Recording(folder / "record", Rule("band", r"cut\.jpg", after=1))
-    arguments = ("run", pictures, "--out", out, "--tile-rows", TILE_ROWS, *OPTIONS)
+    arguments = ("run", pictures, "--out", out, "--manifest", path, "--tile-rows", TILE_ROWS, *OPTIONS)
     with Running(*arguments, env=recording.environment) as run:
         interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
     assert (out / "cut.partial.jpg").exists()
     recording.set_rules()
-    batchgray("resume", out / "manifest.json", *OPTIONS, env=recording.environment, expect=3)
-    states = {image["source"]: image["state"] for image in manifest_of(out)["images"]}
+    batchgray("resume", path, *OPTIONS, env=recording.environment, expect=3)
+    states = {image.source: image.state for image in manifest.load(path).images}
     assert Counter(states.values()) == {"done": 5, "failed": 1}
     assert states["cut.png"] == "failed"
-    return Recorded(out, list(below(out.parent, recording.records())))
+    return Recorded(out, path, list(below(out.parent, recording.records())))
 
 
 def below(root: Path, records: list[tuple]) -> Iterator[tuple]:
@@ -200,7 +202,7 @@ def settled(recorded: Recorded, state: Tree, folder: Path) -> set[str]:
     path = folder / "manifest.json"
     for there in (path, manifest.journal_path(path)):
         there.unlink(missing_ok=True)
-        data = state.get(str(recorded.out / there.name))
+        data = state.get(str(recorded.manifest.with_name(there.name)))
         if data is not None:
             there.write_bytes(data)
     if not path.exists():
