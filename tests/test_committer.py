@@ -6,6 +6,7 @@ And over whose files: over earlier outputs of batchgray's own, never over anybod
 import errno
 import os
 import queue
+import shutil
 
 import msgspec
 import pytest
@@ -149,21 +150,81 @@ def test_a_group_that_can_not_be_synced_is_not_placed(tmp_path, flight, reports,
 
 
 def test_a_folder_that_can_not_be_synced_makes_nothing_done(tmp_path, flight, reports, monkeypatch):
-    def fail(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    sync_folders = durable.sync_folders
+
+    def fail(paths):
+        if tmp_path in paths:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync_folders(paths)
 
     monkeypatch.setattr(durable, "sync_folders", fail)
     said = committed(tmp_path, reports, written(flight, 0), written(flight, 1))
+    assert (tmp_path / "0.jpg").exists(), "it was not its file that failed"
     assert {type(message) for message in said} == {OutputFault}
     assert all(message.full for message in said)
 
 
-def test_a_begun_images_sidecar_goes_only_when_its_output_is_durable(tmp_path, flight, reports, monkeypatch):
-    """Else a power cut would leave neither the output nor the tiles to make it from."""
+def test_what_is_left_of_a_begun_image_goes_in_the_order_that_a_power_cut_may_come(
+    tmp_path, flight, reports, monkeypatch
+):
+    """The partial JPEG's end is synced with the output's name; the sidecar, which claims it, goes only then.
+
+    Else a cut would leave neither the output nor the tiles to make it from, or a partial JPEG for ever.
+    """
     order = []
-    sync_folders, remove = durable.sync_folders, partial.remove
-    monkeypatch.setattr(durable, "sync_folders", lambda paths: (order.append("synced"), sync_folders(paths)))
-    monkeypatch.setattr(partial, "remove", lambda *given: (order.append("sidecar removed"), remove(*given)))
+    for module, name in [
+        (durable, "rename_new"),
+        (partial, "discard_preview"),
+        (durable, "sync_folders"),
+        (partial, "remove"),
+    ]:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real, name=name: (order.append(name), real(*given))[1])
     said = committed(tmp_path, reports, written(flight, 0)._replace(begun=True))
     assert isinstance(said[0], Done)
-    assert order[-2:] == ["synced", "sidecar removed"]
+    assert order[-4:] == ["rename_new", "discard_preview", "sync_folders", "remove"]
+
+
+def test_a_new_folder_and_those_above_it_are_synced_once_and_its_files_always(tmp_path, flight, reports, monkeypatch):
+    """That a folder is there does not say that it is on the disk: another worker may just be making it."""
+    synced = []
+    sync_folders = durable.sync_folders
+    monkeypatch.setattr(durable, "sync_folders", lambda paths: (synced.append(set(paths)), sync_folders(paths)))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    log = IntentLog(flight, 1)
+    thread = committer.Committer(tmp_path, flight, log, reports.put, broken=reports.put)
+    for index in range(2):
+        thread._commit([with_task(written(flight, index), output=f"a/b/{index}.jpg")])
+    assert [type(reports.get_nowait()) for _ in range(2)] == [Done, Done]
+    assert synced[1:] == [{tmp_path / "a" / "b", tmp_path / "a", tmp_path}, {tmp_path / "a" / "b"}]
+
+
+def test_a_folder_that_could_not_be_synced_is_synced_again(tmp_path, flight, reports, monkeypatch):
+    (tmp_path / "a").mkdir()
+    thread = committer.Committer(tmp_path, flight, IntentLog(flight, 1), reports.put, broken=reports.put)
+    sync_folders = durable.sync_folders
+
+    def fail(paths):
+        if tmp_path in paths:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync_folders(paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync_folders", fail)
+        thread._commit([with_task(written(flight, 0), output="a/0.jpg")])
+    assert isinstance(reports.get_nowait(), OutputFault)
+    synced = []
+    monkeypatch.setattr(durable, "sync_folders", synced.extend)
+    thread._commit([with_task(written(flight, 1), output="a/1.jpg")])
+    assert set(synced) == {tmp_path / "a", tmp_path}
+
+
+def test_an_output_folder_that_is_gone_is_not_made_anew_behind_its_owners_back(tmp_path, reports, monkeypatch):
+    out = tmp_path / "out"
+    (out / "flight").mkdir(parents=True)
+    file = with_task(written(out / "flight", 0), output="a/0.jpg")
+    check = committer.leads_outside
+    monkeypatch.setattr(committer, "leads_outside", lambda *given: (check(*given), shutil.rmtree(out))[0])
+    (said,) = committed(out, reports, file)
+    assert isinstance(said, OutputFault)
+    assert not out.exists()

@@ -411,6 +411,27 @@ def test_a_document_that_is_replaced_while_it_is_read_is_read_again(path, store,
     assert states(manifest.load(path)) == ["pending", "pending", "done", "pending", "pending"]
 
 
+def test_a_run_that_ends_while_it_is_read_is_seen_as_it_ended(path, store, monkeypatch):
+    """Its journal is gone by then: without a second look all that it told would seem never to have been."""
+    written = document(state="running")
+    store.commit(written)
+    store.record([done(2)])
+    read = manifest._load_document
+    ending = itertools.chain([True], itertools.repeat(False))
+
+    def read_and_end(path):
+        found = read(path)
+        if next(ending):
+            done(2).apply(written.images)
+            written.state = "interrupted"
+            store.commit(written)
+        return found
+
+    monkeypatch.setattr(manifest, "_load_document", read_and_end)
+    found = manifest.load(path)
+    assert (found.state, found.images[2].state) == ("interrupted", "done")
+
+
 def test_a_journal_that_tells_of_no_image_is_damage(path, store):
     store.commit(document("a.jpg"))
     store.record([done(1)])
