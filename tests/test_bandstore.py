@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 import pytest
 
-from batchgray import bandstore, integrity, partial, planes, tiles
+from batchgray import bandstore, durable, integrity, partial, planes, tiles
 from batchgray.durable import Folder
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
@@ -170,3 +170,17 @@ def test_two_images_under_one_name_share_no_byte(tmp_path, monkeypatch):
     assert not plane_in(tmp_path).finished(0)
     for plane in (first, second):
         plane.close()
+
+
+def test_a_checkpoint_syncs_the_plane_before_the_header_tells_of_its_bands(tmp_path, monkeypatch):
+    """Else a power cut would leave checksums of bands that never came to the disk: all of them would be made anew."""
+    order = []
+    sync, replace = durable.sync, Folder.replace
+    monkeypatch.setattr(
+        durable, "sync", lambda fd: (order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).suffix), sync(fd))
+    )
+    monkeypatch.setattr(
+        Folder, "replace", lambda *names: (order.append(f"to {Path(names[3]).suffix}"), replace(*names))
+    )
+    written(tmp_path, {0, 1})
+    assert order == [".gray", ".tmp", "to .bands", ""]

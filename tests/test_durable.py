@@ -246,6 +246,18 @@ def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch, 
         assert file.map()[-4:] == b"\0\0in"
 
 
+def test_a_sparse_file_is_not_opened_through_a_link(tmp_path, folder):
+    """Somebody else's file would be cut to another length, and written over."""
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "a").symlink_to("theirs")
+    for again in (False, True):
+        with contextlib.closing(durable.SparseFile(folder, "a", 2, again)) as file:
+            file.write(0, b"!!")
+        (tmp_path / "a").unlink()
+        (tmp_path / "a").symlink_to("theirs")
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
 def test_removing_what_is_gone_already_is_no_error(tmp_path, folder):
     (tmp_path / "file").write_bytes(b"")
     folder.remove("file")

@@ -1,4 +1,7 @@
-"""A name below a folder is gone down part by part: links are followed as long as they stay below, and no further."""
+"""What somebody else may have put in the way: links that lead elsewhere, and files that are none.
+
+A name below a folder is gone down part by part: links are followed as long as they stay below, and no further.
+"""
 
 import os
 
@@ -14,6 +17,7 @@ def root(tmp_path):
     (tmp_path / "root" / "a" / "b").mkdir(parents=True)
     (tmp_path / "root" / "c").mkdir()
     (tmp_path / "outside").mkdir()
+    (tmp_path / "root-2").mkdir()
     return tmp_path / "root"
 
 
@@ -55,6 +59,8 @@ def test_a_folder_is_found(opened, name, where):
         ("/", None),
         ("/nowhere/at/all", None),
         ("../outside", None),
+        ("../root-2", None),
+        ("{root}-2", None),
     ],
 )
 @pytest.mark.parametrize("below", ["", "/b"])
@@ -77,6 +83,18 @@ def test_a_link_to_a_link_counts_from_where_it_lies(root, opened):
     (root / "second").symlink_to("a/out")
     with pytest.raises(guards.LeadsOutside):
         opened("second")
+
+
+def test_a_folder_that_is_itself_reached_through_a_link_is_what_the_link_says(root, tmp_path):
+    (tmp_path / "alias").symlink_to("root")
+    (root / "first").symlink_to(root / "c")
+    (root / "second").symlink_to(tmp_path / "alias" / "c")
+    fd = os.open(tmp_path / "alias", os.O_RDONLY)
+    for name in ("first", "second"):
+        found = guards.open_folder(fd, tmp_path / "alias", name)
+        assert os.path.samestat(os.fstat(found), (root / "c").stat())
+        os.close(found)
+    os.close(fd)
 
 
 @pytest.mark.parametrize("target", ["loop", "a/../loop", "{root}/loop"])
@@ -129,3 +147,23 @@ def test_a_name_may_be_deeper_than_any_path(root):
         assert os.path.sameopenfile(made, found)
     for each in (fd, made, found):
         os.close(each)
+
+
+def test_only_a_regular_file_is_opened(root):
+    (root / "file").write_bytes(b"data")
+    os.mkfifo(root / "fifo")
+    (root / "link").symlink_to("file")
+    with guards.open_regular(root / "file") as file:
+        assert file.read() == b"data"
+    with guards.open_regular(root / "link") as file:
+        assert file.read() == b"data"
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(OSError, match="not a regular file"):
+        guards.open_regular(root / "fifo")  # and nobody waits for its writer
+    with pytest.raises(IsADirectoryError):
+        guards.open_regular(root / "a")
+    with pytest.raises(OSError, match="it is a link"):
+        guards.open_regular(root / "link", follow_links=False)
+    with pytest.raises(OSError, match="not a regular file"):
+        guards.open_descriptor("/dev/null", os.O_RDONLY)
+    assert len(os.listdir("/dev/fd")) == before, "a descriptor is left open"
