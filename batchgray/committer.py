@@ -165,10 +165,11 @@ class Committer(threading.Thread):
         That one of them is there does not say that it is on the disk: another worker may just be making it.
         """
         above = {parent for name in folders for parent in self._unsynced_above(name)} - folders.keys()
-        for names in _pieces(sorted(above)):
-            with contextlib.ExitStack() as stack:
-                durable.sync_all([stack.enter_context(self._out.below(name)).fileno() for name in names])
-        durable.sync_all([folder.fileno() for folder in folders.values()])
+        if len(above) <= _FOLDERS_AT_ONCE or not durable.sync_file_system(self._out.fileno()):
+            for names in _pieces(sorted(above)):
+                with contextlib.ExitStack() as stack:
+                    durable.sync_all([stack.enter_context(self._out.below(name)).fileno() for name in names])
+            durable.sync_all([folder.fileno() for folder in folders.values()])
         self._durable_folders |= above | folders.keys()
 
     def _unsynced_above(self, folder: str) -> Iterator[str]:

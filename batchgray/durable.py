@@ -225,12 +225,19 @@ def sync(fd: int) -> None:
 def sync_all(fds: Sequence[int]) -> None:
     """Bring the data of several files in one file system to the disk. Raises OSError, of whichever file."""
     devices = {os.fstat(fd).st_dev for fd in fds} if len(fds) >= _MANY_FILES else set()
-    if _syncfs is None or len(devices) != 1 or not _has_honest_syncfs(*devices):
+    if len(devices) != 1 or not sync_file_system(fds[0]):
         for fd in fds:
             sync(fd)
-    elif _syncfs(fds[0]) != 0:
+
+
+def sync_file_system(fd: int) -> bool:
+    """Bring all of a file's file system to the disk; False where that can't be relied upon. Raises OSError."""
+    if _syncfs is None or not _has_honest_syncfs(os.fstat(fd).st_dev):
+        return False
+    if _syncfs(fd) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+    return True
 
 
 @functools.lru_cache

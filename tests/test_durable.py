@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from harness import removed_afterwards
 
 from batchgray import durable
 
@@ -361,6 +362,13 @@ def test_what_goes_wrong_names_the_whole_path(folder, tmp_path):
         with pytest.raises(OSError, match=r".") as refused:
             fault()
         assert Path(refused.value.filename).parent == tmp_path
+
+
+def test_folders_may_be_deeper_than_a_call_may_be_nested(tmp_path):
+    with removed_afterwards(tmp_path / "d"):
+        folder = tmp_path.joinpath(*"d" * 1100)
+        assert len(durable.make_folders(folder)) == 1100
+        assert folder.is_dir()
 
 
 def test_folders_that_could_not_all_be_made_are_taken_away(tmp_path, monkeypatch):
