@@ -122,22 +122,14 @@ class Committer(threading.Thread):
         finally:
             for written in group:
                 os.close(written.fd)
-        if synced:
-            with contextlib.ExitStack() as stack:
-                self._finish_group(group, {}, stack)
-
-    def _finish_group(self, group: list[Written], folders: dict[str, Folder], stack: contextlib.ExitStack) -> None:
-        """`folders` are the outputs' own, found anew for each group and held until all that is done in them is."""
-
-        def place(written: Written) -> None:
-            name = os.path.dirname(written.task.output)
-            if name not in folders:
-                folders[name] = stack.enter_context(self._folder(name))
-            self._place_and_clean(written, folders[name])
-
-        placed = self._each(group, place)
-        if not placed or not self._all(placed, lambda: self._sync_folders(folders)):
+        if not synced:
             return
+        with _Folders(self._out) as folders:
+            placed = self._each(
+                group, lambda written: self._place_and_clean(written, folders.folder_of(written.task.output))
+            )
+            if not placed or not self._all(placed, lambda: self._sync_folders(folders.held)):
+                return
         for written in placed:
             if written.begun:
                 with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
@@ -148,16 +140,6 @@ class Committer(threading.Thread):
         """The files, and what is intended with them."""
         self._intents.append(map(_intent, group))
         durable.sync_all([*(written.fd for written in group), self._intents.fileno()])
-
-    def _folder(self, name: str) -> Folder:
-        """A folder of outputs, made where it is missing; not so the output folder, when that is gone."""
-        try:
-            return self._out.below(name, make=True)
-        except LeadsOutside:
-            raise ImageError(
-                "its folder is a link, or below one, that leads out of the output folder; "
-                "replace the link by a folder, or choose another --out"
-            ) from None
 
     def _sync_folders(self, folders: dict[str, Folder]) -> None:
         """The folders of new outputs, and those above them that this process has not synced yet.
@@ -216,6 +198,28 @@ class Committer(threading.Thread):
         if _is_same_file(written.task.source, folder, name):
             raise ImageError("its output would replace the image itself; choose another --out")
         self._flight.replace(written.temporary, folder, name)
+
+
+class _Folders(contextlib.ExitStack):
+    """The folders of a group's outputs, by name: looked for anew with each group, held until all in them is done."""
+
+    def __init__(self, out: Folder) -> None:
+        super().__init__()
+        self._out = out
+        self.held: dict[str, Folder] = {}
+
+    def folder_of(self, output: str) -> Folder:
+        """It is made where it is missing, but in an output folder that is gone. Raises ImageError, OSError."""
+        name = os.path.dirname(output)
+        if name not in self.held:
+            try:
+                self.held[name] = self.enter_context(self._out.below(name, make=True))
+            except LeadsOutside:
+                raise ImageError(
+                    "its folder is a link, or below one, that leads out of the output folder; "
+                    "replace the link by a folder, or choose another --out"
+                ) from None
+        return self.held[name]
 
 
 def _waiting_files() -> int:
