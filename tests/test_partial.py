@@ -182,6 +182,36 @@ def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spa
     assert folders.restored(image.record)[0] is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 0},
+        {"height": 0},
+        {"width": 2**31, "tile_rows": 8},
+        {"height": 2**31},
+        {"tile_rows": 16},
+        {"tile_rows": 0},
+        {"exif_bytes": 65528},
+        {"note": "n" * 2048},
+    ],
+)
+def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, changes):
+    """Its seal is no signature: anybody can make one, and have a worker lay out what it likes."""
+    written = folders.write(folders.begun())
+    header = msgspec.structs.replace(written, tiles=[], record=msgspec.structs.replace(written.record, **changes))
+    line = integrity.seal(msgspec.json.encode(header)) + b"\n"
+    folders.sidecar.write_bytes(line + bytes(header.record.exif_bytes))
+    assert partial.read_header(folders.sidecar) is None
+
+
+@pytest.mark.parametrize("output", ["../b.jpg", "/etc/b.jpg", "a/../../b.jpg", ""])
+def test_a_header_that_names_an_output_elsewhere_is_not_believed(folders, output):
+    """Its partial JPEG would be removed there."""
+    header = msgspec.structs.replace(folders.write(folders.begun()), output=output, tiles=[])
+    folders.sidecar.write_bytes(integrity.seal(msgspec.json.encode(header)) + b"\nEXIF")
+    assert partial.read_header(folders.sidecar) is None
+
+
 def test_where_there_is_no_sidecar_nothing_is_restored(folders):
     assert partial.matching_header(folders.flight, TASK, OPTIONS) is None
     assert folders.restored(folders.begun().record)[0] is None
