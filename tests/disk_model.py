@@ -46,19 +46,18 @@ class File:
             return self.synced
         if how == "all":
             return self.data
-        if how == "torn" and self.data.startswith(self.synced):  # it only grew
+        grown = self.data.startswith(self.synced)
+        if how == "torn" and grown:
             return self.data[: chance.randint(len(self.synced), len(self.data))]
-        # A block is what it was or what it is to be: what was synced in it stays, where more was only appended.
-        old = self.synced[: len(self.data)].ljust(len(self.data), b"\0")
+        kept = self.synced if grown or len(self.synced) == len(self.data) else b""  # else it began anew
+        before = kept.ljust(len(self.data), b"\0")
+        if how == "zeros":
+            return before
         if how == "torn":
             edge = chance.randint(0, len(self.data))
-            return self.data[:edge] + old[edge:]
-        if how == "zeros":  # all but the length
-            return old
-        return b"".join(
-            chance.choice([old[start : start + BLOCK], self.data[start : start + BLOCK]])
-            for start in range(0, len(old), BLOCK)
-        )
+            return self.data[:edge] + before[edge:]
+        starts = range(0, len(self.data), BLOCK)
+        return b"".join(chance.choice([before, self.data])[start : start + BLOCK] for start in starts)
 
 
 @dataclass(eq=False)
