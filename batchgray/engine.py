@@ -78,7 +78,7 @@ def run(
         inbox = stack.enter_context(_listening(notices))
         discovery.check_there(options.inputs)
         stack.enter_context(_folders(options.out.absolute(), path.parent))
-        stack.enter_context(locks.owning(path, options.engine.locked))
+        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if options.overwrite:
             _take_over(plan, options.engine.locked)
@@ -97,7 +97,7 @@ def resume(
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(locks.owning(path, options.engine.locked))
+        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices)
 
@@ -166,7 +166,7 @@ def _folders(*folders: Path) -> Iterator[None]:
 
 
 def _pause(inbox: Inbox) -> Callable[[], None]:
-    """Planning can take long on a slow file system; nothing is begun before it ends, so a notice ends it at once."""
+    """What comes before the work can take long; nothing is begun before it ends, so a notice ends it at once."""
 
     def pause() -> None:
         notice = inbox.notice
@@ -201,7 +201,7 @@ def _supervise(
     def send(event: events.Event) -> None:
         emit(_at(began, event))
 
-    held = stack.enter_context(flight.holding(plan, engine.locked))
+    held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
     store = stack.enter_context(contextlib.closing(Store(plan.path)))
     resumable = flight.prepare(plan, held)
     _commit_start(plan, engine.workers, store)

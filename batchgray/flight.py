@@ -37,14 +37,14 @@ class Held(NamedTuple):
 
 
 @contextlib.contextmanager
-def holding(plan: Plan, locked: bool) -> Iterator[Held]:
-    """Make the folder and be its one owner. Where no manifest comes of it, nothing is left.
+def holding(plan: Plan, locked: bool, pause: locks.Pause = lambda: None) -> Iterator[Held]:
+    """Make the folder and be its one owner (see `locks.owning`). Where no manifest comes of it, nothing is left.
 
     Raises ManifestLocked, UnlockableManifest, LinkInTheWay, UnwritableOutput, DiskFullAtStart.
     """
     with contextlib.ExitStack() as stack:
         with _telling(plan.out):
-            held = stack.enter_context(_holding(plan.out, plan.manifest.run_id, plan.path, locked, make=True))
+            held = stack.enter_context(_holding(plan.out, plan.manifest.run_id, plan.path, locked, pause, make=True))
         try:
             with _telling(plan.out):  # an earlier run may have been cut off before it did
                 durable.sync_all([held.above.fileno(), held.out.fileno()])
@@ -58,14 +58,16 @@ def holding(plan: Plan, locked: bool) -> Iterator[Held]:
 
 
 @contextlib.contextmanager
-def _holding(out: Path, run_id: str, path: Path, locked: bool, make: bool = False) -> Iterator[Held]:
+def _holding(
+    out: Path, run_id: str, path: Path, locked: bool, pause: locks.Pause = lambda: None, make: bool = False
+) -> Iterator[Held]:
     """Raises OSError as well where something is not there, or can't be made."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder.at(out))
         above = stack.enter_context(_inner(folder, FLIGHT_FOLDER, make))
         try:
             flight = stack.enter_context(_inner(above, run_id, make))
-            lock = stack.enter_context(locks.owning_flight(flight, path, locked))
+            lock = stack.enter_context(locks.owning_flight(flight, path, locked, pause))
         except BaseException:
             above.remove_folder(run_id)  # if it is empty
             folder.remove_folder(FLIGHT_FOLDER)

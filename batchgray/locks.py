@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from batchgray import errors
@@ -23,6 +23,9 @@ from batchgray.guards import open_descriptor
 
 FLIGHT_LOCK = "run.lock"
 
+Pause = Callable[[], None]
+
+_SUFFIX = ".lock"
 _LOOKING_SECONDS = 0.2
 _ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
 _OWNED_BY = "process "  # begins the text of a lock file; a power cut can make it empty, or zeros
@@ -34,25 +37,32 @@ _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 def lock_path(path: Path) -> Path:
     """Where the lock of the manifest at `path` lies."""
     real = Path(os.path.realpath(path))
-    return real.with_name(real.name + ".lock")
+    return real.with_name(real.name + _SUFFIX)
 
 
 @contextlib.contextmanager
-def owning(path: Path, locked: bool = True) -> Iterator[None]:
+def owning(path: Path, locked: bool = True, pause: Pause = lambda: None) -> Iterator[None]:
     """Be the one owner of the manifest; with `locked` False also where its file system refuses locks.
+
+    `pause` is called now and then while an owner is waited for that may be ending, and may raise.
 
     Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
     """
     lock = lock_path(path)
-    fd = _lock_patiently(path, lock, None, locked)
     try:
-        yield
-    finally:
-        if fd is not None:
-            if not os.path.exists(path):  # refused, or interrupted, before there was anything to own
-                with contextlib.suppress(OSError), Folder.at(lock.parent) as folder:
-                    folder.remove(lock.name)
-            os.close(fd)
+        folder = Folder.at(lock.parent)
+    except OSError as error:
+        raise errors.UnwritableOutput(lock.parent, error.strerror) from None
+    with folder:
+        fd = _lock_patiently(path, folder, lock.name, locked, pause)
+        try:
+            yield
+        finally:
+            if fd is not None:
+                if folder.stat(lock.name.removesuffix(_SUFFIX)) is None:  # refused, or interrupted, before it was made
+                    with contextlib.suppress(OSError):
+                        folder.remove(lock.name)
+                os.close(fd)
 
 
 class FlightLock:
@@ -71,13 +81,13 @@ class FlightLock:
 
 
 @contextlib.contextmanager
-def owning_flight(flight: Folder, path: Path, locked: bool = True) -> Iterator[FlightLock]:
+def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause = lambda: None) -> Iterator[FlightLock]:
     """Be the one owner of the folder of what is in flight, on behalf of the manifest at `path`.
 
     Raises as `owning` does.
     """
     try:
-        fd = _lock_patiently(path, flight.path / FLIGHT_LOCK, flight, locked)
+        fd = _lock_patiently(path, flight, FLIGHT_LOCK, locked, pause)
     except errors.UnlockableManifest:
         found = flight.stat(FLIGHT_LOCK)
         if found is not None and found.st_size == 0:  # just made, in vain
@@ -92,8 +102,10 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True) -> Iterator[F
 
 def is_running(path: Path) -> bool:
     """Whether some process owns the manifest."""
+    lock = lock_path(path)
     try:
-        os.close(_lock(path, lock_path(path), None, os.O_RDONLY, fcntl.LOCK_SH))
+        with Folder.at(lock.parent) as folder:
+            os.close(_lock(path, folder, lock.name, os.O_RDONLY, fcntl.LOCK_SH))
     except errors.ManifestLocked:
         return True
     except (OSError, errors.UnlockableManifest):
@@ -101,7 +113,7 @@ def is_running(path: Path) -> bool:
     return False
 
 
-def _lock_patiently(path: Path, lock: Path, folder: Folder | None, locked: bool) -> int | None:
+def _lock_patiently(path: Path, folder: Folder, name: str, locked: bool, pause: Pause) -> int | None:
     """The owner's lock, with the owner's name in it. None where there are no locks, and none has to be.
 
     Somebody who only looks whether there is an owner holds it for a moment, and so do the workers of a killed run.
@@ -110,19 +122,20 @@ def _lock_patiently(path: Path, lock: Path, folder: Folder | None, locked: bool)
     try:
         while True:
             try:
-                fd = _lock(path, lock, folder, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+                fd = _lock(path, folder, name, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
                 break
             except errors.ManifestLocked as error:
                 patience = _ENDING_SECONDS if _has_ended(error.args[1]) else _LOOKING_SECONDS
                 if time.monotonic() - began >= patience:
                     raise
+                pause()
                 time.sleep(_LOOKING_SECONDS / 10)
     except errors.UnlockableManifest:
         if locked:
             raise
         return None
     except OSError as error:
-        raise errors.UnwritableOutput(lock.parent, error.strerror) from None
+        raise errors.UnwritableOutput(folder.path, error.strerror) from None
     with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
@@ -143,14 +156,14 @@ def _has_ended(owner: str) -> bool:
     return False
 
 
-def _lock(path: Path, lock: Path, folder: Folder | None, flags: int, kind: int) -> int:
-    """A descriptor that holds the lock until it is closed; the file `lock` is looked for in `folder`, if one is held.
+def _lock(path: Path, folder: Folder, name: str, flags: int, kind: int) -> int:
+    """A descriptor that holds the lock of that name, for the manifest at `path`, until it is closed.
 
     Raises ManifestLocked, UnlockableManifest, and OSError where there is no file to lock.
     """
-    name, folder_fd = (lock, None) if folder is None else (Path(lock.name), folder.fileno())
-    try:
-        fd = open_descriptor(name, flags | os.O_NOFOLLOW, folder_fd)  # through a link, its target would be overwritten
+    lock = folder.path / name
+    try:  # through a link, its target would be overwritten
+        fd = open_descriptor(name, flags | os.O_NOFOLLOW, folder.fileno())
     except OSError as error:
         if error.errno in _NO_FILE:
             raise errors.UnlockableManifest(lock, error.strerror) from None
@@ -168,7 +181,7 @@ def _lock(path: Path, lock: Path, folder: Folder | None, flags: int, kind: int) 
         raise errors.UnlockableManifest(lock, error.strerror) from None
     if os.fstat(fd).st_nlink == 0:  # its last owner took it away while it was waited for
         os.close(fd)
-        return _lock(path, lock, folder, flags, kind)
+        return _lock(path, folder, name, flags, kind)
     return fd
 
 
