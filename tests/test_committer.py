@@ -122,6 +122,15 @@ def test_a_file_that_batchgray_did_not_make_is_never_replaced(tmp_path, flight, 
     assert (tmp_path / "0.jpg").read_bytes() == b"theirs"
 
 
+def test_a_link_is_never_taken_for_an_output(tmp_path, flight, reports):
+    """Whatever it leads to: batchgray makes no links."""
+    (tmp_path / "elsewhere").write_bytes(b"picture 0")
+    (tmp_path / "0.jpg").symlink_to("elsewhere")
+    (said,) = committed(tmp_path, reports, written(flight, 0))
+    assert "did not make" in said.reason
+    assert (tmp_path / "0.jpg").is_symlink()
+
+
 @pytest.mark.parametrize("there", [b"picture 0", b"an earlier version"])
 def test_an_output_of_its_own_is_replaced(tmp_path, flight, reports, there):
     (tmp_path / "0.jpg").write_bytes(there)
