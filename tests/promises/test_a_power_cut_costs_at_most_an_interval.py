@@ -47,9 +47,9 @@ def recorded(tmp_path_factory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     pictures, out = folder / "in", folder / "disk" / "out"
     path = out.with_name("kept") / "manifest.json"  # where no output's folder is synced
-    save_gradient(pictures / "big.png", 400, 1000)
+    save_gradient(pictures / "big.png", 400, 1000, exact=True)
     for name in ("cut.png", "scan.png"):
-        save_gradient(pictures / name, WIDTH, HEIGHT, compress_level=1)
+        save_gradient(pictures / name, WIDTH, HEIGHT, compress_level=1, exact=True)
     for number in range(3):
         save_gradient(pictures / f"small-{number}.png", 90, 70, seed=number)
     damage(pictures / "cut.png")
