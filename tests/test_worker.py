@@ -100,7 +100,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def picture(tmp_path):
-    return save_gradient(tmp_path / "a.png", 40, 64)
+    return save_gradient(tmp_path / "a.png", 40, 64, exact=True)
 
 
 @pytest.fixture
