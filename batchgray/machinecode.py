@@ -51,7 +51,7 @@ def load(module: str, types: Mapping[str, Any], works: Callable[[Functions], boo
     raises where it can't compile, and RuntimeError if what it compiled does not work.
     """
     key = _key(module)
-    name = f"batchgray-{module}-{integrity.short_name(key)}.o"
+    name = f"batchgray-{module}-{integrity.number(key):016x}.o"
     for folder in _folders():
         code = _read(folder / name, key)
         if code is not None:
