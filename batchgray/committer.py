@@ -128,7 +128,9 @@ class Committer(threading.Thread):
             placed = self._each(
                 group, lambda written: self._place_and_clean(written, folders.folder_of(written.task.output))
             )
-            if not placed or not self._all(placed, lambda: self._sync_folders(folders.held)):
+            names = {os.path.dirname(written.task.output) for written in placed}
+            touched = {name: folders.held[name] for name in names}
+            if not placed or not self._all(placed, lambda: self._sync_folders(touched)):
                 return
         for written in placed:
             if written.begun:
