@@ -124,6 +124,10 @@ class Manifest(msgspec.Struct, kw_only=True):
         """The output folder, absolute, of the manifest at this path; not where a link to it lies."""
         return Path(os.path.realpath(manifest)).parent / self.output_root
 
+    def flight_folder(self, manifest: Path) -> Path:
+        """The folder of what is in flight, of the manifest at this path."""
+        return self.output_folder(manifest) / FLIGHT_FOLDER / self.run_id
+
 
 class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     """A journal line: what is now true of an image. Absent fields stay as they were."""

@@ -100,9 +100,12 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
         lock.release()
 
 
-def is_running(path: Path) -> bool:
-    """Whether some process owns the manifest."""
-    lock = lock_path(path)
+def is_running(path: Path, flight: Path | None = None) -> bool:
+    """Whether some process owns the manifest; or the folder of what is in flight, by a copy of the manifest."""
+    return _is_owned(path, lock_path(path)) or (flight is not None and _is_owned(path, flight / FLIGHT_LOCK))
+
+
+def _is_owned(path: Path, lock: Path) -> bool:
     try:
         with Folder.at(lock.parent) as folder:
             os.close(_lock(path, folder, lock.name, os.O_RDONLY, fcntl.LOCK_SH))

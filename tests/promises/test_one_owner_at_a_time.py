@@ -71,6 +71,7 @@ def test_whatever_the_manifest_is_called_it_has_one_owner(stopped, tall, tmp_pat
     path = other(tmp_path / "out" / "manifest.json")
     for arguments in (("resume", path), ("verify", "--mend", path)):
         assert f"process {stopped.process.pid} " in batchgray(*arguments, expect=2).stderr
+    assert json.loads(batchgray("status", path, "--json").stdout)["state"] == "running"
     stopped.stopped.resume()
     stopped.finish(expect=0)
     assert {name: data for name, data in tree(tmp_path / "out").items() if "copy" not in name} == tree(tall_converted)
