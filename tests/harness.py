@@ -20,7 +20,7 @@ from PIL import Image
 from batchgray import committer, durable, integrity
 from batchgray.messages import ImageDone, SourceIdentity, Task
 
-SCALE = float(os.environ.get("BATCHGRAY_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("TEST_BATCHGRAY_SCALE", "1"))
 DEADLINE = 900.0  # seconds until a test gives up: it makes a failure slower, and never causes one
 
 
@@ -232,7 +232,7 @@ def leftovers(out: Path) -> list[str]:
 
 
 def scaled(side: int) -> int:
-    """The side of a picture so many pixels long, in pictures BATCHGRAY_TEST_SCALE times smaller: for a machine that is
+    """The side of a picture so many pixels long, in pictures TEST_BATCHGRAY_SCALE times smaller: for a machine that is
     as many times as fast.
     """
     return max(1, round(side / SCALE**0.5))
