@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batchgray import bands, codec, durable, integrity, kernels, partial, planes
+from batchgray import bands, codec, durable, integrity, kernels, partial, planes, transparency
 from batchgray.bandstore import Plane, band_rows
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt
@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
 
 
 class Conversion:
-    """One image on its way. `flushed` is called with what became durable."""
+    """One image on its way. `flushed` is called with what became durable; `note` tells what reading left out."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Conversion:
         self.plane = Plane(flight, task.output, record, pixels)
         if self._claim and self._claim.tiles:
             self.plane.take_up(partial.stored_rows(flight, task.output))
+        self.note: str | None = None
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
     def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
@@ -66,7 +67,7 @@ class Conversion:
         """
         kernel = kernels.BY_METHOD[self._pixels.method]
         missing = [band for band in self.plane.bands() if not self.plane.finished(band.index)]
-        reader = bands.Reader(self._task.source, source, way)
+        reader = bands.Reader(self._task.source, source, way, transparency.colour_of(self._pixels.background))
         try:
             read_to = None
             checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
@@ -88,6 +89,7 @@ class Conversion:
                     checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
         finally:
             reader.close()
+        self.note = transparency.IGNORED if reader.ignored else None
         if codec.identity_of(self._task.source) != self._record.identity:
             raise ImageError("changed while it was being read; the next run or resume takes it up again")
         self.checkpoint()

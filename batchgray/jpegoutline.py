@@ -50,6 +50,7 @@ class JpegOutline:
     height: int = 0
     components: int = 0
     identifiers: bytes = b""  # of the components
+    samples: float = 0.0  # of all components together, a pixel
     progressive: bool = False
     exif: bytes = b""
     multi_picture: bool = False
@@ -121,6 +122,9 @@ class JpegOutline:
         if precision != 8:
             raise ImageError(f"a JPEG of {precision}-bit samples; convert the file to 8 bits first")
         self.identifiers = header[6::3]
+        factors = [(factor >> 4, factor & 15) for factor in header[7::3]]
+        largest = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
+        self.samples = sum(across * down for across, down in factors) / max(1, largest)
         self.progressive = code in (0xC2, 0xC6, 0xCA, 0xCE)
         pixels = self.width * self.height
         if code < 0xC8:  # Huffman coding takes a bit for each block of 64 at least; arithmetic coding has no such bound
@@ -151,6 +155,10 @@ class JpegOutline:
             elif luma in scan.components and scan.first <= scan.last < _COEFFICIENTS:
                 missing_bits[scan.first : scan.last + 1] = bytes([scan.low]) * (scan.last + 1 - scan.first)
         return None if any(missing_bits) or not parts else [*parts, slice(at, self.eoi)]
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(part.stop - part.start for part in self.kept)
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""

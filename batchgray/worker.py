@@ -49,7 +49,8 @@ from batchgray.messages import (
     Task,
     ToWorker,
 )
-from batchgray.sources import Source
+from batchgray.sources import Limits, SecondOpinion, Source, joined
+from batchgray.transparency import colour_of
 
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
@@ -155,7 +156,8 @@ class Worker:
         try:
             return self._make_in_memory(task, started)
         except TooLarge as error:
-            return self._make_in_bands(task, started, error)
+            with heap.returned():
+                return self._make_in_bands(task, started, error)
 
     def _make_in_memory(self, task: Task, started: float) -> committer.Written:
         self._checkpointed = False
@@ -175,7 +177,7 @@ class Worker:
 
     def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
         """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, OSError."""
-        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source = self._open(task)
         source.close()
         record, exif = self._describe(source)
         self._slot.describe(record)
@@ -194,7 +196,7 @@ class Worker:
             except ImageError:
                 conversion.discard()
                 raise
-        done = _done(task, record, encoded, computed, computed > 0, None, started)
+        done = _done(task, record, encoded, computed, computed > 0, conversion.note, started)
         return committer.Written(encoded.fd, temporary, task, done, begun=True)
 
     def _temporary(self, task: Task) -> str:
@@ -244,12 +246,12 @@ class Worker:
 
         Returns the image, the decoder's note, and how many tiles had to be computed.
         """
-        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source = self._open(task)
         try:
-            image = self._lay_out(task, source, header)
-            computed = image.record.tiles_total - image.tiles_done
-            with self._interrupt.ending_at_once():
-                note = source.decode(image)
+            image, note, computed = self._decode(task, source, header)
+        except SecondOpinion as wanted:
+            with contextlib.closing(wanted.source):
+                image, note, computed = self._decode(task, wanted.source, header)
         finally:
             source.close()
         if codec.identity_of(task.source) != image.record.identity:
@@ -261,6 +263,20 @@ class Worker:
         if time.monotonic() - started >= self._setup.checkpoint:
             self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
         return image, note, computed
+
+    def _open(self, task: Task) -> Source:
+        """The source, with the memory that opening it takes. Raises ImageError."""
+        limits = Limits(self._setup.max_pixels, lambda needed: self._reserve(planes.EMPTY_SLOT_BYTES, needed))
+        return codec.open_source(task.source, self._pixels.method, limits, colour_of(self._pixels.background))
+
+    def _decode(
+        self, task: Task, source: Source, header: partial.SidecarHeader | None
+    ) -> tuple[planes.Image, str | None, int]:
+        """The source in the slot; the decoder's note; and how many tiles are missing. Raises SecondOpinion."""
+        image = self._lay_out(task, source, header)
+        missing = image.record.tiles_total - image.tiles_done
+        with self._interrupt.ending_at_once():
+            return image, source.decode(image), missing
 
     def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> planes.Image:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
@@ -385,6 +401,6 @@ def _done(
         decoded=decoded,
         output_size=encoded.size,
         checksum=encoded.checksum,
-        note="; ".join(filter(None, (record.note, note))) or None,
+        note=joined(record.note, note),
         seconds=time.monotonic() - started,
     )

@@ -2,16 +2,17 @@
 
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import pyvips
 import simplejpeg
+from harness import decode
 from PIL import Image, TiffImagePlugin
 
 from batchgray import bands, codec
 from batchgray.errors import ImageError
+from batchgray.sources import Limits
 
 HEIGHT, WIDTH = 131, 97
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -94,6 +95,7 @@ KINDS = {
     "tiff group4.tif": pillow(one_bit(), compression="group4"),
     "tiff 4 bits white is 0.tif": vips(noise(1), bitdepth=4, miniswhite=True),
     "tiff white is 0.tif": vips(noise(1), miniswhite=True),
+    "tiff 16 bits white is 0.tif": vips(noise(1, np.uint16), miniswhite=True),
     "tiff cmyk.tif": pillow(Image.fromarray(noise(4), "CMYK")),
     "tiff 16 bits.tif": pillow(noise(1, np.uint16)),
     **{f"tiff 16 bits {c}.tif": vips(noise(c, np.uint16), compression="deflate") for c in (3, 4)},
@@ -110,16 +112,15 @@ KINDS = {
 
 
 def whole(path: Path, method: str) -> tuple[codec.Source, np.ndarray]:
-    source = codec.open_source(str(path), method, 10**9)
-    pixels = source.width * source.height
-    planes = SimpleNamespace(rgb=memoryview(bytearray(3 * pixels)), gray=memoryview(bytearray(pixels)))
+    source = codec.open_source(str(path), method, Limits(10**9))
+    plane = memoryview(bytearray(source.width * source.height * (3 if source.colour else 1)))
     with closing(source):
-        source.decode(planes)
-    return source, np.frombuffer(planes.rgb if source.colour else planes.gray, np.uint8)
+        decode(source, plane)
+    return source, np.frombuffer(plane, np.uint8)
 
 
 def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
-    source = codec.open_source(str(path), method, 10**9)
+    source = codec.open_source(str(path), method, Limits(10**9))
     source.close()
     tops = range(first, source.height, rows)
     with closing(bands.Reader(str(path), source, bands.find_way(str(path), source, method))) as reader:
@@ -170,7 +171,6 @@ REFUSED = {
     "animated.png": (animated, "animated"),
     "turned.tif": (pillow(noise(3), tiffinfo={274: 6}), "to be turned"),
     "alpha.tif": (vips(noise(4), premultiply=True), "multiplied in"),
-    "white.tif": (vips(noise(1, np.uint16), miniswhite=True), "0 is white"),
     "ycc.tif": (pillow(Image.fromarray(noise(3), "YCbCr")), "photometric"),
     "planes.tif": (separate_planes, "one after another"),
     "lab.tif": (pillow(Image.fromarray(noise(3), "LAB")), "photometric"),
@@ -212,7 +212,7 @@ def test_what_the_decoder_holds_is_counted(tmp_path):
     for kind in ("jpeg 420.jpg", "jpeg progressive.jpg", "png RGB.png", "png interlaced.png", "tiff one strip.tif"):
         path = tmp_path / kind
         KINDS[kind](path)
-        source = codec.open_source(str(path), "bt601", 10**9)
+        source = codec.open_source(str(path), "bt601", Limits(10**9))
         source.close()
         ways[kind] = bands.find_way(str(path), source, "bt601").held_bytes
     pixels = WIDTH * HEIGHT

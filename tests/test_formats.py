@@ -10,6 +10,7 @@ from harness import batchgray, gradient, manifest_of
 from PIL import Image, features
 
 from batchgray import codec
+from batchgray.transparency import IGNORED
 
 RGB = gradient(203, 155, seed=3)
 PICTURE = Image.fromarray(RGB)
@@ -21,13 +22,15 @@ def saved(image, format, **settings) -> bytes:
     return buffer.getvalue()
 
 
-def png(header: bytes, rows: bytes) -> bytes:
+def png(header: bytes, rows: bytes, transparent: bytes = b"") -> bytes:
     """A PNG from the bytes of its header chunk and its rows, filter types included. PNG specification, 5.2."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    middle = chunk(b"tRNS", transparent) if transparent else b""
+    pixels = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + middle + pixels
 
 
 def png16(samples: np.ndarray, colour_type: int) -> bytes:
@@ -101,6 +104,8 @@ AS_PILLOW_DECODES = {
     **({"modern.avif": saved(PICTURE, "AVIF", quality=90)} if features.check("avif") else {}),
 }
 GRAY_JPEG = saved(PICTURE.convert("L"), "JPEG")
+VEILING = {"alpha.png", "alpha.webp", "palette-transparent.png", "palette-transparent.gif"}
+VEILING_SIXTEEN = {"sixteen-alpha.png", "sixteen-gray-alpha.png"}
 SEVERAL = {"pages.tif", "moving.gif", "moving.webp", "moving.png"}
 
 
@@ -156,7 +161,10 @@ def test_the_manifest_says_what_was_left_out_or_odd(run):
     notes = {name: image["note"] for name, image in run[2].items() if image["note"]}
     stray = notes.pop("stray.jpg")
     assert "extraneous bytes" in stray
-    assert notes == dict.fromkeys(SEVERAL, "the first of 2 frames or pages")
+    sixteen = "the upper 8 of 16 bits were taken"
+    expected = dict.fromkeys(SEVERAL, "the first of 2 frames or pages") | dict.fromkeys(VEILING, IGNORED)
+    expected |= {"sixteen.png": sixteen} | dict.fromkeys(VEILING_SIXTEEN, f"{sixteen}; {IGNORED}")
+    assert notes == expected
 
 
 def with_orientation(orientation: int) -> Image.Exif:

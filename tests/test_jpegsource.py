@@ -2,17 +2,17 @@
 
 import io
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import simplejpeg
-from harness import gradient
+from harness import decode, gradient
 from PIL import Image
 
 from batchgray import codec
 from batchgray.errors import ImageError
 from batchgray.jpegoutline import JpegOutline
+from batchgray.sources import Limits
 
 RGB = gradient(203, 155, seed=3)
 SIDES = RGB.shape[1::-1]
@@ -60,10 +60,10 @@ def decoded(tmp_path, data: bytes, method: str = "luma") -> tuple[np.ndarray, st
     """The pixels, the note, and how many bytes of the file are left out."""
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    source = codec.open_source(str(path), method, 10**9)
+    source = codec.open_source(str(path), method, Limits(10**9))
     pixels = np.zeros((source.height, source.width, 3 if source.colour else 1), np.uint8)
     plane = memoryview(pixels).cast("B")
-    note = source.decode(SimpleNamespace(rgb=plane, gray=plane))
+    note = decode(source, plane)
     kept = source.luma_parts or [slice(0, len(data))]
     source.close()
     return pixels, note, len(data) - sum(part.stop - part.start for part in kept)

@@ -25,6 +25,8 @@ with atheris.instrument_imports(include=["batchgray"]):
         manifest,
         options,
         partial,
+        sources,
+        tiffoutline,
     )
     from batchgray.notices import event
 
@@ -96,9 +98,9 @@ def fuzz_markers(data: bytes) -> None:
         containers.format_of,
         jpegoutline.JpegOutline.walk,
         containers.PngOutline.walk,
-        containers.gif_frames,
-        containers.tiff_pages,
-        containers.webp_size,
+        containers.GifOutline.walk,
+        tiffoutline.TiffOutline.walk,
+        containers.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)
@@ -109,7 +111,7 @@ def fuzz_images(data: bytes) -> None:
     path = _FOLDER / "image"
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
-        codec.open_source(str(path), "luma", 10**9).close()
+        codec.open_source(str(path), "luma", sources.Limits(10**9)).close()
 
 
 def fuzz_size(data: bytes) -> None:
