@@ -52,11 +52,11 @@ class Conversion:
         self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
         self._flight, self._out, self._flushed = flight, out, flushed
         header = partial.matching_header(flight, task, pixels)
-        self._claim = header if header and header.record == record else None
+        self._claim = header if header and header.record.is_of(record) else None
         self.plane = Plane(flight, task.output, record, pixels)
         if self._claim and self._claim.tiles:
             self.plane.take_up(partial.stored_rows(flight, task.output))
-        self.note: str | None = None
+            self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
     def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
@@ -80,6 +80,7 @@ class Conversion:
                     with interrupt.ending_at_once():
                         rows = reader.rows(band.top, band.bottom)
                 read_to = band.bottom
+                self.plane.ignored |= reader.ignored
                 self.plane.write(band.index, _gray_of(rows, kernel) if source.colour else rows.data)
                 if interrupt.heard and band is not missing[-1]:
                     self.flush()
@@ -89,7 +90,6 @@ class Conversion:
                     checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
         finally:
             reader.close()
-        self.note = transparency.IGNORED if reader.ignored else None
         if codec.identity_of(self._task.source) != self._record.identity:
             raise ImageError("changed while it was being read; the next run or resume takes it up again")
         self.checkpoint()
@@ -108,6 +108,10 @@ class Conversion:
             else:
                 self._write_png(sink, interrupt)
         return Encoded(fd, sink.size, str(sink.digest))
+
+    @property
+    def note(self) -> str | None:
+        return transparency.IGNORED if self.plane.ignored else None
 
     def checkpoint(self) -> None:
         """Make the finished bands durable and say so. Raises OSError."""

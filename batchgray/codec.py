@@ -20,18 +20,27 @@ from batchgray.errors import ImageError
 from batchgray.jpegsource import JpegSource
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
-from batchgray.sources import Limits, Source, let_go, library_reason
+from batchgray.sources import Limits, Reserve, Source, let_go, library_reason, reserve_nothing
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
 _SMALL_BYTES = 64 << 10  # of an input that is read and not mapped
 
 
-def open_source(path: str, method: Method, limits: Limits, background: transparency.Colour | None = None) -> Source:
-    """Open an input and check what its header promises, before a library believes it. Raises ImageError."""
+def open_source(
+    path: str,
+    method: Method,
+    max_pixels: int,
+    background: transparency.Colour | None = None,
+    reserve: Reserve = reserve_nothing,
+) -> Source:
+    """Open an input and check what its header promises, before a library believes it.
+
+    `reserve` is called before so many bytes are used. Raises ImageError, and what `reserve` does.
+    """
     try:
         fd = _open_regular(path)
         try:
-            return _probe(fd, method, limits, background)
+            return _probe(fd, method, Limits(max_pixels, reserve), background)
         finally:
             os.close(fd)
     except OSError as error:

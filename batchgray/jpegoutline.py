@@ -15,6 +15,8 @@ from batchgray.errors import ImageError
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
 _MOST_STRAY_BYTES = 1 << 20  # before a marker
 _SLACK_BYTES = 16 << 20
+_SCAN_HEADER_BYTES = 4096
+_MOST_HEADER_BYTES = 16 << 20  # before the first scan, without metadata
 _SAMPLE_BYTES = 16  # no coding needs as much for a sample, whatever its scans and restart markers
 _COEFFICIENTS = 64  # of a block
 
@@ -97,6 +99,8 @@ class JpegOutline:
         """Note one segment. Returns whether no other is needed."""
         if code == 0xDA:
             if not self.scans:
+                if self.kept_bytes > _MOST_HEADER_BYTES:
+                    raise ImageError(f"damaged: a JPEG with {self.kept_bytes:,} bytes of headers")
                 self.kept.append(slice(start - 4, self.end))
             if len(self.scans) == _MOST_SCANS:
                 raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
@@ -159,6 +163,12 @@ class JpegOutline:
     @property
     def kept_bytes(self) -> int:
         return sum(part.stop - part.start for part in self.kept)
+
+    def headers(self, data: Contents) -> bytes:
+        """What comes before the first scan's data, without metadata."""
+        *segments, scans = self.kept
+        first = slice(scans.start, min(scans.stop, scans.start + _SCAN_HEADER_BYTES))
+        return b"".join(data[part] for part in (slice(0, 2), *segments, first))
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""

@@ -17,7 +17,7 @@ from batchgray.jpegoutline import JpegOutline
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
 from batchgray.planes import Image as Planes
-from batchgray.sources import Limits, SecondOpinion, Source, check_dimensions, let_go
+from batchgray.sources import Limits, SecondOpinion, Source, check_dimensions, let_go, reserve_nothing
 
 # Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.
 _PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}
@@ -28,15 +28,17 @@ _UNKNOWN_SAMPLING = "Could not determine subsampling"  # of a sound picture too,
 
 
 @contextmanager
-def _picture(data: Contents, outline: JpegOutline, limits: Limits | None = None) -> Iterator[memoryview]:
-    """The file as far as its picture goes; copied without its metadata, where that is long: libjpeg keeps profiles."""
-    if outline.end - outline.kept_bytes <= _MOST_METADATA:
+def _picture(data: Contents, outline: JpegOutline) -> Iterator[memoryview]:
+    """The file as far as its picture goes; copied without its metadata where that is long: libjpeg keeps profiles."""
+    if not _is_copied(outline):
         with memoryview(data) as whole, whole[: outline.end] as picture:
             yield picture
-        return
-    if limits is not None:
-        limits.reserve(outline.kept_bytes)
-    yield memoryview(outline.without_metadata(data).read())
+    else:
+        yield memoryview(outline.without_metadata(data).read())
+
+
+def _is_copied(outline: JpegOutline) -> bool:
+    return outline.end - outline.kept_bytes > _MOST_METADATA
 
 
 class _Header(NamedTuple):
@@ -48,11 +50,14 @@ class _Header(NamedTuple):
     subsampling: str = ""
 
 
-def _header(data: Contents, outline: JpegOutline, limits: Limits | None = None) -> _Header:
+def _header(data: Contents, outline: JpegOutline) -> _Header:
     """Raises ValueError."""
     try:
-        with _picture(data, outline, limits) as picture:
-            height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
+        if _is_copied(outline):
+            height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(outline.headers(data))
+        else:
+            with _picture(data, outline) as picture:
+                height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
     except KeyError:  # 4:4:1
         return _Header()
     except ValueError as error:
@@ -85,7 +90,7 @@ class JpegSource(Source):
         note = "the first of several pictures in the file" if outline.multi_picture else None
         fault, header = None, _Header()
         try:
-            header = _header(data, outline, limits)
+            header = _header(data, outline)
         except ValueError as error:
             fault = str(error)
         if fault or not header.colorspace or header.colorspace in ("CMYK", "YCCK"):
@@ -96,7 +101,7 @@ class JpegSource(Source):
         luma_parts = outline.luma_parts() if method == "luma" and colorspace == "YCbCr" else None
         per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if outline.progressive else 0)
         copied = sum(part.stop - part.start for part in luma_parts or ())
-        if outline.end - outline.kept_bytes > _MOST_METADATA:
+        if _is_copied(outline):
             copied += outline.kept_bytes
         return cls(
             identity=identity,
@@ -124,7 +129,7 @@ class JpegSource(Source):
         if reason.startswith("Premature end"):
             raise ImageError(f"truncated: {reason}")
         method: Method = "bt601" if self.colour else "luma"
-        limits = Limits(self.width * self.height)
+        limits = Limits(self.width * self.height, reserve_nothing)
         raise SecondOpinion(self._for_pillow(self.data, self.outline, self.identity, method, limits, self.note, reason))
 
     @classmethod

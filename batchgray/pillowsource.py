@@ -248,6 +248,8 @@ class PillowSource(Source):
         with collected_warnings() as warned:
             try:
                 values, alpha = self.read()
+            except MemoryError:
+                raise
             except Exception as error:
                 raise ImageError(self._failure(error)) from None
         if values.shape[:2] != target.shape[:2] or values.ndim > target.ndim:
@@ -300,6 +302,8 @@ def _opened(kind: containers.Format, file: BinaryIO) -> Image.Image:
             reason = brief(warned[-1]) if warned else f"its {kind} header makes no sense"
             failure = _UnknownMode if reason.endswith("unknown pixel mode") else ImageError
             raise failure(f"damaged: {reason}") from None
+        except MemoryError:
+            raise
         except Exception as error:
             raise ImageError(f"damaged: {library_reason(error)}") from None
 

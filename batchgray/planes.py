@@ -39,7 +39,10 @@ EMPTY_SLOT_BYTES = _FLAGS_AT
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The image in hand: everything that finishing its output needs besides the planes."""
+    """The image in hand: everything that finishing its output needs besides the planes.
+
+    `note` is what is to know of it: until it is decoded, what its headers told.
+    """
 
     identity: SourceIdentity
     width: int
@@ -52,6 +55,10 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tiles_total(self) -> int:
         return tiles.tile_count(self.height, self.tile_rows)
+
+    def is_of(self, other: "SlotRecord") -> bool:
+        """Whether it is the same image, cut in the same way, whatever is noted of it."""
+        return msgspec.structs.replace(self, note=other.note) == other
 
     @property
     def slot_bytes(self) -> int:
@@ -100,19 +107,28 @@ class Slot:
 
     def begin(self, record: SlotRecord, exif: bytes) -> "Image":
         """Lay out the planes, lower all flags, then publish the record."""
-        data = msgspec.json.encode(record)
-        self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
         self._map[_EXIF_AT : _EXIF_AT + len(exif)] = exif
         image = Image(self._map, record)
         image.flags[:] = bytes(len(image.flags))
-        struct.pack_into("<Q", self._map, 8, len(data))
+        self._publish(record)
         return image
+
+    def annotate(self, image: "Image", note: str | None) -> "Image":
+        """The image in the slot with another note, also for who finishes it after this process."""
+        record = msgspec.structs.replace(image.record, note=note)
+        self._publish(record)
+        return Image(self._map, record)
 
     def describe(self, record: SlotRecord) -> None:
         """The image in hand, whose planes are not here: for who looks at how long it may take."""
+        self._publish(record, _ELSEWHERE)
+
+    def _publish(self, record: SlotRecord, marks: int = 0) -> None:
+        """A record that can be read is whole: its length is there only while it is."""
         data = msgspec.json.encode(record)
+        struct.pack_into("<Q", self._map, 8, 0)
         self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
-        struct.pack_into("<Q", self._map, 8, len(data) | _ELSEWHERE)
+        struct.pack_into("<Q", self._map, 8, len(data) | marks)
 
     def clear(self) -> None:
         """No image is in hand any more."""

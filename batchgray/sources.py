@@ -15,12 +15,19 @@ from batchgray.planes import Image as Planes
 _BRIEF = 250  # characters of what a library says
 
 
+Reserve = Callable[[int], None]
+
+
+def reserve_nothing(scratch_bytes: int) -> None:
+    """For who need not ask."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What an image may cost. `reserve` is called before so many bytes are used; it may wait, or raise ImageError."""
 
     max_pixels: int
-    reserve: Callable[[int], None] = lambda scratch_bytes: None
+    reserve: Reserve
 
 
 @dataclass

@@ -13,7 +13,7 @@ from batchgray.codec import open_source
 from batchgray.containers import EXIF_HEADER
 from batchgray.errors import ImageError
 from batchgray.pillowsource import PillowSource
-from batchgray.sources import Limits, Source, collected_warnings, library_reason
+from batchgray.sources import Source, collected_warnings, library_reason
 
 MOST_SCRATCH_BYTES = 800_000_000
 _QUALITY = 78
@@ -25,7 +25,7 @@ def thumbnail(path: str, side: int) -> bytes:
 
     Raises ImageError, also for an image that would take more than MOST_SCRATCH_BYTES bytes to decode.
     """
-    source = open_source(path, "bt601", Limits(sys.maxsize, _refuse_too_much))
+    source = open_source(path, "bt601", sys.maxsize, reserve=_refuse_too_much)
     try:
         if source.scratch_bytes > MOST_SCRATCH_BYTES:
             raise ImageError(f"too large to draw small: {source.width * source.height / 1e6:,.0f} megapixels")

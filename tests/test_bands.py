@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import pyvips
 import simplejpeg
+import tiffs
 from harness import decode
 from PIL import Image, TiffImagePlugin
+from test_jpegsource import ODD, sampled
 
 from batchgray import bands, codec
 from batchgray.errors import ImageError
-from batchgray.sources import Limits
 
 HEIGHT, WIDTH = 131, 97
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -112,7 +113,7 @@ KINDS = {
 
 
 def whole(path: Path, method: str) -> tuple[codec.Source, np.ndarray]:
-    source = codec.open_source(str(path), method, Limits(10**9))
+    source = codec.open_source(str(path), method, 10**9)
     plane = memoryview(bytearray(source.width * source.height * (3 if source.colour else 1)))
     with closing(source):
         decode(source, plane)
@@ -120,7 +121,7 @@ def whole(path: Path, method: str) -> tuple[codec.Source, np.ndarray]:
 
 
 def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
-    source = codec.open_source(str(path), method, Limits(10**9))
+    source = codec.open_source(str(path), method, 10**9)
     source.close()
     tops = range(first, source.height, rows)
     with closing(bands.Reader(str(path), source, bands.find_way(str(path), source, method))) as reader:
@@ -148,6 +149,35 @@ def test_luma_is_the_jpegs_own(kind, adobe, tmp_path):
         data = path.read_bytes()
         path.write_bytes(data[:20] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x01" + data[20:])
     assert np.array_equal(read(path, "luma"), whole(path, "luma")[1])
+
+
+@pytest.mark.parametrize(("across", "down"), ODD)
+def test_a_jpeg_of_odd_sampling_is_read_alike(across, down, tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(sampled(across, down, Image.fromarray(smooth(3))))
+    assert np.array_equal(read(path, "bt601"), whole(path, "bt601")[1])
+    with pytest.raises(ImageError, match="the Y' of a JPEG that holds such samples can't be had in bands"):
+        read(path, "luma")
+
+
+def test_metadata_without_end_is_never_read(tmp_path):
+    """libvips would hold all of it, more than once."""
+    KINDS["jpeg 420.jpg"](tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    comment = b"\xff\xfe\xff\xff" + bytes(65533)
+    (tmp_path / "a.jpg").write_bytes(data[:2] + 20 * comment + data[2:])
+    tags = {"bits": 8, "photometric": tiffs.RGB, "more": {270: (2, b"x" * 2_000_000), 34675: (7, bytes(2_000_000))}}
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(noise(3), **tags))
+    for name in ("a.jpg", "a.tif"):
+        path = tmp_path / name
+        source = codec.open_source(str(path), "bt601", 10**9)
+        source.close()
+        way = bands.find_way(str(path), source, "bt601")
+        with closing(bands.Reader(str(path), source, way)) as reader:
+            fields = reader._image.get_fields()
+            lengths = [len(value) for name in fields if isinstance(value := reader._image.get(name), str | bytes)]
+            assert max(lengths, default=0) < 1000
+        assert np.array_equal(read(path, "bt601"), whole(path, "bt601")[1])
 
 
 def cut(kind: str):
@@ -212,7 +242,7 @@ def test_what_the_decoder_holds_is_counted(tmp_path):
     for kind in ("jpeg 420.jpg", "jpeg progressive.jpg", "png RGB.png", "png interlaced.png", "tiff one strip.tif"):
         path = tmp_path / kind
         KINDS[kind](path)
-        source = codec.open_source(str(path), "bt601", Limits(10**9))
+        source = codec.open_source(str(path), "bt601", 10**9)
         source.close()
         ways[kind] = bands.find_way(str(path), source, "bt601").held_bytes
     pixels = WIDTH * HEIGHT

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from harness import batchgray, gradient, manifest_of
 from PIL import Image, features
+from test_jpegsource import sampled
 
 from batchgray import codec
 from batchgray.transparency import IGNORED
@@ -98,6 +99,8 @@ AS_PILLOW_DECODES = {
     "restart.jpg": saved(PICTURE, "JPEG", quality=92, restart_marker_blocks=3),
     "rgb.jpg": saved(PICTURE, "JPEG", quality=92, keep_rgb=True),
     "stray.jpg": stray_bytes_jpeg(),
+    "441.jpg": sampled(1, 4),
+    "410.jpg": sampled(4, 2),
     "cmyk.jpg": saved(PICTURE.convert("CMYK"), "JPEG", quality=95),
     "ycck.jpg": ycck_jpeg(),
     "cmyk.tif": saved(PICTURE.convert("CMYK"), "TIFF"),

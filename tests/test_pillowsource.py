@@ -12,7 +12,6 @@ from test_formats import png, png16, saved
 
 from batchgray import bands, codec, transparency
 from batchgray.errors import ImageError
-from batchgray.sources import Limits
 
 HEIGHT, WIDTH = 21, 35
 WHITE, TINT = (255, 255, 255), (20, 200, 90)
@@ -47,7 +46,7 @@ def samples_of(bits: int, channels: int) -> np.ndarray:
 
 
 def in_memory(path, background=None) -> tuple[np.ndarray, str | None]:
-    source = codec.open_source(str(path), "bt601", Limits(10**9), background)
+    source = codec.open_source(str(path), "bt601", 10**9, background)
     with closing(source):
         shape = (source.height, source.width, *((3,) if source.colour else ()))
         plane = memoryview(bytearray(int(np.prod(shape))))
@@ -57,7 +56,7 @@ def in_memory(path, background=None) -> tuple[np.ndarray, str | None]:
 
 
 def in_bands(path, background=None) -> tuple[np.ndarray, bool]:
-    source = codec.open_source(str(path), "bt601", Limits(10**9), background)
+    source = codec.open_source(str(path), "bt601", 10**9, background)
     source.close()
     way = bands.find_way(str(path), source, "bt601")
     tops = range(0, source.height, 8)
@@ -205,3 +204,14 @@ def test_of_what_is_opaque_nothing_is_noted(tmp_path):
     pixels, notes = in_memory(tmp_path / "a.png")
     assert np.array_equal(pixels, opaque[..., :3])
     assert notes == ""
+
+
+@pytest.mark.parametrize("extras", [STRAIGHT, MULTIPLIED])
+def test_gray_that_was_multiplied_by_its_alpha_comes_back_as_it_was_before(tmp_path, extras):
+    """Else a translucent gray would come out darker than it is, and than the same picture in colour."""
+    gray = np.tile(np.arange(256), (9, 1))
+    stored = gray * 200 // 255 if extras == MULTIPLIED else gray
+    samples = np.stack([stored, np.full_like(gray, 200)], -1)
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(samples, bits=8, photometric=tiffs.BLACK_IS_ZERO, extras=extras))
+    pixels, _ = in_memory(tmp_path / "a.tif")
+    assert np.abs(pixels.astype(int) - gray).max() <= (2 if extras == MULTIPLIED else 0)

@@ -25,7 +25,6 @@ with atheris.instrument_imports(include=["batchgray"]):
         manifest,
         options,
         partial,
-        sources,
         tiffoutline,
     )
     from batchgray.notices import event
@@ -111,7 +110,7 @@ def fuzz_images(data: bytes) -> None:
     path = _FOLDER / "image"
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
-        codec.open_source(str(path), "luma", sources.Limits(10**9)).close()
+        codec.open_source(str(path), "luma", 10**9).close()
 
 
 def fuzz_size(data: bytes) -> None:
