@@ -42,6 +42,7 @@ TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own way takes the planes of 16-b
 # Bytes a pixel that a decoder holds besides the planes: Pillow 4 bytes a pixel of its own, and numpy's copy of it is
 # joined from pieces; the libraries of formats that are read as a whole hold a canvas or two more.
 _SCRATCH = 12
+_CONVERTED_SCRATCH = 14  # where it converts colours to a second image
 _WHOLE_SCRATCH = 19
 _STRIP_SCRATCH = 100  # bytes for each number in a TIFF's tables
 
@@ -81,7 +82,8 @@ class Samples:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Samples":
-        keyed = "transparency" in image.info
+        # Of a PNG's gray or colours, one value is: see `_take_key`.
+        keyed = "transparency" in image.info and (image.mode == "P" or image.format == "GIF")
         if image.mode in WIDE_GRAY_MODES:
             return cls(None, shift=8)
         if image.mode in GRAY_MODES:
@@ -98,7 +100,7 @@ class Samples:
             values = pixels[..., :channels] if self.colour else pixels[..., 0]
             alpha = pixels[..., channels] if pixels.shape[2] > channels else None
         if self.key:
-            transparent = np.all(values == self.key, -1) if self.colour else values == self.key[0]
+            transparent = _equal(values, self.key)
             alpha = np.where(transparent, np.uint8(0), np.uint8(255))
         if self.shift:
             values = (values >> self.shift).astype(np.uint8)
@@ -114,6 +116,7 @@ class PillowSource(Source):
 
     data: Contents
     file: BinaryIO
+    mode: str
     samples: Samples
     background: transparency.Colour | None
     fault: str | None = None  # why simplejpeg refused a JPEG
@@ -138,6 +141,8 @@ class PillowSource(Source):
         _check_tiles(image)
         if image.mode in ("I", "F") or not image.mode:
             raise ImageError("32-bit samples, which have no fixed range; convert the file to 8 or 16 bits first")
+        samples = Samples.of(image)
+        per_pixel = _CONVERTED_SCRATCH if samples.colour and samples.mode != image.mode else _SCRATCH
         source = cls(
             identity=identity,
             width=width,
@@ -145,10 +150,11 @@ class PillowSource(Source):
             colour=False,
             exif=_exif_of(image),
             note=_frames_note(getattr(image, "n_frames", 1)) if kind == "AVIF" else None,
-            scratch_bytes=_WHOLE_SCRATCH * pixels + _COPIES * len(data) if kind == "AVIF" else _SCRATCH * pixels,
+            scratch_bytes=_WHOLE_SCRATCH * pixels + _COPIES * len(data) if kind == "AVIF" else per_pixel * pixels,
             data=data,
             file=file,
-            samples=Samples.of(image),
+            mode=image.mode,
+            samples=samples,
             background=background,
         )
         source._take_samples(source.samples)
@@ -279,7 +285,8 @@ class PillowSource(Source):
             return libjpeg_gray(self.file)
         with iio.imopen(self.file, "r", plugin="pillow") as reader:
             read: Callable[..., np.ndarray] = reader.read  # the plugin's own, which takes more than any plugin's
-            return read(index=0, mode=self.samples.mode, writeable_output=False)
+            mode = None if self.samples.mode == self.mode else self.samples.mode  # to convert to the same is to copy
+            return read(index=0, mode=mode, writeable_output=False)
 
     def file_to_draw(self) -> BinaryIO:
         self.file.seek(0)
@@ -288,6 +295,14 @@ class PillowSource(Source):
     def close(self) -> None:
         self.file.close()
         let_go(self.data)
+
+
+def _equal(values: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    """Where gray or colours have this value, channel by channel: all at once would take four bytes a pixel."""
+    found: np.ndarray = (values[..., 0] if len(key) > 1 else values) == key[0]
+    for channel in range(1, len(key)):
+        found &= values[..., channel] == key[channel]
+    return found
 
 
 class _UnknownMode(ImageError):

@@ -136,7 +136,9 @@ class TiffOutline:
             place = at + values_at
             if size > struct.calcsize(layout.pointer):
                 (place,) = layout.read(layout.pointer, data, place)
-            self.entries[tag] = _Entry(data[at : at + layout.entry_bytes], kind, numbers, place)
+            self.entries.setdefault(
+                tag, _Entry(data[at : at + layout.entry_bytes], kind, numbers, place)
+            )  # of a repeated one libtiff takes the first
 
     def values(self, data: Contents, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """The first numbers of an entry; `default` where there is none, or none of unsigned integers."""
