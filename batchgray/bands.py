@@ -222,14 +222,14 @@ def _untransformed(data: mmap.mmap, outline: JpegOutline) -> tuple[slice | bytes
 
 # PNG
 
-_PNG_BYTES = 8  # a pixel, at most
+_PNG_CHANNELS = {0: 2, 2: 4, 3: 4, 4: 2, 6: 4}  # of each colour type, with alpha
 
 
 def _png_way(data: mmap.mmap) -> Way:
     outline = PngOutline.walk(data)
     if outline.frames > 1 or outline.animated:
         raise ImageError("an animated PNG can't be converted in bands")
-    row_bytes = _PNG_BYTES * outline.width
+    row_bytes = _PNG_CHANNELS.get(outline.colour_type, 4) * (2 if outline.depth > 8 else 1) * outline.width
     # Interlaced rows come in seven passes, so libvips holds them all.
     held_bytes = row_bytes * outline.height if outline.interlaced else 0
     return Way(loader="pngload_source", row_bytes=row_bytes, held_bytes=held_bytes)

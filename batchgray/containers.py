@@ -100,6 +100,7 @@ class PngOutline:
     width: int
     height: int
     depth: int
+    colour_type: int
     interlaced: bool
     transparent: tuple[int, ...] = ()
     animated: bool = False
@@ -115,7 +116,7 @@ class PngOutline:
         width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
         raw = width * height * depth * _PNG_CHANNELS.get(colour, 1) // 8
         check_plausible(width, height, raw // DEFLATE_RATIO, len(data))
-        outline, pixels = cls(width, height, depth, data[28] == 1), 0
+        outline, pixels = cls(width, height, depth, colour, data[28] == 1), 0
         for kind, body in _png_chunks(data):
             if kind in _PNG_KEPT and body.start < body.stop:
                 outline._keep(slice(body.start - 8, body.stop + 4))
