@@ -3,8 +3,9 @@
 It is the supervisor's too, so that a worker's death loses no finished tile.
 
     0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0,
-             and whether the planes are elsewhere (see `bandstore`)
+             whether it is in the second place, and whether the planes are elsewhere (see `bandstore`)
     16       record: SlotRecord as JSON
+    2056     second place for a record, so that one can follow the other in one write of its length
     4096     EXIF of the source
     69632    tile flags, one byte a tile, raised after the tile's pixels are written
     ...      gray plane, height x width uint8
@@ -28,11 +29,13 @@ from batchgray import tiles
 from batchgray.messages import SourceIdentity
 
 _ANNOUNCEMENT = struct.Struct("<QQ")
-_RECORD_AT = _ANNOUNCEMENT.size
 _EXIF_AT = 4096
+RECORD_BYTES = (_EXIF_AT - _ANNOUNCEMENT.size) // 2
+_RECORDS_AT = _ANNOUNCEMENT.size, _ANNOUNCEMENT.size + RECORD_BYTES
 EXIF_BYTES = 65536
 _FLAGS_AT = _EXIF_AT + EXIF_BYTES
 _PAGE = 4096
+_SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
 EMPTY_SLOT_BYTES = _FLAGS_AT
@@ -124,11 +127,13 @@ class Slot:
         self._publish(record, _ELSEWHERE)
 
     def _publish(self, record: SlotRecord, marks: int = 0) -> None:
-        """A record that can be read is whole: its length is there only while it is."""
+        """A record that can be read is whole, and stays readable until the next one can be."""
         data = msgspec.json.encode(record)
-        struct.pack_into("<Q", self._map, 8, 0)
-        self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
-        struct.pack_into("<Q", self._map, 8, len(data) | marks)
+        word = memoryview(self._map)[8:16].cast("Q")  # written at once
+        second = bool(word[0]) and not word[0] & _SECOND_PLACE
+        at = _RECORDS_AT[second]
+        self._map[at : at + len(data)] = data
+        word[0] = len(data) | marks | (_SECOND_PLACE if second else 0)
 
     def clear(self) -> None:
         """No image is in hand any more."""
@@ -144,7 +149,13 @@ class Slot:
         length = _ANNOUNCEMENT.unpack_from(self._map, 0)[1]
         if not length or length & _ELSEWHERE:
             return None
-        return Image(self._map, msgspec.json.decode(self._map[_RECORD_AT : _RECORD_AT + length], type=SlotRecord))
+        return Image(self._map, _record_in(self._map, length))
+
+
+def _record_in(head: mmap.mmap | bytes, word: int) -> SlotRecord:
+    """The record that the announcement's second word tells of. Raises msgspec.DecodeError."""
+    at = _RECORDS_AT[bool(word & _SECOND_PLACE)]
+    return msgspec.json.decode(head[at : at + (word & ~(_ELSEWHERE | _SECOND_PLACE))], type=SlotRecord)
 
 
 class Glance(NamedTuple):
@@ -161,7 +172,7 @@ def glance(fd: int) -> Glance | None:
     if not number:
         return None
     try:
-        record = msgspec.json.decode(head[_RECORD_AT : _RECORD_AT + (length & ~_ELSEWHERE)], type=SlotRecord)
+        record = _record_in(head, length)
     except msgspec.DecodeError:  # none yet, or it is being written
         return Glance(number - 1, 0.0)
     return Glance(number - 1, record.width * record.height / 1e6)
