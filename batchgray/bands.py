@@ -46,13 +46,13 @@ class Way:
     """How an input can be read in bands.
 
     `row_bytes` is what the decoder makes of a row, `held_bytes` what it holds besides rows. `parts` are what it gets to
-    read, where that is not the file as it is (see `Excerpt`).
+    read of the file (see `Excerpt`): what its picture needs.
     """
 
     loader: _Loader
     row_bytes: int
-    held_bytes: int = 0
-    parts: tuple[slice | bytes, ...] = ()
+    held_bytes: int
+    parts: tuple[slice | bytes, ...]
     luma: bool = False  # what libvips takes for R is Y'
     alpha: bool = True  # the last channel is alpha, where there are 2 or 4
 
@@ -132,8 +132,6 @@ class Reader:
         self._file.close()
 
     def _open_input(self) -> Any:
-        if not self._way.parts:
-            return self._vips.Source.new_from_descriptor(self._file.fileno())
         self._data = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ)
         excerpt = io.BufferedReader(Excerpt(self._data, self._way.parts))
         source = self._vips.SourceCustom()
@@ -232,7 +230,7 @@ def _png_way(data: mmap.mmap) -> Way:
     row_bytes = _PNG_CHANNELS.get(outline.colour_type, 4) * (2 if outline.depth > 8 else 1) * outline.width
     # Interlaced rows come in seven passes, so libvips holds them all.
     held_bytes = row_bytes * outline.height if outline.interlaced else 0
-    return Way(loader="pngload_source", row_bytes=row_bytes, held_bytes=held_bytes)
+    return Way(loader="pngload_source", row_bytes=row_bytes, held_bytes=held_bytes, parts=tuple(outline.parts(data)))
 
 
 # TIFF

@@ -57,10 +57,14 @@ _WHOLE_BYTES = 512 << 20  # of a format that libraries read as a whole
 
 _PNG_MOST_CHUNKS = 1_000_000
 _PNG_FORGOTTEN_CHUNKS = 4096
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
 _PNG_GRAY, _PNG_RGB = 0, 2
 _PNG_CHANNELS = {_PNG_GRAY: 1, _PNG_RGB: 3, 3: 1, 4: 2, 6: 4}
+_PNG_LONGEST_CHUNK = 1024  # but for IDAT; a palette has 768 bytes
 _PNG_SLACK_BYTES = 16 << 20
+
+_BMP_LONGEST_HEADER = 124  # bytes; BITMAPV5HEADER
 
 _GIF_MOST_BLOCKS = 1_000_000
 
@@ -87,6 +91,13 @@ def check_read_as_a_whole(file_bytes: int) -> None:
     """Raise ImageError where a file is too long for a library that needs all of it in memory."""
     if file_bytes > _WHOLE_BYTES:
         raise ImageError(f"{file_bytes:,} bytes, over the {_WHOLE_BYTES:,} that a file of its format can have here")
+
+
+def check_bmp(data: Contents) -> None:
+    """Raise ImageError for a BMP whose header is longer than any: it would be read before it is looked at."""
+    length = int.from_bytes(data[14:18], "little")
+    if length > _BMP_LONGEST_HEADER:
+        raise ImageError(f"damaged: a BMP with a header of {length:,} bytes")
 
 
 @dataclass
@@ -118,7 +129,8 @@ class PngOutline:
         check_plausible(width, height, raw // DEFLATE_RATIO, len(data))
         outline, pixels = cls(width, height, depth, colour, data[28] == 1), 0
         for kind, body in _png_chunks(data):
-            if kind in _PNG_KEPT and body.start < body.stop:
+            longest = len(data) if kind == b"IDAT" else _PNG_LONGEST_CHUNK
+            if kind in _PNG_KEPT and body.start < body.stop <= body.start + longest:
                 outline._keep(slice(body.start - 8, body.stop + 4))
                 pixels += body.stop - body.start if kind == b"IDAT" else 0
                 if kind == b"tRNS" and colour in (_PNG_GRAY, _PNG_RGB):
@@ -147,6 +159,11 @@ class PngOutline:
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no text, no profile, no other frames."""
         return io.BufferedReader(Excerpt(data, [slice(0, 8), *self.kept]))  # Pillow needs no end chunk
+
+    def parts(self, data: Contents) -> list[slice | bytes]:
+        """The same for an Excerpt, with an end chunk where the last chunk is whole."""
+        whole = self.kept[-1].stop <= len(data)
+        return [slice(0, 8), *self.kept, *([_PNG_END] if whole else [])]
 
 
 def _png_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:

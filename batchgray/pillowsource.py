@@ -204,6 +204,8 @@ class PillowSource(Source):
         background: transparency.Colour | None,
     ) -> Source:
         """The formats whose headers Pillow can read without reading much else; and AVIF, which it reads as a whole."""
+        if kind == "BMP":
+            containers.check_bmp(data)
         if kind == "AVIF":
             containers.check_read_as_a_whole(len(data))
             limits.reserve(_COPIES * len(data))
