@@ -169,6 +169,6 @@ def check_decodes(data: bytes) -> None:
         else:
             from batchgray.pillowsource import decode_whole
 
-            decode_whole(data, None)
+            decode_whole(data)
     except Exception as error:
         raise ImageError(f"does not decode: {library_reason(error)}") from None

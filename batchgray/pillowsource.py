@@ -5,7 +5,6 @@ What `containers` can tell of a file comes first, and of Pillow's parsers only t
 
 import io
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from batchgray.errors import ImageError
 from batchgray.messages import SourceIdentity
 from batchgray.planes import EXIF_BYTES
 from batchgray.planes import Image as Planes
+from batchgray.samples import Samples, of_tiff, unknown_tiff
 from batchgray.sources import (
     Limits,
     Source,
@@ -50,64 +50,7 @@ _COPIES = 2  # of a file that is read as a whole
 _CANVASES = 8  # bytes a pixel of a WebP that is opened
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment of a JPEG after its length
 
-GRAY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA"}
-WIDE_GRAY_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
-COLOUR_MODES = {"RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}  # those with alpha
-
 _LIBTIFF_FAILED = "decoder error"  # all that Pillow says of it
-_UPPER_BYTE = 1 if sys.byteorder == "little" else 0  # of 16 bits, as libtiff hands them on
-
-
-@dataclass(frozen=True)
-class Samples:
-    """How values of 8 bits are had of what Pillow reads.
-
-    It is asked for `mode`; None is the picture's own, of gray with more than 8 bits, of which `shift` are dropped.
-    `key` is a value that is transparent. Of `paired`, the four channels are the bytes of 16-bit gray and alpha.
-    `inverted` gray has its 0 for white, `premultiplied` gray is multiplied by its alpha.
-    """
-
-    mode: str | None
-    colour: bool = False
-    shift: int = 0
-    key: tuple[int, ...] = ()
-    paired: bool = False
-    inverted: bool = False
-    premultiplied: bool = False
-    opaque: bool = False  # the second sample is not alpha
-
-    @property
-    def has_alpha(self) -> bool:
-        return bool(self.key) or (self.mode in ("LA", "RGBA") and not self.opaque)
-
-    @classmethod
-    def of(cls, image: Image.Image) -> "Samples":
-        # Of a PNG's gray or colours, one value is: see `_take_key`.
-        keyed = "transparency" in image.info and (image.mode == "P" or image.format == "GIF")
-        if image.mode in WIDE_GRAY_MODES:
-            return cls(None, shift=8)
-        if image.mode in GRAY_MODES:
-            return cls("LA" if keyed else GRAY_MODES[image.mode])
-        return cls("RGBA" if keyed else COLOUR_MODES.get(image.mode, "RGB"), colour=True)
-
-    def split(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values, of shape (H, W) or (H, W, 3), and alpha, of shape (H, W), as uint8."""
-        if self.paired:
-            pixels = pixels[..., _UPPER_BYTE::2]
-        values, alpha = pixels, None
-        if pixels.ndim == 3:
-            channels = 3 if self.colour else 1
-            values = pixels[..., :channels] if self.colour else pixels[..., 0]
-            alpha = pixels[..., channels] if pixels.shape[2] > channels else None
-        if self.key:
-            transparent = _equal(values, self.key)
-            alpha = np.where(transparent, np.uint8(0), np.uint8(255))
-        if self.shift:
-            values = (values >> self.shift).astype(np.uint8)
-        if self.premultiplied and alpha is not None:
-            divisor = np.where(alpha == 0, 255, alpha)  # what is wholly transparent stays as it is, as Pillow has it
-            values = np.minimum(values.astype(np.uint16) * 255 // divisor, 255).astype(np.uint8)
-        return (255 - values if self.inverted else values), (None if self.opaque else alpha)
 
 
 @dataclass
@@ -180,12 +123,12 @@ class PillowSource(Source):
         if data[:4] == b"MM\0+":
             raise ImageError("a BigTIFF in big-endian order is not read here; convert the file first")
         outline = TiffOutline.walk(data)
-        changes, samples = _tiff_samples(outline, data)
+        changes, samples = of_tiff(outline, data)
         head = excerpt(data, outline.parts(data, changes, whole=False))
         try:
             source = cls.probe("TIFF", head, data, identity, limits, background)
         except _UnknownMode:
-            raise ImageError(_unknown_tiff(outline, data)) from None
+            raise ImageError(unknown_tiff(outline, data)) from None
         source.note = joined(_frames_note(outline.pages), _depth_note(outline.value(data, tiffoutline.BITS, 1)))
         source.scratch_bytes += _STRIP_SCRATCH * outline.numbers + _libtiff_scratch(outline, data)
         source.file = excerpt(data, outline.parts(data, changes), os.dup(fd))
@@ -299,14 +242,6 @@ class PillowSource(Source):
         let_go(self.data)
 
 
-def _equal(values: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-    """Where gray or colours have this value, channel by channel: all at once would take four bytes a pixel."""
-    found: np.ndarray = (values[..., 0] if len(key) > 1 else values) == key[0]
-    for channel in range(1, len(key)):
-        found &= values[..., channel] == key[channel]
-    return found
-
-
 class _UnknownMode(ImageError):
     """Pillow knows the format, and not how this picture's samples are laid out."""
 
@@ -325,9 +260,9 @@ def _opened(kind: containers.Format, file: BinaryIO) -> Image.Image:
             raise ImageError(f"damaged: {library_reason(error)}") from None
 
 
-def decode_whole(file: BinaryIO | bytes, mode: str | None) -> np.ndarray:
-    """The first picture of a file in a mode of Pillow's, or in its own. Raises whatever a library raises."""
-    return iio.imread(file, plugin="pillow", index=0, mode=mode)
+def decode_whole(data: bytes) -> np.ndarray:
+    """The first picture of a file, in Pillow's own mode. Raises whatever a library raises."""
+    return iio.imread(data, plugin="pillow", index=0)
 
 
 def libjpeg_gray(file: BinaryIO) -> np.ndarray:
@@ -371,57 +306,10 @@ def _check_tiles(image: Image.Image) -> None:
             raise ImageError(f"damaged: tiles of {width} x {height} in an image of {image.width} x {image.height}")
 
 
-def _tiff_samples(outline: TiffOutline, data: Contents) -> tuple[dict[int, int], Samples | None]:
-    """What to change in a TIFF's directory so that Pillow reads it, and how; None where it reads it rightly itself.
-
-    Raises ImageError for what it would read wrongly.
-    """
-    bits = outline.values(data, tiffoutline.BITS, (1,))
-    samples = outline.value(data, tiffoutline.SAMPLES, 1)
-    photometric = outline.value(data, tiffoutline.PHOTOMETRIC, -1)
-    extra = outline.value(data, tiffoutline.EXTRA_SAMPLES, tiffoutline.ALPHA)
-    if tiffoutline.SIGNED in outline.values(data, tiffoutline.SAMPLE_FORMAT):
-        raise ImageError("signed samples, whose black is not known; convert the file to unsigned ones first")
-    inverted = photometric == tiffoutline.WHITE_IS_ZERO
-    separate = outline.value(data, tiffoutline.PLANES, 1) == tiffoutline.SEPARATE
-    if samples == 2 and separate:
-        if extra != tiffoutline.NO_ALPHA:  # Pillow loses it
-            raise ImageError("a TIFF of gray, and alpha after it, is not read here; convert the file first")
-        samples = 1  # Pillow leaves the other alone
-    if photometric > tiffoutline.BLACK_IS_ZERO or samples > 2 or (samples == 1 and bits[0] <= 8):
-        return {}, None
-    if samples == 2 and set(bits) not in ({8}, {16}):
-        return {}, None
-    if photometric < 0:
-        raise ImageError("a TIFF that does not say whether its 0 is black or white")
-    if inverted and samples == 2 and extra == tiffoutline.PREMULTIPLIED_ALPHA:
-        raise ImageError("a TIFF whose 0 is white, with alpha multiplied in, is not read here; convert the file first")
-    changes = {tiffoutline.PHOTOMETRIC: tiffoutline.BLACK_IS_ZERO} if inverted else {}
-    if samples == 1:
-        return changes, Samples(None, shift=bits[0] - 8, inverted=inverted)
-    if bits[0] <= 8:
-        return changes, Samples("LA" if extra else "L", inverted=inverted)
-    # Pillow has no mode for it, and knows the same bytes as R, G, B and alpha of 8 bits. libtiff, which reads the file
-    # itself, knows better, and hands on samples of 16 bits in this machine's order.
-    changes = {tiffoutline.PHOTOMETRIC: tiffoutline.RGB, tiffoutline.BITS: 8, tiffoutline.SAMPLES: 4}
-    changes[tiffoutline.EXTRA_SAMPLES] = tiffoutline.ALPHA
-    premultiplied = extra == tiffoutline.PREMULTIPLIED_ALPHA
-    return changes, Samples("RGBA", paired=True, inverted=inverted, premultiplied=premultiplied, opaque=not extra)
-
-
 def _libtiff_scratch(outline: TiffOutline, data: Contents) -> int:
     """What libtiff, which reads the file itself, holds of it as it is stored: a strip, and whatever else it says."""
     compressed = outline.value(data, tiffoutline.COMPRESSION, 1) != tiffoutline.UNCOMPRESSED
     return _COPIES * outline.skipped_bytes + (outline.longest_piece(data) if compressed else 0)
-
-
-def _unknown_tiff(outline: TiffOutline, data: Contents) -> str:
-    bits = " and ".join(map(str, sorted(set(outline.values(data, tiffoutline.BITS, (1,))))))
-    samples, photometric = outline.value(data, tiffoutline.SAMPLES, 1), outline.value(data, tiffoutline.PHOTOMETRIC, 0)
-    return (
-        f"a TIFF of {samples} x {bits} bits with photometric interpretation {photometric} is not read here; "
-        "convert the file first"
-    )
 
 
 def excerpt(data: Contents, parts: list[slice | bytes], fd: int | None = None) -> BinaryIO:
