@@ -5,6 +5,7 @@ image is done if the manifest says so, its input is still the one that was conve
 """
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ def _check_same_output(path: Path, out: Path, previous: Manifest) -> None:
 
 def _check_same_options(options: RunOptions, previous: Manifest) -> None:
     differing = [
-        f"--{name.replace('_', '-')} {getattr(previous.options, name)}"
+        f"--{name.replace('_', '-')} {shlex.quote(str(getattr(previous.options, name)))}"
         for name in PixelOptions.__struct_fields__
         if getattr(options.pixels, name) != getattr(previous.options, name)
     ]
