@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import durable, integrity, planes, tiles
+from batchgray import durable, integrity, planes, spelling, tiles
 from batchgray.errors import UsageError
 from batchgray.guards import open_regular
 from batchgray.options import PixelOptions
@@ -29,10 +29,14 @@ SUFFIXES = (".gray", ".bands")
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     record: planes.SlotRecord
     options: PixelOptions
     band_rows: int
     sums: list[str]  # "" for a band that is not finished
+
+
+_HEADERS = msgspec.json.Decoder(_Header)
 
 
 def band_rows(width: int) -> int:
@@ -107,7 +111,7 @@ class Plane:
             sums=self._sums,
         )
         with durable.saving(self._header_path, self._header_path.with_suffix(".tmp")) as file:
-            file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
+            file.append(integrity.seal(spelling.to_json(header)) + b"\n")
 
     def close(self) -> None:
         self._file.close()
@@ -155,8 +159,8 @@ def _read_sums(flight: Path, output: str, record: planes.SlotRecord, options: Pi
     try:
         with open_regular(paths(flight, output)[1], follow_links=False) as file:
             line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
-        header = msgspec.json.decode(line, type=_Header) if integrity.sealed(line) else None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError):
+        header = spelling.decoded(_HEADERS, line) if integrity.sealed(line) else None
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError, UsageError):
         return []
     if header is None or (header.output, header.record, header.options) != (output, record, options):
         return []

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 import batchgray
-from batchgray import errors, events, options
+from batchgray import errors, events, options, outcome, spelling
 from batchgray.errors import BatchgrayError, UsageError, shown
 from batchgray.flags import (
     FOLDER,
@@ -210,7 +209,7 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     if as_json:
         _say(_json(verdict))
     else:
-        quoted = shlex.quote(str(manifest))
+        quoted = outcome.quoted(str(manifest))
         for damage in verdict.damaged:
             _say(f"damaged: {shown(damage.output)}: {damage.fault}")
         _say(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
@@ -363,14 +362,14 @@ def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
         image = plan.manifest.images[index]
         source, output = plan.source_path(image), str(plan.out / image.output)
         event = events.WouldConvert(source=source, output=output)
-        _say(msgspec.json.encode(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
+        _say(spelling.to_json(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
         _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
 
 
 def _json(record: Any) -> str:
     write_utf8(sys.stdout)
-    return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
+    return msgspec.json.format(spelling.to_json(record), indent=2).decode()
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,7 @@ import batchgray
 from batchgray.messages import SourceIdentity
 from batchgray.names import folders_of, is_inside, is_plain
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
+from batchgray.spelling import Bytes, ListBytes
 
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
@@ -39,15 +40,16 @@ _SHOWN_CHARACTERS = 200
 class Image(msgspec.Struct, kw_only=True, gc=False):
     """One input and what became of it: `source` below `input_roots[root]`, `output` below the output folder.
 
-    An input that planning had to refuse (a name that isn't UTF-8, a folder that can't be read) is failed and has no
-    output name. `checksum`, `output_size` and `done_at_ms` (since 1970) tell of the file under the output's name, also
-    while it waits to be made anew; `mend` says that the file there was found damaged and may be replaced whatever it
-    holds.
+    An input that planning had to refuse (a folder that can't be read) is failed and has no output name. `checksum`,
+    `output_size` and `done_at_ms` (since 1970) tell of the file under the output's name, also while it waits to be made
+    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds.
     """
 
     root: int
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     state: ImageState = "pending"
     size: Count
     mtime_ns: Nanoseconds
@@ -113,7 +115,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     options: PixelOptions
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
     output_root: str
+    output_root_base64: Bytes = msgspec.UNSET
     input_roots: list[str]
+    input_roots_base64: ListBytes = msgspec.UNSET
     ignored: dict[str, Count] = msgspec.field(default_factory=dict)
     runs: list[Run] = msgspec.field(default_factory=list)
     interruptions: list[Interruption] = msgspec.field(default_factory=list)

@@ -56,10 +56,6 @@ class OutputIsInput(UsageError):
     """the output folder {0} is an INPUT too: its results would be taken for images. Choose another --out."""
 
 
-class ImpossibleName(UsageError):
-    """{0} is not UTF-8, and the manifest is. Rename it."""
-
-
 class UnreadableList(UsageError):
     """can't read the list {0}: {1}. Name a readable file with one name a line, or - for standard input."""
 

@@ -1,24 +1,28 @@
 """What happens in a run, as records: the stream that the progress listeners share, and the lines of `--progress json`.
 
 Each has an `event` and, once it is sent, the moment `at` (seconds since the run began). Fields and events are only
-ever added.
+ever added. A name is as in the manifest's records, so it may hold bytes that are not UTF-8 (see `spelling`).
 """
 
 import msgspec
+
+from batchgray.spelling import Bytes, KeyBytes, ListBytes
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=lambda name: name.lower()):
     at: float = 0.0
 
 
-class Planned(_Event, frozen=True):
+class Planned(_Event, frozen=True, kw_only=True):
     """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
 
     `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
     """
 
     manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
     out: str
+    out_base64: Bytes = msgspec.UNSET
     total: int
     todo: int
     done: int
@@ -33,12 +37,14 @@ class Planned(_Event, frozen=True):
     notices: list[str]
 
 
-class Started(_Event, frozen=True):
+class Started(_Event, frozen=True, kw_only=True):
     """An image was handed to a worker."""
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     source_bytes: int
     output: str
+    output_base64: Bytes = msgspec.UNSET
     worker: int
 
 
@@ -48,11 +54,13 @@ class WorkerEnded(_Event, frozen=True, tag="worker_ended"):
     worker: int
 
 
-class Done(_Event, frozen=True):
+class Done(_Event, frozen=True, kw_only=True):
     """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it."""
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     source_bytes: int
     output_bytes: int
     width: int
@@ -64,14 +72,16 @@ class Done(_Event, frozen=True):
     note: str | None
 
 
-class Failed(_Event, frozen=True):
+class Failed(_Event, frozen=True, kw_only=True):
     """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name.
 
     `output` is where it would have gone; empty where planning had to refuse the input.
     """
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     error: str
     source_bytes: int
 
@@ -122,9 +132,10 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     count: int
     sources: list[str]
+    sources_base64: ListBytes = msgspec.UNSET
 
 
-class Summary(_Event, frozen=True):
+class Summary(_Event, frozen=True, kw_only=True):
     """The last line. `total` to `pending` count the manifest's images; pixels and bytes are of those `converted` now.
 
     `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
@@ -148,18 +159,23 @@ class Summary(_Event, frozen=True):
     changed: int
     missing: int
     notes: dict[str, str]
+    notes_base64: KeyBytes = msgspec.UNSET
     failures: dict[str, str]
+    failures_base64: KeyBytes = msgspec.UNSET
     reasons: list[Reason]
     manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
     resume: str | None
     space_needed: int | None
 
 
-class WouldConvert(_Event, frozen=True, tag="would_convert"):
+class WouldConvert(_Event, frozen=True, kw_only=True, tag="would_convert"):
     """What `run --dry-run` would convert. Not part of a run: listeners never see it."""
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
 
 
 Event = Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import msgspec
 
-from batchgray import durable, integrity
+from batchgray import durable, integrity, spelling
 from batchgray.guards import open_regular
 
 SUFFIX = ".intents"
@@ -26,6 +26,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """The file that is to stand under an output's name: its size in bytes and its checksum."""
 
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     checksum: str
 
@@ -45,7 +46,7 @@ class IntentLog:
         if self._file is None:
             self._file = durable.AppendFile(self._path)
             durable.sync_folder(self._path.parent)
-        self._file.append(b"".join(integrity.seal(msgspec.json.encode(intent)) + b"\n" for intent in intents))
+        self._file.append(b"".join(integrity.seal(spelling.to_json(intent)) + b"\n" for intent in intents))
 
     def fileno(self) -> int:
         """The log's descriptor, after the first `append`."""
@@ -59,5 +60,5 @@ def read(path: Path) -> Iterator[Intent]:
     with open_regular(path, follow_links=False) as file:
         while line := file.readline(_LINE_BYTES):
             if integrity.sealed(line.rstrip(b"\n")):
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    yield _INTENTS.decode(line)
+                with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+                    yield spelling.decoded(_INTENTS, line)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import durable, errors, integrity
+from batchgray import durable, errors, integrity, spelling
 from batchgray.document import (
     VERSION,
     Count,
@@ -78,7 +78,7 @@ _LINES = msgspec.json.Decoder(JournalLine)
 _DOCUMENTS = msgspec.json.Decoder(Manifest)
 _ENCODER = msgspec.json.Encoder()
 _VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError)
+_UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError)
 
 
 def utc_now() -> str:
@@ -267,11 +267,15 @@ class Store:
         self._appended += len(data)
 
     def _write_document(self, manifest: Manifest) -> None:
-        head = _ENCODER.encode(msgspec.structs.replace(manifest, images=[]))
+        head = spelling.to_json(msgspec.structs.replace(manifest, images=[]))
         document = bytearray(head[: -len(b"]}")])
         for image in manifest.images:
             document += b"\n"
-            _ENCODER.encode_into(image, document, -1)
+            end = len(document)
+            try:
+                _ENCODER.encode_into(image, document, end)
+            except UnicodeEncodeError:
+                _ENCODER.encode_into(spelling.spelled(image), document, end)
             document += b","
         if manifest.images:
             document[-1:] = b"\n"
@@ -309,7 +313,7 @@ def _load_document(path: Path) -> Manifest:
     check_is_manifest(path)
     data = _read_sealed(path)
     try:
-        manifest = _DOCUMENTS.decode(data)
+        manifest: Manifest = spelling.decoded(_DOCUMENTS, data)
     except _UNDECODABLE as error:
         _refuse_future(path, data)
         raise errors.DamagedManifest(path, brief(str(error))) from None

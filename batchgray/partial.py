@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from batchgray import bandstore, durable, errors, integrity, planes, tiles
+from batchgray import bandstore, durable, errors, integrity, planes, spelling, tiles
 from batchgray.guards import leads_outside, open_regular
 from batchgray.messages import Flushed, Task
 from batchgray.names import is_plain
@@ -37,6 +37,7 @@ class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = 1
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     owns_preview: bool
     record: planes.SlotRecord
     options: PixelOptions
@@ -100,7 +101,7 @@ def _save(
         payload=integrity.checksum(payload),
     )
     with durable.saving(path, path.with_suffix(".tmp")) as file:
-        file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
+        file.append(integrity.seal(spelling.to_json(header)) + b"\n")
         for chunk in payload:
             file.append(chunk)
     return header
@@ -232,7 +233,7 @@ def preview_name(output: str) -> str:
 
 def has_room_for_preview(output: str) -> bool:
     """Whether the partial JPEG's name is not too long for a file system."""
-    return len(preview_name(output).rpartition("/")[2].encode()) <= _LONGEST_NAME
+    return len(os.fsencode(preview_name(output).rpartition("/")[2])) <= _LONGEST_NAME
 
 
 def _read_header(file: BinaryIO) -> SidecarHeader | None:
@@ -241,8 +242,8 @@ def _read_header(file: BinaryIO) -> SidecarHeader | None:
     if not integrity.sealed(line.rstrip(b"\n")):
         return None
     try:
-        header = _HEADERS.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError):
+        header: SidecarHeader = spelling.decoded(_HEADERS, line)
+    except (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError):
         return None
     if not _is_sound(header):
         return None

@@ -50,11 +50,9 @@ class Plan:
 def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
-    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OutputInTheWay, OptionsDiffer.
+    Raises NoSuchInput, OutputIsInput, OutputIsSource, Collisions, OutputInTheWay, OptionsDiffer.
     """
     out = options.out.absolute()
-    for path in (out, options.manifest_path.absolute()):
-        _check_name(path)
     if previous is not None:
         _check_same_options(options, previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
@@ -106,13 +104,6 @@ def _check_outputs_fit(plan: Plan) -> None:
         raise errors.OutputInTheWay(fault)
 
 
-def _check_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise errors.ImpossibleName(path) from None
-
-
 def _new_manifest(options: RunOptions, out: Path) -> Manifest:
     path = options.manifest_path.absolute()
     default = path == out / "manifest.json"
@@ -155,7 +146,7 @@ def _merge(plan: Plan, found: Sequence[Found], outputs: Sequence[str], overwrite
         identities.append(SourceIdentity(item.size, item.mtime_ns))
     manifest.input_roots = list(roots)
     taken = set(outputs)
-    walked = {root for root, name in enumerate(manifest.input_roots) if name in {item.root for item in found}}
+    walked = {roots[name] for name in {item.root for item in found}}
     left = [image for image in known.values() if image.resumable and image.output not in taken]
     identities_left = _look(plan, left, lambda: None)
     # What is there, below a folder of this run, and yet was not found, was left out on purpose: no work, then.

@@ -10,6 +10,7 @@ from batchgray import manifest, outcome, timeline, words
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest import Interruption, Manifest, RunState
+from batchgray.spelling import Bytes
 
 _LISTED = 20
 
@@ -24,6 +25,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     source: str
+    source_base64: Bytes = msgspec.UNSET
     error: str
 
 
@@ -44,6 +46,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     output_bytes: int
     seconds: float
     manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
     resume: str | None
 
 

@@ -11,6 +11,7 @@ from batchgray import codec, errors, integrity, machine, manifest
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.manifest import Image, Manifest, Store
+from batchgray.spelling import Bytes
 
 _READ_AHEAD = 8
 
@@ -19,6 +20,7 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     """A finished output that is not what the manifest says."""
 
     output: str
+    output_base64: Bytes = msgspec.UNSET
     fault: str
 
 

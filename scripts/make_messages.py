@@ -24,7 +24,6 @@ _SAMPLES = {
     "ForeignManifest": ["/out/manifest.json", "it is not JSON"],
     "ForeignReport": ["/out/report.html"],
     "FutureManifest": ["/out/manifest.json", 2, 1],
-    "ImpossibleName": ["/in/caf\udce9.png"],
     "IncompleteSmq": ["spot-interruption", "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)"],
     "InterruptedEarly": ["SIGINT"],
     "KeyRefused": ["spot-interruption", "http://mns.example.com", "InvalidAccessKeyId"],
