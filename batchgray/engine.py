@@ -255,7 +255,7 @@ def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool
 
 
 def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -> events.Summary:
-    totals, images = ledger.totals, plan.manifest.images
+    totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
     interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
     return events.Summary(
         state=plan.manifest.state,
@@ -273,8 +273,8 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -
         ignored=dict(plan.ignored),
         changed=plan.changed,
         missing=plan.missing,
-        notes=totals.notes,
-        failures={image.source: image.error or "" for image in images if image.state == "failed"},
+        notes={name_of(images[index]): note for index, note in totals.notes.items()},
+        failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
         reasons=outcome.reasons(plan.manifest),
         manifest=str(plan.path),
         resume=outcome.resume_command(plan.path) if interrupted else None,
