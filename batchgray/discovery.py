@@ -4,6 +4,7 @@ Folders are walked in the order of their names. Hidden entries and the output fo
 followed, links to folders are not (so there are no loops). Files named one by one are taken whatever their name.
 """
 
+import errno
 import fnmatch
 import os
 import stat
@@ -26,8 +27,7 @@ LINKED_FOLDERS = "links to folders"
 class Found(NamedTuple):
     """A discovered input: `source` below the folder `root`, to come out as `mirrored` below the output folder.
 
-    `refused` is why it can't even be planned, else None; its names are then made safe to show, and may not be the
-    real ones.
+    `refused` is why it can't even be planned, else None.
     """
 
     root: str
@@ -62,39 +62,50 @@ class Discovery:
         for path in inputs:
             if not os.path.lexists(path):
                 raise errors.NoSuchInput(path)
-        inputs = list(dict.fromkeys(Path(os.path.abspath(path)) for path in inputs))
+        inputs = list(dict.fromkeys(map(_without_dots, inputs)))
         folders = [path for path in inputs if path.is_dir()]
-        folders = [path for path in folders if not any(other in path.parents for other in folders)]  # walked anyway
+        walked = set(folders)
+        folders = [path for path in folders if walked.isdisjoint(path.parents)]  # walked anyway
         if any(_file_id(folder) == self._out for folder in folders if self._out):
             raise errors.OutputIsInput(self._out_path)
         self._named = {str(path) for path in inputs if not path.is_dir()}
         for path in folders:
-            yield from self._walk(str(path), "", f"{path.name or 'root'}/" if len(folders) > 1 else "")
+            yield from self._walk(str(path), f"{path.name or 'root'}/" if len(folders) > 1 else "")
         for path in inputs:
             if str(path) in self._named:  # not in one of the folders
                 yield self._found(str(path.parent), path.name, path.name, path.stat)
 
-    def _walk(self, root: str, folder: str, prefix: str) -> Iterator[Found]:
+    def _walk(self, root: str, prefix: str) -> Iterator[Found]:
+        """All below a folder. Not by recursion: a tree may be deeper than any stack."""
+        waiting = [self._entries(root, "")]
+        while waiting:
+            for source, entry in waiting[-1]:
+                if isinstance(entry, Found):
+                    yield entry
+                elif entry.is_dir(follow_symlinks=False):
+                    if self._out is None or _file_id(entry.path) != self._out:
+                        waiting.append(self._entries(root, source))
+                        break
+                elif self._wanted(entry, source):
+                    self._named.discard(entry.path)
+                    yield self._found(root, source, prefix + source, entry.stat)
+            else:
+                waiting.pop()
+
+    def _entries(self, root: str, folder: str) -> Iterator[tuple[str, os.DirEntry[str] | Found]]:
+        """What a folder holds, with its name below `root`; instead of what can't be read one that is refused."""
         self._pause()
         try:
             with os.scandir(os.path.join(root, folder)) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             name = f"{folder or '.'}/"
-            yield _refuse(
-                root, name, f"the folder can't be read: {(error.strerror or str(error)).lower()}; run again when it can"
-            )
+            yield name, Found(root, name, "", 0, 0, _why_unreadable(error))
             return
         for entry in entries:
             source = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith(".") or _matches(source, entry.name, self._exclude):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if _file_id(entry.path) != self._out:
-                    yield from self._walk(root, source, prefix)
-            elif self._wanted(entry, source):
-                self._named.discard(entry.path)
-                yield self._found(root, source, prefix + source, entry.stat)
+            if not entry.name.startswith(".") and not _matches(source, entry.name, self._exclude):
+                yield source, entry
 
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = os.path.splitext(entry.name)[1].lower()
@@ -107,10 +118,6 @@ class Discovery:
         return not self._include or _matches(source, entry.name, self._include)
 
     def _found(self, root: str, source: str, mirrored: str, look: Callable[[], os.stat_result]) -> Found:
-        try:
-            os.path.join(root, source).encode()
-        except UnicodeEncodeError:
-            return _refuse(root, source, "its name is not UTF-8; rename it, or its folder")
         try:
             found = look()
         except OSError:
@@ -172,12 +179,19 @@ def _path(item: Found) -> str:
     return errors.shown(os.path.join(item.root, item.source))
 
 
-def _refuse(root: str, name: str, reason: str) -> Found:
-    try:
-        root.encode()
-    except UnicodeEncodeError:
-        root = errors.shown(root)
-    return Found(root, errors.shown(name), "", 0, 0, reason)
+def _without_dots(path: Path) -> Path:
+    """Absolute, without `..`. What is above a link is not what is above the folder it leads to, so links go first."""
+    parts = path.absolute().parts
+    if ".." not in parts:
+        return path.absolute()
+    above = len(parts) - parts[::-1].index("..")
+    return Path(os.path.realpath(os.path.join(*parts[:above])), *parts[above:])
+
+
+def _why_unreadable(error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "the folder's path is longer than the system can open; move it nearer to the top"
+    return f"the folder can't be read: {(error.strerror or str(error)).lower()}; run again when it can"
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
