@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import batchgray, save_gradient
+from harness import batchgray, save_gradient, scaled
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -66,7 +66,10 @@ def smq_local():
 def samples(tmp_path_factory) -> Path:
     """The sample pictures of `make run`."""
     folder = tmp_path_factory.mktemp("samples") / "images"
-    script("make_samples").save_all(folder)
+    drawing = script("make_samples")
+    draw = drawing.photograph
+    drawing.photograph = lambda width, height, seed: draw(scaled(width), scaled(height), seed)
+    drawing.save_all(folder)
     return folder
 
 

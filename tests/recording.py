@@ -9,13 +9,14 @@ import json
 import os
 import pickle
 import signal
+import subprocess
 import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from harness import Running, wait_until
+from harness import Running, wait_until, workers_of
 
 TESTS = Path(__file__).parent
 
@@ -68,6 +69,7 @@ class Recording:
 
     @property
     def environment(self) -> dict[str, str]:
+        """That of this process, with what makes the runs that it is given to keep to the rules."""
         path = [str(TESTS / "intercept"), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
         return {**os.environ, "DURABLE_RECORD": str(self._folder), "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
@@ -96,30 +98,46 @@ class Recording:
         return found
 
 
+# At the first outputs that are done the supervisor stops itself, with most of the work still to be handed out.
+AT_THE_FIRST_DONE = Rule("call", "batchgray.ledger:Ledger.done")
+
+
 def wait_for_stopped_worker(run: Running) -> psutil.Process:
     """The worker that a rule has stopped."""
+    worker = stopped_worker_of(run.process)
+    assert worker, f"the run ended before, with {run.process.returncode}: {run.finish()}\n{run.error}"
+    return worker
+
+
+def stopped_worker_of(process: subprocess.Popen) -> psutil.Process | None:
+    """The worker of a running program that a rule has stopped; None when the program ended before."""
     stopped: list[psutil.Process] = []
 
     def look() -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
-            stopped.extend(worker for worker in run.workers() if worker.status() == psutil.STATUS_STOPPED)
-        return bool(stopped) or run.process.poll() is not None
+            stopped.extend(each for each in workers_of(process) if each.status() == psutil.STATUS_STOPPED)
+        return bool(stopped) or process.poll() is not None
 
     wait_until(look)
-    assert stopped, f"the run ended before, with {run.process.returncode}: {run.finish()}\n{run.error}"
-    return stopped[0]
+    return stopped[0] if stopped else None
 
 
-def wait_for_stopped(run: Running) -> None:
-    """Return when a rule has stopped the run's supervisor."""
+def wait_for_stopped(run: Running) -> psutil.Process:
+    """The run's supervisor, when a rule has stopped it."""
     supervisor = psutil.Process(run.process.pid)
     wait_until(lambda: supervisor.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
     assert supervisor.status() == psutil.STATUS_STOPPED, f"the run ended before: {run.finish()}\n{run.error}"
+    return supervisor
 
 
 def interrupt(run: Running, worker: psutil.Process, signum: signal.Signals = signal.SIGTERM) -> None:
     """A signal to a run; its stopped worker goes on when it has SIGTERM before it."""
     run.signal(signum)
+    resume_when_told(worker)
+
+
+def resume_when_told(worker: psutil.Process) -> None:
+    """Let a stopped worker go on when it has SIGTERM before it."""
     wait_until(lambda: _is_pending(worker.pid, signal.SIGTERM))
     worker.resume()
 
