@@ -27,6 +27,7 @@ from batchgray.flags import (
     option,
     options_of_both,
     queue_options,
+    unknown_variables,
 )
 from batchgray.streams import hold_standard_descriptors, show_any_name, write_utf8
 
@@ -77,8 +78,12 @@ def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     callback=_show_version,
     help="Show the version and exit.",
 )
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Convert folders of images to grayscale, be interrupted, and go on as if nothing had happened."""
+    for message in unknown_variables(ctx.command, os.environ):
+        with contextlib.suppress(OSError):
+            click.echo(f"batchgray: warning: {message}", err=True)
 
 
 @cli.command(short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)

@@ -18,6 +18,7 @@ AnyPath = str | os.PathLike[str]
 
 MEMORY_SHARE = 0.6
 MOST_PIXELS = 2**63 - 1
+MOST_WORKERS = 2**22  # Linux has no more processes
 MOST_ROWS = 2**31 - 1  # no format has more
 SUFFIXES: dict[Format, str] = {"jpeg": ".jpg", "png": ".png"}
 
@@ -103,8 +104,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.workers < 1:
-            raise errors.UsageError("--workers takes a whole number from 1.")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise errors.UsageError(f"--workers takes a whole number from 1 to {MOST_WORKERS}.")
         if self.memory < 0:
             raise errors.UsageError("--memory takes a number of bytes from 0.")
         if not (0 < self.checkpoint < math.inf and 0 <= self.grace < math.inf):

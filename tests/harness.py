@@ -20,7 +20,7 @@ from PIL import Image
 from batchgray import committer, durable, integrity
 from batchgray.messages import ImageDone, SourceIdentity, Task
 
-SCALE = float(os.environ.get("BATCHGRAY_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("TEST_BATCHGRAY_SCALE", "1"))
 DEADLINE = 120.0  # seconds; generous, the machines are shared
 
 
@@ -266,7 +266,7 @@ def deep_tree(top: Path, depth: int, name: str = "d") -> Iterator[Callable[[int,
 
 
 def scaled(side: int) -> int:
-    """The side of a picture so many pixels long, in pictures BATCHGRAY_TEST_SCALE times smaller: for a machine that is
+    """The side of a picture so many pixels long, in pictures TEST_BATCHGRAY_SCALE times smaller: for a machine that is
     as many times as fast.
     """
     return max(1, round(side / SCALE**0.5))

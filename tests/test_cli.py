@@ -208,6 +208,37 @@ def test_options_can_come_from_the_environment(pictures, tmp_path):
     assert (tmp_path / "out" / "a.png").exists()
 
 
+def test_a_variable_of_an_option_that_may_be_repeated_has_one_value_a_line(pictures, tmp_path):
+    save_gradient(pictures / "Screen Shots" / "x.png", 8, 8)
+    save_gradient(pictures / "a:b" / "y.png", 8, 8)
+    environment = os.environ | {"BATCHGRAY_EXCLUDE": "Screen Shots\nsub\n"}
+    batchgray("run", pictures, "--out", tmp_path / "out", env=environment)
+    assert {image["source"] for image in manifest_of(tmp_path / "out")["images"]} == {"a.png", "a:b/y.png"}
+    moved = pictures.rename(tmp_path / "in: moved")
+    environment = os.environ | {"BATCHGRAY_INPUT_ROOT": str(moved)}
+    batchgray("resume", tmp_path / "out", env=environment)
+    assert manifest_of(tmp_path / "out")["input_roots"] == [str(moved)]
+
+
+def test_a_misspelt_variable_is_warned_of_by_name(pictures, tmp_path):
+    environment = os.environ | {"BATCHGRAY_QUALTY": "90", "BATCHGRAY_Z\x1b": "", "BATCHGRAY_INPUT_ROOT": "/nowhere"}
+    run = batchgray("run", pictures, "--out", tmp_path / "out", "--progress", "json", env=environment)
+    assert run.stderr.splitlines() == [
+        "batchgray: warning: BATCHGRAY_QUALTY in the environment is no option's, and is not used; "
+        "did you mean BATCHGRAY_QUALITY?",
+        "batchgray: warning: BATCHGRAY_Z\\x1b in the environment is no option's, and is not used; "
+        "`batchgray run --help` lists the options",
+    ]
+    assert named(events_of(run.stdout), "summary")
+    assert batchgray("--version", env=environment).stderr == ""
+
+
+def test_a_number_of_workers_that_no_machine_has_is_refused(pictures, tmp_path):
+    run = batchgray("run", pictures, "--out", tmp_path / "out", "--workers", 2**63, expect=2)
+    assert "--workers takes a whole number from 1 to 4194304" in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("separator", ["\n", "\0"])
 def test_inputs_from_a_list(pictures, tmp_path, separator):
     names = separator.join([str(pictures / "a.png"), str(pictures / "sub" / "b.jpg")]) + separator

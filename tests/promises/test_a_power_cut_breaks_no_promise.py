@@ -5,7 +5,7 @@ can't go on.
 
 Real runs are recorded with all that their processes did durably (recording.py). A model of the disk (disk_model.py)
 tells for every moment in which states the disk may be found. Every state is checked; from a sample of them the program
-goes on for real. BATCHGRAY_TEST_RESUMES is the size of that sample, `all` for every state.
+goes on for real. TEST_BATCHGRAY_RESUMES is the size of that sample, `all` for every state.
 """
 
 import ast
@@ -33,7 +33,7 @@ from batchgray import durable, errors, integrity, intents, manifest, partial, ve
 
 SEED = 20261122
 ODD_STATES = 6  # a cut point, beside the extreme ones
-RESUMES = os.environ.get("BATCHGRAY_TEST_RESUMES", "25")
+RESUMES = os.environ.get("TEST_BATCHGRAY_RESUMES", "25")
 OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.00001, "--progress", "none")
 
 # The interruption comes from a source that gives notice when a worker has stopped itself, and writes into the record
