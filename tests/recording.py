@@ -68,10 +68,14 @@ class Recording:
             yield
 
     @property
-    def environment(self) -> dict[str, str]:
-        """That of this process, with what makes the runs that it is given to keep to the rules."""
+    def variables(self) -> dict[str, str]:
+        """What makes a run that has them in its environment keep to the rules."""
         path = [str(TESTS / "intercept"), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-        return {**os.environ, "DURABLE_RECORD": str(self._folder), "PYTHONPATH": os.pathsep.join(filter(None, path))}
+        return {"DURABLE_RECORD": str(self._folder), "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables}
 
     def mark(self, *record: object) -> None:
         """Append to the log, between two runs."""
@@ -133,6 +137,16 @@ def wait_for_stopped(run: Running) -> psutil.Process:
 def interrupt(run: Running, worker: psutil.Process, signum: signal.Signals = signal.SIGTERM) -> None:
     """A signal to a run; its stopped worker goes on when it has SIGTERM before it."""
     run.signal(signum)
+    resume_when_told(worker)
+
+
+def interrupt_held(run: Running, recording: Recording) -> None:
+    """SIGTERM to a run whose one worker a rule holds; it is let go when it has the signal before it."""
+    (worker,) = run.workers()
+    worker.suspend()
+    wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
+    run.signal(signal.SIGTERM)
+    recording.let_go()
     resume_when_told(worker)
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from harness import Running, freeze_between_tiles, save_gradient
+from harness import Running, save_gradient
+from recording import Recording, Rule, wait_for_stopped_worker
 
 from batchgray import engine, errors, planes
 from batchgray.forkserver import ForkServer
@@ -125,10 +126,11 @@ def test_what_is_preloaded_is_in_memory_once_for_all_workers_to_come(slot_fd, tm
 )
 def test_a_run_preloads_what_its_images_need(tmp_path, suffix, options, expected):
     (tmp_path / "in").mkdir()
-    save_gradient(tmp_path / "in" / f"a.{suffix}", 2400, 1800)
+    save_gradient(tmp_path / "in" / f"a.{suffix}", 64, 48)
+    recording = Recording(tmp_path / "record", Rule("tile", r"^a\."))
     command = ("run", tmp_path / "in", "--out", tmp_path / "out", "--workers", 1, "--tile-rows", 8, *options)
-    with Running(*command) as run:
-        worker, _ = freeze_between_tiles(run)
+    with Running(*command, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
         found = [has_pillow(process) for process in (worker.parent(), worker)]
         worker.resume()
         run.finish(expect=0)

@@ -5,26 +5,22 @@ If this broke, a scan or a mosaic could only be converted on a machine as large 
 
 import contextlib
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from harness import (
-    DEADLINE,
     Running,
     batchgray,
     events_of,
-    freeze_between_tiles,
     leftovers,
     manifest_of,
     named,
     save_gradient,
     tree,
-    wait_until,
 )
 from PIL import Image
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 # The planes of the scan take 92 MB, converting it in bands some 16 MB.
 SIDE = 4800
@@ -97,16 +93,16 @@ def converted_scan(scan, tmp_path_factory) -> Path:
     return out
 
 
+CHECKPOINTED = Rule("rename", r"\.bands$", after=2)
+
+
 @contextlib.contextmanager
 def begun_in_bands(scan, out):
-    """A run whose worker is stopped after its first checkpoint. Yields the run and the worker."""
-    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.02)
-    with Running(*arguments) as run:
-        wait_until(lambda: list(out.glob(".batchgray/*/*.bands")))
-        (worker,) = run.workers()
-        worker.suspend()
-        wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
-        yield run, worker
+    """A run whose worker has stopped itself at a checkpoint. Yields the run and the worker."""
+    recording = Recording(out.parent / "record", CHECKPOINTED)
+    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.0001)
+    with Running(*arguments, env=recording.environment) as run:
+        yield run, wait_for_stopped_worker(run)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +110,7 @@ def interrupted(scan, tmp_path_factory) -> Path:
     """An output folder after SIGTERM, before anything was resumed: to be copied."""
     out = tmp_path_factory.mktemp("interrupted") / "out"
     with begun_in_bands(scan, out) as (run, worker):
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
+        interrupt(run, worker)
         run.finish(expect=75)
     return out
 
@@ -178,11 +172,10 @@ def test_with_enough_memory_the_finished_bands_are_taken_over(out, converted_sca
 
 def test_what_was_begun_with_enough_memory_goes_on_in_bands(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
-    with Running("run", scan, "--out", out, "--memory", "2G", "--tile-rows", 8, "--workers", 1) as run:
-        worker, _ = freeze_between_tiles(run)
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
+    recording = Recording(tmp_path / "record", Rule("tile", r"scan\.jpg", after=99))
+    arguments = ("run", scan, "--out", out, "--memory", "2G", "--tile-rows", 8, "--workers", 1)
+    with Running(*arguments, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
     image = manifest_of(out)["images"][0]
     missing = image["tiles_total"] - image["tiles_done"]
@@ -219,7 +212,6 @@ def test_a_killed_worker_loses_what_came_after_its_checkpoint(scan, converted_sc
 def test_a_killed_run_goes_on_from_its_checkpoint(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
     with begun_in_bands(scan, out) as (run, _):
-        run.process.kill()
-        run.process.wait(DEADLINE)
+        run.kill()
     assert resumed(out, *LITTLE)["tiles_computed"] < SIDE // 8
     assert tree(out) == tree(converted_scan)
