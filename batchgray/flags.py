@@ -78,11 +78,11 @@ def option(*names: str, **settings: Any) -> Decorator:
 
 def unknown_variables(command: click.Command, environment: Iterable[str]) -> Iterator[str]:
     """In words: what looks like an option's variable in the environment, and is none of any command below `command`."""
-    known = set(_variables_of(command))
+    known = {name.removeprefix(_PREFIX) for name in _variables_of(command)}
     for name in sorted(environment):
-        if name.startswith(_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            remedy = f"did you mean {near[0]}?" if near else "`batchgray run --help` lists the options"
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in known:
+            near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, 1)
+            remedy = f"did you mean {_PREFIX}{near[0]}?" if near else "`batchgray run --help` lists the options"
             yield f"{shown(name)} in the environment is no option's, and is not used; {remedy}"
 
 
