@@ -102,8 +102,8 @@ class Warned(_Event, frozen=True):
 class Notice(_Event, frozen=True):
     """An interruption: from where, which, when the machine goes, and how many seconds there are to flush.
 
-    `in_hand` images are being worked on: they are finished, or what is finished of them is saved. `again` tells a
-    second signal, which ends the flush.
+    `in_hand` images are with the workers: each is finished, or what is finished of it is kept, or it is put back.
+    `again` tells a second signal, which ends the flush.
     """
 
     source: str
@@ -117,10 +117,15 @@ class Notice(_Event, frozen=True):
 class Flushed(_Event, frozen=True):
     """Everything is durable and the workers are gone.
 
-    Since the notice `finished` images were finished; of all, `partial` are begun, and `pending` are not.
+    What was `in_hand` when the notice came is `finished` (of which `failed` with a reason), begun and `kept`, or
+    `put_back` as it was; that is all of it. Of all images, `partial` are begun, and `pending` are not.
     """
 
+    in_hand: int
     finished: int
+    kept: int
+    put_back: int
+    failed: int
     partial: int
     pending: int
     seconds: float

@@ -82,8 +82,11 @@ def _notice_line(event: events.Notice) -> str:
 
 
 def _flushed_line(event: events.Flushed) -> str:
-    rest = f"{event.partial:,} begun and kept, {event.pending:,} not begun"
-    return f"Everything is on disk after {event.seconds:.2f} s: {event.finished:,} finished meanwhile, {rest}."
+    failed = f" ({event.failed:,} failed)" if event.failed else ""
+    parts = f"{event.finished:,} finished{failed}, {event.kept:,} begun and kept, {event.put_back:,} put back"
+    became = f": of {images(event.in_hand)} in hand {parts}" if event.in_hand else ""
+    left = f"{event.partial:,} begun, {event.pending:,} not begun"
+    return f"Everything is on disk after {event.seconds:.2f} s{became}. Left: {left}."
 
 
 def summary_lines(event: events.Summary) -> list[str]:

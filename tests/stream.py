@@ -47,7 +47,7 @@ SUMMARY = events.Summary(
 )
 FAILED = events.Failed(source="c.png", output="c.jpg", error="truncated", source_bytes=1_000_000)
 NOTICE = events.Notice(source="signal", event_id="SIGTERM", deadline=None, seconds=30.0, in_hand=2)
-FLUSHED = events.Flushed(finished=2, partial=1, pending=3, seconds=0.25)
+FLUSHED = events.Flushed(in_hand=2, finished=1, kept=1, put_back=0, failed=0, partial=1, pending=3, seconds=0.25)
 
 
 def started(source="a.png", source_bytes=1_000_000, worker=1):

@@ -44,7 +44,8 @@ def test_an_interruption_is_a_story():
     assert story[:3] == [
         "Interrupted by SIGTERM: finishing or saving 2 images in hand, at most 30 s.",
         "Interrupted again by SIGINT: stopping at once; what is finished is kept.",
-        "Everything is on disk after 0.25 s: 2 finished meanwhile, 1 begun and kept, 3 not begun.",
+        "Everything is on disk after 0.25 s: of 2 images in hand 1 finished, 1 begun and kept, 0 put back. "
+        "Left: 1 begun, 3 not begun.",
     ]
     assert story[-1] == "To go on: batchgray resume /out/manifest.json"
 
