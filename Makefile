@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails kernel startup checkpoint_cost resume_cost notice
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak photos fuzz bench bench-report clean
+.PHONY: help run test check lint soak photos fuzz bench bench-report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -26,13 +26,16 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
+check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
+
 soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk, installations; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
 		$(if $(filter-out ./images,$(IMAGES)),--images "$(IMAGES)") \
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
-	TEST_BATCHGRAY_RESUMES=$(or $(RESUMES),200) TEST_BATCHGRAY_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
+	BATCHGRAY_TEST_RESUMES=$(or $(RESUMES),200) BATCHGRAY_TEST_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
-	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
+	BATCHGRAY_TEST_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
 
 lint: .venv/tested  ## ruff, mypy, and the layers of the architecture
 	$(BIN)/ruff check .

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import batchgray, save_gradient, scaled
 
+pytest_plugins = ["processes"]
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 # Under nohup it is ignored, and what is started inherits that; what the tests start is to hear it.

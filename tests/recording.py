@@ -14,9 +14,10 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
-from harness import Running, wait_until, workers_of
+from harness import Running, is_alive, wait_until, workers_of
 
 TESTS = Path(__file__).parent
 
@@ -113,24 +114,36 @@ def wait_for_stopped_worker(run: Running) -> psutil.Process:
     return worker
 
 
-def stopped_worker_of(process: subprocess.Popen) -> psutil.Process | None:
+def stopped_worker_of(program: subprocess.Popen | psutil.Process) -> psutil.Process | None:
     """The worker of a running program that a rule has stopped; None when the program ended before."""
     stopped: list[psutil.Process] = []
+    supervisor = psutil.Process(program.pid)
 
     def look() -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            stopped.extend(each for each in workers_of(process) if each.status() == psutil.STATUS_STOPPED)
-        return bool(stopped) or process.poll() is not None
+        stopped.extend(filter(is_stopped, workers_of(program)))
+        return bool(stopped) or not is_alive(supervisor)
 
     wait_until(look)
     return stopped[0] if stopped else None
 
 
-def wait_for_stopped(run: Running) -> psutil.Process:
+def is_stopped(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False
+
+
+class Program(Protocol):
+    """A run, or a terminal with one."""
+
+    process: subprocess.Popen
+
+
+def wait_for_stopped(run: Program) -> psutil.Process:
     """The run's supervisor, when a rule has stopped it."""
     supervisor = psutil.Process(run.process.pid)
     wait_until(lambda: supervisor.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
-    assert supervisor.status() == psutil.STATUS_STOPPED, f"the run ended before: {run.finish()}\n{run.error}"
+    assert supervisor.status() == psutil.STATUS_STOPPED, f"the run ended before, with {run.process.wait()}"
     return supervisor
 
 

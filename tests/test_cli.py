@@ -265,7 +265,7 @@ def test_json_progress_is_one_object_a_line(pictures, tmp_path):
 def test_a_closed_standard_output_stops_nothing(pictures, tmp_path):
     process = subprocess.Popen(command("run", pictures, "--out", tmp_path / "out"), stdout=subprocess.PIPE)
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(DEADLINE) == 0
     assert len(tree(tmp_path / "out")) == 3
 
 

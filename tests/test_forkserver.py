@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from harness import Running, save_gradient
+from harness import DEADLINE, Running, save_gradient
 from recording import Recording, Rule, wait_for_stopped_worker
 
 from batchgray import engine, errors, planes
@@ -19,7 +19,6 @@ from batchgray.forkserver import ForkServer
 from batchgray.messages import Booted, Broken, Forked, Ready, Setup
 from batchgray.options import PixelOptions, RunOptions
 
-PATIENCE = 60
 SUPERVISOR = """
 import sys
 from batchgray import planes
@@ -33,7 +32,7 @@ sys.stdin.read()
 
 
 def next_message(channel):
-    assert channel.waiting(PATIENCE), "nothing came"
+    assert channel.waiting(DEADLINE), "nothing came"
     return channel.receive()
 
 
@@ -84,7 +83,7 @@ def set_up(channel, folder):
 
 def ended(process):
     """Whether it ends in time; a zombie that nobody reaps has ended."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         try:
             process.wait(0.05)
@@ -238,7 +237,7 @@ def test_a_dead_fork_server_is_told_by_an_os_error_and_signals_to_it_go_nowhere(
         warnings.simplefilter("always")
         process = psutil.Process(server._process.pid)
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(DEADLINE)
         server.signal(1, signal.SIGTERM)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             server.fork(slot_fd)

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from harness import Running, batchgray, can_be_refused, command, leftovers, save_gradient, tree, wait_until
+from harness import DEADLINE, Running, batchgray, can_be_refused, command, leftovers, save_gradient, tree, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording import Recording, Rule
@@ -26,7 +26,6 @@ from batchgray.messages import SourceIdentity, Task
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.plan import plan_resume
 
-SECONDS = 60  # generous: what would hang hangs for ever, and what would read for ever takes much longer
 MEMORY = 3 << 30  # of address space, for a command that has no reason to take any
 OUTSIDE = "../outside.jpg"
 ABSURD = [-1, 2**31, 10**18, 10**30, 10**40, 1.5, "1", True, [], {}]
@@ -47,7 +46,7 @@ class Killed:
 
     def _kill(self, recording: Recording) -> None:
         """The worker is held between two tiles, after as many checkpoints; meanwhile the first image gets done."""
-        arguments = ("run", self.inputs, "--out", self.out, *self.arguments, "--checkpoint", 0.00001)
+        arguments = ("run", self.inputs, "--out", self.out, *self.arguments, "--checkpoint", 0.000001)
         with Running(*arguments, env=recording.environment) as run:
             wait_until(lambda: self.journal.count(b'"image":1,"state":"partial"') == 7)
             wait_until(lambda: b'"image":0,"state":"done"' in self.journal)
@@ -137,7 +136,7 @@ def limited(arguments: tuple) -> subprocess.CompletedProcess:
         command(*arguments),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=DEADLINE,
         stdin=subprocess.DEVNULL,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),

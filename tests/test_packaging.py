@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from harness import save_gradient
+from harness import DEADLINE, save_gradient
 
 import batchgray
 
@@ -37,7 +37,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(*arguments: object, **settings) -> str:
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=600, check=False, **settings)
+    done = subprocess.run(
+        [*map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE, check=False, **settings
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -108,7 +110,7 @@ def test_the_wheel_works_beside_what_it_needs(built, tmp_path):
     check_works([site / "bin" / "batchgray"], tmp_path, env=environment)
 
 
-@pytest.mark.skipif("TEST_BATCHGRAY_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")
+@pytest.mark.skipif("BATCHGRAY_TEST_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")
 @pytest.mark.parametrize("kind", ["sdist", "wheel"])
 def test_it_installs_into_an_empty_environment_with_all_it_needs(built, tmp_path, kind):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

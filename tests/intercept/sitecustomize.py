@@ -25,7 +25,7 @@ from pathlib import Path
 
 # What batchgray.durable may use of `os` beside the operations below. Anything else would be missing in the record, and
 # is refused by name.
-_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor")
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|pread|uname|major|minor")
 
 _libc = ctypes.CDLL(None)
 
@@ -125,18 +125,25 @@ class System:
         return getattr(os, name)
 
     def open(self, path, flags: int, mode: int = 0o777) -> int:
-        name = _absolute(path)
         if flags & os.O_DIRECTORY:
             fd = os.open(path, flags, mode)
-            self._open[fd] = "", name
+            self._open[fd] = "", _absolute(path)
             return fd
+        return self._open_file(path, flags, lambda: os.open(path, flags, mode))
+
+    def open_descriptor(self, real):
+        """The function of `guards` that durable opens files with that may be there already."""
+        return lambda path, flags: self._open_file(path, flags, lambda: real(path, flags))
+
+    def _open_file(self, path, flags: int, work) -> int:
+        name = _absolute(path)
         self._opened += 1
         handle = f"{os.getpid()}:{self._opened}"
         there = os.path.lexists(path)
         fd = self._gate.pass_through(
             "open",
             name,
-            lambda: os.open(path, flags, mode),
+            work,
             lambda fd: ("open", name, handle, not there, bool(flags & os.O_TRUNC)),
         )
         self._open[fd] = handle, name
@@ -150,6 +157,12 @@ class System:
 
         return self._gate.pass_through(
             "write", name, lambda: os.write(fd, data), lambda count: ("write", handle, bytes(data[:count])), half
+        )
+
+    def pwrite(self, fd: int, data, at: int) -> int:
+        handle, name = self._open[fd]
+        return self._gate.pass_through(
+            "write", name, lambda: os.pwrite(fd, data, at), lambda count: ("write at", handle, at, bytes(data[:count]))
         )
 
     def ftruncate(self, fd: int, size: int) -> None:
@@ -239,6 +252,7 @@ def _stand_between(folder: Path) -> Gate:
             system.mkdir(self, mode)
 
     durable.os = system
+    durable.open_descriptor = system.open_descriptor(durable.open_descriptor)
     durable.Path = RecordedPath
     if durable._renameat2 is not None:
         durable._renameat2 = system.renameat2(durable._renameat2)

@@ -3,7 +3,7 @@
 
 If this broke, a full or dying disk would end a night's work with a traceback, a lie, or files that nobody cleans up.
 
-TEST_BATCHGRAY_FAULTS=all tries every operation with every error; else every other operation meets one of them.
+BATCHGRAY_TEST_FAULTS=all tries every operation with every error; else every other operation meets one of them.
 """
 
 import errno
@@ -23,11 +23,11 @@ from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import integrity, verify
 
-ALL = os.environ.get("TEST_BATCHGRAY_FAULTS") == "all"
+ALL = os.environ.get("BATCHGRAY_TEST_FAULTS") == "all"
 DONE, FATAL, REFUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 75
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BROKEN = (errno.EIO, errno.EROFS)
-OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.0001)
+OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.000001)
 
 
 @dataclass(frozen=True)

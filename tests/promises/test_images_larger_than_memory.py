@@ -18,9 +18,10 @@ from harness import (
     named,
     save_gradient,
     tree,
+    wait_until,
 )
 from PIL import Image
-from recording import Recording, Rule, interrupt, wait_for_stopped_worker
+from recording import Recording, Rule, interrupt, is_stopped, wait_for_stopped_worker
 
 # The planes of the scan take 92 MB, converting it in bands some 16 MB.
 SIDE = 4800
@@ -94,22 +95,23 @@ def converted_scan(scan, tmp_path_factory) -> Path:
 
 
 CHECKPOINTED = Rule("rename", r"\.bands$", after=2)
+BEGINS = "batchgray.worker:Worker._make_output"
 
 
 @contextlib.contextmanager
-def begun_in_bands(scan, out):
-    """A run whose worker has stopped itself at a checkpoint. Yields the run and the worker."""
-    recording = Recording(out.parent / "record", CHECKPOINTED)
-    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.0001)
+def begun_in_bands(scan, out, *rules):
+    """A run whose worker has stopped itself at a checkpoint. Yields the run, the worker and the recording."""
+    recording = Recording(out.parent / "record", CHECKPOINTED, *rules)
+    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.000001)
     with Running(*arguments, env=recording.environment) as run:
-        yield run, wait_for_stopped_worker(run)
+        yield run, wait_for_stopped_worker(run), recording
 
 
 @pytest.fixture(scope="module")
 def interrupted(scan, tmp_path_factory) -> Path:
     """An output folder after SIGTERM, before anything was resumed: to be copied."""
     out = tmp_path_factory.mktemp("interrupted") / "out"
-    with begun_in_bands(scan, out) as (run, worker):
+    with begun_in_bands(scan, out) as (run, worker, _):
         interrupt(run, worker)
         run.finish(expect=75)
     return out
@@ -192,16 +194,19 @@ def own_memory(pid: int) -> int:
 
 def test_a_killed_worker_loses_what_came_after_its_checkpoint(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
-    with begun_in_bands(scan, out) as (run, worker):
+    next_one_begins, a_band_of_it = Rule("call", BEGINS, after=1), Rule("band", "scan", after=12)
+    with begun_in_bands(scan, out, next_one_begins, a_band_of_it) as (run, worker, recording):
         worker.kill()
-        run.wait_for("warned")
-        peak = base = 0
+        worker = wait_for_stopped_worker(run)
+        base = own_memory(worker.pid)
+        worker.resume()
+        recording.wait_until_met(2, times=13)
+        wait_until(lambda: is_stopped(worker))
+        peak = own_memory(worker.pid)
+        worker.resume()
         while run.process.poll() is None:
-            for worker in run.workers():
-                with contextlib.suppress(OSError):
-                    own = own_memory(worker.pid)
-                    base = base or own
-                    peak = max(peak, own)
+            with contextlib.suppress(OSError):
+                peak = max(peak, own_memory(worker.pid))
         events = run.finish(expect=0)
     done = named(events, "done")[0]
     assert done["tiles_computed"] < done["tiles_total"]
@@ -211,7 +216,7 @@ def test_a_killed_worker_loses_what_came_after_its_checkpoint(scan, converted_sc
 
 def test_a_killed_run_goes_on_from_its_checkpoint(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
-    with begun_in_bands(scan, out) as (run, _):
+    with begun_in_bands(scan, out) as (run, _, _):
         run.kill()
     assert resumed(out, *LITTLE)["tiles_computed"] < SIDE // 8
     assert tree(out) == tree(converted_scan)

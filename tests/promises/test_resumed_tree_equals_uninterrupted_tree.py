@@ -17,6 +17,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 from harness import (
+    DEADLINE,
     Running,
     batchgray,
     leftovers,
@@ -27,8 +28,6 @@ from harness import (
     wait_until,
 )
 from recording import Recording, Rule, interrupt, resume_when_told, wait_for_stopped_worker
-
-NEVER = 10_000  # seconds of grace: a worker that does not hear a signal would hang, and not be killed for it
 
 
 class Watch(threading.Thread):
@@ -143,8 +142,8 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
     """One run that something happens to within so many seconds. Nothing of it is running any more."""
     mark = uuid.uuid4().hex
     way = chance.choice(WAYS)
-    options = ("--workers", chance.choice([1, 2, 3]), "--grace", NEVER)
-    environment = {**os.environ, "TEST_BATCHGRAY_MARK": mark}
+    options = ("--workers", chance.choice([1, 2, 3]), "--grace", 10 * DEADLINE)
+    environment = {**os.environ, "BATCHGRAY_TEST_MARK": mark}
     with Running(*arguments, *options, env=environment, start_new_session=True) as run:
         time.sleep(chance.uniform(0, seconds))
         rounds[way.__name__] += run.process.poll() is None
@@ -161,7 +160,7 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
 
 def carries(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TEST_BATCHGRAY_MARK") == mark
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("BATCHGRAY_TEST_MARK") == mark
     except psutil.Error:
         return False
 
@@ -181,7 +180,7 @@ def test_workers_and_tiles_change_no_byte(samples, converted, tmp_path, workers,
 
 def test_signals_to_the_whole_group_as_a_terminal_sends_them(samples, converted, tmp_path):
     out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", r"large\.jpg", after=9))
-    arguments = ("run", samples, "--out", out, "--tile-rows", 8, "--grace", NEVER)
+    arguments = ("run", samples, "--out", out, "--tile-rows", 8, "--grace", 10 * DEADLINE)
     with Running(*arguments, start_new_session=True, env=recording.environment) as run:
         worker = wait_for_stopped_worker(run)
         os.killpg(run.process.pid, signal.SIGINT)

@@ -3,14 +3,13 @@
 If this broke, a power cut would leave images that everybody believes done and nobody has.
 """
 
-import contextlib
 import threading
 from pathlib import Path
 
 import psutil
 import pytest
 from harness import Running, named, save_gradient, wait_until, written
-from recording import Recording, Rule, wait_for_stopped
+from recording import Recording, Rule, is_stopped, wait_for_stopped
 
 from batchgray import committer, durable, integrity, manifest
 from batchgray.intents import IntentLog
@@ -22,14 +21,14 @@ from batchgray.messages import Done
     [
         (Rule("rename", r"/out/.*\.jpg$", after=6), 0),
         (Rule("write", r"\.journal$", after=1), 1),
-        (Rule("sync", r"\.journal$"), 1),
+        (Rule("sync", r"\.journal$"), 0),
         (Rule("call", "batchgray.ledger:Ledger.commit"), 16),
     ],
     ids=lambda value: f"{value.kind} {value.path[-8:]}" if isinstance(value, Rule) else None,
 )
 def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_path, rule, at_least):
     out, recording = tmp_path / "out", Recording(tmp_path / "record", rule)
-    with Running("run", samples, "--out", out, env=recording.environment) as run:
+    with Running("run", samples, "--out", out, "--checkpoint", 1000, env=recording.environment) as run:
         wait_until(lambda: any(is_stopped(process) for process in [psutil.Process(run.process.pid), *run.workers()]))
         run.kill()
     found = manifest.load(out / "manifest.json")
@@ -37,12 +36,6 @@ def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_pat
     assert len(done) >= at_least
     for image in done:
         assert integrity.checksum([(out / image.output).read_bytes()]) == image.checksum
-
-
-def is_stopped(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() == psutil.STATUS_STOPPED
-    return False
 
 
 def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_synced(tmp_path, monkeypatch):
