@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".b
 
 LINKED_FOLDERS = "links to folders"
 
+_TOO_LONG = "is longer than the system can open; move it nearer to the top"
+
 
 class Found(NamedTuple):
     """A discovered input: `source` below the folder `root`, to come out as `mirrored` below the output folder.
@@ -120,7 +122,9 @@ class Discovery:
     def _found(self, root: str, source: str, mirrored: str, look: Callable[[], os.stat_result]) -> Found:
         try:
             found = look()
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return Found(root, source, "", 0, 0, f"its path {_TOO_LONG}")
             return Found(root, source, mirrored, 0, 0)  # opening it will say why
         if not stat.S_ISREG(found.st_mode):
             return Found(root, source, mirrored, 0, 0)
@@ -190,7 +194,7 @@ def _without_dots(path: Path) -> Path:
 
 def _why_unreadable(error: OSError) -> str:
     if error.errno == errno.ENAMETOOLONG:
-        return "the folder's path is longer than the system can open; move it nearer to the top"
+        return f"the folder's path {_TOO_LONG}"
     return f"the folder can't be read: {(error.strerror or str(error)).lower()}; run again when it can"
 
 

@@ -17,6 +17,7 @@ from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 
 _DEFAULT_RUN_ID = "default"
+_LONGEST_CHARACTER = 4  # bytes
 
 
 @dataclass
@@ -58,6 +59,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     discovery = Discovery(out, options.include, options.exclude, pause)
     found = list(discovery.find(options.inputs))
     outputs = assign_outputs(found, options.pixels.format, _names_before(previous))
+    _refuse_long_outputs(out, found, outputs)
     _check_outputs_are_no_sources(out, found, outputs)
     manifest = _new_manifest(options, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
@@ -87,6 +89,15 @@ def _names_before(previous: Manifest | None) -> dict[tuple[str, str], str]:
         return {}
     roots = previous.input_roots
     return {(roots[image.root], image.source): image.output for image in previous.images if image.resumable}
+
+
+def _refuse_long_outputs(out: Path, found: list[Found], outputs: list[str]) -> None:
+    """What nobody could open under its final name, and `verify` could not either, is not made."""
+    room = os.pathconf("/", "PC_PATH_MAX") - len(os.fsencode(out)) - 2  # the slash between, and the end of the string
+    for index, output in enumerate(outputs):
+        if len(output) * _LONGEST_CHARACTER > room and len(os.fsencode(output)) > room:
+            reason = "its output's path would be longer than the system can open; choose a shorter --out"
+            found[index], outputs[index] = found[index]._replace(mirrored="", refused=reason), ""
 
 
 def _check_outputs_are_no_sources(out: Path, found: Sequence[Found], outputs: Sequence[str]) -> None:

@@ -295,6 +295,7 @@ def test_an_image_whose_path_is_longer_than_can_be_opened_costs_no_other(tmp_pat
         put(levels - 1, "f.png", b"2")
         long, good = Discovery(tmp_path / "out").find([tmp_path / "in"])
     assert len(f"{long.root}/{long.source}") > 4096
+    assert "path is longer than the system can open" in long.refused
     assert (good.source.rpartition("/")[2], good.size) == ("f.png", 1)
 
 

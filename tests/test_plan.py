@@ -120,6 +120,22 @@ def test_what_cannot_be_planned_is_failed_and_not_to_do(world):
     assert "path is longer than" in refused.error
 
 
+def test_an_image_whose_output_could_not_be_opened_is_failed_and_not_to_do(world):
+    room = os.pathconf("/", "PC_PATH_MAX") - 1 - len(os.fsencode(world.out / "x.jpg")) + len("x")
+    folders, rest = divmod(room, 101)
+    fits = "/".join([*["d" * 100] * (folders - 1), "d" * rest, "e" * 100])
+    world.inside = world.inside.rename(world.folder / "i")  # a shorter path than the output's
+    world.put(f"{fits}.png", f"{fits}e.png", "good.png")
+    plan = world.plan()
+    assert sorted(todo(plan)) == [f"{fits}.png", "good.png"]
+    refused = image(plan, f"{fits}e.png")
+    assert (refused.state, refused.output) == ("failed", "")
+    assert "choose a shorter --out" in refused.error
+    assert todo(world.plan(plan.manifest, out=world.folder / "o")) == sorted(
+        [f"{fits}.png", f"{fits}e.png", "good.png"]
+    )
+
+
 def test_collisions_and_missing_inputs_are_refused(world):
     world.put("a.jpg", "a.jpeg")
     with pytest.raises(errors.Collisions):
