@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import errors
+from batchgray.guards import without_dots
 from batchgray.messages import SourceIdentity
-from batchgray.names import folders_of
 from batchgray.options import SUFFIXES, Format
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
@@ -64,7 +64,7 @@ class Discovery:
         for path in inputs:
             if not os.path.lexists(path):
                 raise errors.NoSuchInput(path)
-        inputs = list(dict.fromkeys(map(_without_dots, inputs)))
+        inputs = list(dict.fromkeys(map(without_dots, inputs)))
         folders = [path for path in inputs if path.is_dir()]
         walked = set(folders)
         folders = [path for path in folders if walked.isdisjoint(path.parents)]  # walked anyway
@@ -170,10 +170,17 @@ def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
         other = first.setdefault(output, item)
         if other is not item:
             pairs.append(f"  {_path(other)} and {_path(item)} -> {errors.shown(output)}")
-    for folder in folders_of(first):
-        if folder in first:
-            inside = next(item for output, item in first.items() if output.startswith(f"{folder}/"))
-            pairs.append(f"  {_path(first[folder])} and {_path(inside)} -> {errors.shown(folder)}")
+    folders: dict[str, Found] = {}
+    for output, item in first.items():
+        folder = output.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders[folder] = item
+            folder = folder.rpartition("/")[0]
+    pairs += [
+        f"  {_path(first[folder])} and {_path(inside)} -> {errors.shown(folder)}"
+        for folder, inside in folders.items()
+        if folder in first
+    ]
     if pairs:
         more = [f"  and {len(pairs) - 20} more pairs"] if len(pairs) > 20 else []
         raise errors.Collisions.of(pairs[:20] + more)
@@ -181,15 +188,6 @@ def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
 
 def _path(item: Found) -> str:
     return errors.shown(os.path.join(item.root, item.source))
-
-
-def _without_dots(path: Path) -> Path:
-    """Absolute, without `..`. What is above a link is not what is above the folder it leads to, so links go first."""
-    parts = path.absolute().parts
-    if ".." not in parts:
-        return path.absolute()
-    above = len(parts) - parts[::-1].index("..")
-    return Path(os.path.realpath(os.path.join(*parts[:above])), *parts[above:])
 
 
 def _why_unreadable(error: OSError) -> str:

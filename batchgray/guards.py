@@ -38,3 +38,12 @@ def leads_outside(root: Path | str, folder: Path | str) -> bool:
     """Whether `folder`, which need not be there yet, is reached through a link that leaves the folder `root`."""
     real_root = os.path.realpath(root)
     return os.path.commonpath([real_root, os.path.realpath(folder)]) != real_root
+
+
+def without_dots(path: Path) -> Path:
+    """Absolute, without `..`. What is above a link is not what is above the folder it leads to, so links go first."""
+    parts = path.absolute().parts
+    if ".." not in parts:
+        return path.absolute()
+    above = len(parts) - parts[::-1].index("..")
+    return Path(os.path.realpath(os.path.join(*parts[:above])), *parts[above:])

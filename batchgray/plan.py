@@ -13,6 +13,7 @@ from pathlib import Path
 from batchgray import errors
 from batchgray.discovery import Discovery, Found, assign_outputs
 from batchgray.document import FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_names
+from batchgray.guards import without_dots
 from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 
@@ -233,7 +234,7 @@ def _move_roots(manifest: Manifest, moved: Sequence[Path]) -> None:
     if moved:
         if len(moved) != len(manifest.input_roots):
             raise errors.RootsMismatch(len(moved), len(manifest.input_roots), ", ".join(manifest.input_roots))
-        manifest.input_roots = [str(path.absolute()) for path in moved]
+        manifest.input_roots = [str(without_dots(path)) for path in moved]
     needed = {image.root for image in manifest.images if image.resumable}
     for index, root in enumerate(manifest.input_roots):
         if index in needed and not os.path.isdir(root):

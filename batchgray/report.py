@@ -28,6 +28,7 @@ from markupsafe import Markup
 import batchgray
 from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
 from batchgray.errors import ImageError, shown
+from batchgray.guards import without_dots
 from batchgray.manifest import Image, Manifest
 
 # A page of ours has this in its first bytes.
@@ -222,7 +223,7 @@ def _picture(path: Path, folder: Path, fault_of: Callable[[os.stat_result], str 
         fault = fault_of(path.stat())
     except OSError as error:
         return Picture(reason=(error.strerror or str(error)).lower())
-    href = quote(os.fsencode(os.path.relpath(path, folder)))
+    href = quote(os.fsencode(os.path.relpath(without_dots(path), without_dots(folder))))
     if fault:
         return Picture(href=href, reason=fault)
     try:

@@ -299,26 +299,43 @@ def test_an_image_whose_path_is_longer_than_can_be_opened_costs_no_other(tmp_pat
     assert (good.source.rpartition("/")[2], good.size) == ("f.png", 1)
 
 
+def steps_of(work) -> int:
+    """How many lines of Python a piece of work takes."""
+    taken = 0
+
+    def count_step(frame, event, argument):
+        nonlocal taken
+        taken += 1
+        return count_step
+
+    sys.settrace(count_step)
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+    return taken
+
+
 def test_many_folders_are_named_in_linear_time(tmp_path):
     def steps(count: int) -> int:
         folders = [tmp_path / str(count) / str(index) for index in range(count)]
         for folder in folders:
             make(folder, "a.png")
         options = RunOptions(inputs=folders, out=tmp_path / "out", engine=EngineOptions(workers=1, memory=1))
-        taken = 0
+        return steps_of(lambda: plan_run(options, None))
 
-        def count_step(frame, event, argument):
-            nonlocal taken
-            taken += 1
-            return count_step
+    assert steps(400) < 5 * steps(100)
 
-        sys.settrace(count_step)
-        try:
-            plan = plan_run(options, None)
-        finally:
-            sys.settrace(None)
-        assert len(plan.todo) == count
-        return taken
+
+def test_many_collisions_are_found_in_linear_time():
+    def steps(count: int) -> int:
+        names = [name for index in range(count) for name in (f"{index}.jpg", f"{index}.jpg/x.jpg")]
+
+        def work() -> None:
+            with pytest.raises(errors.Collisions):
+                outputs(*names)
+
+        return steps_of(work)
 
     assert steps(400) < 5 * steps(100)
 
