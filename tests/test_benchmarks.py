@@ -143,7 +143,6 @@ def test_a_contender_that_does_nothing_ends_the_contest(pictures, tmp_path, monk
 
 
 def test_the_report_draws_them_all(measured, tmp_path):
-    pytest.importorskip("matplotlib")
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "report.py", "--results", measured, "--out", tmp_path], check=False
     )
