@@ -1,5 +1,6 @@
 """What a manifest says, in figures and in words."""
 
+import os
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -25,8 +26,12 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A failed image. Several input folders may have the same `source`; `path` is in full."""
+
     source: str
     source_base64: Bytes = msgspec.UNSET
+    path: str
+    path_base64: Bytes = msgspec.UNSET
     error: str
 
 
@@ -101,7 +106,11 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
             if run.ending == "died"
         ],
         failures=[
-            Failure(source=image.source, error=image.error or "")
+            Failure(
+                source=image.source,
+                path=os.path.join(document.input_roots[image.root], image.source),
+                error=image.error or "",
+            )
             for image in document.images
             if image.state == "failed"
         ],

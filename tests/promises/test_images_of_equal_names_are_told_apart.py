@@ -3,6 +3,8 @@
 If this broke, a failure would be missing from the list that a person goes by.
 """
 
+import json
+
 from harness import batchgray, events_of, named, save_gradient
 from PIL import Image
 
@@ -27,6 +29,10 @@ def test_each_failure_and_each_note_is_in_the_summary(tmp_path):
     assert found["failures"].keys() == {f"{first}/bad.jpg", f"{second}/bad.jpg", "alone.jpg"}
     assert found["notes"].keys() == {f"{first}/pages.tif", f"{second}/pages.tif", "alone.tif"}
     assert found["failed"] == len(found["failures"])
+    failures = json.loads(batchgray("status", tmp_path / "out", "--json").stdout)["failures"]
+    assert {failure["path"] for failure in failures} == found["failures"].keys() - {"alone.jpg"} | {
+        f"{second}/alone.jpg"
+    }
 
 
 def test_a_name_is_as_short_with_several_folders_as_with_one_where_no_other_image_has_it(tmp_path):
