@@ -13,7 +13,7 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 import batchgray
-from batchgray import errors, events, options, outcome, spelling
+from batchgray import errors, events, options, spelling
 from batchgray.errors import BatchgrayError, UsageError, shown
 from batchgray.flags import (
     FOLDER,
@@ -208,6 +208,7 @@ def status(manifest: Path, as_json: bool) -> None:
 @NO_LOCK
 def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     """Re-read every output against the manifest: there, right size, right checksum, decodes."""
+    from batchgray import outcome
     from batchgray import verify as module
 
     verdict = module.verify(manifest, mend, locked=not no_lock)
