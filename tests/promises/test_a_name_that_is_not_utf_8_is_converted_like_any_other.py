@@ -9,7 +9,8 @@ import os
 import signal
 from pathlib import Path
 
-from harness import Running, batchgray, events_of, leftovers, manifest_of, named, save_gradient, tree
+import pytest
+from harness import DEADLINE, Running, batchgray, events_of, leftovers, manifest_of, named, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 import batchgray as library
@@ -76,21 +77,45 @@ def test_all_are_converted_and_programs_read_their_bytes(tmp_path):
     assert batchgray("run", odd, "--out", out).stdout.startswith("4 images, nothing to do.")
 
 
-def test_an_interrupted_one_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("way", ["flushed", "salvaged"])
+def test_an_interrupted_one_goes_on_where_it_was(tmp_path, way):
     odd, plain = pictures(tmp_path, 640, 480)
-    out = tmp_path / "out"
-    options = ("--tile-rows", 8, "--workers", 1, "--manifest", path_of(tmp_path, b"m\xff.json"))
+    out, manifest = tmp_path / "out", path_of(tmp_path, b"m\xff.json")
+    options = ("--tile-rows", 8, "--workers", 1, "--manifest", manifest)
     batchgray("run", plain, "--out", tmp_path / "reference", "--tile-rows", 8, "--progress", "none")
     recording = Recording(tmp_path / "record", Rule("tile", "na\udcefve", after=19))
-    with Running("run", odd, "--out", out, *options, env=recording.environment) as run:
-        interrupt(run, wait_for_stopped_worker(run))
+    grace = 10 * DEADLINE if way == "flushed" else 0.2
+    with Running("run", odd, "--out", out, *options, "--grace", grace, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        if way == "flushed":
+            interrupt(run, worker)
+        else:
+            run.signal(signal.SIGTERM)
         run.finish(expect=75)
     assert path_of(out, b"caf\xe9/na\xefve \xff.partial.jpg").exists()
-    events = events_of(batchgray("resume", options[-1], "--progress", "json").stdout)
+    events = events_of(batchgray("resume", manifest, "--progress", "json").stdout)
     done = {bytes_of(event, "source"): event for event in named(events, "done")}
     begun = done[b"caf\xe9/na\xefve \xff.png"]
     assert 0 < begun["tiles_computed"] <= begun["tiles_total"] - 20
     check_same_outputs(out, tmp_path / "reference")
+    assert leftovers(out) == []
+
+
+def test_one_that_is_larger_than_memory_goes_on_where_it_was(tmp_path):
+    source = save_gradient(path_of(tmp_path / "in", b"large \xff.tif"), 3000, 2400)
+    save_gradient(tmp_path / "plain" / "a.tif", 3000, 2400)
+    assert source.read_bytes() == (tmp_path / "plain" / "a.tif").read_bytes()
+    batchgray("run", tmp_path / "plain", "--out", tmp_path / "reference", "--progress", "none")
+    recording = Recording(tmp_path / "record", Rule("band", "large", after=9))
+    options = ("--memory", 20 << 20, "--workers", 1)
+    out = tmp_path / "out"
+    with Running("run", tmp_path / "in", "--out", out, *options, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75)
+    events = events_of(batchgray("resume", out, *options, "--progress", "json").stdout)
+    [done] = named(events, "done")
+    assert 0 < done["tiles_computed"] < done["tiles_total"]
+    assert tree(out) == {output_of(b"large \xff.tif"): (tmp_path / "reference" / "a.jpg").read_bytes()}
     assert leftovers(out) == []
 
 
