@@ -282,7 +282,7 @@ def gradient(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 def save_gradient(path: Path, width: int, height: int, seed: int = 0, **settings) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(gradient(width, height, seed)).save(path, **settings)
+    Image.fromarray(gradient(scaled(width), scaled(height), seed)).save(path, **settings)
     return path
 
 

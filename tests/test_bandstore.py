@@ -1,12 +1,13 @@
 """A plane on disk: finished bands come back exactly, or are doubted; and they change hands with a plane in memory."""
 
 import os
+from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
-from batchgray import bandstore, partial, planes, tiles
+from batchgray import bandstore, durable, partial, planes, tiles
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
 
@@ -146,3 +147,15 @@ def test_what_is_discarded_is_gone(tmp_path):
     partial.write_claim(tmp_path, tmp_path, TASK, OPTIONS, RECORD, b"exif")
     partial.discard(tmp_path, tmp_path, OUTPUT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_syncs_the_plane_before_the_header_tells_of_its_bands(tmp_path, monkeypatch):
+    """Else a power cut would leave checksums of bands that never came to the disk: all of them would be made anew."""
+    order = []
+    sync, replace = durable.sync, durable.replace
+    monkeypatch.setattr(
+        durable, "sync", lambda fd: (order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).suffix), sync(fd))
+    )
+    monkeypatch.setattr(durable, "replace", lambda *names: (order.append(f"to {names[1].suffix}"), replace(*names)))
+    written(tmp_path, {0, 1})
+    assert order == [".gray", ".tmp", "to .bands", ""]

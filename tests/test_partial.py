@@ -284,3 +284,37 @@ def test_discarding_what_was_never_begun_is_no_error(folders):
     partial.discard(folders.flight, folders.out, TASK.output)
     partial.discard(folders.flight, folders.out, "no/such/folder.jpg")
     assert folders.preview.read_bytes() == b"theirs"
+
+
+def test_a_partial_jpeg_is_not_drawn_through_a_link_that_leads_outside(folders, tmp_path):
+    """Somebody's own b.partial.jpg may be there, and would be replaced."""
+    (tmp_path / "b.partial.jpg").write_bytes(b"theirs")
+    header = folders.write(folders.begun())
+    (folders.out / "a").rmdir()
+    (folders.out / "a").symlink_to(tmp_path)
+    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert os.listdir(tmp_path) == ["b.partial.jpg"]
+    assert (tmp_path / "b.partial.jpg").read_bytes() == b"theirs"
+
+
+def test_the_sidecar_goes_only_when_the_partial_jpegs_end_is_durable(folders, monkeypatch):
+    """Else a power cut could leave a partial JPEG that nothing claims, and nobody would clean it up."""
+    header = folders.write(folders.begun())
+    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    order = []
+    remove, sync_folder = durable.remove, durable.sync_folder
+    monkeypatch.setattr(durable, "remove", lambda path: (order.append(f"remove {path.name}"), remove(path)))
+    monkeypatch.setattr(durable, "sync_folder", lambda path: (order.append(f"sync {path.name}"), sync_folder(path)))
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert order[:3] == ["remove b.partial.jpg", "sync a", f"remove {folders.sidecar.name}"]
+
+
+def test_a_partial_jpeg_is_drawn_only_when_the_sidecar_that_claims_it_is_durable(folders, monkeypatch):
+    order = []
+    real = durable.sync
+    monkeypatch.setattr(
+        durable, "sync", lambda fd: (order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name), real(fd))
+    )
+    folders.write(folders.begun())
+    assert order == [folders.sidecar.with_suffix(".tmp").name, "flight"]

@@ -124,19 +124,48 @@ def test_a_line_comes_at_most_every_ten_seconds(capsys):
 # nobody reads
 
 
+class Refusing(io.StringIO):
+    """A stream whose writes fail with `error`; `refused` counts them."""
+
+    def __init__(self, error):
+        super().__init__()
+        self._error, self.refused = error, 0
+
+    def write(self, text):
+        self.refused += 1
+        raise self._error
+
+
 @pytest.mark.parametrize("mode", ["plain", "json"])
 def test_the_work_goes_on_when_nobody_reads_any_more(mode, monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     broken = os.fdopen(writer, "w", encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", broken)
+    heard = []
     try:
         with listening(mode) as listener:
             for event in (PLANNED, done(), SUMMARY):
                 listener(event)
+                heard.append(event)
+        assert heard == [PLANNED, done(), SUMMARY]
+        with pytest.raises(BrokenPipeError):  # what it met and swallowed
+            print("somebody?", file=broken, flush=True)
     finally:
         with contextlib.suppress(BrokenPipeError):
             broken.close()
+
+
+@pytest.mark.parametrize("mode", ["plain", "json"])
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "full"), ValueError("I/O on closed file")])
+def test_once_nobody_reads_nothing_more_is_written(mode, error, monkeypatch):
+    """Each event would cost the work an attempt."""
+    refusing = Refusing(error)
+    monkeypatch.setattr(sys, "stdout", refusing)
+    with listening(mode) as listener:
+        for event in (PLANNED, FAILED, SUMMARY):
+            listener(event)
+    assert refusing.refused == 1
 
 
 class Terminal(io.StringIO):
@@ -169,9 +198,13 @@ def test_the_work_goes_on_when_the_output_is_closed(mode, monkeypatch):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stdout", closed)
+    heard = []
     with listening(mode) as listener:
-        listener(PLANNED)
-        listener(SUMMARY)
+        for event in (PLANNED, SUMMARY):
+            listener(event)
+            heard.append(event)
+    assert heard == [PLANNED, SUMMARY]
+    assert sys.stdout is closed, "nobody put another in its place"
 
 
 def test_a_name_that_the_output_cannot_encode_does_not_silence_the_rest(monkeypatch):
