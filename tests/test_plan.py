@@ -136,6 +136,16 @@ def test_an_image_whose_output_could_not_be_opened_is_failed_and_not_to_do(world
     )
 
 
+def test_links_may_be_chained_longer_than_the_stack_is_deep(world):
+    world.put("0.png", "good.png")
+    for number in range(1, 1500):
+        (world.inside / f"{number}.png").symlink_to(f"{number - 1}.png")
+    plan = world.plan()
+    assert len(plan.todo) == 1501
+    assert image(plan, "30.png").size > 0
+    assert image(plan, "1499.png").size == 0  # the system follows forty, and opening it will say so
+
+
 def test_collisions_and_missing_inputs_are_refused(world):
     world.put("a.jpg", "a.jpeg")
     with pytest.raises(errors.Collisions):
