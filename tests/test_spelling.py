@@ -3,6 +3,7 @@
 import json
 import os
 from multiprocessing import Pipe
+from typing import get_origin
 
 import msgspec
 import pytest
@@ -24,11 +25,12 @@ def task(source, output="a.jpg"):
     return Task(index=0, source=source, output=output, identity=SourceIdentity(1, 1))
 
 
-def summary(**fields):
-    counts = ("total", "done", "already_done", "converted", "failed", "partial", "pending", "pixels", "source_bytes")
-    zeros = dict.fromkeys([*counts, "output_bytes", "seconds", "changed", "missing"], 0)
-    empty = {"ignored": {}, "notes": {}, "failures": {}, "reasons": [], "resume": None, "space_needed": None}
-    return events.Summary(**{"state": "complete", "manifest": "m", **zeros, **empty, **fields})
+def summary(**given):
+    """One of nothing, but for what is given."""
+    needed = [field for field in msgspec.structs.fields(events.Summary) if field.required]
+    nothing = {int: 0, float: 0.0, str: "", dict: {}, list: []}
+    empty = {field.name: nothing.get(get_origin(field.type) or field.type) for field in needed}
+    return events.Summary(**{**empty, **given})
 
 
 def test_what_is_utf_8_is_written_as_ever():
