@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -172,15 +171,45 @@ def test_a_sidecar_of_rubbish_is_not_restored(folders, content):
     damaged_sidecar_is_refused(folders, folders.begun().record, content)
 
 
-@pytest.mark.parametrize("spans", [[[0, 4]], [[2, 2]], [[2, 1]], [[-1, 1]]])
+@pytest.mark.parametrize("spans", [[[0, 4]], [[2, 2]], [[2, 1]], [[-1, 1]], [[0, 1], [0, 1]], [[0, 1], [1, 2]]])
 def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spans):
+    """However long it is: what follows its header is as long as such tiles would be."""
     image = folders.begun()
-    folders.write(image)
-    header = json.loads(folders.sidecar.read_bytes().split(b"\n")[0])
-    del header["seal"]
-    folders.sidecar.write_bytes(integrity.seal(json.dumps({**header, "tiles": spans}).encode()) + b"\n" + b"0" * 999)
+    written = msgspec.structs.replace(folders.write(image), tiles=[(first, last) for first, last in spans])
+    header = integrity.seal(msgspec.json.encode(written))
+    folders.sidecar.write_bytes(header + b"\n" + bytes(max(0, written.record.exif_bytes + written.pixels)))
     assert partial.read_header(folders.sidecar) is None
     assert folders.restored(image.record)[0] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 0},
+        {"height": 0},
+        {"width": 2**31, "tile_rows": 8},
+        {"height": 2**31},
+        {"tile_rows": 16},
+        {"tile_rows": 0},
+        {"exif_bytes": 65528},
+        {"note": "n" * 2048},
+    ],
+)
+def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, changes):
+    """Its seal is no signature: anybody can make one, and have a worker lay out what it likes."""
+    written = folders.write(folders.begun())
+    header = msgspec.structs.replace(written, tiles=[], record=msgspec.structs.replace(written.record, **changes))
+    line = integrity.seal(msgspec.json.encode(header)) + b"\n"
+    folders.sidecar.write_bytes(line + bytes(header.record.exif_bytes))
+    assert partial.read_header(folders.sidecar) is None
+
+
+@pytest.mark.parametrize("output", ["../b.jpg", "/etc/b.jpg", "a/../../b.jpg", ""])
+def test_a_header_that_names_an_output_elsewhere_is_not_believed(folders, output):
+    """Its partial JPEG would be removed there."""
+    header = msgspec.structs.replace(folders.write(folders.begun()), output=output, tiles=[])
+    folders.sidecar.write_bytes(integrity.seal(msgspec.json.encode(header)) + b"\nEXIF")
+    assert partial.read_header(folders.sidecar) is None
 
 
 def test_where_there_is_no_sidecar_nothing_is_restored(folders):

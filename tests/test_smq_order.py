@@ -1,10 +1,12 @@
 """What the queue's source does in which order, against a stub of the queue: no thread, no clock, no server."""
 
 import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from batchgray.notices import smq
+from batchgray.notices import InterruptionNotice, smq
 from batchgray.notices.event import simulated
 from batchgray.notices.metadata import Credentials
 from batchgray.notices.queue import PAGE, Message, QueueFault
@@ -163,3 +165,36 @@ def test_a_deletion_that_was_answered_and_not_done_is_no_deletion(source, queue)
     queue.delete = lambda handle: None
     assert "not done" in source._delete(queue, time.monotonic() + 0.01)
     assert set(source._held) == {"ours"}
+
+
+@pytest.mark.parametrize(
+    ("left", "least", "most"), [(None, 60, 60), (3600, 60, 60), (20, 18, 20), (1, 5, 5), (-3600, 5, 5)]
+)
+def test_the_deletion_has_what_is_left_of_the_notice_but_some_seconds_at_least(source, left, least, most):
+    """A clock that is wrong, or a flush that took all the time, must not keep it from being tried."""
+    source._thread = SimpleNamespace(is_alive=lambda: False)
+    source._held = {"ours": "handle"}
+    before = time.monotonic()
+    deadline = None if left is None else (datetime.now(UTC) + timedelta(seconds=left)).isoformat()
+    assert source.acknowledge(InterruptionNotice(source="smq", event_id="ours", deadline=deadline))
+    after = time.monotonic()
+    assert before + least <= source._acknowledging_until <= after + most
+
+
+def test_who_holds_no_event_has_nothing_to_acknowledge(source):
+    source._thread = SimpleNamespace(is_alive=lambda: False)
+    assert source.acknowledge(InterruptionNotice(source="signal", event_id="SIGTERM")) is None
+    assert source._acknowledging_until is None
+
+
+def test_the_same_event_is_noticed_once_in_however_many_messages_it_comes(source, queue, calls):
+    queue.put("ours", "i-mine")
+    for _ in range(3):
+        source._look(queue, False)
+        source._sift(queue)
+    assert calls.count("InterruptionNotice") == 1
+
+
+def test_an_event_is_renewed_long_before_it_would_be_seen_by_others():
+    assert smq.RENEW_SECONDS * 1.2 < smq.HOLD_SECONDS / 2
+    assert smq.HIDE_FRESH_SECONDS < smq.LOOK_SECONDS

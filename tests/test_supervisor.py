@@ -378,3 +378,150 @@ def test_an_image_over_its_time_has_its_worker_killed_but_not_while_draining(wor
     world.clock.now += 10
     world.it._heed_time_limits()
     assert world.server.signalled == []
+
+
+# what is handed out
+
+
+def image_done(index):
+    return messages.ImageDone(
+        index=index,
+        identity=IDENTITY,
+        width=8,
+        height=8,
+        tiles_total=1,
+        tiles_computed=1,
+        decoded=True,
+        output_size=9,
+        checksum="x:y",
+        note=None,
+        seconds=0.1,
+    )
+
+
+def test_a_task_says_what_may_be_replaced(world):
+    """Nothing of an output that was never made, an earlier output of batchgray's own, or anything that is to mend."""
+    _, second, third = world.it._images
+    second.checksum = third.checksum = "x:y"
+    third.mend = True
+    assert [world.it._task(index).replaces for index in range(3)] == ["", "x:y", "*"]
+
+
+def test_a_task_says_what_there_is_to_go_on_from(world):
+    world.it._resumable.add(1)
+    assert [world.it._task(index).resumable for index in range(3)] == [False, True, False]
+    world.begin()
+    world.forked(11, 12)
+    flushed = {"identity": IDENTITY, "width": 8, "height": 8, "tiles_done": 1, "tiles_total": 2}
+    world.says(0, messages.Flushed(index=2, **flushed))
+    assert world.it._task(2).resumable
+
+
+def test_no_partial_jpeg_is_drawn_under_the_name_of_another_images_output(world):
+    world.it._images[0].output = "a.jpg"
+    world.it._outputs = {"a.jpg", "a.partial.jpg", "2.jpg"}
+    assert [world.it._task(index).preview for index in (0, 2)] == [False, True]
+
+
+def test_no_partial_jpeg_is_drawn_where_its_name_would_be_too_long(world):
+    world.it._images[0].output = f"{'a' * 246}.jpg"
+    assert not world.it._task(0).preview
+
+
+def test_an_idle_worker_that_is_not_needed_is_let_go(world):
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    world.says(0, messages.Idle())
+    world.it._hand_out()
+    assert world.received(0) == [0, 2]
+    world.says(1, messages.Idle())
+    world.it._hand_out()
+    assert [member.ended for member in world.it._members] == [False, False], "their files are not durable yet"
+    for number, indices in ((0, (0, 2)), (1, (1,))):
+        world.says(number, messages.Done(images=[image_done(index) for index in indices]))
+    world.says(0, messages.Idle())
+    world.it._hand_out()
+    assert [member.ended for member in world.it._members] == [True, True]
+
+
+def test_there_are_no_more_workers_than_work(tmp_path, clock):
+    world = World(tmp_path, clock, count=1, workers=4)
+    world.begin()
+    assert len(world.it._members) == 1
+    for member in world.it._members:
+        member.close()
+    world.inbox.close()
+
+
+# more deaths
+
+
+def test_workers_that_die_in_vain_are_forgotten_as_soon_as_one_image_is_done(world):
+    """Else a long run would end at its third such death, days apart."""
+    world.begin()
+    world.forked(11, 12)
+    world.dies(0)
+    world.dies(0)
+    world.it._fill_up()
+    world.forked(13, 14)
+    world.ready(0)
+    world.says(0, messages.Done(images=[image_done(0)]))
+    world.dies(1)
+    assert world.it._deaths_in_vain == 1
+
+
+def test_the_death_of_the_fork_server_is_held_against_no_image(world, monkeypatch):
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    announce(world, 0, 0)
+    lost, new = world.server, Server()
+    monkeypatch.setattr(supervisor, "ForkServer", lambda: new)
+    world.it._replace_server()
+    for member in world.it._members:
+        world.it._end_pipe(member)
+    world.it._bury_the_gone()
+    assert lost.stopped
+    assert (world.ledger.told, list(world.it._suspects)) == ([], [])
+    assert sorted(world.it._queue) == [0, 1, 2]
+
+
+def test_a_fork_server_that_dies_again_and_again_ends_the_run(world, monkeypatch):
+    monkeypatch.setattr(supervisor, "ForkServer", Server)
+    world.it._replace_server()
+    world.it._replace_server()
+    with pytest.raises(supervisor.errors.WorkersCannotWork):
+        world.it._replace_server()
+
+
+@pytest.mark.parametrize(("hurried", "drawn"), [(False, 1), (True, 0)])
+def test_partial_jpegs_of_killed_workers_are_drawn_unless_somebody_is_in_a_hurry(world, monkeypatch, hurried, drawn):
+    """They are for people to look at, and come when all is durable."""
+    drawing = []
+    monkeypatch.setattr(world.it, "_draw_previews", lambda: drawing.append(world.ledger.told[-1][0]))
+    world.begin()
+    world.it._take_notice(SIGTERM)
+    if hurried:
+        world.it._take_notice(SIGTERM)
+    world.clock.now += 60
+    world.it._heed_deadline()
+    world.it._finish()
+    assert drawing == ["commit"] * drawn
+
+
+def test_a_suspect_is_tried_only_when_no_other_worker_has_anything_in_hand(world):
+    """If it takes the machine's memory, it takes nobody else's work with it."""
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    announce(world, 0, 0)
+    world.dies(0)
+    world.it._queue.clear()  # nothing else waits; the other worker has image 1 in hand
+    world.it._fill_up()
+    assert list(world.it._suspects) == [0]
+    assert [list(member.tasks) for member in world.it._members] == [[1]]
+    world.says(0, messages.Done(images=[image_done(1)]))
+    world.says(0, messages.Idle())
+    world.it._hand_out()
+    assert [list(member.tasks) for member in world.it._members] == [[0]]

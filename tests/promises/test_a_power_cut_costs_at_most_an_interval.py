@@ -8,6 +8,7 @@ a cut may leave it; each must hold all but the work of one interval.
 """
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from pathlib import Path
 import pytest
 import xxhash
 from disk_model import Disk, Tree
-from harness import Running, batchgray, save_gradient
+from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import bandstore, integrity, manifest, partial, planes
 
 SEED = 20261122
+GO_ON_FROM = 12  # states
 ODD_STATES = 3  # a cut point, beside the extreme ones
 TILE_ROWS = 64
 WIDTH, HEIGHT = 2048, 1280  # of those in bands: 42 MB would be needed in memory, 22 MB in bands
@@ -31,6 +33,10 @@ OPTIONS = ("--checkpoint", 0.00001, "--workers", 1, "--memory", MEMORY)
 
 @dataclass
 class Recorded:
+    """`arguments` are those of the first run, `whole` is the tree that the two runs made."""
+
+    arguments: tuple
+    whole: dict[str, bytes]
     out: Path
     manifest: Path
     records: list[tuple]
@@ -41,9 +47,9 @@ def recorded(tmp_path_factory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     pictures, out = folder / "in", folder / "disk" / "out"
     path = out.with_name("kept") / "manifest.json"  # where no output's folder is synced
-    save_gradient(pictures / "big.png", 400, 1000)
+    save_gradient(pictures / "big.png", 400, 1000, exact=True)
     for name in ("cut.png", "scan.png"):
-        save_gradient(pictures / name, WIDTH, HEIGHT, compress_level=1)
+        save_gradient(pictures / name, WIDTH, HEIGHT, compress_level=1, exact=True)
     for number in range(3):
         save_gradient(pictures / f"small-{number}.png", 90, 70, seed=number)
     damage(pictures / "cut.png")
@@ -59,7 +65,7 @@ def recorded(tmp_path_factory) -> Recorded:
     states = {image.source: image.state for image in manifest.load(path).images}
     assert Counter(states.values()) == {"done": 5, "failed": 1}
     assert states["cut.png"] == "failed"
-    return Recorded(out, path, list(below(out.parent, recording.records())))
+    return Recorded(arguments, tree(out), out, path, list(below(out.parent, recording.records())))
 
 
 def below(root: Path, records: list[tuple]) -> Iterator[tuple]:
@@ -221,3 +227,29 @@ def test_of_a_discarded_image_no_partial_jpeg_is_left_that_nothing_claims(record
                 claimed = Flight(recorded, state, scratch).claimed()
                 assert "cut.partial.jpg" in claimed, f"after {number}, {record[:3]}"
     assert seen
+
+
+def test_from_whatever_is_left_the_run_goes_on_to_the_same_end(recorded):
+    """Half a plane, a header of bands that never came, a discarded image: nothing is taken for what it is not."""
+    chance = random.Random(SEED)
+    chosen = chance.sample([state for *_, states in cuts(recorded) for state in states], GO_ON_FROM)
+    for number, state in enumerate(chosen):
+        put_on_disk(recorded.out.parent, state)
+        if recorded.manifest.exists():
+            done = batchgray("resume", recorded.manifest, *OPTIONS, expect=None)
+        else:
+            done = batchgray(*recorded.arguments, expect=None)
+        assert done.returncode == 3, f"state {number}: {done.stdout}{done.stderr}"
+        assert tree(recorded.out) == recorded.whole
+        assert leftovers(recorded.out) == []
+
+
+def put_on_disk(root: Path, state: Tree) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+    for path, data in sorted(state.items()):
+        if data is None:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        else:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_bytes(data)
