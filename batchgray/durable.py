@@ -149,16 +149,17 @@ def remove(path: Path | str) -> None:
 
 def make_folders(path: Path | str, mode: int = 0o777) -> None:
     """Make a folder and its missing parents, each durable in its own parent; the umask counts as well as `mode`."""
-    path = Path(path)
-    if path.is_dir():
-        return
-    make_folders(path.parent, mode)
-    try:
-        path.mkdir(mode)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-    sync_folder(path.parent)
+    missing, path = [], Path(path)
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+        sync_folder(folder.parent)
 
 
 def remove_folder(path: Path | str) -> bool:
