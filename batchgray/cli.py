@@ -153,6 +153,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         include=given["include"],
         exclude=given["exclude"],
         overwrite=given["overwrite"],
+        prune=given["prune"],
     )
     if dry_run:
         _print_plan(asked, given["progress"] == "json")
@@ -177,7 +178,9 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
 @options_of_both
 def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
-    asked = options.ResumeOptions(manifest=manifest, engine=_engine_options(given), input_roots=input_root)
+    asked = options.ResumeOptions(
+        manifest=manifest, engine=_engine_options(given), input_roots=input_root, prune=given["prune"]
+    )
     with _forking() as server:
         from batchgray import engine
 
@@ -365,7 +368,8 @@ def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
         event = events.WouldConvert(source=source, output=output)
         _say(msgspec.json.encode(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
-        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
+        pruned = f", {len(plan.pruned)} gone and to be pruned" if plan.pruned else ""
+        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already{pruned}. Nothing was touched.")
 
 
 def _json(record: Any) -> str:

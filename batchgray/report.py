@@ -105,7 +105,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     )
     runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
     done = [image for image in document.images if image.state == "done"]
-    undated = len(done) - sum(len(run.converted) for run in runs)
+    undated = sum(image.finished for image in document.images) - sum(len(run.converted) for run in runs)
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
     script = _text("report.js")
     return _templates.get_template("report.html").render(
@@ -154,7 +154,7 @@ def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[tuple
 
 def choose(images: Sequence[Image]) -> list[int]:
     """Whose pictures to show: begun ones, one of each reason to fail, and finished ones, evenly and of each note."""
-    of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": []}
+    of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": [], "gone": []}
     for index, image in enumerate(images):
         of[image.state].append(index)
     begun = _evenly(of["partial"], _SPECIAL_PICTURES)

@@ -20,6 +20,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     partial: int
     pending: int
     failed: int
+    gone: int
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +76,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
             partial=states["partial"],
             pending=states["pending"],
             failed=states["failed"],
+            gone=states["gone"],
         ),
         interruptions=document.interruptions,
         failures=[
@@ -98,6 +100,7 @@ def status_lines(found: Status) -> list[str]:
     lines = [
         f"{found.state.replace('_', ' ')}: {counts.done:,} of {words.images(counts.total)} done, "
         f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
+        f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:
         lines.append(
