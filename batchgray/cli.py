@@ -217,10 +217,13 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
         for damage in verdict.damaged:
             _say(f"damaged: {shown(damage.output)}: {damage.fault}")
         _say(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
+        lost = sum(damage.gone for damage in verdict.damaged)
         if verdict.mended:
             _say(f"Marked pending. To make them anew: batchgray resume {quoted}")
-        elif verdict.damaged:
+        elif len(verdict.damaged) > lost:
             _say(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
+        if lost:
+            _say(f"{lost} of them can be made anew only when their input is back.")
     sys.exit(3 if verdict.damaged else 0)
 
 
