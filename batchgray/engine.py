@@ -115,8 +115,8 @@ def dry_run(options: RunOptions) -> Plan:
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
-    if os.path.exists(path) and not overwrite:
-        manifest.check_is_manifest(path)
+    if os.path.exists(path):
+        manifest.check_is_manifest(path, or_ruin=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:

@@ -28,6 +28,7 @@ from markupsafe import Markup
 import batchgray
 from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
 from batchgray.errors import ImageError, shown
+from batchgray.guards import may_be_cut_off
 from batchgray.manifest import Image, Manifest
 
 # A page of ours has this in its first bytes.
@@ -74,9 +75,12 @@ def write(path: Path, html: Path | None = None) -> Path:
     target = (path.with_name("report.html") if html is None else html).absolute()
     _refuse_foreign(target)
     page = _page(document, running, path.absolute(), target.parent)
+    data, temporary = page.encode("utf-8", "backslashreplace"), target.with_name(f".{target.name}.tmp")
+    if not may_be_cut_off(temporary, data[: data.index(_OURS) + len(_OURS)]):
+        raise errors.ForeignReport(temporary)
     try:
-        with durable.saving(target, target.with_name(f".{target.name}.tmp")) as file:
-            file.append(page.encode("utf-8", "backslashreplace"))
+        with durable.saving(target, temporary) as file:
+            file.append(data)
     except OSError as error:
         raise errors.UnwritableReport(target, error.strerror) from None
     return target
