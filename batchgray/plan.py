@@ -76,8 +76,8 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     left = _look(plan, _not_found(manifest, found), pause)
     if not options.prune:
         _refuse_empty(plan, options, earlier, found, left)
-    if not (found or (previous and options.prune) or any(map(earlier.had, map(os.path.abspath, options.inputs)))):
-        raise errors.NothingFound(", ".join(map(str, options.inputs)), _seen_instead(discovery))
+    if not (found or (previous and options.prune)):
+        _refuse_nothing(options, earlier, discovery)
     left = _take_those_that_stay(plan, options, _follow_renames(plan, found, left))
     outputs = assign_outputs(found, options.pixels.format, _names_before(previous), _held(plan, left))
     _check_inputs_stay(plan, discovery, found, outputs)
@@ -108,9 +108,12 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     return plan
 
 
-def _seen_instead(discovery: Discovery) -> str:
-    kinds = [*discovery.ignored.most_common(), *discovery.passed_over.most_common()]
-    return f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}" if kinds else "is nothing"
+def _refuse_nothing(options: RunOptions, earlier: gone.Earlier, discovery: Discovery) -> None:
+    """Raises NothingFound where no image is, and none ever was."""
+    if not any(earlier.had(os.path.abspath(path)) for path in options.inputs):
+        kinds = [*discovery.ignored.most_common(), *discovery.passed_over.most_common()]
+        instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}" if kinds else "is nothing"
+        raise errors.NothingFound(", ".join(map(str, options.inputs)), instead)
 
 
 def _names_before(previous: Manifest | None) -> dict[tuple[str, str], str]:
