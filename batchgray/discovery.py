@@ -183,13 +183,22 @@ def _full_output(item: Held, suffix: str) -> str:
 def _keep_names(
     found: Sequence[Found], outputs: list[str], before: Mapping[tuple[str, str], str], holders: Mapping[str, str]
 ) -> None:
-    """An input keeps the name that it came out under before, unless another has the better claim to it now."""
-    claimed = {*outputs, *holders}
-    for index, item in enumerate(found):
-        name = before.get((item.root, item.source))
-        if name and not item.refused and name != outputs[index] and name not in claimed:
+    """An input keeps the name that it came out under before, unless another has the better claim to it now.
+
+    One that does so gives up the name that it was to have, for another that may have had that before.
+    """
+    claims = Counter([*outputs, *holders])
+    leaving = [
+        (index, name)
+        for index, item in enumerate(found)
+        if not item.refused and (name := before.get((item.root, item.source))) and name != outputs[index]
+    ]
+    while free := [(index, name) for index, name in leaving if not claims[name]]:
+        for index, name in free:
+            claims[outputs[index]] -= 1
+            claims[name] += 1
             outputs[index] = name
-            claimed.add(name)
+        leaving = [(index, name) for index, name in leaving if outputs[index] != name]
 
 
 def _refuse_held(

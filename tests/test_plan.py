@@ -447,6 +447,24 @@ def test_an_input_that_takes_over_an_output_name_may_replace_what_batchgray_put_
     assert image(plan, "a.png").checksum is None
 
 
+def test_what_is_done_keeps_its_name_where_another_does_not_want_it_any_more(world):
+    """`a.jpg` would be `in/a.jpg` in a run of two INPUTs, and has been `a.jpg` since it was run alone."""
+    (world.folder / "more").mkdir()
+    (world.folder / "more" / "z.png").write_text("z")
+    both = {"inputs": (world.inside, world.folder / "more")}
+    world.put("a.png")
+    previous = world.finish(world.plan(**both))
+    world.put("a.jpg")
+    previous = world.finish(world.plan(previous, exclude=("*.png",)))
+    plan = world.plan(previous, **both)
+    assert (plan.todo, plan.new) == ([], 0)
+    assert {each.source: each.output for each in plan.manifest.images} == {
+        "a.jpg": "a.jpg",
+        "a.png": "in/a.jpg",
+        "z.png": "more/z.jpg",
+    }
+
+
 def test_an_input_that_is_gone_keeps_its_output_name(world):
     previous = world.finished("a.png", "z.png")
     (world.inside / "a.png").unlink()
