@@ -157,6 +157,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         include=given["include"],
         exclude=given["exclude"],
         overwrite=given["overwrite"],
+        prune=given["prune"],
     )
     if dry_run:
         _print_plan(asked, given["progress"] == "json")
@@ -181,7 +182,9 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
 @options_of_both
 def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
-    asked = options.ResumeOptions(manifest=manifest, engine=_engine_options(given), input_roots=input_root)
+    asked = options.ResumeOptions(
+        manifest=manifest, engine=_engine_options(given), input_roots=input_root, prune=given["prune"]
+    )
     with _forking() as server:
         from batchgray import engine
 
@@ -219,10 +222,13 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
         for damage in verdict.damaged:
             _say(f"damaged: {shown(damage.output)}: {damage.fault}")
         _say(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
+        lost = sum(damage.gone for damage in verdict.damaged)
         if verdict.mended:
             _say(f"Marked pending. To make them anew: batchgray resume {quoted}")
-        elif verdict.damaged:
+        elif len(verdict.damaged) > lost:
             _say(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
+        if lost:
+            _say(f"{lost} of them can be made anew only when their input is back.")
     sys.exit(3 if verdict.damaged else 0)
 
 
@@ -370,7 +376,8 @@ def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
         event = events.WouldConvert(source=source, output=output)
         _say(spelling.to_json(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
-        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
+        pruned = f", {len(plan.pruned)} gone and to be pruned" if plan.pruned else ""
+        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already{pruned}. Nothing was touched.")
 
 
 def _json(record: Any) -> str:

@@ -23,7 +23,8 @@ from batchgray.spelling import Bytes, ListBytes
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
 
-ImageState = Literal["pending", "partial", "done", "failed"]
+WorkState = Literal["pending", "partial", "done", "failed"]
+ImageState = Literal["pending", "partial", "done", "failed", "gone"]
 RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
 NoticeSource = Literal["smq", "metadata", "signal", "disk"]
 
@@ -42,7 +43,8 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
 
     An input that planning had to refuse (a folder that can't be read) is failed and has no output name. `checksum`,
     `output_size` and `done_at_ms` (since 1970) tell of the file under the output's name, also while it waits to be made
-    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds.
+    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds. An image whose input
+    is not there now is gone; `was` is the state that it goes back to when the input comes back as it was.
     """
 
     root: int
@@ -63,6 +65,7 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     error: str | None = None
     note: str | None = None
     mend: bool = False
+    was: Literal["pending", "partial", "done"] | None = None
 
     @property
     def identity(self) -> SourceIdentity:
@@ -72,6 +75,11 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     def resumable(self) -> bool:
         """Whether the work can go on; not so for inputs that planning refused."""
         return bool(self.output)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its output was made, also where its input is gone since."""
+        return "done" in (self.state, self.was)
 
 
 class Run(msgspec.Struct, kw_only=True, frozen=True):
@@ -132,7 +140,7 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     """A journal line: what is now true of an image. Absent fields stay as they were."""
 
     image: Count
-    state: ImageState
+    state: WorkState
     size: Count | msgspec.UnsetType = msgspec.UNSET
     mtime_ns: Nanoseconds | msgspec.UnsetType = msgspec.UNSET
     width: Side | msgspec.UnsetType = msgspec.UNSET
@@ -160,10 +168,15 @@ def brief(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-def own_names(manifest: Path, output_folder: Path) -> set[str]:
-    """The names below the output folder that are the manifest's, its journal's, its lock's and its temporary file's."""
+def own_files(manifest: Path) -> list[Path]:
+    """The manifest, its journal, its lock and its temporary file, absolute."""
     name = manifest.name
-    own = [manifest.absolute().with_name(each) for each in (name, f"{name}.journal", f"{name}.lock", f".{name}.tmp")]
+    return [manifest.absolute().with_name(each) for each in (name, f"{name}.journal", f"{name}.lock", f".{name}.tmp")]
+
+
+def own_names(manifest: Path, output_folder: Path) -> set[str]:
+    """The names of those that are below the output folder."""
+    own = own_files(manifest)
     return {str(path.relative_to(output_folder)) for path in own if path.is_relative_to(output_folder)}
 
 
@@ -217,11 +230,12 @@ def _fault_of_source(image: Image, roots: int) -> str | None:
 
 
 def _fault_of_state(image: Image) -> str | None:
-    total, height = image.tiles_total, image.height
+    total, height, state = image.tiles_total, image.height, image.was or image.state
     sound = image.tiles_done <= (total or 0) and (total is None or (height is not None and 1 <= total <= height))
-    if image.state in ("done", "partial"):
+    sound = sound and (image.was is not None) == (image.state == "gone")
+    if state in ("done", "partial"):
         sound = sound and image.width is not None and height is not None and total is not None
-    if image.state == "done":
+    if state == "done":
         sound = sound and image.checksum is not None and image.tiles_done == total
     if image.checksum is not None:  # "*" would stand for any file
         sound = sound and image.output_size is not None and ":" in image.checksum

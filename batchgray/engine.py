@@ -11,8 +11,9 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from batchgray import durable, errors, events, flight, manifest, outcome
+from batchgray import durable, errors, events, flight, gone, manifest, outcome
 from batchgray.discovery import JPEG_SUFFIXES
+from batchgray.errors import shown
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
@@ -114,8 +115,8 @@ def dry_run(options: RunOptions) -> Plan:
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
-    if os.path.exists(path) and not overwrite:
-        manifest.check_is_manifest(path)
+    if os.path.exists(path):
+        manifest.check_is_manifest(path, or_ruin=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
@@ -169,6 +170,7 @@ def _supervise(
         emit(_at(began, event))
 
     store = Store(plan.path)
+    pruned = _prune(plan, send)
     resumable = flight.prepare(plan)
     _commit_start(plan, engine.workers, store)
     flight.forget_intents(plan)
@@ -190,7 +192,7 @@ def _supervise(
     if supervisor.notice is not None:
         for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began))
+    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began, pruned))
     emit(summary)
     if supervisor.fault is not None:
         raise supervisor.fault
@@ -206,6 +208,23 @@ def _supervise(
         },
         summary=summary,
     )
+
+
+def _prune(plan: Plan, emit: Listener) -> int:
+    """Remove the outputs of inputs that are gone for good: before the manifest forgets them, as it may lag the disk.
+
+    Returns how many were removed.
+    """
+    try:
+        pruned = gone.remove_outputs(plan.out, plan.pruned)
+    except OSError as error:
+        raise errors.UnwritableOutput(plan.out, error.strerror) from None
+    for output in pruned.altered:
+        emit(events.Warned(message=f"{shown(output)} is not as it was made, and stays; its input is gone"))
+    for image, reason in pruned.stuck:
+        plan.manifest.images.append(image)
+        emit(events.Warned(message=f"{shown(image.output)} can't be removed: {reason}; its input is gone"))
+    return pruned.removed
 
 
 def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
@@ -247,11 +266,16 @@ def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> ev
         new=plan.new,
         changed=plan.changed,
         missing=plan.missing,
+        gone=_count_gone(plan),
         ignored=dict(plan.ignored),
         workers=engine.workers,
         resumed=plan.resumed,
         notices=[source.name for source in sources],
     )
+
+
+def _count_gone(plan: Plan) -> int:
+    return sum(image.state == "gone" for image in plan.manifest.images)
 
 
 def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
@@ -260,7 +284,7 @@ def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool
     return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
 
 
-def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -> events.Summary:
+def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:
     totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
     interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
     return events.Summary(
@@ -279,6 +303,9 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -
         ignored=dict(plan.ignored),
         changed=plan.changed,
         missing=plan.missing,
+        gone=states["gone"],
+        newly_gone=plan.newly_gone,
+        pruned=pruned,
         notes={name_of(images[index]): note for index, note in totals.notes.items()},
         failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
         reasons=outcome.reasons(plan.manifest),

@@ -31,6 +31,7 @@ class Planned(_Event, frozen=True, kw_only=True):
     new: int
     changed: int
     missing: int
+    gone: int
     ignored: dict[str, int]
     workers: int
     resumed: bool
@@ -144,8 +145,9 @@ class Summary(_Event, frozen=True, kw_only=True):
     """The last line. `total` to `pending` count the manifest's images; pixels and bytes are of those `converted` now.
 
     `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
-    converted one; `resume` is the command that goes on, where there is work left; `space_needed` is about how many
-    bytes a full disk lacks.
+    converted one; `newly_gone` are the names of inputs that went since the last run, `pruned` counts the outputs that
+    were removed as their inputs are gone; `resume` is the command that goes on, where there is work left;
+    `space_needed` is about how many bytes a full disk lacks.
     """
 
     state: str
@@ -163,6 +165,10 @@ class Summary(_Event, frozen=True, kw_only=True):
     ignored: dict[str, int]
     changed: int
     missing: int
+    gone: int
+    newly_gone: list[str]
+    newly_gone_base64: ListBytes = msgspec.UNSET
+    pruned: int
     notes: dict[str, str]
     notes_base64: KeyBytes = msgspec.UNSET
     failures: dict[str, str]

@@ -129,6 +129,11 @@ def _together(*decorators: Decorator) -> Decorator:
 
 # The options of run and resume that change no byte of any output.
 options_of_both = _together(
+    option(
+        "--prune",
+        is_flag=True,
+        help="Remove outputs whose inputs are gone, if they are as they were made; INPUTs may have nothing any more.",
+    ),
     option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
     option(
         "--memory",

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from batchgray import bandstore, durable, errors, integrity, intents, partial
+from batchgray.guards import open_regular
 from batchgray.plan import Plan
 
 
@@ -37,21 +38,32 @@ def forget_intents(plan: Plan) -> None:
 def _clean(plan: Plan, left: list[str]) -> set[int]:
     if not left:
         return set()
-    todo = set(plan.todo)
-    outputs = {integrity.short_name(image.output): index for index, image in enumerate(plan.manifest.images)}
+    images = plan.manifest.images
+    waiting = {*plan.todo, *(index for index, image in enumerate(images) if image.state == "gone")}
+    outputs = {integrity.short_name(image.output): index for index, image in enumerate(images)}
     resumable, finished = set(), _finished(plan)
     for name in left:
         key, suffix = os.path.splitext(name)
         index = outputs.get(key)
-        if suffix == ".tiles" and index in todo and partial.read_header(plan.flight / name) is not None:
+        if suffix == ".tiles" and index in waiting and partial.read_header(plan.flight / name) is not None:
             resumable.add(index)
-        elif suffix in bandstore.SUFFIXES and index in todo and f"{key}.tiles" in left:
+        elif suffix in bandstore.SUFFIXES and index in waiting and f"{key}.tiles" in left:
             pass  # they go where the sidecar goes
         elif suffix == intents.SUFFIX:
             _recognise(plan, plan.flight / name)
         else:
             _discard(plan, name, finished)
+    _free_names(plan, resumable)
     return resumable
+
+
+def _free_names(plan: Plan, begun: set[int]) -> None:
+    """A partial JPEG makes way where its name is to be an output's: of an input that was added since."""
+    images = plan.manifest.images
+    awaited = {image.output for image in images} - _finished(plan)
+    for index in begun:
+        if partial.preview_name(images[index].output) in awaited:
+            partial.discard_preview(plan.flight, plan.out, images[index].output)
 
 
 def _recognise(plan: Plan, log: Path) -> None:
@@ -64,14 +76,38 @@ def _recognise(plan: Plan, log: Path) -> None:
 
 
 def take_away(plan: Plan) -> None:
-    """Remove the folder, and the partial JPEGs of images that were begun and then failed. Raises OSError."""
+    """Remove the folder, and the partial JPEGs of images that were begun and then failed. Raises OSError.
+
+    What is finished of images whose inputs are away stays, and the folder with it.
+    """
     left = os.listdir(plan.flight)
     finished = _finished(plan) if left else set()
+    away = _away(plan, {os.path.splitext(name)[0] for name in left}) if left else set()
     for name in left:
-        _discard(plan, name, finished)
+        key, suffix = os.path.splitext(name)
+        if key not in away or suffix not in (".tiles", *bandstore.SUFFIXES):
+            _discard(plan, name, finished)
     durable.remove_folder(plan.flight)
     durable.remove_folder(plan.flight.parent)
     durable.sync_folder(plan.out)
+
+
+def _away(plan: Plan, keys: set[str]) -> set[str]:
+    """Those of the short names whose images' inputs can't be read now: gone before this run, or during it."""
+    return {
+        key
+        for image in plan.manifest.images
+        if image.state in ("gone", "failed") and (key := integrity.short_name(image.output)) in keys
+        if image.state == "gone" or not _can_be_read(plan.source_path(image))
+    }
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        open_regular(path).close()
+    except OSError:
+        return False
+    return True
 
 
 def _finished(plan: Plan) -> set[str]:

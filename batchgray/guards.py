@@ -34,6 +34,21 @@ def open_descriptor(path: Path | str, flags: int) -> int:
     return fd
 
 
+def may_be_cut_off(path: Path | str, beginning: bytes) -> bool:
+    """Whether a file is, as far as it goes, one that begins so: also one that is empty, torn, or not there.
+
+    A power cut can leave zeros in place of what was written last.
+    """
+    try:
+        with open_regular(path, follow_links=False) as file:
+            head = file.read(len(beginning))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return beginning.startswith(head.rstrip(b"\0"))
+
+
 def leads_outside(root: Path | str, folder: Path | str) -> bool:
     """Whether `folder`, which need not be there yet, is reached through a link that leaves the folder `root`."""
     real_root = os.path.realpath(root)

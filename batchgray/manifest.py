@@ -39,7 +39,7 @@ from batchgray.document import (
     brief,
     fault_of,
 )
-from batchgray.guards import open_descriptor, open_regular
+from batchgray.guards import may_be_cut_off, open_descriptor, open_regular
 
 # The records are the document's, and are had from here.
 __all__ = [
@@ -77,6 +77,8 @@ class JournalLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 _LINES = msgspec.json.Decoder(JournalLine)
 _DOCUMENTS = msgspec.json.Decoder(Manifest)
 _ENCODER = msgspec.json.Encoder()
+_BEGINNING = b'{"version":1,"batchgray":"'
+_JOURNAL_BEGINNING = b'{"generation":'
 _VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
 _UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError)
 
@@ -116,6 +118,10 @@ def journal_path(path: Path) -> Path:
 
 def lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
+
+
+def temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 @contextlib.contextmanager
@@ -199,9 +205,15 @@ def _lock(path: Path, flags: int, kind: int) -> int:
 
 
 class Store:
-    """The owner's hand on the manifest: commit the document, append to the journal, sync it."""
+    """The owner's hand on the manifest: commit the document, append to the journal, sync it.
+
+    What it replaces beside the document is its own, or what a crash left of that. Raises ForeignFile.
+    """
 
     def __init__(self, path: Path) -> None:
+        for own, beginning in ((temporary_path(path), _BEGINNING), (journal_path(path), _JOURNAL_BEGINNING)):
+            if not may_be_cut_off(own, beginning):
+                raise errors.ForeignFile(own)
         self.path = path
         self._journal: durable.AppendFile | None = None
         self._seed = 0
@@ -280,17 +292,22 @@ class Store:
         if manifest.images:
             document[-1:] = b"\n"
         document += b"]}"
-        with durable.saving(self.path, self.path.with_name(f".{self.path.name}.tmp")) as file:
+        with durable.saving(self.path, temporary_path(self.path)) as file:
             file.append(integrity.seal(document))
 
 
-def check_is_manifest(path: Path) -> None:
-    """A quick look, before anything is written beside it.
+def check_is_manifest(path: Path, or_ruin: bool = False) -> None:
+    """A quick look, before anything is written beside it; `or_ruin` takes what a crash or a full disk left of one too.
 
-    Raises NoSuchManifest, UnreadableManifest, ForeignManifest.
+    Raises NoSuchManifest, UnreadableManifest, DamagedManifest, ForeignManifest.
     """
-    if b'"batchgray"' not in _head(path):
+    head = _head(path)
+    if _VERSION.match(head):
+        return
+    if not _BEGINNING.startswith(head.rstrip(b"\0")):
         raise errors.ForeignManifest(path, "it is not a manifest")
+    if not or_ruin:
+        raise errors.DamagedManifest(path, "its beginning is lost")
 
 
 @contextlib.contextmanager

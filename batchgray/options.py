@@ -120,7 +120,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     is given. `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one
     without against the name. An image of more than `max_pixels` fails before it is decoded. With `overwrite` the run
     starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on the same manifest
-    stopped.
+    stopped. With `prune` the outputs of inputs that are gone are removed, if they are as they were made.
 
     Raises TypeError, naming the field, and UsageError, naming the command's option.
     """
@@ -134,6 +134,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     overwrite: bool = False
+    prune: bool = False
 
     if TYPE_CHECKING:  # what may be given is more than what is held
 
@@ -149,6 +150,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             include: Sequence[str] = ...,
             exclude: Sequence[str] = ...,
             overwrite: bool = ...,
+            prune: bool = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -170,18 +172,24 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray resume`: what the manifest does not already say.
 
-    `input_roots` are where the input folders are now, if they moved, in the order in which the manifest has them. Paths
-    and errors as with RunOptions.
+    `input_roots` are where the input folders are now, if they moved, in the order in which the manifest has them.
+    `prune`, paths and errors are as with RunOptions.
     """
 
     manifest: Path
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
     input_roots: tuple[Path, ...] = ()
+    prune: bool = False
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, manifest: AnyPath, engine: EngineOptions = ..., input_roots: AnyPath | Iterable[AnyPath] = ...
+            self,
+            *,
+            manifest: AnyPath,
+            engine: EngineOptions = ...,
+            input_roots: AnyPath | Iterable[AnyPath] = ...,
+            prune: bool = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:

@@ -92,9 +92,8 @@ def _save(
         earlier = None
     header = SidecarHeader(
         output=task.output,
-        owns_preview=earlier.owns_preview
-        if earlier
-        else task.preview and not os.path.lexists(out / preview_name(task.output)),
+        owns_preview=task.preview
+        and (earlier.owns_preview if earlier else not os.path.lexists(out / preview_name(task.output))),
         record=record,
         options=options,
         tiles=spans,
@@ -129,11 +128,16 @@ def read_header(path: Path) -> SidecarHeader | None:
 
 
 def matching_header(flight: Path, task: Task, options: PixelOptions) -> SidecarHeader | None:
-    """The header of the task's sidecar if its tiles are of this version of the source and these options; else None."""
+    """The header of the task's sidecar if its tiles are of this version of the source and these options; else None.
+
+    A claim to a partial JPEG whose name is another image's output now is void.
+    """
     header = read_header(sidecar_path(flight, task.output))
     if header is None or header.output != task.output or header.options != options:
         return None
-    return header if header.record.identity == task.identity else None
+    if header.record.identity != task.identity:
+        return None
+    return msgspec.structs.replace(header, owns_preview=header.owns_preview and task.preview)
 
 
 def restore(flight: Path, output: str, slot: planes.Slot) -> planes.Image | None:

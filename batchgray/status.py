@@ -23,6 +23,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     partial: int
     pending: int
     failed: int
+    gone: int
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +98,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
             partial=states["partial"],
             pending=states["pending"],
             failed=states["failed"],
+            gone=states["gone"],
         ),
         last_run=runs[-1].ending if runs else None,
         interruptions=document.interruptions,
@@ -131,6 +133,7 @@ def status_lines(found: Status) -> list[str]:
     lines = [
         f"{state}: {counts.done:,} of {words.images(counts.total)} done, "
         f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
+        f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:
         lines.append(

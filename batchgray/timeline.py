@@ -245,7 +245,7 @@ def _converted(images: Sequence[Image]) -> list[Converted]:
     return [
         Converted(image.done_at_ms, (image.width or 0) * (image.height or 0))
         for image in images
-        if image.state == "done" and image.done_at_ms is not None
+        if image.finished and image.done_at_ms is not None
     ]
 
 

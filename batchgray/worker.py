@@ -192,10 +192,18 @@ class Worker:
                 temporary = self._temporary(task)
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
-                conversion.discard()
+                if self._is_there(task):
+                    conversion.discard()
                 raise
         done = _done(task, record, encoded, computed, computed > 0, None, started)
         return committer.Written(encoded.fd, temporary, task, done, begun=True)
+
+    def _is_there(self, task: Task) -> bool:
+        """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
+        try:
+            return codec.identity_of(task.source) == task.identity
+        except ImageError:
+            return False
 
     def _temporary(self, task: Task) -> str:
         return os.path.join(self._setup.flight, f"{integrity.short_name(task.output)}.out")

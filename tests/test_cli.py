@@ -106,20 +106,21 @@ def test_the_tree_is_mirrored_and_a_second_run_has_nothing_to_do(pictures, tmp_p
     assert before == {name: (out / name).stat().st_mtime_ns for name in tree(out)}
 
 
-def test_run_again_picks_up_what_is_new_changed_or_gone(pictures, tmp_path):
+def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gone(pictures, tmp_path):
     out = tmp_path / "out"
     batchgray("run", pictures, "--out", out)
     save_gradient(pictures / "new.png", 64, 64)
     save_gradient(pictures / "a.png", 320, 240, seed=50, exact=True)
     (out / "sub" / "b.jpg").unlink()
     (pictures / "sub" / "deep" / "c.webp").unlink()
-    run = batchgray("run", pictures, "--out", out, "--progress", "json", expect=3)
+    run = batchgray("run", pictures, "--out", out, "--progress", "json")
     events = events_of(run.stdout)
     assert {event["source"] for event in named(events, "done")} == {"new.png", "a.png", "sub/b.jpg"}
-    assert "vanished" in named(events, "summary")[0]["failures"]["sub/deep/c.webp"]
     assert (out / "sub" / "deep" / "c.jpg").exists()
     summary = named(events, "summary")[0]
     assert (summary["changed"], summary["missing"], summary["converted"]) == (1, 1, 3)
+    assert (summary["state"], summary["gone"], summary["newly_gone"]) == ("complete", 1, ["sub/deep/c.webp"])
+    assert "3 of 4 images done, 0 begun, 0 not begun, 0 failed, 1 gone" in batchgray("status", out).stdout
 
 
 @pytest.mark.parametrize(
@@ -315,7 +316,7 @@ def test_status_in_words_and_json(pictures, tmp_path):
     batchgray("run", pictures, "--out", out, "--progress", "none", expect=3)
     status = json.loads(batchgray("status", out / "manifest.json", "--json").stdout)
     assert status["state"] == "complete_with_failures"
-    assert status["counts"] == {"total": 4, "done": 3, "partial": 0, "pending": 0, "failed": 1}
+    assert status["counts"] == {"total": 4, "done": 3, "partial": 0, "pending": 0, "failed": 1, "gone": 0}
     assert status["failures"][0]["source"] == "bad.png"
     told = batchgray("status", out / "manifest.json").stdout
     assert "3 of 4 images done" in told

@@ -173,7 +173,7 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path, insi
 def test_a_dangling_link_is_found_so_that_it_fails_with_a_reason(tmp_path, inside):
     (inside / "gone.png").symlink_to("nowhere")
     found = list(Discovery(tmp_path / "out").find([inside]))
-    assert found == [Found(str(inside), "gone.png", "gone.png", 0, 0)]
+    assert found == [Found(str(inside), "gone.png", "gone.png", 0, 0, seen=False)]
     assert list(Discovery(tmp_path / "out").find([inside / "gone.png"])) == found
 
 
