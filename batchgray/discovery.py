@@ -44,7 +44,7 @@ class Found(NamedTuple):
     seen: bool = True
 
 
-class Held(NamedTuple):
+class TakenName(NamedTuple):
     """An output name that belongs to an input, of this full path, which this run did not find."""
 
     path: str
@@ -165,28 +165,28 @@ def assign_outputs(
     found: Sequence[Found],
     format: Format,
     before: Mapping[tuple[str, str], str] | None = None,
-    held: Sequence[Held] = (),
+    taken: Sequence[TakenName] = (),
 ) -> list[str]:
     """An output name for each, "" for refused ones: `a/b.png` becomes `a/b.jpg`.
 
     Where two would share a name, those that are not JPEGs keep their full name. Raises Collisions for what collides
-    even so. `before` has the names from earlier runs, by root and source; those that are `held` are not to be had.
+    even so. `before` has the names from earlier runs, by root and source; those that are `taken` are not to be had.
     """
     suffix = SUFFIXES[format]
     outputs = ["" if item.refused else short_output(item, format) for item in found]
-    holders = {item.output: item.path for item in held}
+    holders = {item.output: item.path for item in taken}
     shared = {name for name, count in Counter(outputs).items() if name and (count > 1 or name in holders)}
     for index, item in enumerate(found):
         if outputs[index] in shared and os.path.splitext(item.mirrored)[1].lower() not in JPEG_SUFFIXES:
             outputs[index] = item.mirrored + suffix
     _keep_names(found, outputs, before or {}, holders)
-    _refuse_held(found, outputs, before or {}, held, suffix)
+    _refuse_taken(found, outputs, before or {}, taken, suffix)
     _refuse_collisions(found, outputs)
     return outputs
 
 
-def _full_output(item: Held, suffix: str) -> str:
-    """The name that a held one would have as an input of this run, if it shared its own with another."""
+def _full_output(item: TakenName, suffix: str) -> str:
+    """The name that a taken one would be as an input of this run, if it shared its own with another."""
     kind, stem = os.path.splitext(item.path)[1], item.output.removesuffix(suffix)
     is_full = kind.lower() in JPEG_SUFFIXES or stem.endswith(kind)
     return item.output if is_full else stem + kind + suffix
@@ -213,16 +213,16 @@ def _keep_names(
         leaving = [(index, name) for index, name in leaving if outputs[index] != name]
 
 
-def _refuse_held(
+def _refuse_taken(
     found: Sequence[Found],
     outputs: Sequence[str],
     before: Mapping[tuple[str, str], str],
-    held: Sequence[Held],
+    taken: Sequence[TakenName],
     suffix: str,
 ) -> None:
     """Inputs that collide with one of an earlier run, as they would within one run. Raises TakenNames."""
-    holders = {item.output: item.path for item in held}
-    of_full_name = {_full_output(item, suffix): item.path for item in held}
+    holders = {item.output: item.path for item in taken}
+    of_full_name = {_full_output(item, suffix): item.path for item in taken}
     pairs = []
     for item, output in zip(found, outputs, strict=True):
         holder = holders.get(output) or (of_full_name.get(output) if output == item.mirrored + suffix else None)

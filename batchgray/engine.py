@@ -179,8 +179,6 @@ def _supervise(
     if _needs_more_than_jpeg(planned, plan.manifest.options):
         server.preload()
     send(planned)
-    if not plan.manifest.images:
-        send(events.Warned(message="no image was found; check the INPUT, --include and --exclude"))
     for image in plan.manifest.images:
         if image.state == "failed":
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))

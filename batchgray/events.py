@@ -74,7 +74,7 @@ class Done(_Event, frozen=True, kw_only=True):
 
 
 class Failed(_Event, frozen=True, kw_only=True):
-    """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name.
+    """An image can't be converted. `source_bytes` is 0 where it was not even tried.
 
     `output` is where it would have gone; empty where planning had to refuse the input.
     """

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgray import errors, gone, outcome, words
-from batchgray.discovery import Discovery, Found, Held, assign_outputs, short_output
+from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, short_output
 from batchgray.document import FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_files, own_names
 from batchgray.guards import without_dots
 from batchgray.messages import SourceIdentity
@@ -79,7 +79,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     if not (found or (previous and options.prune)):
         _refuse_nothing(options, earlier, discovery)
     left = _take_those_that_stay(plan, options, _follow_renames(plan, found, left))
-    outputs = assign_outputs(found, options.pixels.format, _names_before(previous), _held(plan, left))
+    outputs = assign_outputs(found, options.pixels.format, _names_before(previous), _taken_names(plan, left))
     _refuse_long_outputs(out, found, outputs)
     _check_inputs_stay(plan, discovery, found, outputs)
     identities = _merge(plan, found, outputs, left, options.overwrite)
@@ -208,10 +208,10 @@ def _prune(plan: Plan, image: Image) -> bool:
     return absent
 
 
-def _held(plan: Plan, left: _Looks) -> list[Held]:
+def _taken_names(plan: Plan, left: _Looks) -> list[TakenName]:
     """The output names that are not free: those of inputs that are there, and of what was made of others."""
     return [
-        Held(plan.source_path(image), image.output)
+        TakenName(plan.source_path(image), image.output)
         for image, identity in left
         if identity or image.checksum or "partial" in (image.state, image.was)
     ]

@@ -7,6 +7,7 @@ import errno
 import os
 import queue
 import shutil
+import threading
 
 import msgspec
 import pytest
@@ -61,6 +62,23 @@ def test_who_comes_after_a_hurry_waits_again(gathering, reports, tmp_path):
         reports.get(timeout=0.2)
     gathering.finish()
     assert indices(reports.get(timeout=DEADLINE)) == [0]
+
+
+def test_no_more_files_are_open_than_may_be(tmp_path, flight):
+    """A worker that makes them faster than the disk takes them waits."""
+    asked = []
+
+    class Condition(threading.Condition):
+        def wait_for(self, predicate, timeout=None):
+            asked.append(predicate())
+
+    thread = committer.Committer(tmp_path, flight, IntentLog(flight, 1), print, print)
+    thread._most, thread._changed = 2, Condition()
+    files = [written(flight, index) for index in range(3)]
+    for file in files:
+        thread.put(file)
+        os.close(file.fd)
+    assert asked == [True, True, False]
 
 
 # whose file it is

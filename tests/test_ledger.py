@@ -153,7 +153,7 @@ def test_an_interruption_is_in_the_synced_journal_before_the_document_is_replace
     assert states == {"done": 1, "pending": 2}
     assert books.ledger.durable
     found = books.loaded()
-    assert (found.state, [item.event_id for item in found.interruptions]) == ("interrupted", ["E5"])
+    assert (found.state, [(item.event_id, item.run) for item in found.interruptions]) == ("interrupted", [("E5", 0)])
 
 
 def test_on_a_full_disk_the_journal_has_the_work_and_the_interruption_and_that_counts_as_durable(books, monkeypatch):

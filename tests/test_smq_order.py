@@ -121,6 +121,7 @@ def test_one_look_hides_nothing_from_anybody(source, queue, calls):
 
 def test_a_full_page_of_others_is_looked_at_again_before_room_is_made(source, queue, calls):
     """One of the fleet does it for all, after a random moment."""
+    source._stopping = True  # else making room would never end: this queue hides nothing
     for number in range(PAGE):
         queue.put(f"theirs-{number}", "i-other")
     assert source._look(queue, False) is True

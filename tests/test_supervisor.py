@@ -1,7 +1,10 @@
 """The supervisor, a step at a time: a stub stands for the fork server, and the test plays the workers."""
 
+import errno
+import os
 import signal
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from multiprocessing import Pipe
 from types import SimpleNamespace
 
@@ -11,7 +14,7 @@ from stream import Clock
 from batchgray import events, messages, planes, supervisor
 from batchgray.document import Image, Manifest
 from batchgray.ledger import Totals
-from batchgray.lifecycle import Event, State
+from batchgray.lifecycle import SALVAGE_SECONDS, Event, State
 from batchgray.messages import Channel, Convert, FromServer, FromWorker, SourceIdentity, ToWorker
 from batchgray.notices import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
@@ -525,3 +528,44 @@ def test_a_suspect_is_tried_only_when_no_other_worker_has_anything_in_hand(world
     world.says(0, messages.Idle())
     world.it._hand_out()
     assert [list(member.tasks) for member in world.it._members] == [[0]]
+
+
+def test_the_machines_end_comes_before_the_grace_is_over_and_leaves_time_to_save(world):
+    """The workers are killed early enough for their tiles and the manifest to come to the disk."""
+    end = (datetime.now(UTC) + timedelta(seconds=12)).isoformat()
+    world.begin()
+    world.it._take_notice(InterruptionNotice(source="smq", event_id="E5", deadline=end))
+    assert 0 < world.it._deadline - world.clock.now <= 12 - SALVAGE_SECONDS
+
+
+def test_tiles_that_can_not_be_saved_are_told_of_and_cost_nothing_else(world, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(supervisor.partial, "write_sidecar", full)
+    world.it._save_tiles(world.it._task(0), None)
+    (warned,) = world.sayings(events.Warned)
+    assert "0.jpg" in warned.message
+    assert (world.ledger.told, world.it._resumable) == ([], set())
+
+
+def test_large_images_come_first_and_the_others_in_the_plans_order(tmp_path, clock):
+    """No worker is left alone with a large one at the end."""
+    world = World(tmp_path, clock, count=5)
+    for image, size in zip(world.it._images, [10, 5 << 20, 20, 9 << 20, 5], strict=True):
+        image.size = size
+    assert supervisor._largest_first(world.it._plan) == [3, 1, 0, 2, 4]
+    world.inbox.close()
+
+
+def test_chunks_get_smaller_towards_the_end_so_that_all_workers_end_together(tmp_path, clock):
+    world = World(tmp_path, clock, count=8)
+    for image in world.it._images:
+        image.size = 10
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    assert [world.received(number) for number in (0, 1)] == [[0, 1], [2]]
+    for member in world.it._members:
+        member.close()
+    world.inbox.close()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from harness import save_gradient
@@ -99,7 +100,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def picture(tmp_path):
-    return save_gradient(tmp_path / "a.png", 40, 64)
+    return save_gradient(tmp_path / "a.png", 40, 64, exact=True)
 
 
 @pytest.fixture
@@ -205,3 +206,52 @@ def test_an_image_that_waits_for_the_disk_is_not_in_its_slot_any_more(world, pic
     """Else its worker's death, or its time, would be held against it."""
     world.it._convert(world.task(picture))
     assert world.it._slot.announced is None
+
+
+# what is there already
+
+
+def begun_earlier(world, path, tiles=8, **changes):
+    """The task of an image of which an earlier run left so many tiles."""
+    task = world.task(path, resumable=True, **changes)
+    with contextlib.closing(codec.open_source(task.source, "bt601", 10**9)) as source:
+        record, _ = world.it._describe(source)
+    fd = planes.make_memory()
+    planes.resize_memory(fd, record.slot_bytes)
+    image = planes.Slot(fd).begin(record, b"")
+    image.flags[:tiles] = b"\1" * tiles
+    partial.write_sidecar(world.flight, world.out, task, world.it._pixels, image)
+    os.close(fd)
+    return task
+
+
+def test_the_tiles_of_an_earlier_run_are_gone_on_from(world, picture):
+    task = begun_earlier(world, picture, tiles=5)
+    *_, computed = world.it._compute(task, world.it._usable_sidecar(task), time.monotonic())
+    assert computed == 3
+
+
+def test_the_tiles_of_a_source_that_has_changed_since_the_plan_are_not_used(world, picture):
+    """Half of the output would show what the picture was before."""
+    task = begun_earlier(world, picture)
+    assert world.it._usable_sidecar(task) is not None
+    os.utime(picture, ns=(1, 1))
+    assert world.it._usable_sidecar(task) is None
+
+
+def test_a_finished_plane_is_encoded_without_its_source_unless_it_claims_to_be_too_large(world, picture):
+    task = begun_earlier(world, picture)
+    header = world.it._usable_sidecar(task)
+    assert world.it._restore_finished(task, header).finished
+    world.it._setup = msgspec.structs.replace(world.it._setup, max_pixels=40 * 64 - 1)
+    assert world.it._restore_finished(task, header) is None
+
+
+@pytest.mark.parametrize("way", ["begun by an earlier run", "checkpointed by this one", "neither"])
+def test_what_was_checkpointed_is_taken_away_with_its_output(world, picture, way):
+    """Else sidecars as large as the images would fill the disk until the run is complete."""
+    task = begun_earlier(world, picture) if way.startswith("begun") else world.task(picture)
+    slow = CHECKPOINT if way.startswith("checkpointed") else 0.0
+    written = world.it._make_in_memory(task, time.monotonic() - slow)
+    os.close(written.fd)
+    assert written.begun == (way != "neither")
