@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> HASH.out
+    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -9,13 +9,13 @@ resumed conversion passes over what is finished, and has the rest to compute.
 import mmap
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from batchgray import bands, codec, durable, integrity, kernels, partial, planes
 from batchgray.bandstore import Plane, band_rows
+from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt
 from batchgray.messages import Flushed, Task
@@ -44,8 +44,8 @@ class Conversion:
         record: planes.SlotRecord,
         exif: bytes,
         pixels: PixelOptions,
-        flight: Path,
-        out: Path,
+        flight: Folder,
+        out: Folder,
         flushed: Callable[[Flushed], None],
     ) -> None:
         """Takes up the finished bands of an earlier run. Raises OSError."""
@@ -98,7 +98,7 @@ class Conversion:
         A JPEG is finished whatever comes, as its partial JPEG would take as long; a PNG is given up at SIGTERM. Raises
         ImageError, OSError, and what `interrupt.check` raises.
         """
-        with durable.begun_temporary(temporary) as fd:
+        with self._flight.temporary(temporary) as fd:
             sink = _Sink(fd)
             if self._pixels.format == "jpeg":
                 for piece in self._jpeg():

@@ -7,7 +7,7 @@ name leads outside, no two images are in each other's way, and every image's sta
 
 import os
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from batchgray.spelling import Bytes, ListBytes
 
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
+DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
 
 WorkState = Literal["pending", "partial", "done", "failed"]
 ImageState = Literal["pending", "partial", "done", "failed", "gone"]
@@ -132,8 +133,12 @@ class Manifest(msgspec.Struct, kw_only=True):
     images: list[Image] = msgspec.field(default_factory=list)  # last, so that it can be written a line an image
 
     def output_folder(self, manifest: Path) -> Path:
-        """The output folder, absolute, of the manifest at this path."""
-        return (manifest.absolute().parent / self.output_root).absolute()
+        """The output folder, absolute, of the manifest at this path; not where a link to it lies."""
+        return Path(os.path.realpath(manifest)).parent / self.output_root
+
+    def flight_folder(self, manifest: Path) -> Path:
+        """The folder of what is in flight, of the manifest at this path."""
+        return self.output_folder(manifest) / FLIGHT_FOLDER / self.run_id
 
 
 class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
@@ -163,21 +168,27 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
                 setattr(target, name, value)
 
 
+def utc_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def brief(text: str) -> str:
     """Text from a file that may be of any length, short enough for a sentence."""
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def own_files(manifest: Path) -> list[Path]:
-    """The manifest, its journal, its lock and its temporary file, absolute."""
-    name = manifest.name
-    return [manifest.absolute().with_name(each) for each in (name, f"{name}.journal", f"{name}.lock", f".{name}.tmp")]
+    """The manifest, its journal, its lock and its temporary file, by their real paths."""
+    real = Path(os.path.realpath(manifest))
+    return [
+        real.with_name(each) for each in (real.name, f"{real.name}.journal", f"{real.name}.lock", f".{real.name}.tmp")
+    ]
 
 
 def own_names(manifest: Path, output_folder: Path) -> set[str]:
     """The names of those that are below the output folder."""
-    own = own_files(manifest)
-    return {str(path.relative_to(output_folder)) for path in own if path.is_relative_to(output_folder)}
+    own, folder = own_files(manifest), os.path.realpath(output_folder)
+    return {str(path.relative_to(folder)) for path in own if path.is_relative_to(folder)}
 
 
 def fault_of(document: Manifest, manifest: Path) -> str | None:

@@ -6,6 +6,7 @@ it stays. Only `--prune` says that it won't come back. It removes what is as bat
 to be absent; what merely can't be looked at is no reason to remove anything.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Collection, Iterable, Sequence
@@ -13,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from batchgray import durable, errors, integrity, words
+from batchgray import errors, integrity, words
 from batchgray.document import Image, Manifest
-from batchgray.guards import leads_outside, without_dots
+from batchgray.durable import Folder
+from batchgray.guards import LeadsOutside, without_dots
 from batchgray.messages import SourceIdentity
 
 NEVER_SEEN = SourceIdentity(0, 0)  # of an input that could not be looked at when it was planned
@@ -115,35 +117,58 @@ class Pruned(NamedTuple):
     stuck: list[tuple[Image, str]]
 
 
-def remove_outputs(out: Path, images: Iterable[Image]) -> Pruned:
+def remove_outputs(out: Folder, images: Iterable[Image]) -> Pruned:
     """Remove the images' outputs that are as they were made, and folders that are empty then. Raises OSError."""
     altered, stuck, folders = [], [], set()
     removed = 0
     for image in images:
-        path = out / image.output
-        if image.checksum is None or not os.path.lexists(path):
-            continue
-        if path.is_symlink() or leads_outside(out, path.parent) or integrity.checksum_of(path) != image.checksum:
-            altered.append(image.output)
+        if image.checksum is None:
             continue
         try:
-            durable.remove(path)
+            was_there = _remove_as_made(out, image.output, image.checksum)
+        except (_Altered, LeadsOutside):
+            altered.append(image.output)
         except OSError as error:
             stuck.append((image, error.strerror or str(error)))
         else:
-            removed += 1
-            folders.add(_remove_empty(out, path.parent))
-    for folder in folders:
-        if folder.is_dir():
-            durable.sync_folder(folder)
+            removed += was_there
+            if was_there:
+                folders.add(_remove_empty(out, image.output.rpartition("/")[0]))
+    for name in folders:
+        with contextlib.suppress(FileNotFoundError), out.below(name) as folder:  # removed since, as another was empty
+            folder.sync()
     return Pruned(removed, altered, stuck)
 
 
-def _remove_empty(out: Path, folder: Path) -> Path:
-    """Returns the first folder, from this one upwards, that stays."""
-    while folder != out and durable.remove_folder(folder):
-        folder = folder.parent
-    return folder
+class _Altered(Exception):
+    """What stands under an output's name is not as it was made."""
+
+
+def _remove_as_made(out: Folder, output: str, checksum: str) -> bool:
+    """Remove the file that batchgray made. False where nothing stands there. Raises _Altered, LeadsOutside, OSError."""
+    above, _, name = output.rpartition("/")
+    try:
+        folder = out.below(above)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    with folder:
+        if folder.stat(name) is None:
+            return False
+        if integrity.checksum_of(name, folder.fileno()) != checksum:
+            raise _Altered
+        folder.remove(name)
+    return True
+
+
+def _remove_empty(out: Folder, name: str) -> str:
+    """Returns the first folder, from this one upwards, that stays; "" is the output folder."""
+    while name:
+        above, _, last = name.rpartition("/")
+        with out.below(above) as folder:
+            if not folder.remove_folder(last):
+                break
+        name = above
+    return name
 
 
 def _fault_of(path: Path) -> OSError | None:

@@ -14,12 +14,19 @@ from pathlib import Path
 
 from batchgray import errors, gone, outcome, words
 from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, short_output
-from batchgray.document import FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_files, own_names
+from batchgray.document import (
+    DEFAULT_RUN_ID,
+    FLIGHT_FOLDER,
+    Image,
+    Manifest,
+    fault_of_outputs,
+    own_files,
+    own_names,
+)
 from batchgray.guards import without_dots
 from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 
-_DEFAULT_RUN_ID = "default"
 _LONGEST_CHARACTER = 4  # bytes
 
 # Images of the manifest, each with what stands under its input's name now; None where nothing can be seen.
@@ -61,18 +68,19 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
     Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
-    Collisions, OutputInTheWay, OptionsDiffer.
+    Collisions, OutputInTheWay, OptionsDiffer, OtherOutput.
     """
-    out = options.out.absolute()
+    out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
     if previous is not None:
         _check_same_options(options, previous)
+        _check_same_output(path, out, previous)
     earlier = gone.Earlier(previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
     found = list(discovery.find(gone.walkable(options.inputs, earlier, options.prune)))
-    manifest = _new_manifest(options, out) if previous is None else previous
+    manifest = _new_manifest(options, path, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
     manifest.ignored = dict(discovery.ignored)
-    plan = Plan(options.manifest_path.absolute(), out, manifest, previous is not None, ignored=discovery.ignored)
+    plan = Plan(path, out, manifest, previous is not None, ignored=discovery.ignored)
     left = _look(plan, _not_found(manifest, found), pause)
     if not options.prune:
         _refuse_empty(plan, options, earlier, found, left)
@@ -92,7 +100,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     """Plan to go on where `manifest` stopped. Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput."""
     earlier_roots = manifest.input_roots
     _move_roots(manifest, options.input_roots)
-    path = options.manifest.absolute()
+    path = Path(os.path.realpath(options.manifest))
     out = manifest.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
@@ -223,7 +231,7 @@ def _check_inputs_stay(plan: Plan, discovery: Discovery, found: Sequence[Found],
     sources = {os.path.join(real(item.root), item.source) for item in found}
     sources.update(map(os.path.realpath, discovery.links))
     for path in own_files(plan.path):
-        if os.path.join(real(path.parent), path.name) in sources:
+        if str(path) in sources:
             raise errors.ManifestIsInput(path)
     for output in outputs:
         if output and os.path.join(real(plan.out), output) in sources:
@@ -238,16 +246,25 @@ def _check_outputs_fit(plan: Plan) -> None:
         raise errors.OutputInTheWay(fault)
 
 
-def _new_manifest(options: RunOptions, out: Path) -> Manifest:
-    path = options.manifest_path.absolute()
-    default = path == out / "manifest.json"
+def _new_manifest(options: RunOptions, path: Path, out: Path) -> Manifest:
+    beside = str(path.parent) == os.path.realpath(out)
     return Manifest(
-        run_id=_DEFAULT_RUN_ID if default else os.urandom(8).hex(),
+        run_id=DEFAULT_RUN_ID if beside and path.name == "manifest.json" else os.urandom(8).hex(),
         options=options.pixels,
         max_pixels=options.max_pixels,
-        output_root="." if path.parent == out else str(out),
+        output_root="." if beside else str(out),
         input_roots=[],
     )
+
+
+def _check_same_output(path: Path, out: Path, previous: Manifest) -> None:
+    """The folder may have been moved, and the manifest told so now; but its outputs are in one place."""
+    before = previous.output_folder(path)
+    if os.path.realpath(before) == os.path.realpath(out):
+        return
+    if os.path.isdir(before):
+        raise errors.OtherOutput(path, before, out)
+    previous.output_root = str(out)
 
 
 def _check_same_options(options: RunOptions, previous: Manifest) -> None:

@@ -79,7 +79,7 @@ def write(path: Path, html: Path | None = None) -> Path:
     if not may_be_cut_off(temporary, data[: data.index(_OURS) + len(_OURS)]):
         raise errors.ForeignReport(temporary)
     try:
-        with durable.saving(target, temporary) as file:
+        with durable.Folder.at(target.parent) as folder, folder.saving(target.name, temporary.name) as file:
             file.append(data)
     except OSError as error:
         raise errors.UnwritableReport(target, error.strerror) from None

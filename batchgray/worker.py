@@ -21,7 +21,6 @@ from batchgray import (
     bandstore,
     codec,
     committer,
-    durable,
     heap,
     integrity,
     intents,
@@ -30,6 +29,7 @@ from batchgray import (
     planes,
     tiles,
 )
+from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt, Interrupted
 from batchgray.messages import (
@@ -62,10 +62,11 @@ class TooLarge(ImageError):
         self.reason, self.remedy = reason, remedy
 
 
-def main(pipe_fd: int, slot_fd: int) -> None:
+def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None:
     """The life of a worker. Returns when it is told to stop.
 
-    When the supervisor is gone, or all is lost, it never returns.
+    When the supervisor is gone, or all is lost, it never returns. As long as it lives it holds the lock of what is in
+    flight.
     """
     channel = Channel(Connection(pipe_fd), ToWorker)
 
@@ -78,7 +79,8 @@ def main(pipe_fd: int, slot_fd: int) -> None:
         heap.keep()
         interrupt = Interrupt()
         setup = channel.receive()
-        worker = Worker(channel, setup, planes.Slot(slot_fd), interrupt, broken)
+        out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
+        worker = Worker(channel, setup, out, flight, planes.Slot(slot_fd), interrupt, broken)
         channel.send(Ready())
         worker.work()
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -100,6 +102,8 @@ class Worker:
         self,
         channel: Channel,
         setup: Setup,
+        out: Folder,
+        flight: Folder,
         slot: planes.Slot,
         interrupt: Interrupt,
         broken: Callable[[BaseException], None],
@@ -111,7 +115,8 @@ class Worker:
         self._scratch = 0
         self._checkpointed = False
         self._interrupt = interrupt
-        self._out, self._flight = Path(setup.out), Path(setup.flight)
+        self._out, self._flight = out, flight
+        self._temporaries = 0
         self._kernel = kernels.BY_METHOD[setup.pixels.method]
         log = intents.IntentLog(self._flight, setup.worker)
         self._committer = committer.Committer(self._out, self._flight, log, channel.send, broken)
@@ -167,8 +172,8 @@ class Worker:
             image, note, computed = self._compute(task, header, started)
         record = image.record
         pieces = self._encode(image)
-        temporary = self._temporary(task)
-        fd = durable.write_temporary(temporary, pieces)
+        temporary = self._temporary()
+        fd = self._flight.write_temporary(temporary, pieces)
         encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
         done = _done(task, record, encoded, computed, decoded, note, started)
         return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
@@ -189,7 +194,7 @@ class Worker:
             try:
                 if computed:
                     conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
-                temporary = self._temporary(task)
+                temporary = self._temporary()
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
                 if self._is_there(task):
@@ -205,8 +210,10 @@ class Worker:
         except ImageError:
             return False
 
-    def _temporary(self, task: Task) -> str:
-        return os.path.join(self._setup.flight, f"{integrity.short_name(task.output)}.out")
+    def _temporary(self) -> str:
+        """A name in flight that no other output has: no two workers of a run have the same number."""
+        self._temporaries += 1
+        return f"{self._setup.worker}-{self._temporaries}.out"
 
     def _find_way(self, task: Task, source: Source, too_large: TooLarge) -> bands.Way:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""

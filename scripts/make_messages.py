@@ -41,6 +41,7 @@ _SAMPLES = {
     "NoSuchManifest": ["/out/manifest.json"],
     "OptionsDiffer": ["/out/manifest.json", "--quality 75"],
     "OtherInputs": ["/mnt/in", "/in", "12 images", "11"],
+    "OtherOutput": ["/jobs/manifest.json", "/out", "/other"],
     "OutputInTheWay": ["the outputs a and a/b.jpg can't both be there"],
     "OutputIsInput": ["/in"],
     "OutputIsSource": ["/in/a.jpg"],

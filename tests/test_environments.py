@@ -308,14 +308,14 @@ def test_a_unit_that_is_stopped_is_interrupted(stamps, out, tmp_path):
 
 
 class Terminal:
-    """A program with a terminal of its own, of this size. `text` grows as it is read."""
+    """A program with a terminal of its own, of this size. `text` is what was read of it."""
 
     def __init__(
         self, arguments: list[str], rows: int = 24, columns: int = 80, env: Mapping[str, str] = os.environ, **settings
     ) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.text = ""
+        self._bytes = b""
         self.process = subprocess.Popen(
             # setsid --ctty makes it the terminal's own: it is hung up with it.
             ["setsid", "--ctty", *arguments],
@@ -336,8 +336,12 @@ class Terminal:
             data = os.read(self._ours, 65536)
         except OSError:  # nobody is at the other side any more
             data = b""
-        self.text += data.decode()
+        self._bytes += data
         return bool(data)
+
+    @property
+    def text(self) -> str:
+        return self._bytes.decode()
 
     def type(self, keys: str) -> None:
         os.write(self._ours, keys.encode())

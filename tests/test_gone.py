@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batchgray import durable, errors, gone, integrity
+from batchgray import errors, gone, integrity
 from batchgray.document import Image, Manifest
+from batchgray.durable import Folder
 from batchgray.options import PixelOptions
 
 
@@ -109,6 +110,10 @@ class Outputs:
         self.images.append(image(name, checksum=integrity.checksum([name.encode()]), output_size=len(name)))
         return path
 
+    def remove(self, images) -> gone.Pruned:
+        with Folder.at(self.out) as out:
+            return gone.remove_outputs(out, images)
+
 
 @pytest.fixture
 def outputs(tmp_path):
@@ -119,7 +124,7 @@ def test_what_is_as_it_was_made_is_removed_with_the_folders_that_it_leaves_empty
     for name in ("a", "b/c/d", "b/c/e", "f/g"):
         outputs.make(name)
     (outputs.out / "f" / "mine").touch()
-    assert gone.remove_outputs(outputs.out, outputs.images) == (4, [], [])
+    assert outputs.remove(outputs.images) == (4, [], [])
     assert sorted(path.name for path in outputs.out.rglob("*")) == ["f", "mine"]
 
 
@@ -137,7 +142,7 @@ def test_what_is_not_as_it_was_made_stays(outputs, tmp_path, how):
     else:
         path.parent.rename(tmp_path / "target")
         (outputs.out / "a").symlink_to(tmp_path / "target")
-    assert gone.remove_outputs(outputs.out, outputs.images) == (0, ["a/b.jpg"], [])
+    assert outputs.remove(outputs.images) == (0, ["a/b.jpg"], [])
     assert os.path.lexists(path)
     assert how == "a folder" or path.exists()
 
@@ -145,21 +150,21 @@ def test_what_is_not_as_it_was_made_stays(outputs, tmp_path, how):
 def test_what_is_not_there_or_was_never_made_is_nothing_to_remove(outputs):
     outputs.make("a").unlink()
     (outputs.out / "b.jpg").write_bytes(b"mine")
-    assert gone.remove_outputs(outputs.out, [*outputs.images, image("b")]) == (0, [], [])
+    assert outputs.remove([*outputs.images, image("b")]) == (0, [], [])
     assert (outputs.out / "b.jpg").exists()
 
 
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(outputs, monkeypatch):
     stuck, other = outputs.make("a"), outputs.make("b")
-    remove = durable.remove
+    remove = Folder.remove
 
-    def refuse(path):
-        if path == stuck:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        remove(path)
+    def refuse(folder, name):
+        if name == stuck.name:
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        remove(folder, name)
 
-    monkeypatch.setattr(durable, "remove", refuse)
-    pruned = gone.remove_outputs(outputs.out, outputs.images)
+    monkeypatch.setattr(Folder, "remove", refuse)
+    pruned = outputs.remove(outputs.images)
     assert (pruned.removed, pruned.altered) == (1, [])
     assert [(each.output, reason) for each, reason in pruned.stuck] == [("a.jpg", "Permission denied")]
     assert stuck.exists()

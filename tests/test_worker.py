@@ -11,6 +11,7 @@ from harness import save_gradient
 from PIL import Image
 
 from batchgray import codec, heap, partial, planes, worker
+from batchgray.durable import Folder
 from batchgray.interrupt import Interrupted
 from batchgray.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup, Task
 from batchgray.options import PixelOptions
@@ -66,19 +67,21 @@ class World:
     """A worker whose image is `name`; outputs go to `out`."""
 
     def __init__(self, folder):
-        self.out, self.flight = folder / "out", folder / "out" / "flight"
-        self.flight.mkdir(parents=True)
+        (folder / "out" / "flight").mkdir(parents=True)
+        self.out, self.flight = folder / "out", Folder.at(folder / "out" / "flight")
         self.fd = planes.make_memory()
         self.pipe, self.interrupt, self.broken = Pipe(self.fd), Interrupt(), []
         setup = Setup(
             worker=1,
             out=str(self.out),
-            flight=str(self.flight),
+            flight=str(self.flight.path),
             pixels=PixelOptions(tile_rows=8),
             max_pixels=10**9,
             checkpoint=CHECKPOINT,
         )
-        self.it = worker.Worker(self.pipe, setup, planes.Slot(self.fd), self.interrupt, self.broken.append)
+        self.it = worker.Worker(
+            self.pipe, setup, Folder.at(self.out), self.flight, planes.Slot(self.fd), self.interrupt, self.broken.append
+        )
 
     def task(self, path, **changes):
         return Task(
@@ -86,7 +89,7 @@ class World:
         )
 
     def header(self, task):
-        return partial.read_header(partial.sidecar_path(self.flight, task.output))
+        return partial.read_header(self.flight, partial.sidecar_name(task.output))
 
 
 @pytest.fixture
@@ -220,7 +223,7 @@ def begun_earlier(world, path, tiles=8, **changes):
     planes.resize_memory(fd, record.slot_bytes)
     image = planes.Slot(fd).begin(record, b"")
     image.flags[:tiles] = b"\1" * tiles
-    partial.write_sidecar(world.flight, world.out, task, world.it._pixels, image)
+    partial.write_sidecar(world.flight, Folder.at(world.out), task, world.it._pixels, image)
     os.close(fd)
     return task
 
