@@ -33,6 +33,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     options: PixelOptions
     band_rows: int
     sums: list[str]  # "" for a band that is not finished
+    ignored: bool = False
 
 
 _HEADERS = msgspec.json.Decoder(_Header)
@@ -44,17 +45,21 @@ def band_rows(width: int) -> int:
 
 
 class Plane:
-    """The plane of an image that is being converted. `finished` says which bands are whole and checked."""
+    """The plane of an image that is being converted. `finished` says which bands are whole and checked.
+
+    `ignored` says whether transparency was, in any of these.
+    """
 
     def __init__(self, flight: Folder, output: str, record: planes.SlotRecord, options: PixelOptions) -> None:
         """Takes up what an earlier run left, where it is the same image to the same options. Raises OSError."""
         plane, self._header_name = names(output)
         self._flight, self._output, self.record, self._options = flight, output, record, options
         self.band_rows = band_rows(record.width)
-        sums = _read_sums(flight, output, record, options)
-        self._file = SparseFile(flight, plane, record.width * record.height, again=bool(sums))
+        header = _read_header(flight, output, record, options)
+        self.ignored = header is not None and header.ignored
+        self._file = SparseFile(flight, plane, record.width * record.height, again=header is not None)
         self._sums = [""] * tiles.tile_count(record.height, self.band_rows)
-        for index, expected in enumerate(sums):
+        for index, expected in enumerate(header.sums if header else ()):
             if expected and integrity.checksum([self.read(index)]) == expected:
                 self._sums[index] = expected
 
@@ -109,6 +114,7 @@ class Plane:
             options=self._options,
             band_rows=self.band_rows,
             sums=self._sums,
+            ignored=self.ignored,
         )
         temporary = f"{integrity.short_name(self._output)}.tmp"
         with self._flight.saving(self._header_name, temporary) as file:
@@ -138,7 +144,8 @@ def discard(flight: Folder, output: str) -> None:
 def fill(image: planes.Image, flight: Folder, output: str, options: PixelOptions) -> None:
     """Put the finished bands into an image that is laid out in memory now, and raise the flags of their tiles."""
     record = image.record
-    sums = _read_sums(flight, output, record, options)
+    header = _read_header(flight, output, record, options)
+    sums = header.sums if header else []
     rows = band_rows(record.width) * record.width
     try:
         with flight.open(names(output)[0]) as file:
@@ -155,19 +162,19 @@ def fill(image: planes.Image, flight: Folder, output: str, options: PixelOptions
         image.flags[index] |= flag
 
 
-def _read_sums(flight: Folder, output: str, record: planes.SlotRecord, options: PixelOptions) -> list[str]:
-    """The checksum of each band, "" for those not finished; none where there is no header that fits and is whole."""
+def _read_header(flight: Folder, output: str, record: planes.SlotRecord, options: PixelOptions) -> _Header | None:
+    """The header, where there is one that fits and is whole."""
     try:
         with flight.open(names(output)[1]) as file:
             line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
-        header = spelling.decoded(_HEADERS, line) if integrity.sealed(line) else None
+        header: _Header | None = spelling.decoded(_HEADERS, line) if integrity.sealed(line) else None
     except (OSError, msgspec.DecodeError, ValueError, RecursionError, UsageError):
-        return []
-    if header is None or (header.output, header.record, header.options) != (output, record, options):
-        return []
+        return None
+    if header is None or (header.output, header.options) != (output, options) or not header.record.is_of(record):
+        return None
     rows = band_rows(record.width)
     fits = header.band_rows == rows and len(header.sums) == tiles.tile_count(record.height, rows)
-    return header.sums if fits else []
+    return header if fits else None
 
 
 def _tiles_in(sums: list[str], record: planes.SlotRecord) -> bytes:

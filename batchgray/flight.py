@@ -66,15 +66,29 @@ def _holding(
     """Raises OSError as well where something is not there, or can't be made."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder.at(out))
-        above = stack.enter_context(_inner(folder, FLIGHT_FOLDER, make))
+        above, flight = map(stack.enter_context, _two_inner(folder, run_id, make))
         try:
-            flight = stack.enter_context(_inner(above, run_id, make))
             lock = stack.enter_context(locks.owning_flight(flight, path, locked, pause))
         except BaseException:
-            above.remove_folder(run_id)  # if it is empty
-            folder.remove_folder(FLIGHT_FOLDER)
+            if make and above.remove_folder(run_id):  # it was empty
+                folder.remove_folder(FLIGHT_FOLDER)
             raise
         yield Held(folder, above, flight, lock)
+
+
+def _two_inner(folder: Folder, run_id: str, make: bool) -> tuple[Folder, Folder]:
+    """The folder of all that is in flight, and the run's own in it."""
+    while True:
+        above = _inner(folder, FLIGHT_FOLDER, make)
+        try:
+            return above, _inner(above, run_id, make)
+        except BaseException as error:
+            above.close()
+            if make and isinstance(error, FileNotFoundError):
+                continue  # another manifest's run has just ended, and taken the outer one away
+            if make:
+                folder.remove_folder(FLIGHT_FOLDER)  # if it is empty
+            raise
 
 
 def _inner(folder: Folder, name: str, make: bool) -> Folder:

@@ -25,7 +25,6 @@ from batchgray.names import is_plain
 from batchgray.options import PixelOptions
 
 _HEADER_BYTES = 1 << 20
-_RECORD_BYTES = 1 << 11  # half of what a slot has room for; a note has a few words
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
 _LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
@@ -279,7 +278,7 @@ def _is_sound(header: SidecarHeader) -> bool:
         return False
     if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= _LONGEST_EXIF:
         return False
-    if len(msgspec.json.encode(record)) > _RECORD_BYTES or not is_plain(header.output):
+    if len(msgspec.json.encode(record)) > planes.RECORD_BYTES or not is_plain(header.output):
         return False
     edges = [edge for span in header.tiles for edge in span]
     return all(a < b for a, b in itertools.pairwise([-1, *edges, record.tiles_total + 1]))

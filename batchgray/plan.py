@@ -7,6 +7,7 @@ What an earlier run knew and this one can't see is gone: it keeps what was made 
 
 import functools
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -269,7 +270,7 @@ def _check_same_output(path: Path, out: Path, previous: Manifest) -> None:
 
 def _check_same_options(options: RunOptions, previous: Manifest) -> None:
     differing = [
-        f"--{name.replace('_', '-')} {getattr(previous.options, name)}"
+        f"--{name.replace('_', '-')} {shlex.quote(str(getattr(previous.options, name)))}"
         for name in PixelOptions.__struct_fields__
         if getattr(options.pixels, name) != getattr(previous.options, name)
     ]

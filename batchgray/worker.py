@@ -13,6 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from batchgray import (
@@ -49,7 +50,8 @@ from batchgray.messages import (
     Task,
     ToWorker,
 )
-from batchgray.sources import Source
+from batchgray.sources import SecondOpinion, Source, joined
+from batchgray.transparency import colour_of
 
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
@@ -160,27 +162,27 @@ class Worker:
         try:
             return self._make_in_memory(task, started)
         except TooLarge as error:
-            return self._make_in_bands(task, started, error)
+            with heap.returned():
+                return self._make_in_bands(task, started, error)
 
     def _make_in_memory(self, task: Task, started: float) -> committer.Written:
         self._checkpointed = False
         header = self._usable_sidecar(task)
-        image, note = self._restore_finished(task, header), None
+        image, computed = self._restore_finished(task, header), 0
         decoded = image is None
-        computed = 0
         if image is None:
-            image, note, computed = self._compute(task, header, started)
+            image, computed = self._compute(task, header, started)
         record = image.record
         pieces = self._encode(image)
         temporary = self._temporary()
         fd = self._flight.write_temporary(temporary, pieces)
         encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
-        done = _done(task, record, encoded, computed, decoded, note, started)
+        done = _done(task, record, encoded, computed, decoded, started)
         return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
 
     def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
         """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, OSError."""
-        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source = self._open(task)
         source.close()
         record, exif = self._describe(source)
         self._slot.describe(record)
@@ -200,7 +202,8 @@ class Worker:
                 if self._is_there(task):
                     conversion.discard()
                 raise
-        done = _done(task, record, encoded, computed, computed > 0, None, started)
+        record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
+        done = _done(task, record, encoded, computed, computed > 0, started)
         return committer.Written(encoded.fd, temporary, task, done, begun=True)
 
     def _is_there(self, task: Task) -> bool:
@@ -252,19 +255,17 @@ class Worker:
             return None
         return partial.restore(self._flight, task.output, self._slot)
 
-    def _compute(
-        self, task: Task, header: partial.SidecarHeader | None, started: float
-    ) -> tuple[planes.Image, str | None, int]:
+    def _compute(self, task: Task, header: partial.SidecarHeader | None, started: float) -> tuple[planes.Image, int]:
         """Decode, and run the kernel over the tiles that are not there yet.
 
-        Returns the image, the decoder's note, and how many tiles had to be computed.
+        Returns the image and how many tiles had to be computed.
         """
-        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source = self._open(task)
         try:
-            image = self._lay_out(task, source, header)
-            computed = image.record.tiles_total - image.tiles_done
-            with self._interrupt.ending_at_once():
-                note = source.decode(image)
+            image, computed = self._decode(task, source, header)
+        except SecondOpinion as wanted:
+            with contextlib.closing(wanted.source):
+                image, computed = self._decode(task, wanted.source, header)
         finally:
             source.close()
         if codec.identity_of(task.source) != image.record.identity:
@@ -275,13 +276,31 @@ class Worker:
             image.flags[:] = b"\1" * len(image.flags)
         if time.monotonic() - started >= self._setup.checkpoint:
             self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
-        return image, note, computed
+        return image, computed
+
+    def _open(self, task: Task) -> Source:
+        """The source, with the memory that opening it takes. Raises ImageError."""
+        return codec.open_source(
+            task.source,
+            self._pixels.method,
+            self._setup.max_pixels,
+            colour_of(self._pixels.background),
+            lambda scratch_bytes: self._reserve(planes.EMPTY_SLOT_BYTES, scratch_bytes),
+        )
+
+    def _decode(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> tuple[planes.Image, int]:
+        """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
+        image = self._lay_out(task, source, header)
+        missing = image.record.tiles_total - image.tiles_done
+        with self._interrupt.ending_at_once():
+            note = source.decode(image)
+        return self._slot.annotate(image, joined(source.note, note)), missing
 
     def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> planes.Image:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
-        restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
+        restored = header and header.record.is_of(record) and partial.restore(self._flight, task.output, self._slot)
         image = restored or self._slot.begin(record, exif)
         if restored and not image.tiles_done:  # it was begun in bands
             bandstore.fill(image, self._flight, task.output, self._pixels)
@@ -387,7 +406,6 @@ def _done(
     encoded: banded.Encoded,
     computed: int,
     decoded: bool,
-    note: str | None,
     started: float,
 ) -> ImageDone:
     return ImageDone(
@@ -400,6 +418,6 @@ def _done(
         decoded=decoded,
         output_size=encoded.size,
         checksum=encoded.checksum,
-        note="; ".join(filter(None, (record.note, note))) or None,
+        note=record.note,
         seconds=time.monotonic() - started,
     )

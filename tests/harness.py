@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -19,6 +20,7 @@ from PIL import Image
 
 from batchgray import committer, durable, integrity
 from batchgray.messages import ImageDone, SourceIdentity, Task
+from batchgray.sources import SecondOpinion, Source
 
 SCALE = float(os.environ.get("TEST_BATCHGRAY_SCALE", "1"))
 DEADLINE = 900.0  # seconds until a test gives up: it makes a failure slower, and never causes one
@@ -303,6 +305,15 @@ def shared_memory_unchanged() -> Iterator[None]:
     before = set(folder.iterdir()) if folder.is_dir() else set()
     yield
     assert not folder.is_dir() or set(folder.iterdir()) <= before
+
+
+def decode(source: Source, plane: memoryview) -> str | None:
+    """Decode as a worker does, by whichever library can, into one plane for colours or gray. Returns the note."""
+    try:
+        return source.decode(SimpleNamespace(rgb=plane, gray=plane))
+    except SecondOpinion as wanted:
+        with contextlib.closing(wanted.source):
+            return wanted.source.decode(SimpleNamespace(rgb=plane, gray=plane))
 
 
 def written(flight: durable.Folder, index: int) -> committer.Written:

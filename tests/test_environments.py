@@ -3,6 +3,7 @@
 Each must work, or end with a sentence that says what to do.
 """
 
+import codecs
 import fcntl
 import json
 import os
@@ -308,14 +309,15 @@ def test_a_unit_that_is_stopped_is_interrupted(stamps, out, tmp_path):
 
 
 class Terminal:
-    """A program with a terminal of its own, of this size. `text` is what was read of it."""
+    """A program with a terminal of its own, of this size. `text` grows as it is read."""
 
     def __init__(
         self, arguments: list[str], rows: int = 24, columns: int = 80, env: Mapping[str, str] = os.environ, **settings
     ) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self._bytes = b""
+        self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
         self.process = subprocess.Popen(
             # setsid --ctty makes it the terminal's own: it is hung up with it.
             ["setsid", "--ctty", *arguments],
@@ -336,12 +338,8 @@ class Terminal:
             data = os.read(self._ours, 65536)
         except OSError:  # nobody is at the other side any more
             data = b""
-        self._bytes += data
+        self.text += self._decoder.decode(data)
         return bool(data)
-
-    @property
-    def text(self) -> str:
-        return self._bytes.decode()
 
     def type(self, keys: str) -> None:
         os.write(self._ours, keys.encode())

@@ -180,3 +180,20 @@ def test_what_a_ruined_manifest_has_in_flight_is_known_by_its_mark(world, tmp_pa
     (world.flight.parent / "file").touch()
     assert flight.run_ids_of(world.out, path) == ["ours"]
     assert flight.run_ids_of(tmp_path / "nowhere", path) == []
+
+
+def test_a_run_that_begins_when_another_ends_makes_the_folder_again(world, monkeypatch):
+    """The other one has taken away what was just found to be there."""
+    flight.take_away(world.plan, world.held)
+    inner, taken = durable.Folder.inner, []
+
+    def outrun(self, name, make=False):
+        found = inner(self, name, make)
+        if not taken:
+            taken.append(self.remove_folder(name))
+        return found
+
+    monkeypatch.setattr(durable.Folder, "inner", outrun)
+    world.hold()
+    assert taken == [True]
+    assert world.flight.is_dir()

@@ -119,6 +119,7 @@ def test_the_document_has_the_fields_of_the_contract(path, store):
         "quality": 75,
         "tile_rows": None,
         "metadata": "keep",
+        "background": "none",
     }
     assert read["interruptions"] == [
         {"at": "2026-11-22T18:00:00Z", "source": "signal", "event_id": "SIGTERM", "deadline": None, "run": None}

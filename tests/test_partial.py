@@ -229,7 +229,11 @@ def test_tiles_of_another_version_of_the_source_do_not_match(folders):
 
 
 @pytest.mark.parametrize(
-    "other", [{"method": "bt709"}, {"format": "png"}, {"quality": 76}, {"tile_rows": 16}, {"metadata": "strip"}]
+    "other",
+    [
+        *({"method": "bt709"}, {"format": "png"}, {"quality": 76}, {"tile_rows": 16}, {"metadata": "strip"}),
+        {"background": "#ffffff"},
+    ],
 )
 def test_tiles_of_other_pixel_options_do_not_match(folders, other):
     folders.write(folders.begun())

@@ -10,7 +10,7 @@ import pytest
 from harness import save_gradient
 from PIL import Image
 
-from batchgray import codec, heap, partial, planes, worker
+from batchgray import codec, heap, partial, pillowsource, planes, transparency, worker
 from batchgray.durable import Folder
 from batchgray.interrupt import Interrupted
 from batchgray.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup, Task
@@ -209,6 +209,56 @@ def test_an_image_that_waits_for_the_disk_is_not_in_its_slot_any_more(world, pic
     """Else its worker's death, or its time, would be held against it."""
     world.it._convert(world.task(picture))
     assert world.it._slot.announced is None
+
+
+def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
+    """The library that decodes a faulty JPEG again takes three times as much."""
+    path = save_gradient(tmp_path / "odd.jpg", 203, 155, quality=90)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes(600) + data[-2:])
+    image, computed = world.it._compute(world.task(path), None, time.monotonic())
+    first, second = world.pipe.told(NeedMemory)
+    assert second.slot_bytes == first.slot_bytes
+    assert second.scratch_bytes > 4 * first.scratch_bytes
+    assert "fault in the file" in image.record.note
+    assert computed == image.record.tiles_total
+    assert image.finished
+
+
+def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
+    path = save_gradient(tmp_path / "a.webp", 203, 155)
+    opened = []
+    monkeypatch.setattr(pillowsource.Image, "open", lambda *_, **__: opened.append(1) or 1 / 0)
+    world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
+    world.it._convert(world.task(path))
+    assert [message.reason for message in world.pipe.told(Failed)] == ["needs 9 MB; raise --memory"]
+    assert opened == []
+
+
+def test_in_bands_freed_memory_goes_back_at_once(world, picture, monkeypatch):
+    seen = []
+
+    @contextlib.contextmanager
+    def returned():
+        seen.append("begins")
+        yield
+        seen.append("ends")
+
+    monkeypatch.setattr(heap, "returned", returned)
+    world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
+    monkeypatch.setattr(world.it, "_make_in_bands", lambda *_: seen.append("in bands"))
+    world.it._convert(world.task(picture))
+    assert seen == ["begins", "in bands", "ends"]
+
+
+def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):
+    """Whoever finishes the image after this worker knows them only from there."""
+    pixels = np.zeros((64, 40, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    kernel, noted = world.it._kernel, []
+    world.it._kernel = lambda rgb, gray: noted.append(world.it._slot.image().record.note) or kernel(rgb, gray)
+    world.it._compute(world.task(tmp_path / "a.png"), None, time.monotonic())
+    assert noted == [transparency.IGNORED] * 8
 
 
 # what is there already

@@ -25,6 +25,7 @@ with atheris.instrument_imports(include=["batchgray"]):
         manifest,
         options,
         partial,
+        tiffoutline,
     )
     from batchgray.durable import Folder
 from batchgray.notices import event
@@ -98,9 +99,9 @@ def fuzz_markers(data: bytes) -> None:
         containers.format_of,
         jpegoutline.JpegOutline.walk,
         containers.PngOutline.walk,
-        containers.gif_frames,
-        containers.tiff_pages,
-        containers.webp_size,
+        containers.GifOutline.walk,
+        tiffoutline.TiffOutline.walk,
+        containers.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)
