@@ -142,7 +142,10 @@ class Conversion:
 
     def discard(self) -> None:
         """The image can't be converted: nothing of it is worth its space. Raises OSError."""
-        partial.discard(self._flight, self._out, self._task.output)
+        if self._task.preview:
+            partial.discard(self._flight, self._out, self._task.output)
+        else:
+            partial.remove(self._flight, self._task.output)
 
     def close(self) -> None:
         self.plane.close()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from batchgray import integrity, planes, tiles
+from batchgray import integrity, planes, spelling, tiles
 from batchgray.durable import Folder, SparseFile
 from batchgray.errors import UsageError
 from batchgray.options import PixelOptions
@@ -28,11 +28,15 @@ SUFFIXES = (".gray", ".bands")
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     record: planes.SlotRecord
     options: PixelOptions
     band_rows: int
     sums: list[str]  # "" for a band that is not finished
     ignored: bool = False
+
+
+_HEADERS = msgspec.json.Decoder(_Header)
 
 
 def band_rows(width: int) -> int:
@@ -114,7 +118,7 @@ class Plane:
         )
         temporary = f"{integrity.short_name(self._output)}.tmp"
         with self._flight.saving(self._header_name, temporary) as file:
-            file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
+            file.append(integrity.seal(spelling.to_json(header)) + b"\n")
 
     def close(self) -> None:
         self._file.close()
@@ -163,8 +167,8 @@ def _read_header(flight: Folder, output: str, record: planes.SlotRecord, options
     try:
         with flight.open(names(output)[1]) as file:
             line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
-        header = msgspec.json.decode(line, type=_Header) if integrity.sealed(line) else None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError):
+        header: _Header | None = spelling.decoded(_HEADERS, line) if integrity.sealed(line) else None
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError, UsageError):
         return None
     if header is None or (header.output, header.options) != (output, options) or not header.record.is_of(record):
         return None

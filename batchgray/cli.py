@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 import batchgray
-from batchgray import errors, events, options
+from batchgray import errors, events, options, spelling
 from batchgray.errors import BatchgrayError, UsageError, shown
 from batchgray.flags import (
     FOLDER,
@@ -28,6 +27,7 @@ from batchgray.flags import (
     option,
     options_of_both,
     queue_options,
+    unknown_variables,
 )
 from batchgray.streams import hold_standard_descriptors, show_any_name, write_utf8
 
@@ -78,8 +78,12 @@ def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     callback=_show_version,
     help="Show the version and exit.",
 )
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Convert folders of images to grayscale, be interrupted, and go on as if nothing had happened."""
+    for message in unknown_variables(ctx.command, os.environ):
+        with contextlib.suppress(OSError):
+            click.echo(f"batchgray: warning: {message}", err=True)
 
 
 @cli.command(short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
@@ -161,6 +165,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         include=given["include"],
         exclude=given["exclude"],
         overwrite=given["overwrite"],
+        prune=given["prune"],
     )
     if dry_run:
         _print_plan(asked, given["progress"] == "json")
@@ -185,7 +190,9 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
 @options_of_both
 def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
-    asked = options.ResumeOptions(manifest=manifest, engine=_engine_options(given), input_roots=input_root)
+    asked = options.ResumeOptions(
+        manifest=manifest, engine=_engine_options(given), input_roots=input_root, prune=given["prune"]
+    )
     with _forking() as server:
         from batchgray import engine
 
@@ -212,20 +219,24 @@ def status(manifest: Path, as_json: bool) -> None:
 @NO_LOCK
 def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
     """Re-read every output against the manifest: there, right size, right checksum, decodes."""
+    from batchgray import outcome
     from batchgray import verify as module
 
     verdict = module.verify(manifest, mend, locked=not no_lock)
     if as_json:
         _say(_json(verdict))
     else:
-        quoted = shlex.quote(str(manifest))
+        quoted = outcome.quoted(str(manifest))
         for damage in verdict.damaged:
             _say(f"damaged: {shown(damage.output)}: {damage.fault}")
         _say(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
+        lost = sum(damage.gone for damage in verdict.damaged)
         if verdict.mended:
             _say(f"Marked pending. To make them anew: batchgray resume {quoted}")
-        elif verdict.damaged:
+        elif len(verdict.damaged) > lost:
             _say(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
+        if lost:
+            _say(f"{lost} of them can be made anew only when their input is back.")
     sys.exit(3 if verdict.damaged else 0)
 
 
@@ -371,14 +382,15 @@ def _print_plan(asked: options.RunOptions, as_json: bool) -> None:
         image = plan.manifest.images[index]
         source, output = plan.source_path(image), str(plan.out / image.output)
         event = events.WouldConvert(source=source, output=output)
-        _say(msgspec.json.encode(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
+        _say(spelling.to_json(event).decode() if as_json else f"{shown(source)} -> {shown(output)}")
     if not as_json:
-        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already. Nothing was touched.")
+        pruned = f", {len(plan.pruned)} gone and to be pruned" if plan.pruned else ""
+        _say(f"{len(plan.todo)} images to convert, {plan.already_done} done already{pruned}. Nothing was touched.")
 
 
 def _json(record: Any) -> str:
     write_utf8(sys.stdout)
-    return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
+    return msgspec.json.format(spelling.to_json(record), indent=2).decode()
 
 
 def _say(text: str) -> None:

@@ -18,12 +18,14 @@ import batchgray
 from batchgray.messages import SourceIdentity
 from batchgray.names import folders_of, is_inside, is_plain
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
+from batchgray.spelling import Bytes, ListBytes
 
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
 DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
 
-ImageState = Literal["pending", "partial", "done", "failed"]
+WorkState = Literal["pending", "partial", "done", "failed"]
+ImageState = Literal["pending", "partial", "done", "failed", "gone"]
 RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
 NoticeSource = Literal["smq", "metadata", "signal", "disk"]
 
@@ -40,15 +42,17 @@ _SHOWN_CHARACTERS = 200
 class Image(msgspec.Struct, kw_only=True, gc=False):
     """One input and what became of it: `source` below `input_roots[root]`, `output` below the output folder.
 
-    An input that planning had to refuse (a name that isn't UTF-8, a folder that can't be read) is failed and has no
-    output name. `checksum`, `output_size` and `done_at_ms` (since 1970) tell of the file under the output's name, also
-    while it waits to be made anew; `mend` says that the file there was found damaged and may be replaced whatever it
-    holds.
+    An input that planning had to refuse (a folder that can't be read) is failed and has no output name. `checksum`,
+    `output_size` and `done_at_ms` (since 1970) tell of the file under the output's name, also while it waits to be made
+    anew; `mend` says that the file there was found damaged and may be replaced whatever it holds. An image whose input
+    is not there now is gone; `was` is the state that it goes back to when the input comes back as it was.
     """
 
     root: int
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     state: ImageState = "pending"
     size: Count
     mtime_ns: Nanoseconds
@@ -62,6 +66,7 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     error: str | None = None
     note: str | None = None
     mend: bool = False
+    was: Literal["pending", "partial", "done"] | None = None
 
     @property
     def identity(self) -> SourceIdentity:
@@ -71,6 +76,11 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     def resumable(self) -> bool:
         """Whether the work can go on; not so for inputs that planning refused."""
         return bool(self.output)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its output was made, also where its input is gone since."""
+        return "done" in (self.state, self.was)
 
 
 class Run(msgspec.Struct, kw_only=True, frozen=True):
@@ -114,7 +124,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     options: PixelOptions
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
     output_root: str
+    output_root_base64: Bytes = msgspec.UNSET
     input_roots: list[str]
+    input_roots_base64: ListBytes = msgspec.UNSET
     ignored: dict[str, Count] = msgspec.field(default_factory=dict)
     runs: list[Run] = msgspec.field(default_factory=list)
     interruptions: list[Interruption] = msgspec.field(default_factory=list)
@@ -133,7 +145,7 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     """A journal line: what is now true of an image. Absent fields stay as they were."""
 
     image: Count
-    state: ImageState
+    state: WorkState
     size: Count | msgspec.UnsetType = msgspec.UNSET
     mtime_ns: Nanoseconds | msgspec.UnsetType = msgspec.UNSET
     width: Side | msgspec.UnsetType = msgspec.UNSET
@@ -165,11 +177,17 @@ def brief(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
+def own_files(manifest: Path) -> list[Path]:
+    """The manifest, its journal, its lock and its temporary file, by their real paths."""
+    real = Path(os.path.realpath(manifest))
+    return [
+        real.with_name(each) for each in (real.name, f"{real.name}.journal", f"{real.name}.lock", f".{real.name}.tmp")
+    ]
+
+
 def own_names(manifest: Path, output_folder: Path) -> set[str]:
-    """The names below the output folder that are the manifest's, its journal's, its lock's and its temporary file's."""
-    manifest, folder = Path(os.path.realpath(manifest)), Path(os.path.realpath(output_folder))
-    name = manifest.name
-    own = [manifest.with_name(each) for each in (name, f"{name}.journal", f"{name}.lock", f".{name}.tmp")]
+    """The names of those that are below the output folder."""
+    own, folder = own_files(manifest), os.path.realpath(output_folder)
     return {str(path.relative_to(folder)) for path in own if path.is_relative_to(folder)}
 
 
@@ -223,11 +241,12 @@ def _fault_of_source(image: Image, roots: int) -> str | None:
 
 
 def _fault_of_state(image: Image) -> str | None:
-    total, height = image.tiles_total, image.height
+    total, height, state = image.tiles_total, image.height, image.was or image.state
     sound = image.tiles_done <= (total or 0) and (total is None or (height is not None and 1 <= total <= height))
-    if image.state in ("done", "partial"):
+    sound = sound and (image.was is not None) == (image.state == "gone")
+    if state in ("done", "partial"):
         sound = sound and image.width is not None and height is not None and total is not None
-    if image.state == "done":
+    if state == "done":
         sound = sound and image.checksum is not None and image.tiles_done == total
     if image.checksum is not None:  # "*" would stand for any file
         sound = sound and image.output_size is not None and ":" in image.checksum

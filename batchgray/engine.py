@@ -11,8 +11,9 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from batchgray import discovery, durable, errors, events, flight, locks, manifest, outcome
+from batchgray import durable, errors, events, flight, gone, locks, manifest, outcome
 from batchgray.discovery import JPEG_SUFFIXES
+from batchgray.errors import shown
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
@@ -76,7 +77,6 @@ def run(
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        discovery.check_there(options.inputs)
         stack.enter_context(_folders(options.out.absolute(), path.parent))
         stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
@@ -123,8 +123,8 @@ def _manifest_of(options: RunOptions) -> Path:
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
-    if os.path.exists(path) and not overwrite:
-        manifest.check_is_manifest(path)
+    if os.path.exists(path):
+        manifest.check_is_manifest(path, or_ruin=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
@@ -203,6 +203,7 @@ def _supervise(
 
     held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
     store = stack.enter_context(contextlib.closing(Store(plan.path)))
+    pruned = _prune(plan, held, send)
     resumable = flight.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
     flight.forget_intents(plan, held)
@@ -211,8 +212,6 @@ def _supervise(
     if _needs_more_than_jpeg(planned, plan.manifest.options):
         server.preload()
     send(planned)
-    if not plan.manifest.images:
-        send(events.Warned(message="no image was found; check the INPUT, --include and --exclude"))
     for image in plan.manifest.images:
         if image.state == "failed":
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
@@ -224,7 +223,7 @@ def _supervise(
     if supervisor.notice is not None:
         for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began))
+    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began, pruned))
     emit(summary)
     if supervisor.fault is not None:
         raise supervisor.fault
@@ -240,6 +239,23 @@ def _supervise(
         },
         summary=summary,
     )
+
+
+def _prune(plan: Plan, held: flight.Held, emit: Listener) -> int:
+    """Remove the outputs of inputs that are gone for good: before the manifest forgets them, as it may lag the disk.
+
+    Returns how many were removed.
+    """
+    try:
+        pruned = gone.remove_outputs(held.out, plan.pruned)
+    except OSError as error:
+        raise errors.UnwritableOutput(plan.out, error.strerror) from None
+    for output in pruned.altered:
+        emit(events.Warned(message=f"{shown(output)} is not as it was made, and stays; its input is gone"))
+    for image, reason in pruned.stuck:
+        plan.manifest.images.append(image)
+        emit(events.Warned(message=f"{shown(image.output)} can't be removed: {reason}; its input is gone"))
+    return pruned.removed
 
 
 def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
@@ -281,11 +297,16 @@ def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> ev
         new=plan.new,
         changed=plan.changed,
         missing=plan.missing,
+        gone=_count_gone(plan),
         ignored=dict(plan.ignored),
         workers=engine.workers,
         resumed=plan.resumed,
         notices=[source.name for source in sources],
     )
+
+
+def _count_gone(plan: Plan) -> int:
+    return sum(image.state == "gone" for image in plan.manifest.images)
 
 
 def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
@@ -294,8 +315,8 @@ def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool
     return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
 
 
-def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -> events.Summary:
-    totals, images = ledger.totals, plan.manifest.images
+def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:
+    totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
     interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
     return events.Summary(
         state=plan.manifest.state,
@@ -313,8 +334,11 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float) -
         ignored=dict(plan.ignored),
         changed=plan.changed,
         missing=plan.missing,
-        notes=totals.notes,
-        failures={image.source: image.error or "" for image in images if image.state == "failed"},
+        gone=states["gone"],
+        newly_gone=plan.newly_gone,
+        pruned=pruned,
+        notes={name_of(images[index]): note for index, note in totals.notes.items()},
+        failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
         reasons=outcome.reasons(plan.manifest),
         manifest=str(plan.path),
         resume=outcome.resume_command(plan.path) if interrupted else None,

@@ -44,6 +44,19 @@ class NoSuchInput(UsageError):
     """no such file or folder: {0}. Check the spelling of the INPUT."""
 
 
+class UnreadableInput(UsageError):
+    """can't read {0}: {1}. Change its permissions, or leave it out."""
+
+
+class NothingFound(UsageError):
+    """no image was found in {0}; there {1}. Check the INPUT, --include and --exclude."""
+
+
+class InputGone(UsageError):
+    """the INPUT {0} held {1} in an earlier run, and {2}. Mount it, or put it back. If it moved, use `batchgray resume \
+MANIFEST --input-root DIR`; if it is not to come back, --prune removes what was made of it."""
+
+
 class NothingNamed(UsageError):
     """no INPUT given: name folders or files to convert, or a list of them with --files-from."""
 
@@ -56,8 +69,8 @@ class OutputIsInput(UsageError):
     """the output folder {0} is an INPUT too: its results would be taken for images. Choose another --out."""
 
 
-class ImpossibleName(UsageError):
-    """{0} is not UTF-8, and the manifest is. Rename it."""
+class ManifestIsInput(UsageError):
+    """{0} is an INPUT, and would be replaced by what the manifest needs. Name another manifest with --manifest."""
 
 
 class UnreadableList(UsageError):
@@ -81,6 +94,12 @@ class Collisions(UsageError):
         return cls(_Lines("".join(f"\n{pair}" for pair in pairs)))
 
 
+class TakenNames(Collisions):
+    """an input and one of an earlier run would share an output name. If a folder moved, `batchgray resume MANIFEST \
+--input-root DIR` goes on; if inputs of this INPUT are gone for good, --prune frees their names; else rename one of \
+each pair, or use another --out:{0}"""
+
+
 class LinkInTheWay(UsageError):
     """{0} is a link: what is written and removed there would be elsewhere. Remove it, or choose another --out."""
 
@@ -102,7 +121,11 @@ class UnreadableManifest(UsageError):
 
 
 class ForeignManifest(UsageError):
-    """{0} was not written by batchgray ({1}). Name another with --manifest, or replace it with --overwrite."""
+    """{0} was not written by batchgray ({1}). Name another with --manifest, or move it away."""
+
+
+class ForeignFile(UsageError):
+    """{0} was not written by batchgray, which needs its name for the manifest. Move it away, or use --manifest PATH."""
 
 
 class DamagedManifest(UsageError):
@@ -126,7 +149,13 @@ class OptionsDiffer(UsageError):
 
 
 class MovedInputs(UsageError):
-    """the input folder {0} is not there. If it moved, say where to with --input-root DIR."""
+    """the input folder {0} held {1}, and {2}. Mount it, or say where it moved to with --input-root DIR. If it is not \
+to come back: `batchgray run` with other INPUTs goes on without it, and --prune removes what was made of it."""
+
+
+class OtherInputs(UsageError):
+    """{0} is another folder than {1} was: of {2} that have names of the run's, {3} are other files. Say the right one \
+with --input-root DIR."""
 
 
 class RootsMismatch(UsageError):

@@ -1,24 +1,28 @@
 """What happens in a run, as records: the stream that the progress listeners share, and the lines of `--progress json`.
 
 Each has an `event` and, once it is sent, the moment `at` (seconds since the run began). Fields and events are only
-ever added.
+ever added. A name is as in the manifest's records, so it may hold bytes that are not UTF-8 (see `spelling`).
 """
 
 import msgspec
+
+from batchgray.spelling import Bytes, KeyBytes, ListBytes
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=lambda name: name.lower()):
     at: float = 0.0
 
 
-class Planned(_Event, frozen=True):
+class Planned(_Event, frozen=True, kw_only=True):
     """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
 
     `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
     """
 
     manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
     out: str
+    out_base64: Bytes = msgspec.UNSET
     total: int
     todo: int
     done: int
@@ -27,18 +31,21 @@ class Planned(_Event, frozen=True):
     new: int
     changed: int
     missing: int
+    gone: int
     ignored: dict[str, int]
     workers: int
     resumed: bool
     notices: list[str]
 
 
-class Started(_Event, frozen=True):
+class Started(_Event, frozen=True, kw_only=True):
     """An image was handed to a worker."""
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     source_bytes: int
     output: str
+    output_base64: Bytes = msgspec.UNSET
     worker: int
 
 
@@ -48,11 +55,13 @@ class WorkerEnded(_Event, frozen=True, tag="worker_ended"):
     worker: int
 
 
-class Done(_Event, frozen=True):
+class Done(_Event, frozen=True, kw_only=True):
     """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it."""
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     source_bytes: int
     output_bytes: int
     width: int
@@ -64,14 +73,16 @@ class Done(_Event, frozen=True):
     note: str | None
 
 
-class Failed(_Event, frozen=True):
-    """An image can't be converted. `source_bytes` is 0 where it was not even tried: vanished, or impossible to name.
+class Failed(_Event, frozen=True, kw_only=True):
+    """An image can't be converted. `source_bytes` is 0 where it was not even tried.
 
     `output` is where it would have gone; empty where planning had to refuse the input.
     """
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     error: str
     source_bytes: int
 
@@ -92,8 +103,8 @@ class Warned(_Event, frozen=True):
 class Notice(_Event, frozen=True):
     """An interruption: from where, which, when the machine goes, and how many seconds there are to flush.
 
-    `in_hand` images are being worked on: they are finished, or what is finished of them is saved. `again` tells a
-    second signal, which ends the flush.
+    `in_hand` images are with the workers: each is finished, or what is finished of it is kept, or it is put back.
+    `again` tells a second signal, which ends the flush.
     """
 
     source: str
@@ -107,10 +118,15 @@ class Notice(_Event, frozen=True):
 class Flushed(_Event, frozen=True):
     """Everything is durable and the workers are gone.
 
-    Since the notice `finished` images were finished; of all, `partial` are begun, and `pending` are not.
+    What was `in_hand` when the notice came is `finished` (of which `failed` with a reason), begun and `kept`, or
+    `put_back` as it was; that is all of it. Of all images, `partial` are begun, and `pending` are not.
     """
 
+    in_hand: int
     finished: int
+    kept: int
+    put_back: int
+    failed: int
     partial: int
     pending: int
     seconds: float
@@ -122,14 +138,16 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     count: int
     sources: list[str]
+    sources_base64: ListBytes = msgspec.UNSET
 
 
-class Summary(_Event, frozen=True):
+class Summary(_Event, frozen=True, kw_only=True):
     """The last line. `total` to `pending` count the manifest's images; pixels and bytes are of those `converted` now.
 
     `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
-    converted one; `resume` is the command that goes on, where there is work left; `space_needed` is about how many
-    bytes a full disk lacks.
+    converted one; `newly_gone` are the names of inputs that went since the last run, `pruned` counts the outputs that
+    were removed as their inputs are gone; `resume` is the command that goes on, where there is work left;
+    `space_needed` is about how many bytes a full disk lacks.
     """
 
     state: str
@@ -147,19 +165,28 @@ class Summary(_Event, frozen=True):
     ignored: dict[str, int]
     changed: int
     missing: int
+    gone: int
+    newly_gone: list[str]
+    newly_gone_base64: ListBytes = msgspec.UNSET
+    pruned: int
     notes: dict[str, str]
+    notes_base64: KeyBytes = msgspec.UNSET
     failures: dict[str, str]
+    failures_base64: KeyBytes = msgspec.UNSET
     reasons: list[Reason]
     manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
     resume: str | None
     space_needed: int | None
 
 
-class WouldConvert(_Event, frozen=True, tag="would_convert"):
+class WouldConvert(_Event, frozen=True, kw_only=True, tag="would_convert"):
     """What `run --dry-run` would convert. Not part of a run: listeners never see it."""
 
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
 
 
 Event = Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary

@@ -3,12 +3,14 @@
 import difflib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from batchgray.errors import shown
 
 
 class Name(click.Path):
@@ -53,15 +55,43 @@ MANIFEST = ManifestName(path_type=Path)
 FOLDER = Name(folder=True, path_type=Path)
 
 
+_PREFIX = "BATCHGRAY_"
+
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
+
+
+class Repeatable(click.Option):
+    """An option that may be repeated. Its variable has one value a line: names and globs have blanks and colons."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        text = self.resolve_envvar_value(ctx)
+        return None if text is None else [line for line in text.split("\n") if line]
 
 
 def option(*names: str, **settings: Any) -> Decorator:
     """A click option that BATCHGRAY_<OPTION> in the environment can give too."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "BATCHGRAY_" + long_name.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, envvar=variable, **settings)
+    variable = _PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
+    return click.option(*names, cls=Repeatable if settings.get("multiple") else None, envvar=variable, **settings)
+
+
+def unknown_variables(command: click.Command, environment: Iterable[str]) -> Iterator[str]:
+    """In words: what looks like an option's variable in the environment, and is none of any command below `command`."""
+    known = {name.removeprefix(_PREFIX) for name in _variables_of(command)}
+    for name in sorted(environment):
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in known:
+            near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, 1)
+            remedy = f"did you mean {_PREFIX}{near[0]}?" if near else "`batchgray run --help` lists the options"
+            yield f"{shown(name)} in the environment is no option's, and is not used; {remedy}"
+
+
+def _variables_of(command: click.Command) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            yield from _variables_of(each)
+    for parameter in command.params:
+        yield from [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ()
 
 
 NO_LOCK = option(
@@ -99,6 +129,11 @@ def _together(*decorators: Decorator) -> Decorator:
 
 # The options of run and resume that change no byte of any output.
 options_of_both = _together(
+    option(
+        "--prune",
+        is_flag=True,
+        help="Remove outputs whose inputs are gone, if they are as they were made; INPUTs may have nothing any more.",
+    ),
     option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
     option(
         "--memory",

@@ -7,18 +7,20 @@ leads nothing astray.
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import bandstore, durable, errors, integrity, intents, locks, partial
 from batchgray.document import DEFAULT_RUN_ID, FLIGHT_FOLDER, Manifest
 from batchgray.durable import Folder
+from batchgray.guards import open_regular
 from batchgray.plan import Plan
 
 # In the folder, the real path of a manifest that lies elsewhere: how what is in flight is found if that one is a ruin.
 _MARK = "run.manifest"
 _LONGEST_MARK = 1 << 16
+_OF_A_BEGUN_IMAGE = (".tiles", *bandstore.SUFFIXES)
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -128,7 +130,9 @@ def forget_intents(plan: Plan, held: Held) -> None:
 def _clean(plan: Plan, held: Held, left: list[str]) -> set[int]:
     if not left:
         return set()
-    waiting = {plan.manifest.images[index].output: index for index in plan.todo}
+    images = plan.manifest.images
+    waiting = {image.output: index for index, image in enumerate(images) if image.state == "gone"}
+    waiting.update((images[index].output, index) for index in plan.todo)
     resumable, finished = {}, _finished(plan.manifest)
     for name in left:
         header = _sidecar_under_its_name(held.flight, name)
@@ -136,12 +140,13 @@ def _clean(plan: Plan, held: Held, left: list[str]) -> set[int]:
             resumable[os.path.splitext(name)[0]] = waiting[header.output]
     for name in left:
         key, suffix = os.path.splitext(name)
-        if key in resumable and suffix in (".tiles", *bandstore.SUFFIXES):
+        if key in resumable and suffix in _OF_A_BEGUN_IMAGE:
             continue
         if suffix == intents.SUFFIX:
             _recognise(plan, held.flight, name)
         else:
             _discard(held, name, finished)
+    _free_names(plan, held, set(resumable.values()))
     return set(resumable.values())
 
 
@@ -149,6 +154,15 @@ def _sidecar_under_its_name(flight: Folder, name: str) -> partial.SidecarHeader 
     """The header of a sound sidecar, if it is not of another image than its name says."""
     header = partial.read_header(flight, name) if name.endswith(".tiles") else None
     return header if header and partial.sidecar_name(header.output) == name else None
+
+
+def _free_names(plan: Plan, held: Held, begun: set[int]) -> None:
+    """A partial JPEG makes way where its name is to be an output's: of an input that was added since."""
+    images = plan.manifest.images
+    awaited = {image.output for image in images} - _finished(plan.manifest)
+    for index in begun:
+        if partial.preview_name(images[index].output) in awaited:
+            partial.withdraw_preview(held.flight, held.out, images[index].output)
 
 
 def _recognise(plan: Plan, flight: Folder, log: str) -> None:
@@ -161,8 +175,30 @@ def _recognise(plan: Plan, flight: Folder, log: str) -> None:
 
 
 def take_away(plan: Plan, held: Held) -> None:
-    """Remove the folder, and the partial JPEGs of images that were begun and then failed. Raises OSError."""
-    _empty(held, _finished(plan.manifest))
+    """Remove the folder, and the partial JPEGs of images that were begun and then failed. Raises OSError.
+
+    What is finished of images whose inputs are away stays, and the folder with it.
+    """
+    left = {os.path.splitext(name)[0] for name in held.flight.names()}
+    _empty(held, _finished(plan.manifest), _away(plan, left))
+
+
+def _away(plan: Plan, keys: set[str]) -> set[str]:
+    """Those of the short names whose images' inputs can't be read now: gone before this run, or during it."""
+    return {
+        key
+        for image in plan.manifest.images
+        if image.state in ("gone", "failed") and (key := integrity.short_name(image.output)) in keys
+        if image.state == "gone" or not _can_be_read(plan.source_path(image))
+    }
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        open_regular(path).close()
+    except OSError:
+        return False
+    return True
 
 
 def abandon(manifest: Manifest, path: Path, locked: bool) -> None:
@@ -213,11 +249,15 @@ def _finished(manifest: Manifest) -> set[str]:
     return {image.output for image in manifest.images if image.checksum}
 
 
-def _empty(held: Held, finished: set[str]) -> None:
+def _empty(held: Held, finished: set[str], kept: Collection[str] = ()) -> None:
+    """Remove the folder, but for what is in it of begun images whose short names are `kept`: then it stays."""
     for name in held.flight.names():
-        if name not in (locks.FLIGHT_LOCK, _MARK):
+        key, suffix = os.path.splitext(name)
+        is_kept = key in kept and suffix in _OF_A_BEGUN_IMAGE
+        if not is_kept and name not in (locks.FLIGHT_LOCK, _MARK):
             _discard(held, name, finished)
-    _remove_folder(held)
+    if not kept:
+        _remove_folder(held)
 
 
 def _remove_folder(held: Held) -> None:

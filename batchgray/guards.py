@@ -42,6 +42,30 @@ def open_descriptor(path: Path | str, flags: int, folder: int | None = None) -> 
     return fd
 
 
+def may_be_cut_off(path: Path | str, beginning: bytes) -> bool:
+    """Whether a file is, as far as it goes, one that begins so: also one that is empty, torn, or not there.
+
+    A power cut can leave zeros in place of what was written last.
+    """
+    try:
+        with open_regular(path, follow_links=False) as file:
+            head = file.read(len(beginning))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return beginning.startswith(head.rstrip(b"\0"))
+
+
+def without_dots(path: Path) -> Path:
+    """Absolute, without `..`. What is above a link is not what is above the folder it leads to, so links go first."""
+    parts = path.absolute().parts
+    if ".." not in parts:
+        return path.absolute()
+    above = len(parts) - parts[::-1].index("..")
+    return Path(os.path.realpath(os.path.join(*parts[:above])), *parts[above:])
+
+
 class LeadsOutside(OSError):
     """A name goes through a link that leaves the folder which it is relative to."""
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from batchgray import durable, integrity
+from batchgray import durable, integrity, spelling
 
 SUFFIX = ".intents"
 _LINE_BYTES = 1 << 20
@@ -24,6 +24,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """The file that is to stand under an output's name: its size in bytes and its checksum."""
 
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     checksum: str
 
@@ -43,7 +44,7 @@ class IntentLog:
         if self._file is None:
             self._file = durable.AppendFile(self._flight, self._name)
             self._flight.sync()
-        self._file.append(b"".join(integrity.seal(msgspec.json.encode(intent)) + b"\n" for intent in intents))
+        self._file.append(b"".join(integrity.seal(spelling.to_json(intent)) + b"\n" for intent in intents))
 
     def fileno(self) -> int:
         """The log's descriptor, after the first `append`."""
@@ -57,5 +58,5 @@ def read(flight: durable.Folder, name: str) -> Iterator[Intent]:
     with flight.open(name) as file:
         while line := file.readline(_LINE_BYTES):
             if integrity.sealed(line.rstrip(b"\n")):
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    yield _INTENTS.decode(line)
+                with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+                    yield spelling.decoded(_INTENTS, line)

@@ -26,7 +26,7 @@ class Totals:
     pixels: int = 0
     source_bytes: int = 0
     output_bytes: int = 0
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: dict[int, str] = field(default_factory=dict)  # by the image's index
     space_needed: int | None = None
 
 
@@ -59,7 +59,7 @@ class Ledger:
             self.totals.source_bytes += image.size
             self.totals.output_bytes += item.output_size
             if item.note:
-                self.totals.notes[image.source] = item.note
+                self.totals.notes[item.index] = item.note
             self._emit(
                 events.Done(
                     source=image.source,

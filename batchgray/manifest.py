@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import durable, errors, integrity
+from batchgray import durable, errors, integrity, spelling
 from batchgray.document import (
     VERSION,
     Count,
@@ -34,7 +34,7 @@ from batchgray.document import (
     brief,
     fault_of,
 )
-from batchgray.guards import open_regular
+from batchgray.guards import may_be_cut_off, open_regular
 
 # The records are the document's, and are had from here.
 __all__ = [
@@ -68,8 +68,10 @@ class JournalLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 _LINES = msgspec.json.Decoder(JournalLine)
 _DOCUMENTS = msgspec.json.Decoder(Manifest)
 _ENCODER = msgspec.json.Encoder()
+_BEGINNING = b'{"version":1,"batchgray":"'
+_JOURNAL_BEGINNING = b'{"generation":'
 _VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError)
+_UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError)
 
 
 def load(path: Path) -> Manifest:
@@ -99,16 +101,25 @@ def load(path: Path) -> Manifest:
 
 def journal_path(path: Path) -> Path:
     real = Path(os.path.realpath(path))
-    return real.with_name(real.name + ".journal")
+    return real.with_name(f"{real.name}.journal")
+
+
+def temporary_path(path: Path) -> Path:
+    real = Path(os.path.realpath(path))
+    return real.with_name(f".{real.name}.tmp")
 
 
 class Store:
     """The owner's hand on the manifest: commit the document, append to the journal, sync it.
 
-    Its folder is held from the first commit on.
+    Its folder is held from the first commit on. What it replaces there beside the document is its own, or what a crash
+    left of that. Raises ForeignFile.
     """
 
     def __init__(self, path: Path) -> None:
+        for own, beginning in ((temporary_path(path), _BEGINNING), (journal_path(path), _JOURNAL_BEGINNING)):
+            if not may_be_cut_off(own, beginning):
+                raise errors.ForeignFile(own)
         self.path = path
         self._name = os.path.basename(os.path.realpath(path))
         self._folder: durable.Folder | None = None
@@ -185,11 +196,15 @@ class Store:
         self._appended += len(data)
 
     def _write_document(self, folder: durable.Folder, manifest: Manifest) -> None:
-        head = _ENCODER.encode(msgspec.structs.replace(manifest, images=[]))
+        head = spelling.to_json(msgspec.structs.replace(manifest, images=[]))
         document = bytearray(head[: -len(b"]}")])
         for image in manifest.images:
             document += b"\n"
-            _ENCODER.encode_into(image, document, -1)
+            end = len(document)
+            try:
+                _ENCODER.encode_into(image, document, end)
+            except UnicodeEncodeError:
+                _ENCODER.encode_into(spelling.spelled(image), document, end)
             document += b","
         if manifest.images:
             document[-1:] = b"\n"
@@ -198,13 +213,18 @@ class Store:
             file.append(integrity.seal(document))
 
 
-def check_is_manifest(path: Path) -> None:
-    """A quick look, before anything is written beside it.
+def check_is_manifest(path: Path, or_ruin: bool = False) -> None:
+    """A quick look, before anything is written beside it; `or_ruin` takes what a crash or a full disk left of one too.
 
-    Raises NoSuchManifest, UnreadableManifest, ForeignManifest.
+    Raises NoSuchManifest, UnreadableManifest, DamagedManifest, ForeignManifest.
     """
-    if b'"batchgray"' not in _head(path):
+    head = _head(path)
+    if _VERSION.match(head):
+        return
+    if not _BEGINNING.startswith(head.rstrip(b"\0")):
         raise errors.ForeignManifest(path, "it is not a manifest")
+    if not or_ruin:
+        raise errors.DamagedManifest(path, "its beginning is lost")
 
 
 @contextlib.contextmanager
@@ -227,7 +247,7 @@ def _load_document(path: Path) -> Manifest:
     check_is_manifest(path)
     data = _read_sealed(path)
     try:
-        manifest = _DOCUMENTS.decode(data)
+        manifest: Manifest = spelling.decoded(_DOCUMENTS, data)
     except _UNDECODABLE as error:
         _refuse_future(path, data)
         raise errors.DamagedManifest(path, brief(str(error))) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from batchgray import spelling
 from batchgray.options import PixelOptions
 
 
@@ -37,7 +38,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     source: str
+    source_base64: spelling.Bytes = msgspec.UNSET
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     identity: SourceIdentity
     replaces: str = ""
     preview: bool = True
@@ -47,12 +50,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 # supervisor to worker
 
 
-class Setup(_Message, frozen=True):
+class Setup(_Message, frozen=True, kw_only=True):
     """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds."""
 
     worker: int
     out: str
+    out_base64: spelling.Bytes = msgspec.UNSET
     flight: str
+    flight_base64: spelling.Bytes = msgspec.UNSET
     pixels: PixelOptions
     max_pixels: int
     checkpoint: float
@@ -235,15 +240,19 @@ class Channel:
         self._decoder = msgspec.msgpack.Decoder(incoming)
 
     def send(self, message: msgspec.Struct) -> None:
-        data = _encoder.encode(message)
+        try:
+            data = _encoder.encode(message)
+        except UnicodeEncodeError:
+            data = _encoder.encode(spelling.spelled(message))
         with self._sending:
             self._connection.send_bytes(data)
 
     def receive(self) -> Any:
         try:
-            return self._decoder.decode(self._connection.recv_bytes())
+            data = self._connection.recv_bytes()
         except ConnectionResetError:
             raise EOFError from None
+        return spelling.decoded(self._decoder, data)
 
     def waiting(self, seconds: float) -> bool:
         """Whether `receive` would return, or raise, without waiting, within so many seconds."""

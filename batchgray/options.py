@@ -18,6 +18,7 @@ AnyPath = str | os.PathLike[str]
 
 MEMORY_SHARE = 0.6
 MOST_PIXELS = 2**63 - 1
+MOST_WORKERS = 2**22  # Linux has no more processes
 MOST_ROWS = 2**31 - 1  # no format has more
 # Those that HTML has had from the beginning.
 COLOURS = {
@@ -129,8 +130,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.workers < 1:
-            raise errors.UsageError("--workers takes a whole number from 1.")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise errors.UsageError(f"--workers takes a whole number from 1 to {MOST_WORKERS}.")
         if self.memory < 0:
             raise errors.UsageError("--memory takes a number of bytes from 0.")
         if not (0 < self.checkpoint < math.inf and 0 <= self.grace < math.inf):
@@ -145,7 +146,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     is given. `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one
     without against the name. An image of more than `max_pixels` fails before it is decoded. With `overwrite` the run
     starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on the same manifest
-    stopped.
+    stopped. With `prune` the outputs of inputs that are gone are removed, if they are as they were made.
 
     Raises TypeError, naming the field, and UsageError, naming the command's option.
     """
@@ -159,6 +160,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     overwrite: bool = False
+    prune: bool = False
 
     if TYPE_CHECKING:  # what may be given is more than what is held
 
@@ -174,6 +176,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             include: Sequence[str] = ...,
             exclude: Sequence[str] = ...,
             overwrite: bool = ...,
+            prune: bool = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -195,18 +198,24 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray resume`: what the manifest does not already say.
 
-    `input_roots` are where the input folders are now, if they moved, in the order in which the manifest has them. Paths
-    and errors as with RunOptions.
+    `input_roots` are where the input folders are now, if they moved, in the order in which the manifest has them.
+    `prune`, paths and errors are as with RunOptions.
     """
 
     manifest: Path
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
     input_roots: tuple[Path, ...] = ()
+    prune: bool = False
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, manifest: AnyPath, engine: EngineOptions = ..., input_roots: AnyPath | Iterable[AnyPath] = ...
+            self,
+            *,
+            manifest: AnyPath,
+            engine: EngineOptions = ...,
+            input_roots: AnyPath | Iterable[AnyPath] = ...,
+            prune: bool = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:

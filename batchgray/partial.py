@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from batchgray import bandstore, errors, integrity, planes, tiles
+from batchgray import bandstore, errors, integrity, planes, spelling, tiles
 from batchgray.durable import Folder
 from batchgray.messages import Flushed, Task
 from batchgray.names import is_plain
@@ -37,6 +37,7 @@ class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = 1
     output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
     owns_preview: bool
     record: planes.SlotRecord
     options: PixelOptions
@@ -91,14 +92,14 @@ def _save(
         earlier = None
     header = SidecarHeader(
         output=task.output,
-        owns_preview=earlier.owns_preview if earlier else task.preview and _is_free(out, preview_name(task.output)),
+        owns_preview=task.preview and (earlier.owns_preview if earlier else _is_free(out, preview_name(task.output))),
         record=record,
         options=options,
         tiles=spans,
         payload=integrity.checksum(payload),
     )
     with flight.saving(name, f"{integrity.short_name(task.output)}.tmp") as file:
-        file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
+        file.append(integrity.seal(spelling.to_json(header)) + b"\n")
         for chunk in payload:
             file.append(chunk)
     return header
@@ -136,11 +137,16 @@ def read_header(flight: Folder, name: str) -> SidecarHeader | None:
 
 
 def matching_header(flight: Folder, task: Task, options: PixelOptions) -> SidecarHeader | None:
-    """The header of the task's sidecar if its tiles are of this version of the source and these options; else None."""
+    """The header of the task's sidecar if its tiles are of this version of the source and these options; else None.
+
+    A claim to a partial JPEG whose name is another image's output now is void.
+    """
     header = read_header(flight, sidecar_name(task.output))
     if header is None or header.output != task.output or header.options != options:
         return None
-    return header if header.record.identity == task.identity else None
+    if header.record.identity != task.identity:
+        return None
+    return msgspec.structs.replace(header, owns_preview=header.owns_preview and task.preview)
 
 
 def restore(flight: Folder, output: str, slot: planes.Slot) -> planes.Image | None:
@@ -217,6 +223,12 @@ def discard_preview(flight: Folder, folder: Folder, output: str) -> None:
 
 def discard(flight: Folder, out: Folder, output: str) -> None:
     """Remove what is left of a begun image: first its partial JPEG, durably, then the sidecar that claims it."""
+    withdraw_preview(flight, out, output)
+    remove(flight, output)
+
+
+def withdraw_preview(flight: Folder, out: Folder, output: str) -> None:
+    """Remove the partial JPEG of an output, durably, wherever it is, if its sidecar claims it. Raises OSError."""
     try:
         folder = out.below(output.rpartition("/")[0])
     except OSError as error:
@@ -226,7 +238,6 @@ def discard(flight: Folder, out: Folder, output: str) -> None:
         with folder:
             discard_preview(flight, folder, output)
             folder.sync()
-    remove(flight, output)
 
 
 def remove(flight: Folder, output: str) -> None:
@@ -242,7 +253,7 @@ def preview_name(output: str) -> str:
 
 def has_room_for_preview(output: str) -> bool:
     """Whether the partial JPEG's name is not too long for a file system."""
-    return len(preview_name(output).rpartition("/")[2].encode()) <= _LONGEST_NAME
+    return len(os.fsencode(preview_name(output).rpartition("/")[2])) <= _LONGEST_NAME
 
 
 def _read_header(file: BinaryIO) -> SidecarHeader | None:
@@ -251,8 +262,8 @@ def _read_header(file: BinaryIO) -> SidecarHeader | None:
     if not integrity.sealed(line.rstrip(b"\n")):
         return None
     try:
-        header = _HEADERS.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError):
+        header: SidecarHeader = spelling.decoded(_HEADERS, line)
+    except (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError):
         return None
     if not _is_sound(header):
         return None

@@ -2,28 +2,45 @@
 
 Nothing is converted that is really done, and nothing counts as done because a file of that name merely exists: an
 image is done if the manifest says so, its input is still the one that was converted, and its output is still there.
+What an earlier run knew and this one can't see is gone: it keeps what was made of it, and its output's name.
 """
 
+import functools
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgray import errors
-from batchgray.discovery import Discovery, Found, assign_outputs
-from batchgray.document import DEFAULT_RUN_ID, FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_names
+from batchgray import errors, gone, outcome, words
+from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, short_output
+from batchgray.document import (
+    DEFAULT_RUN_ID,
+    FLIGHT_FOLDER,
+    Image,
+    Manifest,
+    fault_of_outputs,
+    own_files,
+    own_names,
+)
+from batchgray.guards import without_dots
 from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
+
+_LONGEST_CHARACTER = 4  # bytes
+
+# Images of the manifest, each with what stands under its input's name now; None where nothing can be seen.
+_Looks = list[tuple[Image, SourceIdentity | None]]
 
 
 @dataclass
 class Plan:
     """A manifest ready to be worked on. `todo` are indices into its images, in the order of the work.
 
-    `new`, `changed` (the input is another than the one converted) and `missing` (the output is gone) say why there is
-    work; `already_done` images need none.
+    `new`, `changed` (the input is another than the one converted) and `missing` (the output is) say why there is
+    work; `already_done` images need none. `newly_gone` are the names of inputs that are gone since the last run,
+    `pruned` images that are no longer in the manifest, and whose outputs are to be removed.
     """
 
     path: Path
@@ -36,6 +53,8 @@ class Plan:
     changed: int = 0
     missing: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
+    newly_gone: list[str] = field(default_factory=list)
+    pruned: list[Image] = field(default_factory=list)
 
     @property
     def flight(self) -> Path:
@@ -49,39 +68,62 @@ class Plan:
 def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
-    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OutputInTheWay, OptionsDiffer,
-    OtherOutput.
+    Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
+    Collisions, OutputInTheWay, OptionsDiffer, OtherOutput.
     """
     out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
-    for name in (out, path):
-        _check_name(name)
     if previous is not None:
         _check_same_options(options, previous)
         _check_same_output(path, out, previous)
+    earlier = gone.Earlier(previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
-    found = list(discovery.find(options.inputs))
-    outputs = assign_outputs(found, options.pixels.format, _names_before(previous))
-    _check_outputs_are_no_sources(out, found, outputs)
+    found = list(discovery.find(gone.walkable(options.inputs, earlier, options.prune)))
     manifest = _new_manifest(options, path, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
     manifest.ignored = dict(discovery.ignored)
     plan = Plan(path, out, manifest, previous is not None, ignored=discovery.ignored)
-    identities = _merge(plan, found, outputs, options.overwrite)
+    left = _look(plan, _not_found(manifest, found), pause)
+    if not options.prune:
+        _refuse_empty(plan, options, earlier, found, left)
+    if not (found or (previous and options.prune)):
+        _refuse_nothing(options, earlier, discovery)
+    left = _take_those_that_stay(plan, options, _follow_renames(plan, found, left))
+    outputs = assign_outputs(found, options.pixels.format, _names_before(previous), _taken_names(plan, left))
+    _refuse_long_outputs(out, found, outputs)
+    _check_inputs_stay(plan, discovery, found, outputs)
+    identities = _merge(plan, found, outputs, left, options.overwrite)
     _check_outputs_fit(plan)
     _take_stock(plan, identities)
     return plan
 
 
 def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], None] = lambda: None) -> Plan:
-    """Plan to go on where `manifest` stopped. Raises MovedInputs, RootsMismatch, MovedOutput."""
+    """Plan to go on where `manifest` stopped. Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput."""
+    earlier_roots = manifest.input_roots
     _move_roots(manifest, options.input_roots)
     path = Path(os.path.realpath(options.manifest))
     out = manifest.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
     plan = Plan(path, out, manifest, resumed=True)
-    _take_stock(plan, _look(plan, manifest.images, pause))
+    accepted = set(earlier_roots) if options.prune else set()
+    _refuse_missing_roots(manifest, accepted)
+    looks = _look(plan, manifest.images, pause)
+    _refuse_empty_roots(manifest, looks, accepted)
+    _refuse_other_roots(manifest, looks, earlier_roots)
+    if options.prune:
+        looks = [(image, identity) for image, identity in looks if identity or not _prune(plan, image)]
+    manifest.images = [image for image, _ in looks]
+    _take_stock(plan, [identity for _, identity in looks])
     return plan
+
+
+def _refuse_nothing(options: RunOptions, earlier: gone.Earlier, discovery: Discovery) -> None:
+    """Raises NothingFound where no image is, and none ever was."""
+    if not any(earlier.had(str(without_dots(path))) for path in options.inputs):
+        kinds = [*discovery.ignored.most_common(), *discovery.passed_over.most_common()]
+        instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}" if kinds else "is nothing"
+        raise errors.NothingFound(", ".join(map(str, options.inputs)), instead)
 
 
 def _names_before(previous: Manifest | None) -> dict[tuple[str, str], str]:
@@ -92,11 +134,109 @@ def _names_before(previous: Manifest | None) -> dict[tuple[str, str], str]:
     return {(roots[image.root], image.source): image.output for image in previous.images if image.resumable}
 
 
-def _check_outputs_are_no_sources(out: Path, found: Sequence[Found], outputs: Sequence[str]) -> None:
-    sources = {os.path.join(item.root, item.source) for item in found}
+def _refuse_long_outputs(out: Path, found: list[Found], outputs: list[str]) -> None:
+    """What nobody could open under its final name, and `verify` could not either, is not made."""
+    room = os.pathconf("/", "PC_PATH_MAX") - len(os.fsencode(out)) - 2  # the slash between, and the end of the string
+    for index, output in enumerate(outputs):
+        if len(output) * _LONGEST_CHARACTER > room and len(os.fsencode(output)) > room:
+            reason = "its output's path would be longer than the system can open; choose a shorter --out"
+            found[index], outputs[index] = found[index]._replace(mirrored="", refused=reason), ""
+
+
+def _not_found(manifest: Manifest, found: Sequence[Found]) -> list[Image]:
+    """Images of earlier runs whose inputs this one did not find: they are gone, elsewhere, or left out on purpose."""
+    names = {(item.root, item.source) for item in found}
+    roots = manifest.input_roots
+    return [image for image in manifest.images if image.resumable and (roots[image.root], image.source) not in names]
+
+
+def _refuse_empty(plan: Plan, options: RunOptions, earlier: gone.Earlier, found: Sequence[Found], left: _Looks) -> None:
+    """Raises InputGone for an INPUT that has nothing any more."""
+    seen = [item for item in found if item.seen and not item.refused]
+    walked = {item.root for item in seen}
+    doubtful = [path for path in options.inputs if str(without_dots(path)) not in walked]
+    if plan.resumed and doubtful:
+        places = [os.path.join(item.root, item.source) for item in seen]
+        places += [plan.source_path(image) for image, identity in left if identity]
+        gone.refuse_empty(doubtful, earlier, places)
+
+
+def _follow_renames(plan: Plan, found: Sequence[Found], left: _Looks) -> _Looks:
+    """An input that has another name now, and comes out under the same one, stays its image.
+
+    Returns those that are left.
+    """
+    manifest = plan.manifest
+    roots = {root: index for index, root in enumerate(manifest.input_roots)}
+    known = {(image.root, image.source) for image in manifest.images}
+    by_output = {image.output: (image, identity) for image, identity in left}
+    for item in found if left else ():
+        name, place = short_output(item, manifest.options.format), (roots.get(item.root), item.source)
+        if name in by_output and place not in known and _is_same_input(plan, item, *by_output[name]):
+            image, _ = by_output.pop(name)
+            image.root, image.source = roots.setdefault(item.root, len(roots)), item.source
+    manifest.input_roots = list(roots)
+    return [(image, identity) for image, identity in left if image.output in by_output]
+
+
+def _is_same_input(plan: Plan, item: Found, image: Image, identity: SourceIdentity | None) -> bool:
+    """Whether an image's input was renamed to `item` within its folder, or is reached by another path."""
+    if identity is None:
+        renamed = plan.manifest.input_roots[image.root] == item.root
+        return renamed and image.identity == SourceIdentity(item.size, item.mtime_ns)
+    try:
+        return os.path.samefile(plan.source_path(image), os.path.join(item.root, item.source))
+    except OSError:
+        return False
+
+
+def _take_those_that_stay(plan: Plan, options: RunOptions, left: _Looks) -> _Looks:
+    """Of what was not found: what is gone, unless it is pruned, what is done, and what no INPUT of this run names.
+
+    What is there, below an INPUT of this run, and was not found all the same, was left out on purpose: no work, then.
+    """
+    named = {str(without_dots(path)) for path in options.inputs}
+    staying: _Looks = []
+    for image, identity in left:
+        is_named = gone.is_named(plan.source_path(image), named)
+        if identity is None:
+            stays = not (options.prune and is_named and _prune(plan, image))
+        else:
+            stays = image.finished or not is_named
+        if stays:
+            staying.append((image, identity))
+    return staying
+
+
+def _prune(plan: Plan, image: Image) -> bool:
+    """Put an image whose input is gone on the list to be pruned, if it is known to be absent."""
+    absent = image.resumable and gone.is_absent(plan.source_path(image))
+    if absent:
+        _let_go(image)
+        plan.pruned.append(image)
+    return absent
+
+
+def _taken_names(plan: Plan, left: _Looks) -> list[TakenName]:
+    """The output names that are not free: those of inputs that are there, and of what was made of others."""
+    return [
+        TakenName(plan.source_path(image), image.output)
+        for image, identity in left
+        if identity or image.checksum or "partial" in (image.state, image.was)
+    ]
+
+
+def _check_inputs_stay(plan: Plan, discovery: Discovery, found: Sequence[Found], outputs: Sequence[str]) -> None:
+    """No input is where an output, or what the manifest needs, is to be; whatever links lead there."""
+    real = functools.cache(os.path.realpath)
+    sources = {os.path.join(real(item.root), item.source) for item in found}
+    sources.update(map(os.path.realpath, discovery.links))
+    for path in own_files(plan.path):
+        if str(path) in sources:
+            raise errors.ManifestIsInput(path)
     for output in outputs:
-        if output and (path := os.path.join(out, output)) in sources:
-            raise errors.OutputIsSource(path)
+        if output and os.path.join(real(plan.out), output) in sources:
+            raise errors.OutputIsSource(plan.out / output)
 
 
 def _check_outputs_fit(plan: Plan) -> None:
@@ -105,13 +245,6 @@ def _check_outputs_fit(plan: Plan) -> None:
     fault = fault_of_outputs(outputs, own_names(plan.path, plan.out))
     if fault is not None:
         raise errors.OutputInTheWay(fault)
-
-
-def _check_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise errors.ImpossibleName(path) from None
 
 
 def _new_manifest(options: RunOptions, path: Path, out: Path) -> Manifest:
@@ -145,16 +278,23 @@ def _check_same_options(options: RunOptions, previous: Manifest) -> None:
         raise errors.OptionsDiffer(options.manifest_path, ", ".join(differing).replace("None", "auto"))
 
 
-def _merge(plan: Plan, found: Sequence[Found], outputs: Sequence[str], overwrite: bool) -> list[SourceIdentity | None]:
-    """Bring what was discovered into the manifest's images. Returns the identity of each image's input as it is now."""
+def _merge(
+    plan: Plan, found: Sequence[Found], outputs: Sequence[str], left: _Looks, overwrite: bool
+) -> list[SourceIdentity | None]:
+    """Bring what was discovered into the manifest's images, before what is `left` of earlier runs.
+
+    Returns the identity of each image's input as it is now.
+    """
     manifest = plan.manifest
     roots = {root: index for index, root in enumerate(manifest.input_roots)}
     known = {(image.root, image.source): image for image in manifest.images}
     made = {image.output: image for image in manifest.images if image.checksum}
-    images, identities = [], []
+    images: list[Image] = []
+    identities: list[SourceIdentity | None] = []
     for item, output in zip(found, outputs, strict=True):
         root = roots.setdefault(item.root, len(roots))
-        image = known.pop((root, item.source), None)
+        image = known.get((root, item.source))
+        identity = SourceIdentity(item.size, item.mtime_ns)
         if item.refused:
             image = _refused(root, item)
         elif image is None or image.output != output:
@@ -162,18 +302,10 @@ def _merge(plan: Plan, found: Sequence[Found], outputs: Sequence[str], overwrite
             image.mend = overwrite
             plan.new += 1
         images.append(image)
-        identities.append(SourceIdentity(item.size, item.mtime_ns))
+        identities.append(identity if item.seen or image.identity == gone.NEVER_SEEN else None)
     manifest.input_roots = list(roots)
     taken = set(outputs)
-    walked = {root for root, name in enumerate(manifest.input_roots) if name in {item.root for item in found}}
-    left = [image for image in known.values() if image.resumable and image.output not in taken]
-    identities_left = _look(plan, left, lambda: None)
-    # What is there, below a folder of this run, and yet was not found, was left out on purpose: no work, then.
-    kept = [
-        (image, identity)
-        for image, identity in zip(left, identities_left, strict=True)
-        if image.state == "done" or identity is None or image.root not in walked
-    ]
+    kept = [(image, identity) for image, identity in left if image.output not in taken]
     manifest.images = images + [image for image, _ in kept]
     return identities + [identity for _, identity in kept]
 
@@ -190,32 +322,27 @@ def _refused(root: int, item: Found) -> Image:
     return Image(root=root, source=item.source, output="", state="failed", size=0, mtime_ns=0, error=item.refused)
 
 
-def _look(plan: Plan, images: Iterable[Image], pause: Callable[[], None]) -> list[SourceIdentity | None]:
-    """What stands under each input's name now; None where it is gone."""
-    identities: list[SourceIdentity | None] = []
+def _look(plan: Plan, images: Iterable[Image], pause: Callable[[], None]) -> _Looks:
+    looks: _Looks = []
     for image in images:
-        if len(identities) % 1000 == 0:
+        if len(looks) % 1000 == 0:
             pause()
-        try:
-            found = os.stat(plan.source_path(image))
-        except OSError:
-            identities.append(None)
-        else:
-            identities.append(SourceIdentity(found.st_size, found.st_mtime_ns))
-    return identities
+        looks.append((image, gone.look(plan.source_path(image), image)))
+    return looks
 
 
 def _take_stock(plan: Plan, identities: Sequence[SourceIdentity | None]) -> None:
     """Decide for each image whether there is work."""
+    name_of = outcome.naming(plan.manifest)
     for index, (image, identity) in enumerate(zip(plan.manifest.images, identities, strict=True)):
         if not image.resumable:
             continue
         if identity is None:
-            image.error = "its file vanished; " + (
-                "its finished output stays" if image.checksum else "put it back, then run or resume again"
-            )
-            image.state = "failed"
+            if _let_go(image):
+                plan.newly_gone.append(name_of(image))
             continue
+        if image.state == "gone":
+            image.state, image.was = image.was or "pending", None
         if identity != image.identity:
             plan.changed += image.state in ("done", "partial")
             _begin_anew(image)
@@ -231,6 +358,17 @@ def _take_stock(plan: Plan, identities: Sequence[SourceIdentity | None]) -> None
             plan.todo.append(index)
 
 
+def _let_go(image: Image) -> bool:
+    """Its input is gone: it keeps what was made of it, until that comes back. False where it was gone already."""
+    if image.state == "gone":
+        return False
+    if image.state == "failed":
+        _begin_anew(image)
+    image.was = image.state if image.state in ("done", "partial") else "pending"
+    image.state = "gone"
+    return True
+
+
 def _begin_anew(image: Image) -> None:
     """Back to pending; what is known of the file under its output's name stays."""
     image.state, image.error, image.note = "pending", None, None
@@ -238,11 +376,51 @@ def _begin_anew(image: Image) -> None:
 
 
 def _move_roots(manifest: Manifest, moved: Sequence[Path]) -> None:
-    if moved:
-        if len(moved) != len(manifest.input_roots):
-            raise errors.RootsMismatch(len(moved), len(manifest.input_roots), ", ".join(manifest.input_roots))
-        manifest.input_roots = [str(path.absolute()) for path in moved]
-    needed = {image.root for image in manifest.images if image.resumable}
+    if not moved:
+        return
+    if len(moved) != len(manifest.input_roots):
+        raise errors.RootsMismatch(len(moved), len(manifest.input_roots), ", ".join(manifest.input_roots))
+    manifest.input_roots = [str(without_dots(path)) for path in moved]
+
+
+def _at_stake(manifest: Manifest, accepted: set[str]) -> Iterator[tuple[int, str, str]]:
+    """Input folders whose images would have to be given up now, were they not there: index, path, how many in words.
+
+    But for those that are `accepted` without anything. One that is said to have moved is not there for nothing.
+    """
+    counts = Counter(
+        image.root
+        for image in manifest.images
+        if image.resumable and image.state != "gone" and image.identity != gone.NEVER_SEEN
+    )
     for index, root in enumerate(manifest.input_roots):
-        if index in needed and not os.path.isdir(root):
-            raise errors.MovedInputs(root)
+        if counts[index] and root not in accepted:
+            yield index, root, words.images(counts[index])
+
+
+def _refuse_missing_roots(manifest: Manifest, accepted: set[str]) -> None:
+    """Raises MovedInputs."""
+    for _, root, count in _at_stake(manifest, accepted):
+        if not os.path.isdir(root):
+            raise errors.MovedInputs(root, count, "now there is no folder of that name")
+
+
+def _refuse_empty_roots(manifest: Manifest, looks: _Looks, accepted: set[str]) -> None:
+    """Raises MovedInputs."""
+    seen = {image.root for image, identity in looks if identity}
+    for index, root, count in _at_stake(manifest, accepted):
+        if index not in seen:
+            raise errors.MovedInputs(root, count, "now there is none of them")
+
+
+def _refuse_other_roots(manifest: Manifest, looks: _Looks, before: Sequence[str]) -> None:
+    """A folder said to have moved that has other files of the same names is another folder. Raises OtherInputs."""
+    seen: Counter[int] = Counter()
+    others: Counter[int] = Counter()
+    for image, identity in looks:
+        if identity and image.resumable:
+            seen[image.root] += 1
+            others[image.root] += identity.size != image.size
+    for index, (root, earlier) in enumerate(zip(manifest.input_roots, before, strict=True)):
+        if root != earlier and 2 * others[index] > seen[index]:
+            raise errors.OtherInputs(root, earlier, words.images(seen[index]), f"{others[index]:,}")

@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
-import msgspec
-
-from batchgray import events, words
+from batchgray import events, spelling, words
 from batchgray.streams import show_any_name, write_utf8
 from batchgray.tally import Tally
 
@@ -32,7 +30,7 @@ def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "")
         yield lambda event: None
     elif mode == "json":
         write_utf8(sys.stdout)
-        yield _Guarded(lambda event: _write(msgspec.json.encode(event).decode(), sys.stdout))
+        yield _Guarded(lambda event: _write(spelling.to_json(event).decode(), sys.stdout))
     elif amount == "quiet":
         show_any_name(sys.stderr)
         yield _Guarded(_tell_trouble)

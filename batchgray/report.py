@@ -28,6 +28,7 @@ from markupsafe import Markup
 import batchgray
 from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
 from batchgray.errors import ImageError, shown
+from batchgray.guards import may_be_cut_off, without_dots
 from batchgray.manifest import Image, Manifest
 
 # A page of ours has this in its first bytes.
@@ -74,9 +75,12 @@ def write(path: Path, html: Path | None = None) -> Path:
     target = (path.with_name("report.html") if html is None else html).absolute()
     _refuse_foreign(target)
     page = _page(document, running, path.absolute(), target.parent)
+    data, temporary = page.encode("utf-8", "backslashreplace"), target.with_name(f".{target.name}.tmp")
+    if not may_be_cut_off(temporary, data[: data.index(_OURS) + len(_OURS)]):
+        raise errors.ForeignReport(temporary)
     try:
-        with durable.Folder.at(target.parent) as folder, folder.saving(target.name, f".{target.name}.tmp") as file:
-            file.append(page.encode("utf-8", "backslashreplace"))
+        with durable.Folder.at(target.parent) as folder, folder.saving(target.name, temporary.name) as file:
+            file.append(data)
     except OSError as error:
         raise errors.UnwritableReport(target, error.strerror) from None
     return target
@@ -105,7 +109,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     )
     runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
     done = [image for image in document.images if image.state == "done"]
-    undated = len(done) - sum(len(run.converted) for run in runs)
+    undated = sum(image.finished for image in document.images) - sum(len(run.converted) for run in runs)
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
     script = _text("report.js")
     return _templates.get_template("report.html").render(
@@ -154,7 +158,7 @@ def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[tuple
 
 def choose(images: Sequence[Image]) -> list[int]:
     """Whose pictures to show: begun ones, one of each reason to fail, and finished ones, evenly and of each note."""
-    of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": []}
+    of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": [], "gone": []}
     for index, image in enumerate(images):
         of[image.state].append(index)
     begun = _evenly(of["partial"], _SPECIAL_PICTURES)
@@ -222,7 +226,7 @@ def _picture(path: Path, folder: Path, fault_of: Callable[[os.stat_result], str 
         fault = fault_of(path.stat())
     except OSError as error:
         return Picture(reason=(error.strerror or str(error)).lower())
-    href = quote(os.fsencode(os.path.relpath(path, folder)))
+    href = quote(os.fsencode(os.path.relpath(without_dots(path), without_dots(folder))))
     if fault:
         return Picture(href=href, reason=fault)
     try:

@@ -1,7 +1,9 @@
 """What a manifest says, in figures and in words."""
 
+import os
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ from batchgray import locks, manifest, outcome, timeline, words
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest import Interruption, Manifest, RunState
+from batchgray.spelling import Bytes
 
 _LISTED = 20
 
@@ -20,15 +23,31 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     partial: int
     pending: int
     failed: int
+    gone: int
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A failed image. Several input folders may have the same `source`; `path` is in full."""
+
     source: str
+    source_base64: Bytes = msgspec.UNSET
+    path: str
+    path_base64: Bytes = msgspec.UNSET
     error: str
+
+
+class Died(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that ended without a word: when it began, and the last that is known of it, in ISO 8601."""
+
+    run: int
+    began: str
+    last_known: str
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is "running" only while a process owns the manifest; a run that died without a word is "interrupted".
+
+    `last_run` tells the two apart; `died` are the runs of this manifest that ended so, whichever came after them.
 
     Pixels and bytes are of the images that are done, `seconds` of all runs; `resume` is the command that goes on,
     where there is work left and nobody is at it.
@@ -36,7 +55,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     state: RunState
     counts: Counts
+    last_run: timeline.Ending | None
     interruptions: list[Interruption]
+    died: list[Died]
     failures: list[Failure]
     reasons: list[Reason]
     pixels: int
@@ -44,6 +65,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     output_bytes: int
     seconds: float
     manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
     resume: str | None
 
 
@@ -66,6 +88,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
     states = Counter(image.state for image in document.images)
     state = "interrupted" if document.state == "running" and not running else document.state
     done = [image for image in document.images if image.state == "done"]
+    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
     path = path.absolute()
     return Status(
         state=state,
@@ -75,10 +98,21 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
             partial=states["partial"],
             pending=states["pending"],
             failed=states["failed"],
+            gone=states["gone"],
         ),
+        last_run=runs[-1].ending if runs else None,
         interruptions=document.interruptions,
+        died=[
+            Died(run=run.number - 1, began=_iso(run.start_ms), last_known=_iso(run.end_ms))
+            for run in runs
+            if run.ending == "died"
+        ],
         failures=[
-            Failure(source=image.source, error=image.error or "")
+            Failure(
+                source=image.source,
+                path=os.path.join(document.input_roots[image.root], image.source),
+                error=image.error or "",
+            )
             for image in document.images
             if image.state == "failed"
         ],
@@ -86,7 +120,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
         pixels=sum((image.width or 0) * (image.height or 0) for image in done),
         source_bytes=sum(image.size for image in done),
         output_bytes=sum(image.output_size or 0 for image in done),
-        seconds=sum(run.seconds for run in timeline.sessions(document, running, time.time_ns() // 1_000_000)),
+        seconds=sum(run.seconds for run in runs),
         manifest=str(path),
         resume=outcome.resume_command(path) if state == "interrupted" else None,
     )
@@ -95,22 +129,37 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
 def status_lines(found: Status) -> list[str]:
     """For people."""
     counts = found.counts
+    state = "died" if found.state == "interrupted" and found.last_run == "died" else found.state.replace("_", " ")
     lines = [
-        f"{found.state.replace('_', ' ')}: {counts.done:,} of {words.images(counts.total)} done, "
+        f"{state}: {counts.done:,} of {words.images(counts.total)} done, "
         f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
+        f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:
         lines.append(
             f"done so far: {found.pixels / 1e6:,.0f} MP in {words.duration(found.seconds)}, "
             f"{words.size(found.source_bytes)} -> {words.size(found.output_bytes)}"
         )
-    lines += [
-        f"interrupted {shown(interruption.at)} by {interruption.source} {shown(interruption.event_id or '')}".rstrip()
-        for interruption in found.interruptions[-_LISTED:]
-    ]
+    lines += _ending_lines(found)[-_LISTED:]
     lines += words.reason_lines(found.reasons)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
     elif counts.failed:
         lines.append(words.trying_again(found.manifest))
     return lines
+
+
+def _ending_lines(found: Status) -> list[str]:
+    """How runs ended before their work did, in the order of the runs."""
+    told: list[tuple[int, str]] = []
+    for item in found.interruptions:
+        line = f"interrupted {shown(item.at)} by {item.source} {shown(item.event_id or '')}".rstrip()
+        told.append((-1 if item.run is None else item.run, line))
+    for died in found.died:
+        line = f"died after {died.last_known} without a word: a crash, a kill or a power cut"
+        told.append((died.run, line))
+    return [line for _, line in sorted(told, key=lambda item: item[0])]
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

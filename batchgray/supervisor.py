@@ -106,11 +106,21 @@ class Supervisor:
             self._draw_previews()
         if self.notice is not None:
             seconds = time.monotonic() - self._drain_began
-            finished = self._ledger.totals.converted - self._done_before
-            self._emit(
-                events.Flushed(finished=finished, partial=states["partial"], pending=states["pending"], seconds=seconds)
-            )
+            self._emit(self._flushed(states, seconds))
         return states
+
+    def _flushed(self, states: Counter[str], seconds: float) -> events.Flushed:
+        in_hand = Counter(self._images[index].state for index in self._in_hand)
+        return events.Flushed(
+            in_hand=in_hand.total(),
+            finished=in_hand["done"] + in_hand["failed"],
+            kept=in_hand["partial"],
+            put_back=in_hand["pending"],
+            failed=in_hand["failed"],
+            partial=states["partial"],
+            pending=states["pending"],
+            seconds=seconds,
+        )
 
     # what comes in
 
@@ -131,7 +141,8 @@ class Supervisor:
         left = notice.seconds_left(datetime.now(UTC))
         self._deadline = lifecycle.drain_deadline(now, self._engine.grace, left, self._deadline, again)
         if first:
-            self.notice, self._drain_began, self._done_before = notice, now, self._ledger.totals.converted
+            self.notice, self._drain_began = notice, now
+            self._in_hand = [index for member in self._members for index in member.tasks]
             for member in self._members:
                 self._signal(member, signal.SIGTERM)
             if not self._server.booted:
@@ -144,7 +155,7 @@ class Supervisor:
                     event_id=notice.event_id,
                     deadline=notice.deadline,
                     seconds=seconds,
-                    in_hand=sum(bool(member.tasks) for member in self._members),
+                    in_hand=sum(len(member.tasks) for member in self._members),
                     again=again,
                 )
             )

@@ -77,7 +77,7 @@ class Tally:
                 self._plan(event)
 
     def _plan(self, event: events.Planned) -> None:
-        self.total, self.done, self._most_workers = event.total, event.done, event.workers
+        self.total, self.done, self._most_workers = event.total - event.gone, event.done, event.workers
         for suffix, size in event.todo_bytes_by_kind.items():
             self._kinds.setdefault(suffix, _Kind()).bytes_left += size
         self._planned = self._began = self._counted = self._clock()

@@ -27,6 +27,7 @@ _TICKS = 5
 _SECONDS = (1, 2, 5, 10, 15, 30)
 _STEPS = (*_SECONDS, *(60 * n for n in _SECONDS), *(3600 * n for n in (1, 2, 3, 6, 12)))
 _DAY = 86400
+_LAST_MS = 253_402_300_799_000  # the last second of the year 9999
 
 
 class Converted(NamedTuple):
@@ -99,7 +100,7 @@ class Charts:
 def sessions(document: Manifest, running: bool, now_ms: int) -> list[Session]:
     """The runs in their order; `running` says whether the last one still is."""
     # Two machines' clocks may differ: a run begins no earlier than the one before it.
-    starts = list(accumulate((int(run.at.timestamp() * 1000) for run in document.runs), max))
+    starts = list(accumulate((_since_1970(run.at) for run in document.runs), max))
     interruptions = {item.run: item for item in document.interruptions}
     found = [
         Session(number=index + 1, run=run, interruption=interruptions.get(index), start_ms=start, end_ms=start)
@@ -244,7 +245,7 @@ def _converted(images: Sequence[Image]) -> list[Converted]:
     return [
         Converted(image.done_at_ms, (image.width or 0) * (image.height or 0))
         for image in images
-        if image.state == "done" and image.done_at_ms is not None
+        if image.finished and image.done_at_ms is not None
     ]
 
 
@@ -254,4 +255,9 @@ def _milliseconds(at: str) -> int:
         moment = datetime.fromisoformat(at)
     except ValueError:
         return 0
-    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    return _since_1970(moment.replace(tzinfo=moment.tzinfo or UTC))
+
+
+def _since_1970(moment: datetime) -> int:
+    """Milliseconds; the nearest moment of which every zone has a date, where a stranger wrote another."""
+    return min(max(0, int(moment.timestamp() * 1000)), _LAST_MS)

@@ -12,15 +12,18 @@ from batchgray import codec, errors, flight, integrity, locks, machine, manifest
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.manifest import Image, Manifest, Store
+from batchgray.spelling import Bytes
 
 _READ_AHEAD = 8
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished output that is not what the manifest says."""
+    """An output that is not what the manifest says; `gone` is its input, so that it can't be made anew."""
 
     output: str
+    output_base64: Bytes = msgspec.UNSET
     fault: str
+    gone: bool
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,23 +47,37 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
         with contextlib.suppress(OSError):  # nothing is in flight
             stack.enter_context(flight.owning(document, path, locked))
         damaged = _verdict(document, path)
+        mended = 0
         if damaged.damaged:
-            _mark_pending(document, {damage.output for damage in damaged.damaged})
+            mended = _mark_pending(document, {damage.output for damage in damaged.damaged})
             try:
                 with contextlib.closing(Store(path)) as store:
                     store.commit(document)
             except OSError as error:
                 raise errors.ManifestUnwritable(path, error.strerror) from None
-        return msgspec.structs.replace(damaged, mended=len(damaged.damaged))
+        return msgspec.structs.replace(damaged, mended=mended)
 
 
 def _verdict(document: Manifest, path: Path) -> Verdict:
     out = document.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
-    done = [image for image in document.images if image.state == "done"]
-    damaged = [Damage(output=image.output, fault=fault) for image, fault in _check_all(out, done) if fault]
-    return Verdict(checked=len(done), damaged=damaged, mended=0)
+    made = [image for image in document.images if _is_told_of(image)]
+    damaged = [
+        Damage(output=image.output, fault=fault, gone=image.state == "gone")
+        for image, fault in _check_all(out, made)
+        if fault
+    ]
+    return Verdict(checked=len(made), damaged=damaged, mended=0)
+
+
+def _is_told_of(image: Image) -> bool:
+    """Whether the manifest vouches for the file under an output's name.
+
+    It does not where work on the image goes on: a crash may just have put the next version there. What was found
+    damaged is damaged until it is made anew.
+    """
+    return image.checksum is not None and (image.mend or image.state in ("done", "failed", "gone"))
 
 
 def _check_all(out: Path, images: list[Image]) -> Iterator[tuple[Image, str | None]]:
@@ -97,8 +114,17 @@ def fault_of(out: Path, image: Image) -> str | None:
     return None
 
 
-def _mark_pending(document: Manifest, outputs: set[str]) -> None:
+def _mark_pending(document: Manifest, outputs: set[str]) -> int:
+    """Have damaged outputs made anew: those of gone inputs when these come back. Returns how many are pending now."""
+    pending = 0
     for image in document.images:
-        if image.state == "done" and image.output in outputs:
-            image.state, image.tiles_done, image.mend = "pending", 0, True
-    document.state = "interrupted"
+        if image.output in outputs:
+            image.mend = True
+            if image.state in ("done", "failed"):
+                image.state, image.tiles_done, image.error = "pending", 0, None
+            elif image.was == "done":
+                image.was, image.tiles_done = "pending", 0
+            pending += image.state != "gone"
+    if pending:
+        document.state = "interrupted"
+    return pending

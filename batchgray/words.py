@@ -10,6 +10,7 @@ from batchgray.events import Reason
 from batchgray.outcome import resume_command
 
 _LISTED = 20
+_NAMED = 3
 
 
 def told(event: events.Event) -> list[str]:
@@ -57,7 +58,9 @@ def _planned_line(event: events.Planned) -> str:
     if event.changed:
         parts.append(f"{event.changed:,} changed since")
     if event.missing:
-        parts.append(f"{event.missing:,} with their output gone")
+        parts.append(f"{event.missing:,} with their output missing")
+    if event.gone:
+        parts.append(f"{event.gone:,} gone")
     verb = "Going on with" if event.resumed else "Converting"
     plural = "s" if event.workers > 1 else ""
     what = f"{verb} {images(event.todo)} ({', '.join(parts)}; {size(event.todo_bytes)})"
@@ -82,14 +85,17 @@ def _notice_line(event: events.Notice) -> str:
 
 
 def _flushed_line(event: events.Flushed) -> str:
-    rest = f"{event.partial:,} begun and kept, {event.pending:,} not begun"
-    return f"Everything is on disk after {event.seconds:.2f} s: {event.finished:,} finished meanwhile, {rest}."
+    failed = f" ({event.failed:,} failed)" if event.failed else ""
+    parts = f"{event.finished:,} finished{failed}, {event.kept:,} begun and kept, {event.put_back:,} put back"
+    became = f": of {images(event.in_hand)} in hand {parts}" if event.in_hand else ""
+    left = f"{event.partial:,} begun, {event.pending:,} not begun"
+    return f"Everything is on disk after {event.seconds:.2f} s{became}. Left: {left}."
 
 
 def summary_lines(event: events.Summary) -> list[str]:
     """The last words of a run."""
     lines = []
-    if not event.converted and event.done < event.total:
+    if not event.converted and event.done + event.gone < event.total:
         lines.append(f"Converted nothing in {duration(event.seconds)}.")
     elif event.converted:
         rate = event.pixels / 1e6 / event.seconds if event.seconds else 0.0
@@ -99,7 +105,12 @@ def summary_lines(event: events.Summary) -> list[str]:
         )
     left = [
         f"{count:,} {word}"
-        for count, word in ((event.partial, "begun"), (event.pending, "not begun"), (event.failed, "failed"))
+        for count, word in (
+            (event.partial, "begun"),
+            (event.pending, "not begun"),
+            (event.failed, "failed"),
+            (event.gone, "gone"),
+        )
         if count
     ]
     before = f" ({event.already_done:,} skipped, done before)" if event.already_done else ""
@@ -108,7 +119,16 @@ def summary_lines(event: events.Summary) -> list[str]:
     if event.changed:
         lines.append(f"Taken up again because the input had changed: {event.changed:,}.")
     if event.missing:
-        lines.append(f"Taken up again because the output was gone: {event.missing:,}.")
+        lines.append(f"Taken up again because the output was missing: {event.missing:,}.")
+    if event.newly_gone:
+        names = ", ".join(map(shown, event.newly_gone[:_NAMED]))
+        more = len(event.newly_gone) - _NAMED
+        lines.append(
+            f"Inputs that are gone since the last run: {names}{f' and {more:,} more' if more > 0 else ''}. "
+            "What was made of them stays; --prune removes it."
+        )
+    if event.pruned:
+        lines.append(f"Removed because the input is gone: {event.pruned:,}.")
     if event.ignored:
         kinds = sorted(event.ignored.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{count:,} {shown(kind)}" for kind, count in kinds)

@@ -199,11 +199,19 @@ class Worker:
                 temporary = self._temporary()
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
-                conversion.discard()
+                if self._is_there(task):
+                    conversion.discard()
                 raise
         record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
         done = _done(task, record, encoded, computed, computed > 0, started)
         return committer.Written(encoded.fd, temporary, task, done, begun=True)
+
+    def _is_there(self, task: Task) -> bool:
+        """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
+        try:
+            return codec.identity_of(task.source) == task.identity
+        except ImageError:
+            return False
 
     def _temporary(self) -> str:
         """A name in flight that no other output has: no two workers of a run have the same number."""

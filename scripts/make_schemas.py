@@ -30,7 +30,7 @@ _WRITTEN: dict[str, Any] = {
     "doctor": list[doctor.Finding],
 }
 _SEALED = ("Manifest", "JournalLine")
-_SPARSE = ("JournalLine", "ImageChange")  # what is not told is left out; other records have all their fields
+_SPARSE = ("JournalLine", "ImageChange")  # what is not told is left out; others leave out the bytes of UTF-8 names
 
 
 class Documented(NamedTuple):
@@ -83,7 +83,7 @@ def _describe(record: str, definition: dict[str, Any], records: dict[str, Docume
         raise ValueError(f"docs/formats.md on {name}, and what is written: {', '.join(set(known) ^ set(fields))}")
     definition["description"] = words
     if record not in _SPARSE:
-        definition["required"] = list(fields)
+        definition["required"] = [field for field in fields if not field.endswith("_base64")]
     for field, schema in fields.items():
         kind, meaning = known[field]
         if kind != (right := in_words(schema)):

@@ -233,6 +233,40 @@ def leftovers(out: Path) -> list[str]:
     return [str(path) for path in out.rglob("*") if re.search(r"\.partial\.|\.tmp$|\.journal$|/\.batchgray", str(path))]
 
 
+@contextlib.contextmanager
+def deep_tree(top: Path, depth: int, name: str = "d") -> Iterator[Callable[[int, str, bytes], None]]:
+    """A chain of folders below `top`, each with the same name, deeper than Python or a path can go.
+
+    Yields a function that writes a file (its name, its data) so many folders down. All of it is gone afterwards.
+    """
+    top.mkdir(parents=True)
+
+    @contextlib.contextmanager
+    def opened(levels: int, make: bool = False) -> Iterator[int]:
+        fd = os.open(top, os.O_RDONLY)
+        try:
+            for _ in range(levels):
+                if make:
+                    os.mkdir(name, dir_fd=fd)
+                inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+                os.close(fd)
+                fd = inner
+            yield fd
+        finally:
+            os.close(fd)
+
+    def put(level: int, file: str, data: bytes) -> None:
+        with opened(level) as fd, os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, dir_fd=fd), "wb") as target:
+            target.write(data)
+
+    try:
+        with opened(depth, make=True):
+            pass
+        yield put
+    finally:
+        subprocess.run(["rm", "-rf", top], check=True)  # which is deeper than shutil goes
+
+
 def scaled(side: int) -> int:
     """The side of a picture so many pixels long, in pictures TEST_BATCHGRAY_SCALE times smaller: for a machine that is
     as many times as fast.

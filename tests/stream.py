@@ -17,6 +17,7 @@ PLANNED = events.Planned(
     new=8,
     changed=1,
     missing=0,
+    gone=0,
     ignored={},
     workers=2,
     resumed=False,
@@ -38,6 +39,9 @@ SUMMARY = events.Summary(
     ignored={".txt": 2, ".mp4": 7},
     changed=1,
     missing=2,
+    gone=0,
+    newly_gone=[],
+    pruned=0,
     notes={"b.gif": "the first of 3 frames or pages"},
     failures={"c.png": "truncated"},
     reasons=[Reason(error="truncated", count=1, sources=["c.png"])],
@@ -47,7 +51,7 @@ SUMMARY = events.Summary(
 )
 FAILED = events.Failed(source="c.png", output="c.jpg", error="truncated", source_bytes=1_000_000)
 NOTICE = events.Notice(source="signal", event_id="SIGTERM", deadline=None, seconds=30.0, in_hand=2)
-FLUSHED = events.Flushed(finished=2, partial=1, pending=3, seconds=0.25)
+FLUSHED = events.Flushed(in_hand=2, finished=1, kept=1, put_back=0, failed=0, partial=1, pending=3, seconds=0.25)
 
 
 def started(source="a.png", source_bytes=1_000_000, worker=1):

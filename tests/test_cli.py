@@ -106,20 +106,21 @@ def test_the_tree_is_mirrored_and_a_second_run_has_nothing_to_do(pictures, tmp_p
     assert before == {name: (out / name).stat().st_mtime_ns for name in tree(out)}
 
 
-def test_run_again_picks_up_what_is_new_changed_or_gone(pictures, tmp_path):
+def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gone(pictures, tmp_path):
     out = tmp_path / "out"
     batchgray("run", pictures, "--out", out)
     save_gradient(pictures / "new.png", 64, 64)
     save_gradient(pictures / "a.png", 320, 240, seed=50, exact=True)
     (out / "sub" / "b.jpg").unlink()
     (pictures / "sub" / "deep" / "c.webp").unlink()
-    run = batchgray("run", pictures, "--out", out, "--progress", "json", expect=3)
+    run = batchgray("run", pictures, "--out", out, "--progress", "json")
     events = events_of(run.stdout)
     assert {event["source"] for event in named(events, "done")} == {"new.png", "a.png", "sub/b.jpg"}
-    assert "vanished" in named(events, "summary")[0]["failures"]["sub/deep/c.webp"]
     assert (out / "sub" / "deep" / "c.jpg").exists()
     summary = named(events, "summary")[0]
     assert (summary["changed"], summary["missing"], summary["converted"]) == (1, 1, 3)
+    assert (summary["state"], summary["gone"], summary["newly_gone"]) == ("complete", 1, ["sub/deep/c.webp"])
+    assert "3 of 4 images done, 0 begun, 0 not begun, 0 failed, 1 gone" in batchgray("status", out).stdout
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,37 @@ def test_options_can_come_from_the_environment(pictures, tmp_path):
     assert (tmp_path / "out" / "a.png").exists()
 
 
+def test_a_variable_of_an_option_that_may_be_repeated_has_one_value_a_line(pictures, tmp_path):
+    save_gradient(pictures / "Screen Shots" / "x.png", 8, 8)
+    save_gradient(pictures / "a:b" / "y.png", 8, 8)
+    environment = os.environ | {"BATCHGRAY_EXCLUDE": "Screen Shots\nsub\n"}
+    batchgray("run", pictures, "--out", tmp_path / "out", env=environment)
+    assert {image["source"] for image in manifest_of(tmp_path / "out")["images"]} == {"a.png", "a:b/y.png"}
+    moved = pictures.rename(tmp_path / "in: moved")
+    environment = os.environ | {"BATCHGRAY_INPUT_ROOT": str(moved)}
+    batchgray("resume", tmp_path / "out", env=environment)
+    assert manifest_of(tmp_path / "out")["input_roots"] == [str(moved)]
+
+
+def test_a_misspelt_variable_is_warned_of_by_name(pictures, tmp_path):
+    environment = os.environ | {"BATCHGRAY_QUALTY": "90", "BATCHGRAY_Z\x1b": "", "BATCHGRAY_INPUT_ROOT": "/nowhere"}
+    run = batchgray("run", pictures, "--out", tmp_path / "out", "--progress", "json", env=environment)
+    assert run.stderr.splitlines() == [
+        "batchgray: warning: BATCHGRAY_QUALTY in the environment is no option's, and is not used; "
+        "did you mean BATCHGRAY_QUALITY?",
+        "batchgray: warning: BATCHGRAY_Z\\x1b in the environment is no option's, and is not used; "
+        "`batchgray run --help` lists the options",
+    ]
+    assert named(events_of(run.stdout), "summary")
+    assert batchgray("--version", env=environment).stderr == ""
+
+
+def test_a_number_of_workers_that_no_machine_has_is_refused(pictures, tmp_path):
+    run = batchgray("run", pictures, "--out", tmp_path / "out", "--workers", 2**63, expect=2)
+    assert "--workers takes a whole number from 1 to 4194304" in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("separator", ["\n", "\0"])
 def test_inputs_from_a_list(pictures, tmp_path, separator):
     names = separator.join([str(pictures / "a.png"), str(pictures / "sub" / "b.jpg")]) + separator
@@ -284,7 +316,7 @@ def test_status_in_words_and_json(pictures, tmp_path):
     batchgray("run", pictures, "--out", out, "--progress", "none", expect=3)
     status = json.loads(batchgray("status", out / "manifest.json", "--json").stdout)
     assert status["state"] == "complete_with_failures"
-    assert status["counts"] == {"total": 4, "done": 3, "partial": 0, "pending": 0, "failed": 1}
+    assert status["counts"] == {"total": 4, "done": 3, "partial": 0, "pending": 0, "failed": 1, "gone": 0}
     assert status["failures"][0]["source"] == "bad.png"
     told = batchgray("status", out / "manifest.json").stdout
     assert "3 of 4 images done" in told

@@ -9,11 +9,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from harness import deep_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray import errors
 from batchgray.discovery import Discovery, Found, assign_outputs
+from batchgray.options import EngineOptions, RunOptions
+from batchgray.plan import plan_run
 
 WALK_AS_NOBODY = """
 import json, os, sys
@@ -31,7 +34,7 @@ def make(root, *names):
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_bytes(os.fsencode(name))
 
 
 def sources(tmp_path, **options):
@@ -170,7 +173,7 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path, insi
 def test_a_dangling_link_is_found_so_that_it_fails_with_a_reason(tmp_path, inside):
     (inside / "gone.png").symlink_to("nowhere")
     found = list(Discovery(tmp_path / "out").find([inside]))
-    assert found == [Found(str(inside), "gone.png", "gone.png", 0, 0)]
+    assert found == [Found(str(inside), "gone.png", "gone.png", 0, 0, seen=False)]
     assert list(Discovery(tmp_path / "out").find([inside / "gone.png"])) == found
 
 
@@ -242,31 +245,115 @@ def test_what_is_excluded_is_not_counted(tmp_path, inside):
     assert not discovery.ignored
 
 
-# what can't be planned
+# names as they come
 
 
-def test_a_name_that_is_not_utf_8_is_refused_and_shown_safely(tmp_path, inside):
-    make(inside, "good.png")
-    Path(os.fsdecode(os.fsencode(inside) + b"/bad\xff\n.png")).write_bytes(b"")
-    refused, good = list(Discovery(tmp_path / "out").find([inside]))
-    assert good.source == "good.png"
-    assert refused.source == "bad\\xff\\n.png"
-    assert "UTF-8" in refused.refused
-    assert assign_outputs([refused, good], "jpeg") == ["", "good.jpg"]
+def test_names_that_are_not_utf_8_are_taken_like_any_other(tmp_path):
+    first, second = tmp_path / os.fsdecode(b"first\xff"), tmp_path / "second"
+    make(first, os.fsdecode(b"a\xe9/b\xff\n.png"), os.fsdecode(b"c.p\xffg"))
+    make(second, "good.png")
+    discovery = Discovery(tmp_path / "out")
+    found = list(discovery.find([first, second]))
+    assert [(item.root, item.source, item.mirrored, item.refused) for item in found] == [
+        (str(first), "a\udce9/b\udcff\n.png", "first\udcff/a\udce9/b\udcff\n.png", None),
+        (str(second), "good.png", "second/good.png", None),
+    ]
+    assert found[0].size > 0
+    assert discovery.ignored == {".p\udcffg": 1}
+    assert assign_outputs(found, "jpeg") == ["first\udcff/a\udce9/b\udcff\n.jpg", "second/good.jpg"]
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_an_input_folder_whose_own_name_is_not_utf_8_is_refused(tmp_path, several):
-    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
-    make(folder, "a.png")
-    (tmp_path / "good").mkdir()
+def test_a_tree_deeper_than_the_stack_is_walked_in_the_order_of_its_names(tmp_path):
+    with deep_tree(tmp_path / "in", depth=1500) as put:
+        put(0, "c.png", b"1")
+        put(1, "e.png", b"2")
+        put(1499, "a.png", b"3")
+        put(1500, "b.png", b"4")
+        found = list(Discovery(tmp_path / "out").find([tmp_path / "in"]))
+    assert [item.source for item in found] == ["c.png", *("d/" * 1499 + n for n in ("a.png", "d/b.png")), "d/e.png"]
+    assert all(item.size == 1 and item.refused is None for item in found)
+
+
+@pytest.mark.parametrize("out_is_there", [False, True])
+def test_a_folder_deeper_than_a_path_can_name_is_told_and_the_rest_is_taken(tmp_path, out_is_there):
+    if out_is_there:
+        (tmp_path / "out").mkdir()
+    name = "d" * 200
+    with deep_tree(tmp_path / "in", depth=30, name=name) as put:
+        put(0, "top.png", b"1")
+        put(29, "unreachable.png", b"2")
+        refused, top = Discovery(tmp_path / "out").find([tmp_path / "in"])
+    assert (top.source, top.refused) == ("top.png", None)
+    assert refused.source.removesuffix("/").split("/") == [name] * refused.source.count("/")
+    assert "path is longer than the system can open" in refused.refused
+
+
+def test_an_image_whose_path_is_longer_than_can_be_opened_costs_no_other(tmp_path):
+    levels, rest = divmod(4095 - len(os.fsencode(tmp_path / "in")), 101)
+    with deep_tree(tmp_path / "in", depth=levels, name="d" * 100) as put:
+        put(levels, f"{'e' * (rest + 1)}.png", b"1")
+        put(levels - 1, "f.png", b"2")
+        long, good = Discovery(tmp_path / "out").find([tmp_path / "in"])
+    assert len(f"{long.root}/{long.source}") > 4096
+    assert "path is longer than the system can open" in long.refused
+    assert (good.source.rpartition("/")[2], good.size) == ("f.png", 1)
+
+
+def steps_of(work) -> int:
+    """How many lines of Python a piece of work takes."""
+    taken = 0
+
+    def count_step(frame, event, argument):
+        nonlocal taken
+        taken += 1
+        return count_step
+
+    sys.settrace(count_step)
     try:
-        found = list(Discovery(tmp_path / "out").find([folder, tmp_path / "good"] if several else [folder]))
-    except errors.UsageError:
-        return
-    for item in found:
-        (item.root + item.source + item.mirrored).encode()  # what isn't UTF-8 can't go into the manifest
-        assert item.refused
+        work()
+    finally:
+        sys.settrace(None)
+    return taken
+
+
+def test_many_folders_are_named_in_linear_time(tmp_path):
+    def steps(count: int) -> int:
+        folders = [tmp_path / str(count) / str(index) for index in range(count)]
+        for folder in folders:
+            make(folder, "a.png")
+        options = RunOptions(inputs=folders, out=tmp_path / "out", engine=EngineOptions(workers=1, memory=1))
+        return steps_of(lambda: plan_run(options, None))
+
+    assert steps(400) < 5 * steps(100)
+
+
+def test_many_collisions_are_found_in_linear_time():
+    def steps(count: int) -> int:
+        names = [name for index in range(count) for name in (f"{index}.jpg", f"{index}.jpg/x.jpg")]
+
+        def work() -> None:
+            with pytest.raises(errors.Collisions):
+                outputs(*names)
+
+        return steps_of(work)
+
+    assert steps(400) < 5 * steps(100)
+
+
+def test_what_is_above_a_link_is_what_the_system_says(tmp_path):
+    make(tmp_path, "real/photos/right.png", "real/target/x.png", "photos/wrong.png", "photos/left.png")
+    (tmp_path / "link").symlink_to("real/target")
+    [found] = Discovery(tmp_path / "out").find([tmp_path / "link" / ".." / "photos"])
+    assert (found.root, found.source) == (str(tmp_path / "real" / "photos"), "right.png")
+    [found] = Discovery(tmp_path / "out").find([tmp_path / "link" / ".." / "photos" / "right.png"])
+    assert (found.root, found.source) == (str(tmp_path / "real" / "photos"), "right.png")
+    with pytest.raises(errors.NoSuchInput):
+        list(Discovery(tmp_path / "out").find([tmp_path / "link" / ".." / "photos" / "wrong.png"]))
+    [found] = Discovery(tmp_path / "out").find([tmp_path / "link"])
+    assert (found.root, found.source) == (str(tmp_path / "link"), "x.png")  # named as it was
+
+
+# what can't be planned
 
 
 def test_a_folder_that_cannot_be_read_is_refused_and_the_rest_is_taken():
@@ -322,7 +409,7 @@ def test_a_file_and_a_folder_that_would_share_an_output_name_are_refused():
 
 
 def test_refused_inputs_have_no_output_and_collide_with_nothing():
-    refused = [Found("/in", name, "", 0, 0, "its name is not UTF-8") for name in ("x", "y")]
+    refused = [Found("/in", name, "", 0, 0, "the folder can't be read") for name in ("x", "y")]
     others = [Found("/in", name, name, 1, 1) for name in ("b.jpg", "b.png")]
     assert assign_outputs(refused + others, "jpeg") == ["", "", "b.jpg", "b.png.jpg"]
 

@@ -1,14 +1,16 @@
 """docs/formats.md and the schemas tell what is written, to the field: real output is held against them."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
 from conftest import script
-from harness import Running, batchgray, events_of, named, save_gradient
+from harness import Running, batchgray, events_of, manifest_of, named, save_gradient
 from jsonschema import Draft202012Validator
+from PIL import Image
 from recording import Recording, Rule, interrupt_held
 
 from batchgray import status, verify
@@ -90,6 +92,31 @@ def test_an_interrupted_and_a_finished_run_write_what_is_documented(tmp_path):
     check("manifest", json.loads((out / "manifest.json").read_text()))
     (out / "01.jpg").write_bytes(b"damaged")
     check("verify", msgspec.to_builtins(verify.verify(out / "manifest.json")))
+
+
+def test_names_that_are_not_utf_8_are_written_as_documented(tmp_path):
+    inputs = [tmp_path / os.fsdecode(b"in\xff"), tmp_path / "in"]
+    for folder in inputs:
+        save_gradient(folder / os.fsdecode(b"a\xff.gif"), 8, 8)
+        save_gradient(
+            folder / os.fsdecode(b"pages\xff.tif"), 8, 8, save_all=True, append_images=[Image.new("L", (8, 8))]
+        )
+        (folder / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"")
+        (folder / os.fsdecode(b"x.\xff")).touch()
+    out = tmp_path / os.fsdecode(b"out\xff")
+    seen = batchgray("run", *inputs, "--out", out, "--progress", "json", expect=3).stdout
+    check_lines("events", seen)
+    summary = named(events_of(seen), "summary")[0]
+    assert len(summary["notes_base64"]) == len(summary["failures_base64"]) == 2
+    check_lines(
+        "events", batchgray("run", *inputs, "--out", tmp_path / "new", "--dry-run", "--progress", "json").stdout
+    )
+    check("manifest", manifest_of(out))
+    check("status", json.loads(batchgray("status", out, "--json").stdout))
+    (out / os.fsdecode(b"in\xff/a\xff.jpg")).unlink()
+    verdict = json.loads(batchgray("verify", out, "--json", expect=3).stdout)
+    check("verify", verdict)
+    assert "output_base64" in verdict["damaged"][0]
 
 
 def test_a_dry_run_and_the_doctor_write_what_is_documented(tmp_path):

@@ -105,7 +105,7 @@ def test_the_totals_are_those_of_this_run(books):
     totals = books.ledger.totals
     assert (totals.converted, totals.failed, totals.pixels) == (2, 1, 2 * 640 * 480)
     assert (totals.source_bytes, totals.output_bytes) == (2 * 1234, 2 * 999)
-    assert totals.notes == {"a.png": "the first of 2 frames"}
+    assert totals.notes == {0: "the first of 2 frames"}
     assert [type(event) for event in books.said] == [events.Done, events.Done, events.Failed]
 
 

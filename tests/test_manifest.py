@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from batchgray.manifest import Image, ImageChange, Interruption, Manifest, Store
 from batchgray.options import PixelOptions
 
 INTERRUPTION = Interruption(at="2026-11-22T18:00:00Z", source="signal", event_id="SIGTERM", deadline=None)
+FOREIGN = [b"hello", b"{}", b"[1, 2]", b'{"version": 1, "images": []}', b'{"a":"batchgray"}', b"\xff\xfe\0"]
 
 
 def document(*names, **changes):
@@ -183,13 +185,48 @@ def test_the_output_folder_moves_with_the_manifest(tmp_path):
 # what is refused
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"{}", b"[1, 2]", b'{"version": 1, "images": []}', b"\xff\xfe\0"])
+@pytest.mark.parametrize("content", FOREIGN)
 def test_a_file_of_somebody_else_is_foreign(path, content):
     path.write_bytes(content)
     with pytest.raises(errors.ForeignManifest, match=r"manifest\.json"):
         manifest.load(path)
-    with pytest.raises(errors.ForeignManifest):
-        manifest.check_is_manifest(path)
+    for or_ruin in (False, True):
+        with pytest.raises(errors.ForeignManifest):
+            manifest.check_is_manifest(path, or_ruin)
+
+
+def test_what_a_crash_leaves_of_a_manifest_may_be_replaced_and_is_not_read(path, store):
+    store.commit(document("a.jpg", state="complete"))
+    whole = path.read_bytes()
+    for ruin in (b"", whole[:20], bytes(len(whole)), whole[:20] + bytes(len(whole) - 20)):
+        path.write_bytes(ruin)
+        manifest.check_is_manifest(path, or_ruin=True)
+        with pytest.raises(errors.DamagedManifest, match="beginning is lost"):
+            manifest.load(path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json.journal", ".manifest.json.tmp"])
+def test_what_is_beside_the_manifest_and_not_its_own_is_left_alone(path, name):
+    beside = path.with_name(name)
+    for content in (b"mine", b'{"mine":1}', b"\0mine" * 20):
+        beside.write_bytes(content)
+        with pytest.raises(errors.ForeignFile, match=re.escape(name)):
+            Store(path)
+        assert beside.read_bytes() == content
+    beside.unlink()
+    beside.symlink_to("elsewhere")
+    with pytest.raises(errors.ForeignFile):
+        Store(path)
+
+
+@pytest.mark.parametrize("left", ["whole", "nothing", "torn", "zeros"])
+def test_what_a_crash_leaves_beside_the_manifest_is_replaced(path, store, left):
+    store.commit(document("a.jpg"))
+    for own, like in ((manifest.journal_path(path),) * 2, (manifest.temporary_path(path), path)):
+        data = like.read_bytes()
+        own.write_bytes({"whole": data, "nothing": b"", "torn": data[:9], "zeros": bytes(len(data))}[left])
+    Store(path).commit(document("a.jpg", state="complete"))
+    assert os.listdir(path.parent) == ["manifest.json"]
 
 
 def test_a_manifest_that_is_not_there_or_a_folder_is_refused_by_name(path):

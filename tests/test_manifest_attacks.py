@@ -3,6 +3,7 @@
 Whoever writes them can seal them too, so what is changed here is sealed again wherever that makes a difference.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -186,6 +187,10 @@ def image_with(**changes):
     return lambda members: members["images"][0].update(changes)
 
 
+def in_base64(name):
+    return base64.b64encode(name.encode()).decode()
+
+
 def two_images_with_one_output(members):
     members["images"][1]["output"] = members["images"][0]["output"]
 
@@ -217,6 +222,14 @@ STRANGE_DOCUMENTS = {
     "an absolute output": image_with(output="/tmp/x.jpg"),
     "an output with an empty part": image_with(output="a//b.jpg"),
     "an output with a dot": image_with(output="./a.jpg"),
+    "bytes that lead outside": image_with(output_base64=in_base64(OUTSIDE)),
+    "bytes of a source that lead outside": image_with(source_base64=in_base64("../../etc/passwd")),
+    "bytes of an output of another kind": image_with(output_base64=in_base64("authorized_keys")),
+    "bytes that are not base64": image_with(source_base64="*"),
+    "bytes of no text": image_with(source_base64=None),
+    "fewer bytes than folders": at("input_roots_base64", value=[]),
+    "bytes of a folder that can't be": at("input_roots_base64", value=[in_base64("/\0")]),
+    "bytes of a relative output folder": at("output_root_base64", value=in_base64("../x")),
     "an output of another kind": image_with(output="authorized_keys"),
     "an output in batchgray's folder": image_with(output=".batchgray/default/a.jpg"),
     "a pending image without an output": image_with(output="", state="pending"),
@@ -233,6 +246,10 @@ STRANGE_DOCUMENTS = {
     "more tiles done than there are": image_with(tiles_done=3, tiles_total=2, width=9, height=99),
     "more tiles than rows": image_with(tiles_total=3, width=2, height=2),
     "an unknown state": image_with(state="lost"),
+    "gone, and nothing before that": image_with(state="gone"),
+    "gone from a state that nothing goes back to": image_with(state="gone", was="failed"),
+    "gone when it was done, without a checksum": image_with(**done_image(state="gone", was="done", checksum=None)),
+    "not gone, and a state before that": image_with(state="pending", was="partial", tiles_total=None),
     "an unknown state of the run": at("state", value="paused" * 1000),
     "images that are no list": at("images", value={"a": 1}),
     "an image that is no object": at("images", value=[1]),

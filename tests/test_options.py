@@ -102,6 +102,7 @@ def test_tile_rows_are_at_least_one_and_rounded_up_to_whole_blocks():
     ("wrong", "named"),
     [
         ({"workers": 0}, "--workers"),
+        ({"workers": 2**63}, "--workers"),
         ({"memory": -1}, "--memory"),
         ({"checkpoint": 0}, "--checkpoint"),
         ({"grace": -1}, "--grace"),

@@ -305,6 +305,13 @@ def test_a_name_that_is_another_images_output_is_never_claimed(folders):
     assert not folders.write(folders.begun(), task).owns_preview
 
 
+def test_a_claim_to_a_name_that_became_another_images_output_is_void(folders):
+    folders.write(folders.begun())
+    task = msgspec.structs.replace(TASK, preview=False)
+    assert not partial.matching_header(folders.flight, task, OPTIONS).owns_preview
+    assert not folders.write(folders.begun(), task).owns_preview
+
+
 def test_discarding_only_the_partial_jpeg_keeps_the_claim(folders):
     header = folders.write(folders.begun())
     partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])

@@ -1,9 +1,11 @@
 """What there is to do: only what is not really done, and everything that is not."""
 
+import contextlib
 import copy
 import os
 
 import pytest
+from harness import deep_tree
 
 from batchgray import errors
 from batchgray.messages import SourceIdentity
@@ -18,6 +20,7 @@ class World:
 
     def __init__(self, folder):
         self.folder, self.inside, self.out = folder, folder / "in", folder / "out"
+        self.unreachable = contextlib.ExitStack()
         self.inside.mkdir()
         self.out.mkdir()
 
@@ -27,13 +30,17 @@ class World:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)
 
+    def put_unreachable(self):
+        """A folder that can't be walked, because its path is too long, until `unreachable` is closed."""
+        self.unreachable.enter_context(deep_tree(self.inside / "deep", depth=30, name="d" * 200))
+
     def plan(self, previous=None, **options):
         known = {"inputs": (self.inside,), "out": self.out, "engine": ENGINE}
         return plan_run(RunOptions(**{**known, **options}), previous)
 
-    def resume(self, previous, *roots):
+    def resume(self, previous, *roots, prune=False):
         path = self.out / "manifest.json"
-        return plan_resume(ResumeOptions(manifest=path, engine=ENGINE, input_roots=roots), previous)
+        return plan_resume(ResumeOptions(manifest=path, engine=ENGINE, input_roots=roots, prune=prune), previous)
 
     def finish(self, plan, *sources):
         """Convert what is to do (or only these), and return the manifest."""
@@ -53,7 +60,9 @@ class World:
 
 @pytest.fixture
 def world(tmp_path):
-    return World(tmp_path)
+    made = World(tmp_path)
+    with made.unreachable:
+        yield made
 
 
 def todo(plan):
@@ -103,12 +112,38 @@ def test_an_output_that_merely_exists_is_not_done(world):
 
 def test_what_cannot_be_planned_is_failed_and_not_to_do(world):
     world.put("good.png")
-    (world.inside / os.fsdecode(b"bad\xff.png")).write_bytes(b"")
+    world.put_unreachable()
     plan = world.plan()
     assert todo(plan) == ["good.png"]
-    refused = image(plan, "bad\\xff.png")
+    [refused] = [image for image in plan.manifest.images if image.source != "good.png"]
     assert (refused.state, refused.output, refused.resumable) == ("failed", "", False)
-    assert "UTF-8" in refused.error
+    assert "path is longer than" in refused.error
+
+
+def test_an_image_whose_output_could_not_be_opened_is_failed_and_not_to_do(world):
+    room = os.pathconf("/", "PC_PATH_MAX") - 1 - len(os.fsencode(world.out / "x.jpg")) + len("x")
+    folders, rest = divmod(room, 101)
+    fits = "/".join([*["d" * 100] * (folders - 1), "d" * rest, "e" * 100])
+    world.inside = world.inside.rename(world.folder / "i")  # a shorter path than the output's
+    world.put(f"{fits}.png", f"{fits}e.png", "good.png")
+    plan = world.plan()
+    assert sorted(todo(plan)) == [f"{fits}.png", "good.png"]
+    refused = image(plan, f"{fits}e.png")
+    assert (refused.state, refused.output) == ("failed", "")
+    assert "choose a shorter --out" in refused.error
+    assert todo(world.plan(plan.manifest, out=world.folder / "o")) == sorted(
+        [f"{fits}.png", f"{fits}e.png", "good.png"]
+    )
+
+
+def test_links_may_be_chained_longer_than_the_stack_is_deep(world):
+    world.put("0.png", "good.png")
+    for number in range(1, 1500):
+        (world.inside / f"{number}.png").symlink_to(f"{number - 1}.png")
+    plan = world.plan()
+    assert len(plan.todo) == 1501
+    assert image(plan, "30.png").size > 0
+    assert image(plan, "1499.png").size == 0  # the system follows forty, and opening it will say so
 
 
 def test_collisions_and_missing_inputs_are_refused(world):
@@ -209,26 +244,192 @@ def test_what_lost_its_output_is_made_anew(world, go_on):
     assert image(plan, "a.png").state == "pending"
 
 
-@pytest.mark.parametrize(("state", "told"), [("done", "its finished output stays"), ("pending", "vanished")])
-def test_what_vanished_is_failed_with_its_reason(world, go_on, state, told):
+@pytest.mark.parametrize("state", ["done", "partial", "pending", "failed"])
+def test_an_input_that_is_gone_is_named_once_and_keeps_what_was_made_of_it(world, go_on, state):
     previous = world.finished("a.png", "b.png")
-    previous.images[0].state = state
-    (world.inside / "a.png").unlink()
+    previous.images[0].state, previous.images[0].tiles_done = state, 3
+    previous.images[0].error = "truncated" if state == "failed" else None
+    (world.inside / "a.png").rename(world.folder / "away")
     plan = go_on(previous)
-    assert plan.todo == []
-    assert states(plan) == {"a.png": "failed", "b.png": "done"}
-    assert told in image(plan, "a.png").error
+    assert (plan.todo, plan.newly_gone) == ([], ["a.png"])
+    assert states(plan) == {"a.png": "gone", "b.png": "done"}
+    gone = image(plan, "a.png")
+    assert (gone.was, gone.error) == ("pending" if state == "failed" else state, None)
+    assert gone.checksum == "of a.png"
+    again = go_on(plan.manifest)
+    assert (again.todo, again.newly_gone, states(again)) == ([], [], states(plan))
+    assert image(again, "a.png").was == gone.was
     assert (world.out / "a.jpg").exists()
 
 
-def test_what_vanished_and_came_back_is_to_do(world, go_on):
+def test_a_finished_input_that_comes_back_as_it_was_is_done_again(world, go_on):
     previous = world.finished("a.png", "b.png")
     (world.inside / "a.png").rename(world.folder / "away")
     previous = go_on(previous).manifest
     (world.folder / "away").rename(world.inside / "a.png")
     plan = go_on(previous)
+    assert (plan.todo, plan.already_done, states(plan)) == ([], 2, {"a.png": "done", "b.png": "done"})
+    assert image(plan, "a.png").was is None
+
+
+def test_a_begun_input_that_comes_back_as_it_was_is_gone_on_with(world, go_on):
+    previous = world.finished("a.png", "b.png")
+    previous.images[0].state, previous.images[0].tiles_done = "partial", 3
+    (world.inside / "a.png").rename(world.folder / "away")
+    previous = go_on(previous).manifest
+    (world.folder / "away").rename(world.inside / "a.png")
+    plan = go_on(previous)
     assert todo(plan) == ["a.png"]
-    assert image(plan, "a.png").error is None
+    assert (image(plan, "a.png").state, image(plan, "a.png").tiles_done) == ("partial", 3)
+
+
+@pytest.mark.parametrize("how", ["another input", "another output"])
+def test_an_input_that_comes_back_otherwise_is_made_anew(world, go_on, how):
+    previous = world.finished("a.png", "b.png")
+    (world.inside / "a.png").rename(world.folder / "away")
+    previous = go_on(previous).manifest
+    (world.folder / "away").rename(world.inside / "a.png")
+    if how == "another input":
+        (world.inside / "a.png").write_text("another and longer")
+    else:
+        (world.out / "a.jpg").unlink()
+    plan = go_on(previous)
+    assert (todo(plan), states(plan)) == (["a.png"], {"a.png": "pending", "b.png": "done"})
+    assert (plan.changed, plan.missing) == ((1, 0) if how == "another input" else (0, 1))
+
+
+def test_an_input_that_cannot_be_looked_at_loses_nothing(world, go_on):
+    """As a folder without permission, or a link whose target is not mounted."""
+    previous = world.finished("a.png", "b.png")
+    (world.inside / "a.png").unlink()
+    (world.inside / "a.png").symlink_to("not-mounted")
+    plan = go_on(previous)
+    assert (plan.todo, states(plan)) == ([], {"a.png": "gone", "b.png": "done"})
+    assert image(plan, "a.png").was == "done"
+
+
+def test_an_input_that_could_never_be_looked_at_is_tried_again(world, go_on):
+    (world.inside / "link.png").symlink_to("nowhere")
+    previous = world.finished("a.png")
+    link = next(each for each in previous.images if each.source == "link.png")
+    link.state, link.checksum, link.output_size, link.error = "failed", None, None, "no such file"
+    plan = go_on(previous)
+    assert (todo(plan), states(plan)) == (["link.png"], {"a.png": "done", "link.png": "pending"})
+
+
+# pruned
+
+
+def test_what_is_gone_is_forgotten_when_it_is_pruned(world, go_on):
+    previous = world.finished("a.png", "b.png", "c.png")
+    (world.inside / "a.png").unlink()
+    (world.inside / "c.png").unlink()
+    (world.inside / "c.png").symlink_to("not-mounted")
+    plan = go_on(previous, prune=True)
+    assert states(plan) == {"b.png": "done", "c.png": "gone"}
+    assert [each.output for each in plan.pruned] == ["a.jpg"]
+    assert (plan.todo, plan.already_done) == ([], 1)
+
+
+def test_a_run_prunes_below_its_own_inputs_only(world):
+    previous = world.finished("a.png", "b.png")
+    more = world.folder / "more"
+    more.mkdir()
+    (more / "z.png").write_text("z")
+    (world.inside / "a.png").unlink()
+    plan = world.plan(previous, inputs=(more,), prune=True)
+    assert (plan.pruned, states(plan)) == ([], {"z.png": "pending", "a.png": "gone", "b.png": "done"})
+
+
+def test_a_pruned_input_gives_up_its_outputs_name(world):
+    previous = world.finished("a.jpg", "b.png")
+    (world.inside / "a.jpg").unlink()
+    (world.inside / "a.jpeg").write_text("another and longer")
+    plan = world.plan(previous, prune=True)
+    assert image(plan, "a.jpeg").output == "a.jpg"
+    assert [each.source for each in plan.pruned] == ["a.jpg"]
+
+
+# an INPUT of which nothing is left
+
+
+@pytest.fixture(params=["empty", "away", "a link that leads nowhere"])
+def lost(request, world):
+    """Make the input folder lose all that it had."""
+
+    def lose():
+        world.inside.rename(world.folder / "away")
+        if request.param == "empty":
+            world.inside.mkdir()
+        elif request.param != "away":
+            world.inside.symlink_to("not-mounted")
+
+    return lose
+
+
+def test_an_input_of_which_nothing_is_left_is_refused_with_what_to_do(world, go_on, lost):
+    previous = world.finished("a.png", "b/c.png")
+    lost()
+    with pytest.raises((errors.InputGone, errors.MovedInputs), match=rf"{world.inside} held 2 images.*--prune"):
+        go_on(copy.deepcopy(previous))
+    plan = go_on(previous, prune=True)
+    assert [each.output for each in plan.pruned] == ["a.jpg", "b/c.jpg"]
+    assert (plan.manifest.images, plan.todo) == ([], [])
+
+
+def test_a_file_that_was_named_and_is_gone_is_refused_as_any_input(world):
+    world.put("a.png", "b.png")
+    named = {"inputs": (world.inside / "a.png", world.inside / "b.png")}
+    previous = world.finish(world.plan(**named))
+    (world.inside / "a.png").unlink()
+    with pytest.raises(errors.InputGone, match=r"in/a\.png held 1 image "):
+        world.plan(copy.deepcopy(previous), **named)
+    plan = world.plan(previous, prune=True, **named)
+    assert states(plan) == {"b.png": "done"}
+
+
+def test_a_misspelt_input_is_no_lost_one(world):
+    previous = world.finished("a.png")
+    for prune in (False, True):
+        with pytest.raises(errors.NoSuchInput):
+            world.plan(previous, inputs=(world.folder / "inn",), prune=prune)
+
+
+def test_an_input_whose_images_are_left_out_is_not_lost(world):
+    plan = world.plan(world.finished("a.png"), exclude=("*.png",))
+    assert states(plan) == {"a.png": "done"}
+
+
+def test_another_input_is_run_whether_the_first_one_is_there_or_not(world, lost):
+    previous = world.finished("a.png", "b.png")
+    more = world.folder / "more"
+    more.mkdir()
+    (more / "z.png").write_text("z")
+    lost()
+    plan = world.plan(previous, inputs=(more,))
+    assert states(plan) == {"z.png": "pending", "a.png": "gone", "b.png": "gone"}
+    world.finish(plan, "z.png")
+    (world.out / "z.jpg").unlink()
+    again = world.resume(copy.deepcopy(plan.manifest))
+    assert todo(again) == ["z.png"]
+    with pytest.raises(errors.InputGone):
+        world.plan(plan.manifest)
+
+
+def test_no_image_at_all_is_refused_with_what_is_there_instead(world):
+    with pytest.raises(errors.NothingFound, match="there is nothing"):
+        world.plan()
+    world.put("a.txt", "b.txt", "c.heic", ".hidden.png", "d.gif", "e/f.gif")
+    with pytest.raises(errors.NothingFound, match=r"2 \.txt, 1 \.heic, 2 left out by --include or --exclude, 1 hidden"):
+        world.plan(exclude=("*.gif",))
+    with pytest.raises(errors.NothingFound):
+        world.plan(include=("*.jpg",), overwrite=True)
+    (world.folder / "empty").mkdir()
+    world.put("a.png")
+    previous = world.finish(world.plan())
+    with pytest.raises(errors.NothingFound, match="empty; there is nothing"):
+        world.plan(copy.deepcopy(previous), inputs=(world.folder / "empty",))
+    assert states(world.plan(previous, inputs=(world.folder / "empty", world.inside)))["a.png"] == "done"
 
 
 def test_what_failed_is_tried_again(world, go_on):
@@ -241,10 +442,10 @@ def test_what_failed_is_tried_again(world, go_on):
 
 
 def test_what_could_not_be_planned_stays_failed(world, go_on):
-    (world.inside / os.fsdecode(b"bad\xff.png")).write_bytes(b"")
+    world.put_unreachable()
     plan = go_on(world.finished("a.png"))
     assert plan.todo == []
-    assert states(plan) == {"a.png": "done", "bad\\xff.png": "failed"}
+    assert sorted(states(plan).values()) == ["done", "failed"]
 
 
 # run again
@@ -281,19 +482,122 @@ def test_an_input_that_takes_over_an_output_name_may_replace_what_batchgray_put_
     assert image(plan, "a.png").checksum is None
 
 
-def test_an_input_that_is_gone_gives_up_its_output_name_to_a_new_one(world):
+def test_what_is_done_keeps_its_name_where_another_does_not_want_it_any_more(world):
+    """`a.jpg` would be `in/a.jpg` in a run of two INPUTs, and has been `a.jpg` since it was run alone."""
+    (world.folder / "more").mkdir()
+    (world.folder / "more" / "z.png").write_text("z")
+    both = {"inputs": (world.inside, world.folder / "more")}
+    world.put("a.png")
+    previous = world.finish(world.plan(**both))
+    world.put("a.jpg")
+    previous = world.finish(world.plan(previous, exclude=("*.png",)))
+    plan = world.plan(previous, **both)
+    assert (plan.todo, plan.new) == ([], 0)
+    assert {each.source: each.output for each in plan.manifest.images} == {
+        "a.jpg": "a.jpg",
+        "a.png": "in/a.jpg",
+        "z.png": "more/z.jpg",
+    }
+
+
+def test_an_input_that_is_gone_keeps_its_output_name(world):
     previous = world.finished("a.png", "z.png")
-    (world.inside / "a.png").rename(world.inside / "a.webp")
+    (world.inside / "a.png").unlink()
+    world.put("a.webp")
+    plan = world.plan(copy.deepcopy(previous))
+    assert states(plan) == {"a.webp": "pending", "a.png": "gone", "z.png": "done"}
+    assert (image(plan, "a.webp").output, image(plan, "a.png").output) == ("a.webp.jpg", "a.jpg")
+    world.put("a.jpg")
+    with pytest.raises(errors.TakenNames, match=r"in/a\.png and .*in/a\.jpg -> a\.jpg"):
+        world.plan(previous)
+
+
+def test_an_input_that_is_gone_and_was_never_begun_holds_no_name(world):
+    world.put("a.png", "z.png")
+    previous = world.finish(world.plan(), "z.png")
+    (world.inside / "a.png").unlink()
+    world.put("a.jpg")
+    assert states(world.plan(previous)) == {"a.jpg": "pending", "z.png": "done"}
+
+
+@pytest.mark.parametrize("state", ["done", "partial"])
+def test_an_input_that_was_renamed_and_comes_out_under_the_same_name_is_the_same_image(world, state):
+    previous = world.finished("a.JPG", "z.png")
+    previous.images[0].state = state
+    (world.inside / "a.JPG").rename(world.inside / "a.jpg")
     plan = world.plan(previous)
-    assert states(plan) == {"a.webp": "pending", "z.png": "done"}
-    assert (image(plan, "a.webp").output, image(plan, "a.webp").checksum) == ("a.jpg", "of a.png")
+    assert states(plan) == {"a.jpg": state, "z.png": "done"}
+    assert plan.new == 0
+
+
+def test_an_input_folder_that_is_named_by_another_path_has_the_same_images(world):
+    previous = world.finished("a.jpg", "b.png", "sub/c.png")
+    link = world.folder / "link"
+    link.symlink_to(world.inside)
+    plan = world.plan(previous, inputs=(link,))
+    assert (plan.new, plan.todo, plan.already_done) == (0, [], 3)
+    assert {plan.source_path(each) for each in plan.manifest.images} == {
+        f"{link}/{name}" for name in ("a.jpg", "b.png", "sub/c.png")
+    }
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_another_folders_input_never_takes_an_output_name_that_is_not_free(world, there):
+    """As with `run day1 --out gray`, and then `run day2 --out gray`."""
+    previous = world.finished("a.jpg", "b.png", "c.png")
+    other = world.folder / "other"
+    other.mkdir()
+    if not there:
+        world.inside.rename(world.folder / "away")
+    for name, holder in (("a.jpg", "a.jpg"), ("b.png", "b.png"), ("b.jpg", "b.png"), ("a.jpeg", "a.jpg")):
+        (other / name).write_text("z")
+        with pytest.raises(errors.TakenNames, match=rf"{world.inside}/{holder} and {other}/{name} -> "):
+            world.plan(copy.deepcopy(previous), inputs=(other,))
+        (other / name).unlink()
+    for name in ("a.png", "c.tif", "d.jpg"):
+        (other / name).write_text("z")
+    plan = world.plan(previous, inputs=(other,))
+    assert {each.source: each.output for each in plan.manifest.images if each.state == "pending"} == {
+        "a.png": "a.png.jpg",
+        "c.tif": "c.tif.jpg",
+        "d.jpg": "d.jpg",
+    }
+
+
+@pytest.mark.parametrize("way", ["itself", "a linked folder", "a link to it"])
+def test_a_manifest_is_never_an_input(world, way):
+    world.put("a.png", "b.png")
+    manifest = world.inside / "b.png"
+    inputs = (world.inside,)
+    if way == "a linked folder":
+        (world.folder / "link").symlink_to(world.inside)
+        manifest = world.folder / "link" / "b.png"
+    elif way == "a link to it":
+        (world.folder / "c.png").symlink_to(manifest)
+        inputs = (world.inside / "a.png", world.folder / "c.png")
+    for overwrite in (False, True):
+        with pytest.raises(errors.ManifestIsInput, match=r"b\.png is an INPUT"):
+            world.plan(inputs=inputs, manifest=manifest, overwrite=overwrite)
+
+
+def test_an_input_is_no_output_whatever_links_lead_there(world):
+    """An output of one INPUT lies where another one, through a link, has its input."""
+    (world.out / "sub").mkdir()
+    (world.out / "sub" / "p.jpg").write_text("mine")
+    (world.folder / "alias").symlink_to(world.out / "sub")
+    world.put("sub/p.png")
+    with pytest.raises(errors.OutputIsSource, match=r"out/sub/p\.jpg"):
+        world.plan(inputs=(world.folder / "alias", world.inside / "sub"), overwrite=True)
+    (world.folder / "l.jpg").symlink_to(world.out / "sub" / "p.jpg")
+    with pytest.raises(errors.OutputIsSource, match=r"out/sub/p\.jpg"):
+        world.plan(inputs=(world.folder / "l.jpg", world.inside), overwrite=True)
 
 
 def test_a_refused_input_that_was_mended_leaves_nothing_of_the_refusal(world):
-    bad = world.inside / os.fsdecode(b"bad\xff.png")
-    bad.write_bytes(b"")
+    world.put_unreachable()
     previous = world.finished("a.png")
-    bad.rename(world.inside / "bad.png")
+    world.unreachable.close()
+    world.put("bad.png")
     assert states(world.plan(previous)) == {"a.png": "done", "bad.png": "pending"}
 
 
@@ -335,6 +639,15 @@ def test_inputs_that_moved_are_found_where_they_are_said_to_be(world):
         world.resume(copy.deepcopy(previous))
     with pytest.raises(errors.MovedInputs, match="elsewhere"):
         world.resume(copy.deepcopy(previous), world.folder / "elsewhere")
+    (world.folder / "elsewhere").mkdir()
+    with pytest.raises(errors.MovedInputs, match=r"elsewhere held 2 images, and now there is none"):
+        world.resume(copy.deepcopy(previous), world.folder / "elsewhere")
+    (world.folder / "elsewhere" / "a.png").write_text("another and longer")
+    with pytest.raises(errors.OtherInputs, match=r"elsewhere is another folder than .*in was: of 1 image .*, 1 are"):
+        world.resume(copy.deepcopy(previous), world.folder / "elsewhere")
+    for wrong in ("elsewhere", "nowhere"):
+        with pytest.raises((errors.MovedInputs, errors.OtherInputs)):
+            world.resume(copy.deepcopy(previous), world.folder / wrong, prune=True)
     plan = world.resume(copy.deepcopy(previous), moved)
     assert todo(plan) == ["b.png"]
     assert plan.source_path(image(plan, "b.png")) == str(moved / "b.png")
@@ -367,7 +680,7 @@ def test_an_output_folder_may_move_with_its_manifest(world):
 def test_an_input_folder_with_an_unprintable_name_and_a_refused_file_can_be_resumed(world):
     world.inside = world.inside.rename(world.folder / "照片\u3000二")
     world.put("a.png")
-    (world.inside / os.fsdecode(b"bad\xff.png")).write_bytes(b"")
+    world.put_unreachable()
     assert todo(world.resume(world.plan().manifest)) == ["a.png"]
 
 

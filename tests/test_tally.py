@@ -36,6 +36,11 @@ def test_nothing_is_known_before_an_image_is_done(tally, clock):
     assert (tally.seconds_left, tally.pixels_left, tally.share, tally.rate) == (None, None, 0.0, 0.0)
 
 
+def test_images_that_are_gone_are_not_waited_for(tally):
+    count(tally, replaced(PLANNED, total=10, gone=3))
+    assert tally.total == 7
+
+
 def test_what_is_left_is_told_by_pixels_and_each_kind_has_its_own(tally, clock):
     """A megabyte of JPEG has ten times the pixels of one of PNG, and takes a fifth of the time a pixel."""
     count(tally, planned(jpg=3_000_000, png=11_000_000))

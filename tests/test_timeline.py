@@ -47,6 +47,21 @@ def sessions(*arguments, running=False, now=10 * HOUR, **settings):
     return timeline.sessions(document(*arguments, **settings), running, START_MS + now * 1000)
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_moment_that_has_no_date_is_told_as_the_nearest_that_has_one(at):
+    strange = Run(at=datetime.fromisoformat(at), workers=1, found=None)
+    [session] = sessions([strange], [], [Interruption(at=at, source="signal", event_id=None, deadline=None, run=0)])
+    for moment in (session.start_ms, session.end_ms):
+        assert 1970 <= datetime.fromtimestamp(moment / 1000, UTC).year <= 9999
+
+
+def test_what_was_made_of_an_input_that_is_gone_was_made_all_the_same():
+    made = document([run(0)], [1, 2])
+    made.images[0].state, made.images[0].was = "gone", "done"
+    (session,) = timeline.sessions(made, False, START_MS)
+    assert len(session.converted) == 2
+
+
 def test_every_image_belongs_to_the_run_that_made_it():
     first, second = sessions(
         [run(0), run(HOUR, "interrupted")], [HOUR + 1, 1, 2, None, HOUR + 5], [interruption(3, of=0)]

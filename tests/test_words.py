@@ -16,7 +16,9 @@ def test_a_run_begins_with_what_there_is_to_do():
 
 def test_a_resumed_run_says_so_and_one_worker_is_no_plural():
     going_on = replaced(PLANNED, resumed=True, workers=1, done=0, changed=0, missing=3)
-    assert told(going_on) == ["Going on with 8 images (10 images, 3 with their output gone; 8.0 MB), 1 worker, to /out"]
+    assert told(going_on) == [
+        "Going on with 8 images (10 images, 3 with their output missing; 8.0 MB), 1 worker, to /out"
+    ]
 
 
 def test_where_notices_come_from_is_told_where_it_is_not_signals_alone():
@@ -44,7 +46,8 @@ def test_an_interruption_is_a_story():
     assert story[:3] == [
         "Interrupted by SIGTERM: finishing or saving 2 images in hand, at most 30 s.",
         "Interrupted again by SIGINT: stopping at once; what is finished is kept.",
-        "Everything is on disk after 0.25 s: 2 finished meanwhile, 1 begun and kept, 3 not begun.",
+        "Everything is on disk after 0.25 s: of 2 images in hand 1 finished, 1 begun and kept, 0 put back. "
+        "Left: 1 begun, 3 not begun.",
     ]
     assert story[-1] == "To go on: batchgray resume /out/manifest.json"
 
@@ -77,12 +80,25 @@ def test_a_warning_is_told():
     assert told(events.Warned(message="a worker died")) == ["warning: a worker died"]
 
 
+def test_the_summary_tells_what_is_gone_and_what_was_pruned():
+    gone = replaced(SUMMARY, gone=6, newly_gone=["a.png", "b\n.png", "c.png", "d.png"], pruned=1_000)
+    lines = told(gone)
+    assert "1 failed, 6 gone. Manifest" in lines[1]
+    assert lines[4:6] == [
+        "Inputs that are gone since the last run: a.png, b\\n.png, c.png and 1 more. "
+        "What was made of them stays; --prune removes it.",
+        "Removed because the input is gone: 1,000.",
+    ]
+    planned = told(replaced(PLANNED, gone=6))[0]
+    assert "6 gone" in planned
+
+
 def test_the_summary_tells_all_that_a_person_has_to_know():
     assert told(SUMMARY) == [
         "Converted 3 images, 36 MP in 4.0 s (9 MP/s), 3.0 MB -> 900 kB.",
         "Done: 5 of 10 images (2 skipped, done before), 1 begun, 3 not begun, 1 failed. Manifest: /out/manifest.json",
         "Taken up again because the input had changed: 1.",
-        "Taken up again because the output was gone: 2.",
+        "Taken up again because the output was missing: 2.",
         "Left out, as files of these types are not read: 7 .mp4, 2 .txt.",
         "Notes:",
         "  b.gif: the first of 3 frames or pages",

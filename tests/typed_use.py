@@ -66,7 +66,7 @@ def results(first: Result) -> int:
     assert_type(first.summary, events.Summary)
     first.exit_code = 0  # type: ignore[misc]  # frozen
     try:
-        again = resume(ResumeOptions(manifest=first.manifest, input_roots=["moved"]))
+        again = resume(ResumeOptions(manifest=first.manifest, input_roots=["moved"], prune=True))
     except BatchgrayError as error:
         return error.exit_code
     assert_type(batchgray.__version__, str)

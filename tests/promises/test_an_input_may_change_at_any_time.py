@@ -56,28 +56,20 @@ def test_while_it_is_read(pictures, tmp_path, other, reason):
     whole = converted_at_once(pictures, tmp_path)
     assert tree(out) == {name: data for name, data in whole.items() if name != "big.jpg"}
     assert leftovers(out) == []
-    batchgray("resume", out / "manifest.json", expect=0 if other else 3)
+    batchgray("resume", out / "manifest.json")
     assert tree(out) == whole  # without it where it is gone
     assert leftovers(out) == []
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_between_an_interruption_in_the_middle_of_it_and_its_resume(pictures, tmp_path, gone):
+def test_between_an_interruption_in_the_middle_of_it_and_its_resume(pictures, tmp_path):
     out, recording = tmp_path / "out", Recording(tmp_path / "record", IN_THE_MIDDLE)
     with Running("run", pictures, "--out", out, *OPTIONS, "--workers", 1, env=recording.environment) as run:
         interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
     assert [image["output"] for image in manifest_of(out)["images"] if image["state"] == "partial"] == ["big.jpg"]
     assert (out / "big.partial.jpg").exists()
-    if gone:
-        (pictures / "big.jpg").unlink()
-    else:
-        save_gradient(pictures / "big.jpg", 400, 1000, seed=99, quality=90)  # another picture of the same shape
-    run = batchgray("resume", out / "manifest.json", "--progress", "json", expect=3 if gone else 0)
+    save_gradient(pictures / "big.jpg", 400, 1000, seed=99, quality=90)  # another picture of the same shape
+    run = batchgray("resume", out / "manifest.json", "--progress", "json")
     assert tree(out) == converted_at_once(pictures, tmp_path)
     assert leftovers(out) == []
-    summary = named(events_of(run.stdout), "summary")[0]
-    if gone:
-        assert "vanished" in summary["failures"]["big.jpg"]
-    else:
-        assert summary["changed"] == 1
+    assert named(events_of(run.stdout), "summary")[0]["changed"] == 1

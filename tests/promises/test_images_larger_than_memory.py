@@ -172,6 +172,21 @@ def test_with_enough_memory_the_finished_bands_are_taken_over(out, converted_sca
     assert tree(out) == tree(converted_scan)
 
 
+def test_bands_of_an_image_that_is_away_for_a_run_are_kept(out, scan, converted_scan):
+    image = manifest_of(out)["images"][0]
+    moved = out.with_name("elsewhere")
+    moved.mkdir()
+    other = save_gradient(out.with_name("other") / "small.jpg", 40, 40).parent
+    (scan / "scan.jpg").rename(moved / "scan.jpg")
+    try:
+        assert "1 gone" in batchgray("run", other, "--out", out, "--tile-rows", 8).stdout
+    finally:
+        (moved / "scan.jpg").rename(scan / "scan.jpg")
+    done = resumed(out, *LITTLE)
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    assert tree(out).items() >= tree(converted_scan).items()
+
+
 def test_what_was_begun_with_enough_memory_goes_on_in_bands(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
     recording = Recording(tmp_path / "record", Rule("tile", r"scan\.jpg", after=99))

