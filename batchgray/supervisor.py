@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from datetime import UTC, datetime
 
-from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool
+from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool, timelimit
 from batchgray.errors import shown
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener
@@ -29,7 +29,6 @@ _CHUNK_BYTES = 1 << 20  # some 20 ms of work, in which the round trip to the sup
 _CHUNK_IMAGES = 64
 _DEATHS_PER_IMAGE = 2
 _DEATHS_IN_VAIN = 3
-_LOOK_SECONDS = 1.0
 _PREVIEW_SECONDS = 5.0
 
 
@@ -384,7 +383,7 @@ class Supervisor:
         now = time.monotonic()
         if self._lifecycle.state is not State.RUNNING or now < self._look_at:
             return
-        self._look_at = now + _LOOK_SECONDS
+        self._look_at = now + timelimit.LOOK_SECONDS
         for member in self._members:
             if member.cause is None and member.exceeds_time():
                 self._signal(member, signal.SIGKILL)
