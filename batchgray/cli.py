@@ -23,6 +23,7 @@ from batchgray.flags import (
     NO_LOCK,
     PATH,
     QUEUE_OPTIONS,
+    WORD,
     Choice,
     Name,
     option,
@@ -237,7 +238,7 @@ def smq() -> None:
 
 
 @smq.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", type=WORD)
 @queue_options
 def create(name: str, **given: Any) -> None:
     """Create the queue NAME; one that is there is left as it is."""
@@ -248,7 +249,7 @@ def create(name: str, **given: Any) -> None:
 
 
 @smq.command(epilog=EXIT_CODES)
-@option("--instance-id", required=True, metavar="ID", help="Whose interruption to simulate.")
+@option("--instance-id", type=WORD, required=True, metavar="ID", help="Whose interruption to simulate.")
 @QUEUE_OPTIONS[0]
 @queue_options
 def simulate(instance_id: str, **given: Any) -> None:
