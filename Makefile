@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails kernel startup checkpoint_cost resume_cost notice
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak photos fuzz bench bench-report clean
+.PHONY: help run test check lint soak photos fuzz bench bench-report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -25,6 +25,9 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+
+check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
 
 soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk, installations; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \

@@ -266,7 +266,7 @@ class LocalSMQ:
             self._ahead += seconds
             self._changed.notify_all()
 
-    def wait_until(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], object], timeout: float = 900.0) -> None:
         """Return when `condition` holds, looked at with every request and every answer; TimeoutError otherwise."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):

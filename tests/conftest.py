@@ -11,7 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import batchgray, save_gradient
+from harness import batchgray, save_gradient, scaled
+
+pytest_plugins = ["processes"]
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -66,7 +68,10 @@ def smq_local():
 def samples(tmp_path_factory) -> Path:
     """The sample pictures of `make run`."""
     folder = tmp_path_factory.mktemp("samples") / "images"
-    script("make_samples").save_all(folder)
+    drawing = script("make_samples")
+    draw = drawing.photograph
+    drawing.photograph = lambda width, height, seed: draw(scaled(width), scaled(height), seed)
+    drawing.save_all(folder)
     return folder
 
 
@@ -80,9 +85,9 @@ def converted(samples, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tall(tmp_path_factory) -> Path:
-    """A folder with one image of 64 megapixels: with 8 rows a tile, its kernel can be caught between two tiles."""
+    """A folder with one image of 100 tiles of 8 rows."""
     folder = tmp_path_factory.mktemp("tall")
-    save_gradient(folder / "tall.jpg", 8000, 8000, quality=90)
+    save_gradient(folder / "tall.jpg", 600, 800, quality=90)
     return folder
 
 

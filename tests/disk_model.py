@@ -40,23 +40,28 @@ class File:
     synced: bytes = b""
 
     def after_a_cut(self, how: Data, chance: random.Random) -> bytes:
-        # A file that was synced only grows here, or begins anew.
-        kept = len(self.synced) if self.data.startswith(self.synced) else 0
         if how == "any":
             how = chance.choice(["none", "all", "zeros", "torn", "blocks"])
         if how == "none":
             return self.synced
-        if how == "zeros":
-            return self.data[:kept] + bytes(len(self.data) - kept)
+        if how == "all":
+            return self.data
+        if how == "torn" and self.data.startswith(self.synced):  # it only grew
+            return self.data[: chance.randint(len(self.synced), len(self.data))]
+        old = self.synced[: len(self.data)].ljust(len(self.data), b"\0")
         if how == "torn":
-            return self.data[: chance.randint(kept, len(self.data))]
-        if how == "blocks":
-            return self.data[:kept] + b"".join(
-                chance.choice([bytes(len(block)), block])
-                for start in range(kept, len(self.data), BLOCK)
-                for block in [self.data[start : start + BLOCK]]
-            )
-        return self.data
+            edge = chance.randint(0, len(self.data))
+            return self.data[:edge] + old[edge:]
+        return b"".join(self._blocks(old, how, chance))
+
+    def _blocks(self, old: bytes, how: Data, chance: random.Random) -> Iterator[bytes]:
+        """What was synced and not written since stays; any other block is zeros or what it was, or is to be."""
+        for start in range(0, len(old), BLOCK):
+            before, after = old[start : start + BLOCK], self.data[start : start + BLOCK]
+            if before == after:
+                yield before
+            else:
+                yield bytes(len(after)) if how == "zeros" else chance.choice([bytes(len(after)), before, after])
 
 
 @dataclass(eq=False)
@@ -102,8 +107,11 @@ class Disk:
                 self._open[handle] = file
             case ("write", handle, data):
                 self._open[handle].data += data
+            case ("write at", handle, at, data):
+                file = self._open[handle]
+                file.data = file.data[:at] + data + file.data[at + len(data) :]
             case ("truncate", handle, size):
-                self._open[handle].data = self._open[handle].data[:size]
+                self._open[handle].data = self._open[handle].data[:size].ljust(size, b"\0")
             case ("sync", handle):
                 self._open[handle].synced = self._open[handle].data
             case ("sync folder", path):

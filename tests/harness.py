@@ -17,10 +17,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from batchgray import committer, durable, integrity, planes
+from batchgray import committer, durable, integrity
 from batchgray.messages import ImageDone, SourceIdentity, Task
 
-DEADLINE = 120.0  # seconds; generous, the machines are shared
+SCALE = float(os.environ.get("BATCHGRAY_TEST_SCALE", "1"))
+DEADLINE = 900.0  # seconds until a test gives up: it makes a failure slower, and never causes one
 
 
 def command(*arguments: object) -> list[str]:
@@ -174,10 +175,7 @@ class Running:
         return []
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that hold a slot and were forked from the fork server."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [worker for server in self._tree.children() for worker in server.children()]
-        return []
+        return workers_of(self.process)
 
     def __enter__(self) -> "Running":
         return self
@@ -195,59 +193,17 @@ class Running:
         self.kill()
 
 
+def workers_of(process: subprocess.Popen | psutil.Process) -> list[psutil.Process]:
+    """A running program's processes that hold a slot and were forked from its fork server."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [worker for server in psutil.Process(process.pid).children() for worker in server.children()]
+    return []
+
+
 def is_alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def slot_of(worker: psutil.Process) -> planes.Slot:
-    """The shared memory of a running worker, as its supervisor sees it."""
-    for link in Path(f"/proc/{worker.pid}/fd").iterdir():
-        if "batchgray-slot" in os.readlink(link):
-            return planes.Slot(os.open(link, os.O_RDWR))  # the slot needs the descriptor; it goes with the test process
-    raise AssertionError("the worker holds no slot")
-
-
-def freeze_between_tiles(run: Running) -> tuple[psutil.Process, int]:
-    """Stop the run's one worker (SIGSTOP) when some tiles of an image are finished and some are not.
-
-    Returns the worker and how many tiles are finished.
-    """
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        for worker in run.workers():
-            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, AssertionError, OSError):
-                slot = slot_of(worker)
-                while time.monotonic() < end and worker.is_running():
-                    if _tiles(slot) is None:
-                        slot.refresh()
-                        continue
-                    worker.suspend()
-                    wait_until(lambda worker=worker: worker.status() == psutil.STATUS_STOPPED)
-                    done = _tiles(slot)
-                    if done is not None:
-                        return worker, done
-                    worker.resume()
-    raise AssertionError("no worker was seen between two tiles")
-
-
-def freeze_when_finished(worker: psutil.Process) -> None:
-    """Stop a worker when all tiles of its image are finished, and the image is still in its slot."""
-    slot = slot_of(worker)
-    wait_until(lambda: (image := slot.image()) is not None and image.finished)
-    worker.suspend()
-
-
-def _tiles(slot: planes.Slot) -> int | None:
-    try:
-        image = slot.image()
-    except Exception:  # seen while the worker was writing it
-        return None
-    if image is None:
-        return None
-    done = image.tiles_done
-    return done if 0 < done < image.record.tiles_total else None
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
@@ -273,6 +229,13 @@ def manifest_of(out: Path) -> dict:
 def leftovers(out: Path) -> list[str]:
     """What a finished run must not leave."""
     return [str(path) for path in out.rglob("*") if re.search(r"\.partial\.|\.tmp$|\.journal$|/\.batchgray", str(path))]
+
+
+def scaled(side: int) -> int:
+    """The side of a picture so many pixels long, in pictures BATCHGRAY_TEST_SCALE times smaller: for a machine that is
+    as many times as fast.
+    """
+    return max(1, round(side / SCALE**0.5))
 
 
 def gradient(width: int, height: int, seed: int = 0) -> np.ndarray:

@@ -9,12 +9,15 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
-from harness import Running, wait_until
+from harness import Running, is_alive, wait_until, workers_of
 
 TESTS = Path(__file__).parent
 
@@ -23,9 +26,11 @@ TESTS = Path(__file__).parent
 class Rule:
     """Meets operations of a kind whose path holds the regular expression; lets `after` pass, then `times` fail.
 
-    `kind` is open, write, truncate, sync, sync folder, sync all, rename (by its new name), unlink, mkdir or rmdir.
-    `error` is the errno; 0 lets the operation be done, and then stops its process with SIGSTOP, or holds up its thread
-    until `until` operations have met the next rule. `times` None is for ever.
+    `kind` is open, write, truncate, sync, sync folder, sync all, rename (by its new name), unlink, mkdir or rmdir; or a
+    point of the work: tile, band, decode, encode (by the name of the output), call or return (see
+    `intercept/points.py`). `error` is the errno; 0 lets the operation be done, and then stops its process with SIGSTOP;
+    or holds up its thread until `until` operations have met the next rule; or, with `hold`, in a call that no signal
+    ends, until `Recording.let_go`. `times` None is for ever.
     """
 
     kind: str
@@ -34,6 +39,7 @@ class Rule:
     after: int = 0
     times: int | None = 1
     until: int = 0
+    hold: bool = False
 
 
 class Recording:
@@ -44,10 +50,13 @@ class Recording:
         folder.mkdir()
         (folder / "log").touch()
         (folder / "counts").touch()
+        self._held = os.open(folder / "held", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._held)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
         self.set_rules(*rules)
 
     def set_rules(self, *rules: Rule) -> None:
-        """For all operations from now on."""
+        """For all operations from now on. Of calls only those that were named before the process began are met."""
         with self.holding():
             (self._folder / "rules").write_text(json.dumps([asdict(rule) for rule in rules]))
             (self._folder / "counts").write_bytes(b"")
@@ -60,9 +69,14 @@ class Recording:
             yield
 
     @property
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """What makes a run that has them in its environment keep to the rules."""
         path = [str(TESTS / "intercept"), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-        return {**os.environ, "DURABLE_RECORD": str(self._folder), "PYTHONPATH": os.pathsep.join(filter(None, path))}
+        return {"DURABLE_RECORD": str(self._folder), "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables}
 
     def mark(self, *record: object) -> None:
         """Append to the log, between two runs."""
@@ -73,6 +87,14 @@ class Recording:
         """How many operations met the rule of this number."""
         return int.from_bytes((self._folder / "counts").read_bytes()[8 * rule : 8 * rule + 8], "little")
 
+    def wait_until_met(self, rule: int = 0, times: int = 1) -> None:
+        """Return when so many operations have met the rule of this number."""
+        wait_until(lambda: self.met(rule) >= times)
+
+    def let_go(self) -> None:
+        """Of all that is held, and will be."""
+        fcntl.flock(self._held, fcntl.LOCK_UN)
+
     def records(self) -> list[tuple]:
         found = []
         with (self._folder / "log").open("rb") as file:
@@ -81,23 +103,68 @@ class Recording:
         return found
 
 
+# At the first outputs that are done the supervisor stops itself, with most of the work still to be handed out.
+AT_THE_FIRST_DONE = Rule("call", "batchgray.ledger:Ledger.done")
+
+
 def wait_for_stopped_worker(run: Running) -> psutil.Process:
     """The worker that a rule has stopped."""
+    worker = stopped_worker_of(run.process)
+    assert worker, f"the run ended before, with {run.process.returncode}: {run.finish()}\n{run.error}"
+    return worker
+
+
+def stopped_worker_of(program: subprocess.Popen | psutil.Process) -> psutil.Process | None:
+    """The worker of a running program that a rule has stopped; None when the program ended before."""
     stopped: list[psutil.Process] = []
+    supervisor = psutil.Process(program.pid)
 
     def look() -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            stopped.extend(worker for worker in run.workers() if worker.status() == psutil.STATUS_STOPPED)
-        return bool(stopped) or run.process.poll() is not None
+        stopped.extend(filter(is_stopped, workers_of(program)))
+        return bool(stopped) or not is_alive(supervisor)
 
     wait_until(look)
-    assert stopped, f"the run ended before, with {run.process.returncode}: {run.finish()}\n{run.error}"
-    return stopped[0]
+    return stopped[0] if stopped else None
 
 
-def interrupt(run: Running, worker: psutil.Process) -> None:
-    """SIGTERM to a run; its stopped worker goes on when it has the signal before it."""
+def is_stopped(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False
+
+
+class Program(Protocol):
+    """A run, or a terminal with one."""
+
+    process: subprocess.Popen
+
+
+def wait_for_stopped(run: Program) -> psutil.Process:
+    """The run's supervisor, when a rule has stopped it."""
+    supervisor = psutil.Process(run.process.pid)
+    wait_until(lambda: supervisor.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    assert supervisor.status() == psutil.STATUS_STOPPED, f"the run ended before, with {run.process.wait()}"
+    return supervisor
+
+
+def interrupt(run: Running, worker: psutil.Process, signum: signal.Signals = signal.SIGTERM) -> None:
+    """A signal to a run; its stopped worker goes on when it has SIGTERM before it."""
+    run.signal(signum)
+    resume_when_told(worker)
+
+
+def interrupt_held(run: Running, recording: Recording) -> None:
+    """SIGTERM to a run whose one worker a rule holds; it is let go when it has the signal before it."""
+    (worker,) = run.workers()
+    worker.suspend()
+    wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
     run.signal(signal.SIGTERM)
+    recording.let_go()
+    resume_when_told(worker)
+
+
+def resume_when_told(worker: psutil.Process) -> None:
+    """Let a stopped worker go on when it has SIGTERM before it."""
     wait_until(lambda: _is_pending(worker.pid, signal.SIGTERM))
     worker.resume()
 

@@ -131,6 +131,7 @@ def test_outputs_are_checked(tmp_path, monkeypatch, fault, words):
         check(source, out)
 
 
+@pytest.mark.processes  # by a module that is not there before the test
 def test_a_contender_that_does_nothing_ends_the_contest(pictures, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     from contest import way

@@ -16,12 +16,12 @@ from harness import (
     batchgray,
     command,
     events_of,
-    freeze_between_tiles,
     manifest_of,
     named,
     save_gradient,
     tree,
 )
+from recording import Recording, Rule, wait_for_stopped, wait_for_stopped_worker
 
 import batchgray as package
 from batchgray import cli
@@ -248,25 +248,32 @@ def test_json_progress_is_one_object_a_line(pictures, tmp_path):
 def test_a_closed_standard_output_stops_nothing(pictures, tmp_path):
     process = subprocess.Popen(command("run", pictures, "--out", tmp_path / "out"), stdout=subprocess.PIPE)
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(DEADLINE) == 0
     assert len(tree(tmp_path / "out")) == 3
 
 
 def test_a_second_signal_stops_at_once_with_a_valid_manifest(tall, tmp_path):
-    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--grace", 100) as run:
-        freeze_between_tiles(run)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", r"tall\.jpg", after=4))
+    arguments = ("run", tall, "--out", out, "--tile-rows", 8, "--workers", 1, "--grace", 10_000)
+    with Running(*arguments, env=recording.environment) as run:
+        wait_for_stopped_worker(run)
         run.signal(signal.SIGTERM)
         run.wait_for("notice")
         run.signal(signal.SIGINT)
         events = run.finish(expect=75)
     assert named(events, "notice")[-1]["event_id"] == "SIGINT"
-    assert manifest_of(tmp_path)["state"] == "interrupted"
+    assert manifest_of(out)["state"] == "interrupted"
 
 
 def test_signals_to_its_very_end_change_no_exit_code(pictures, tmp_path):
     for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-        with Running("run", pictures, "--out", tmp_path / signum.name) as run:
-            run.wait_for("started")
+        recording = Recording(
+            tmp_path / f"record {signum.name}", Rule("call", "batchgray.supervisor:Supervisor._hand_out")
+        )
+        with Running("run", pictures, "--out", tmp_path / signum.name, env=recording.environment) as run:
+            supervisor = wait_for_stopped(run)
+            run.signal(signum)
+            supervisor.resume()
             while run.process.poll() is None:
                 run.signal(signum)
                 time.sleep(0.0005)
@@ -274,9 +281,11 @@ def test_signals_to_its_very_end_change_no_exit_code(pictures, tmp_path):
 
 
 def test_an_interruption_while_the_workers_are_on_their_way_waits_for_none(pictures, tmp_path):
-    with Running("run", pictures, "--out", tmp_path / "out") as run:
-        run.wait_for("planned")
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.supervisor:Supervisor._fill_up"))
+    with Running("run", pictures, "--out", tmp_path / "out", env=recording.environment) as run:
+        supervisor = wait_for_stopped(run)
         run.signal(signal.SIGTERM)
+        supervisor.resume()
         events = run.finish(expect=75)
     assert named(events, "summary")[0]["pending"] == 3
     assert manifest_of(tmp_path / "out")["state"] == "interrupted"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from harness import DEADLINE
 
 from batchgray import cli, doctor, errors
 from batchgray.notices import Inbox, InterruptionNotice, event, smq, tools
@@ -77,7 +78,7 @@ class TestTheUnit:
         assert replaced == 2
         copy.write_text(text)
         done = subprocess.run(
-            ["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=60, check=False
+            ["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=DEADLINE, check=False
         )
         assert done.returncode == 0, done.stderr
         assert UNIT.name not in done.stderr  # what it only warns of
@@ -112,8 +113,8 @@ class TestTheUnit:
         path = tmp_path / "manifest.json"
         waiting = ["flock", "--exclusive", "--timeout", "0", manifest.lock_path(path), "true"]
         with manifest.owning(path):
-            assert subprocess.run(waiting, timeout=60, check=False).returncode == 1
-        assert subprocess.run(waiting, timeout=60, check=False).returncode == 0
+            assert subprocess.run(waiting, timeout=DEADLINE, check=False).returncode == 1
+        assert subprocess.run(waiting, timeout=DEADLINE, check=False).returncode == 0
 
 
 class TestCloudInit:
@@ -136,7 +137,7 @@ class TestCloudInit:
     @pytest.mark.skipif(not shutil.which("cloud-init"), reason="cloud-init is not installed")
     def test_it_follows_the_schema(self):
         command = ["cloud-init", "schema", "--config-file", CLOUD_INIT]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -227,7 +228,7 @@ def listen_and_acknowledge(options: NoticeOptions) -> None:
     inbox, source = Inbox(), SmqSource(options.smq(required=True))
     source.start(inbox)
     try:
-        until = time.monotonic() + 15
+        until = time.monotonic() + DEADLINE
         heard = []
         while not heard and time.monotonic() < until:
             heard = [item for item in inbox.take() if isinstance(item, InterruptionNotice)]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from harness import wait_until
 from PIL import Image
+from recording import Recording, Rule, resume_when_told, stopped_worker_of
 
 ROOT = Path(__file__).parent.parent
 PLACEHOLDERS = {"INPUT...": "photos", "--out DIR": "--out gray-photos", "DIR/": "gray-photos/"}
@@ -20,8 +20,8 @@ ELSEWHERE = ("make ", "echo $?")
 EXPORTS = ("python scripts/smq_local.py", "export ")  # the server runs already; it is found from here on
 NOT_WORDS = r"\S*[/.]\S*\w|\b[kMG]?B\b|\b(min|h|s)\b|\b[0-9A-F]{32}\b|\d\w*"  # names, sizes, times, message ids
 
-PICTURES = 160
-SIDE = 1600
+PICTURES = 40
+SIDE = 400
 
 
 class Command(NamedTuple):
@@ -43,9 +43,9 @@ class Reader:
     """Somebody with a shell, who follows a page. `heard` is all that the commands said."""
 
     def __init__(self, folder: Path, exports: dict[str, str]) -> None:
-        self._folder = folder
+        self._recording = Recording(folder / "record")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        self._environment, self._exports = {"PATH": path, "HOME": str(folder)}, exports
+        self._environment, self._exports = {"PATH": path, "HOME": str(folder), **self._recording.variables}, exports
         self._settings = {"cwd": folder, "env": self._environment, "stdin": subprocess.DEVNULL, "text": True}
         self._background: subprocess.Popen | None = None
         self.heard = ""
@@ -58,21 +58,33 @@ class Reader:
         if line.startswith(EXPORTS):
             self._environment |= self._exports
         elif line.endswith("&"):
-            self._background = self._starts(line.removesuffix("&"))
+            self._background = self._starts_and_stops(line.removesuffix("&"))
         elif "Interrupted by SIGINT" in shown:
-            run = self._starts(line)
-            wait_until(lambda: any(self._folder.glob("gray-*/*.jpg")))
+            run = self._starts_and_stops(line)
             run.send_signal(signal.SIGINT)
-            self._hears(run, expect=75)
+            self._hears_of_an_interruption(run)
         elif "(notice from smq)" in shown and not self._background:
-            run = self._starts(line)
+            run = self._starts_and_stops(line)
             self._hears(self._starts("batchgray smq simulate --instance-id i-local"), expect=0)
-            self._hears(run, expect=75)
+            self._hears_of_an_interruption(run)
         else:
             self._hears(self._starts(line), expect=0)
         if self._background and "smq simulate" in line:
-            self._hears(self._background, expect=75)
+            self._hears_of_an_interruption(self._background)
             self._background = None
+
+    def _starts_and_stops(self, line: str) -> subprocess.Popen:
+        """A run in which a worker stops itself in the middle of an image, with others done before."""
+        self._recording.set_rules(Rule("tile", rf"{PICTURES // 2:04}\.jpg"))
+        run = self._starts(line)
+        self._stopped = stopped_worker_of(run)
+        assert self._stopped, line
+        self._recording.set_rules()
+        return run
+
+    def _hears_of_an_interruption(self, run: subprocess.Popen) -> None:
+        resume_when_told(self._stopped)
+        self._hears(run, expect=75)
 
     def _starts(self, line: str) -> subprocess.Popen:
         run = subprocess.Popen(["bash", "-c", f"exec {line}"], stdout=subprocess.PIPE, **self._settings)
@@ -92,7 +104,7 @@ def words_in(text: str) -> set[str]:
 
 @pytest.fixture
 def desk(tmp_path, smq_local) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder with pictures that take some seconds, and what to export for the local queue."""
+    """A folder with pictures, and what to export for the local queue."""
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     for folder in ("photos", "images"):
         (tmp_path / folder).mkdir()

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import tempfile
 import termios
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,7 @@ from harness import (
     tree,
     wait_until,
 )
+from recording import AT_THE_FIRST_DONE, Recording, Rule, resume_when_told, stopped_worker_of, wait_for_stopped
 from stream import lines_on_screen
 
 import batchgray as package
@@ -151,10 +153,17 @@ def modes(folder: Path) -> set[tuple[bool, str]]:
     return {(path.is_dir(), f"{stat.S_IMODE(path.stat().st_mode):o}") for path in folder.rglob("*")}
 
 
-def test_the_umask_decides_the_modes_also_of_what_is_in_flight(stamps, out):
-    with Running("run", stamps, "--out", out, umask=0o077) as run:
-        run.wait_for("done")
+@pytest.fixture
+def first_done(tmp_path) -> dict[str, str]:
+    """An environment in which the supervisor stops itself at the first outputs that are done."""
+    return Recording(tmp_path / "record", AT_THE_FIRST_DONE).environment
+
+
+def test_the_umask_decides_the_modes_also_of_what_is_in_flight(stamps, out, first_done):
+    with Running("run", stamps, "--out", out, umask=0o077, env=first_done) as run:
+        supervisor = wait_for_stopped(run)
         run.signal(signal.SIGTERM)
+        supervisor.resume()
         run.finish(expect=75)
     assert (out / ".batchgray").is_dir()
     assert modes(out) == {(True, "700"), (False, "600")}
@@ -224,10 +233,9 @@ def test_a_refused_lock_is_told_with_what_to_do_and_can_be_gone_without(no_locks
     assert tree(out) == whole
 
 
-def test_a_lock_that_is_to_be_had_is_taken_and_heeded_all_the_same(stamps, out):
-    with Running("run", stamps, "--out", out, "--no-lock") as run:
-        run.wait_for("done")
-        run.signal(signal.SIGSTOP)
+def test_a_lock_that_is_to_be_had_is_taken_and_heeded_all_the_same(stamps, out, first_done):
+    with Running("run", stamps, "--out", out, "--no-lock", env=first_done) as run:
+        wait_for_stopped(run)
         assert f"process {run.process.pid} " in batchgray("run", stamps, "--out", out, "--no-lock", expect=2).stderr
 
 
@@ -285,14 +293,16 @@ def test_a_run_from_cron_needs_nothing_of_a_login(pictures, whole, out):
 
 
 @pytest.mark.skipif(not can("systemd-run", "--pipe", "--wait", "--quiet"), reason="no systemd here")
-def test_a_unit_that_is_stopped_is_interrupted(stamps, out):
+def test_a_unit_that_is_stopped_is_interrupted(stamps, out, tmp_path):
     unit = f"batchgray-test-{os.getpid()}"
-    asked = ["systemd-run", "--pipe", "--wait", "--quiet", f"--unit={unit}", f"--setenv=PYTHONPATH={LIBRARY.parent}"]
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    asked = ["systemd-run", "--pipe", "--wait", "--quiet", f"--unit={unit}"]
+    asked += [f"--setenv={name}={value}" for name, value in recording.variables.items()]
     run = subprocess.Popen(
         [*asked, *command("run", stamps, "--out", out, "--progress", "json")], stdout=subprocess.PIPE, text=True
     )
-    assert any('"event":"done"' in line for line in run.stdout)
-    subprocess.run(["systemctl", "stop", unit], check=True)
+    recording.wait_until_met()
+    subprocess.run(["systemctl", "stop", unit], check=True)  # sends SIGCONT after SIGTERM
     assert json.loads(run.communicate(timeout=DEADLINE)[0].splitlines()[-1])["state"] == "interrupted"
     assert run.returncode == 75
 
@@ -300,7 +310,9 @@ def test_a_unit_that_is_stopped_is_interrupted(stamps, out):
 class Terminal:
     """A program with a terminal of its own, of this size. `text` grows as it is read."""
 
-    def __init__(self, arguments: list[str], rows: int = 24, columns: int = 80, **settings) -> None:
+    def __init__(
+        self, arguments: list[str], rows: int = 24, columns: int = 80, env: Mapping[str, str] = os.environ, **settings
+    ) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.text = ""
@@ -310,14 +322,10 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""},
+            env={**env, "TERM": "xterm", "COLUMNS": "", "LINES": ""},
             **settings,
         )
         os.close(theirs)
-
-    def read_until(self, words: str) -> None:
-        while words not in self.text:
-            self._read()
 
     def read_all(self) -> None:
         while self._read():
@@ -353,10 +361,11 @@ def test_a_terminal_of_any_size_has_room_for_the_bar(size, pictures, whole, out)
 
 
 @needs_setsid
-def test_ctrl_c_leaves_a_tidy_screen(stamps, out):
-    terminal = Terminal(command("run", stamps, "--out", out), columns=300)
-    terminal.read_until("starting the workers")
+def test_ctrl_c_leaves_a_tidy_screen(stamps, out, first_done):
+    terminal = Terminal(command("run", stamps, "--out", out), columns=300, env=first_done)
+    supervisor = wait_for_stopped(terminal)
     terminal.type("\x03")
+    supervisor.resume()
     terminal.read_all()
     terminal.hang_up()
     assert terminal.process.wait(DEADLINE) == 75
@@ -371,10 +380,11 @@ def test_ctrl_c_leaves_a_tidy_screen(stamps, out):
 
 
 @needs_setsid
-def test_a_terminal_that_is_closed_interrupts_the_run(stamps, out):
-    terminal = Terminal(command("run", stamps, "--out", out))
-    terminal.read_until("Converting")
+def test_a_terminal_that_is_closed_interrupts_the_run(stamps, out, first_done):
+    terminal = Terminal(command("run", stamps, "--out", out), env=first_done)
+    supervisor = wait_for_stopped(terminal)
     terminal.hang_up()
+    supervisor.resume()
     assert terminal.process.wait(DEADLINE) == 75
     document = manifest_of(out)
     assert document["state"] == "interrupted"
@@ -472,16 +482,20 @@ def test_too_few_processes_are_told(processes, pictures, tmp_path):
 
 
 @pytest.mark.skipif(not can("unshare", "--pid", "--fork", "--mount-proc"), reason="no process namespaces here")
-def test_the_first_process_of_a_container_hears_signals_and_leaves_nobody(stamps, out):
+def test_the_first_process_of_a_container_hears_signals_and_leaves_nobody(stamps, out, tmp_path):
+    recording = Recording(tmp_path / "record", Rule("decode", r"100\.jpg"))  # the first process itself can't be stopped
     run = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", *command("run", stamps, "--out", out, "--progress", "json")],
         stdout=subprocess.PIPE,
         text=True,
+        env=recording.environment,
     )
-    assert any('"event":"done"' in line for line in run.stdout)
+    wait_until(lambda: psutil.Process(run.pid).children())
     first = psutil.Process(run.pid).children()[0]
+    worker = stopped_worker_of(first)
     everybody = first.children(recursive=True)
     first.terminate()
+    resume_when_told(worker)
     last = run.communicate(timeout=DEADLINE)[0].splitlines()[-1]
     assert run.returncode == 75
     assert json.loads(last)["state"] == "interrupted"

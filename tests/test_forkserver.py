@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from harness import Running, freeze_between_tiles, save_gradient
+from harness import DEADLINE, Running, save_gradient
+from recording import Recording, Rule, wait_for_stopped_worker
 
 from batchgray import engine, errors, planes
 from batchgray.forkserver import ForkServer
 from batchgray.messages import Booted, Broken, Forked, Ready, Setup
 from batchgray.options import PixelOptions, RunOptions
 
-PATIENCE = 60
 SUPERVISOR = """
 import sys
 from batchgray import planes
@@ -32,7 +32,7 @@ sys.stdin.read()
 
 
 def next_message(channel):
-    assert channel.waiting(PATIENCE), "nothing came"
+    assert channel.waiting(DEADLINE), "nothing came"
     return channel.receive()
 
 
@@ -83,7 +83,7 @@ def set_up(channel, folder):
 
 def ended(process):
     """Whether it ends in time; a zombie that nobody reaps has ended."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         try:
             process.wait(0.05)
@@ -125,10 +125,11 @@ def test_what_is_preloaded_is_in_memory_once_for_all_workers_to_come(slot_fd, tm
 )
 def test_a_run_preloads_what_its_images_need(tmp_path, suffix, options, expected):
     (tmp_path / "in").mkdir()
-    save_gradient(tmp_path / "in" / f"a.{suffix}", 2400, 1800)
+    save_gradient(tmp_path / "in" / f"a.{suffix}", 64, 48)
+    recording = Recording(tmp_path / "record", Rule("tile", r"^a\."))
     command = ("run", tmp_path / "in", "--out", tmp_path / "out", "--workers", 1, "--tile-rows", 8, *options)
-    with Running(*command) as run:
-        worker, _ = freeze_between_tiles(run)
+    with Running(*command, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
         found = [has_pillow(process) for process in (worker.parent(), worker)]
         worker.resume()
         run.finish(expect=0)
@@ -236,7 +237,7 @@ def test_a_dead_fork_server_is_told_by_an_os_error_and_signals_to_it_go_nowhere(
         warnings.simplefilter("always")
         process = psutil.Process(server._process.pid)
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(DEADLINE)
         server.signal(1, signal.SIGTERM)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             server.fork(slot_fd)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 from pathlib import Path
 
 import msgspec
@@ -10,6 +9,7 @@ import pytest
 from conftest import script
 from harness import Running, batchgray, events_of, named, save_gradient
 from jsonschema import Draft202012Validator
+from recording import Recording, Rule, interrupt_held
 
 from batchgray import status, verify
 
@@ -68,14 +68,15 @@ def test_the_page_links_every_schema():
 
 def test_an_interrupted_and_a_finished_run_write_what_is_documented(tmp_path):
     for index in range(12):
-        save_gradient(tmp_path / "in" / f"{index:02}.jpg", 2400, 1600)
+        save_gradient(tmp_path / "in" / f"{index:02}.jpg", 240, 160)
     (tmp_path / "in" / "00-empty.jpg").write_bytes(b"")
-    out = tmp_path / "out"
-    with Running("run", tmp_path / "in", "--out", out, "--workers", 1, "--checkpoint", 0.02) as running:
-        running.wait_for("checkpoint")
-        running.wait_for("done")
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", r"05\.jpg", after=1, hold=True))
+    arguments = ("run", tmp_path / "in", "--out", out, "--workers", 1, "--checkpoint", 0.000001, "--tile-rows", 8)
+    with Running(*arguments, env=recording.environment) as running:
+        seen_before = {running.wait_for(name)["event"] for name in ("done", "checkpoint")}
+        assert seen_before == {"done", "checkpoint"}
         journal = (out / "manifest.json.journal").read_text()
-        running.signal(signal.SIGTERM)
+        interrupt_held(running, recording)
         seen = running.finish(expect=75)
     check_lines("journal", journal.rpartition("\n")[0])
     assert '"done_at_ms"' in journal

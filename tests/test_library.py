@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import is_alive, manifest_of, save_gradient, tree, wait_until
+from harness import DEADLINE, is_alive, manifest_of, save_gradient, tree, wait_until
 
 import batchgray
 from batchgray import errors
@@ -37,7 +37,7 @@ def python(code: str, *arguments: object, stdin: bool = False) -> str:
         input=code if stdin else "",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -160,7 +160,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts it in the
 def on_event(event):
     if type(event) is batchgray.events.Started:
         print("started", flush=True)
-        time.sleep(120)
+        time.sleep(1800)
 try:
     batchgray.run(batchgray.RunOptions(inputs=sys.argv[1], out=sys.argv[2]), on_event)
 except KeyboardInterrupt:
@@ -205,6 +205,7 @@ def test_an_error_says_with_which_code_the_command_would_end(tmp_path):
     assert (refusal.value.exit_code, type(refusal.value)) == (2, errors.NoSuchInput)
 
 
+@pytest.mark.processes  # by what the page's programs do
 def test_the_page_on_the_library_does_what_it_says(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "library.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

@@ -9,15 +9,15 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 from random import Random
 
 import pytest
-from harness import Running, batchgray, can_be_refused, command, leftovers, save_gradient, tree, wait_until
+from harness import DEADLINE, Running, batchgray, can_be_refused, command, leftovers, save_gradient, tree, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recording import Recording, Rule
 
 from batchgray import errors, guards, integrity, intents, manifest, partial, planes
 from batchgray.manifest import Store
@@ -25,7 +25,6 @@ from batchgray.messages import SourceIdentity, Task
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.plan import plan_resume
 
-SECONDS = 60  # generous: what would hang hangs for ever, and what would read for ever takes much longer
 MEMORY = 3 << 30  # of address space, for a command that has no reason to take any
 OUTSIDE = "../outside.jpg"
 ABSURD = [-1, 2**31, 10**18, 10**30, 10**40, 1.5, "1", True, [], {}]
@@ -37,21 +36,22 @@ class Killed:
     def __init__(self, folder: Path) -> None:
         self.inputs, self.out, self.whole = folder / "in", folder / "killed", folder / "whole"
         save_gradient(self.inputs / "a.jpg", 64, 48)
-        save_gradient(self.inputs / "m" / "m.jpg", 1280, 9600, seed=7)
+        save_gradient(self.inputs / "m" / "m.jpg", 640, 960, seed=7)
         for name in ("x.png", "y.jpg", "z.jpg"):
             save_gradient(self.inputs / name, 80, 40, seed=len(name))
         self.arguments = ("--tile-rows", 8, "--workers", 1)
         batchgray("run", self.inputs, "--out", self.whole, *self.arguments)
-        self._kill()
+        self._kill(Recording(folder / "record", Rule("tile", r"m/m\.jpg", after=6, hold=True)))
 
-    def _kill(self) -> None:
-        with Running("run", self.inputs, "--out", self.out, *self.arguments, "--checkpoint", 0.001) as run:
-            wait_until(lambda: self.journal.count(b'"image":1,"state":"partial"') > 5)
-            run.signal(signal.SIGKILL)
-            run.process.wait()
-            wait_until(lambda: not run.descendants())
+    def _kill(self, recording: Recording) -> None:
+        """The worker is held between two tiles, after as many checkpoints; meanwhile the first image gets done."""
+        arguments = ("run", self.inputs, "--out", self.out, *self.arguments, "--checkpoint", 0.000001)
+        with Running(*arguments, env=recording.environment) as run:
+            wait_until(lambda: self.journal.count(b'"image":1,"state":"partial"') == 7)
+            wait_until(lambda: b'"image":0,"state":"done"' in self.journal)
+            run.kill()
         found = manifest.load(self.out / "manifest.json")
-        assert {image.state for image in found.images} >= {"done", "partial", "pending"}
+        assert [image.state for image in found.images] == ["done", "partial", "pending", "pending", "pending"]
 
     @property
     def journal(self) -> bytes:
@@ -135,7 +135,7 @@ def limited(arguments: tuple) -> subprocess.CompletedProcess:
         command(*arguments),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=DEADLINE,
         stdin=subprocess.DEVNULL,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from harness import save_gradient
+from harness import DEADLINE, save_gradient
 
 import batchgray
 
@@ -37,7 +37,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(*arguments: object, **settings) -> str:
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=600, check=False, **settings)
+    done = subprocess.run(
+        [*map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE, check=False, **settings
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -7,6 +7,8 @@ processes and threads, so that the order of the record is the order of what happ
 - looks for a rule that this operation meets (its kind, its path, the how-manieth of them it is) and lets it fail;
 - does it, and appends what was done, with the data, to the log;
 - stops the process (SIGSTOP) or holds up the thread after it, where a rule says so.
+
+`points.py` lets rules meet moments of the work that are no durable operations: a finished tile, a call.
 """
 
 import contextlib
@@ -23,7 +25,9 @@ from pathlib import Path
 
 # What batchgray.durable may use of `os` beside the operations below. Anything else would be missing in the record, and
 # is refused by name.
-_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor")
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|pread|uname|major|minor")
+
+_libc = ctypes.CDLL(None)
 
 
 class Gate:
@@ -32,6 +36,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self._log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._counts = os.open(folder / "counts", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._held = os.open(folder / "held", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._rules = folder / "rules"
         self._threads = threading.Lock()
 
@@ -64,11 +69,29 @@ class Gate:
                 done = record(result)
                 if done is not None:
                     self._append(done)
-            if rule is not None and not rule["until"]:  # no thread of this process has the log: other processes go on
+            if rule is not None and not rule["until"] and not rule["hold"]:
+                # No thread of this process has the log: other processes go on.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        if rule is not None and rule["hold"]:
+            self._hold()
         while rule is not None and self._met(rule["next"]) < rule["until"]:
             time.sleep(0.01)
         return result
+
+    def reach(self, kind: str, path: str) -> None:
+        """A point of the work that leaves no trace on the disk."""
+        self.pass_through(kind, path, lambda: None, lambda _: None)
+
+    def targets(self) -> set[str]:
+        """What the rules name as called by whom: `MODULE:NAME`."""
+        return {rule["path"] for rule in json.loads(self._rules.read_text()) if rule["kind"] in ("call", "return")}
+
+    def _hold(self) -> None:
+        """Wait in a call that no signal ends, as a codec's: the test has the file until it lets go."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # another thread takes it
+        _libc.flock(self._held, fcntl.LOCK_SH)
+        _libc.flock(self._held, fcntl.LOCK_UN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _append(self, record: tuple) -> None:
         os.write(self._log, pickle.dumps(record))
@@ -102,18 +125,25 @@ class System:
         return getattr(os, name)
 
     def open(self, path, flags: int, mode: int = 0o777) -> int:
-        name = _absolute(path)
         if flags & os.O_DIRECTORY:
             fd = os.open(path, flags, mode)
-            self._open[fd] = "", name
+            self._open[fd] = "", _absolute(path)
             return fd
+        return self._open_file(path, flags, lambda: os.open(path, flags, mode))
+
+    def open_descriptor(self, real):
+        """The function of `guards` that durable opens files with that may be there already."""
+        return lambda path, flags: self._open_file(path, flags, lambda: real(path, flags))
+
+    def _open_file(self, path, flags: int, work) -> int:
+        name = _absolute(path)
         self._opened += 1
         handle = f"{os.getpid()}:{self._opened}"
         there = os.path.lexists(path)
         fd = self._gate.pass_through(
             "open",
             name,
-            lambda: os.open(path, flags, mode),
+            work,
             lambda fd: ("open", name, handle, not there, bool(flags & os.O_TRUNC)),
         )
         self._open[fd] = handle, name
@@ -127,6 +157,12 @@ class System:
 
         return self._gate.pass_through(
             "write", name, lambda: os.write(fd, data), lambda count: ("write", handle, bytes(data[:count])), half
+        )
+
+    def pwrite(self, fd: int, data, at: int) -> int:
+        handle, name = self._open[fd]
+        return self._gate.pass_through(
+            "write", name, lambda: os.pwrite(fd, data, at), lambda count: ("write at", handle, at, bytes(data[:count]))
         )
 
     def ftruncate(self, fd: int, size: int) -> None:
@@ -201,9 +237,12 @@ def _absolute(path) -> str:
 
 
 def _stand_between(folder: Path) -> Gate:
+    import points
+
     from batchgray import durable
 
     gate = Gate(folder)
+    points.watch(gate)
     system = System(gate)
 
     class RecordedPath(type(Path())):
@@ -213,6 +252,7 @@ def _stand_between(folder: Path) -> Gate:
             system.mkdir(self, mode)
 
     durable.os = system
+    durable.open_descriptor = system.open_descriptor(durable.open_descriptor)
     durable.Path = RecordedPath
     if durable._renameat2 is not None:
         durable._renameat2 = system.renameat2(durable._renameat2)

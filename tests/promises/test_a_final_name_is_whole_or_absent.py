@@ -4,43 +4,41 @@ If this broke, a viewer would show torn pictures, or a user would lose a file of
 """
 
 import os
-import random
-import signal
-import time
 from pathlib import Path
 
 import pytest
-from harness import (
-    Running,
-    batchgray,
-    events_of,
-    freeze_between_tiles,
-    leftovers,
-    manifest_of,
-    named,
-    save_gradient,
-    tree,
-)
+from harness import Running, batchgray, events_of, leftovers, manifest_of, named, save_gradient, tree
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import integrity, intents
 from batchgray.manifest import Store
 from batchgray.options import RunOptions
 from batchgray.plan import plan_run
 
+KILLED_AT = [
+    Rule("open", r"\.out$", after=2),
+    Rule("write", r"\.out$", after=4),
+    Rule("sync", r"\.intents$", after=1),
+    Rule("rename", r"/out/.*\.jpg$", after=3),
+    Rule("sync folder", r"/out/phone$"),
+]
 
-def test_at_every_look_during_a_run_and_after_a_kill(samples, converted, tmp_path):
-    whole = tree(converted)
-    chance = random.Random(1)
-    for round_number in range(4):
-        out = tmp_path / str(round_number)
-        with Running("run", samples, "--out", out, "--tile-rows", 8) as run:
-            run.wait_for("planned")
-            end = time.monotonic() + chance.uniform(0.3, 1.6)
-            while time.monotonic() < end:
-                check(out, whole)
-            run.signal(signal.SIGKILL)
-            run.finish()
+
+@pytest.mark.parametrize("rule", KILLED_AT, ids=lambda rule: rule.kind)
+def test_at_every_look_during_a_run_and_after_a_kill(samples, converted, tmp_path, rule):
+    """It is stopped before and after an output gets its name, looked at, killed, and looked at while it goes on."""
+    whole, out, recording = tree(converted), tmp_path / "out", Recording(tmp_path / "record", rule)
+    arguments = ("run", samples, "--out", out, "--tile-rows", 8, "--workers", 2)
+    with Running(*arguments, env=recording.environment) as run:
+        wait_for_stopped_worker(run)
         check(out, whole)
+        run.kill()
+    check(out, whole)
+    with Running("resume", out / "manifest.json") as run:
+        while run.process.poll() is None:
+            check(out, whole)
+        run.finish(expect=0)
+    assert tree(out) == whole
 
 
 def check(out, whole):
@@ -123,17 +121,23 @@ def forget_all_but_the_plan(pictures, out):
     Store(out / "manifest.json").commit(document)
 
 
-def test_a_partial_jpegs_name_that_is_somebody_elses_is_left_alone(tall, tmp_path):
-    (tmp_path / "tall.partial.jpg").write_bytes(b"mine")
-    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1) as run:
-        worker, _ = freeze_between_tiles(run)
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
+def interrupt_between_tiles(tmp_path, inputs, *options):
+    """A run of one image into `out` that ends with some of its tiles finished and some not."""
+    recording = Recording(tmp_path / "record", Rule("tile", r"\.jpg$", after=4))
+    arguments = ("run", inputs, "--out", tmp_path / "out", "--tile-rows", 8, "--workers", 1, *options)
+    with Running(*arguments, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
-    assert (tmp_path / "tall.partial.jpg").read_bytes() == b"mine"
-    batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
-    assert (tmp_path / "tall.partial.jpg").read_bytes() == b"mine"
+
+
+def test_a_partial_jpegs_name_that_is_somebody_elses_is_left_alone(tall, tmp_path):
+    preview = tmp_path / "out" / "tall.partial.jpg"
+    preview.parent.mkdir()
+    preview.write_bytes(b"mine")
+    interrupt_between_tiles(tmp_path, tall)
+    assert preview.read_bytes() == b"mine"
+    batchgray("resume", tmp_path / "out" / "manifest.json", "--progress", "none")
+    assert preview.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("inputs", [["a"], ["a", "b"], ["a/x.jpg"]])
@@ -147,27 +151,18 @@ def test_an_input_is_never_replaced_by_its_output(tmp_path, inputs):
 
 
 def test_what_overwrite_and_mend_permit_outlasts_an_interruption(tall, tall_converted, tmp_path):
-    (tmp_path / "tall.jpg").write_bytes(b"to be replaced")
-    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--overwrite") as run:
-        worker, _ = freeze_between_tiles(run)
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
-        run.finish(expect=75)
-    batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
-    assert tree(tmp_path) == tree(tall_converted)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "tall.jpg").write_bytes(b"to be replaced")
+    interrupt_between_tiles(tmp_path, tall, "--overwrite")
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert tree(out) == tree(tall_converted)
 
 
 def test_a_name_too_long_for_a_partial_jpeg_is_no_obstacle(tmp_path):
     name = "n" * 251
-    save_gradient(tmp_path / "in" / f"{name}.png", 3000, 3000)
-    out = tmp_path / "out"
-    arguments = ("run", tmp_path / "in", "--out", out, "--tile-rows", 8, "--checkpoint", 0.001)
-    with Running(*arguments, "--workers", 1) as run:
-        worker, _ = freeze_between_tiles(run)
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
-        run.finish(expect=75)
-    batchgray("resume", out / "manifest.json", "--progress", "none")
-    assert list(tree(out)) == [f"{name}.jpg"]
+    save_gradient(tmp_path / "in" / f"{name}.png", 600, 800)
+    interrupt_between_tiles(tmp_path, tmp_path / "in")
+    assert manifest_of(tmp_path / "out")["images"][0]["state"] == "partial"
+    batchgray("resume", tmp_path / "out" / "manifest.json", "--progress", "none")
+    assert list(tree(tmp_path / "out")) == [f"{name}.jpg"]

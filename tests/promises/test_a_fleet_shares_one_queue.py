@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from harness import DEADLINE
 
 from batchgray.notices import Inbox, InterruptionNotice
 from batchgray.notices.event import simulated
@@ -58,7 +59,7 @@ def delay_of(server, fleet, name) -> float:
     inbox, source = fleet[name]
     began = time.monotonic()
     send(server, name)
-    while time.monotonic() - began < 30:
+    while time.monotonic() - began < DEADLINE:
         if any(isinstance(item, InterruptionNotice) for item in inbox.take()):
             delay = time.monotonic() - began
             notice = InterruptionNotice(source="smq", event_id=None)

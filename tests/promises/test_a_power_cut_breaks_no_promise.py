@@ -34,7 +34,7 @@ from batchgray import durable, errors, integrity, intents, manifest, partial, ve
 SEED = 20261122
 ODD_STATES = 6  # a cut point, beside the extreme ones
 RESUMES = os.environ.get("BATCHGRAY_TEST_RESUMES", "25")
-OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.00001, "--progress", "none")
+OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.000001, "--progress", "none")
 
 # The interruption comes from a source that gives notice when a worker has stopped itself, and writes into the record
 # when it is thanked.
@@ -486,7 +486,8 @@ def test_a_folder_that_another_worker_is_making_is_durable_before_what_is_in_it_
         save_gradient(pictures / "a" / f"{number}.png", 90, 70, seed=number)
     out.parent.mkdir()
     others_wait = Rule("open", r"\.intents$", after=1, times=None, until=1)
-    recording = Recording(tmp_path / "record", others_wait, Rule("mkdir", "/out/a$"))
+    both_begin = Rule("decode", "^a/", until=2), Rule("decode", "^a/", times=0)
+    recording = Recording(tmp_path / "record", others_wait, Rule("mkdir", "/out/a$"), *both_begin)
     with Running("run", pictures, "--out", out, "--workers", 2, env=recording.environment) as run:
         run.wait_for("done")
         wait_for_stopped_worker(run).resume()

@@ -42,9 +42,7 @@ def pictures(tmp_path_factory):
 def test_each_death_is_told_with_its_cause_and_the_rest_go_on(pictures, tmp_path):
     out = tmp_path / "out"
     environment = environment_with(FATAL_DECODER, tmp_path, DIED_ONCE=str(tmp_path / "died"))
-    run = batchgray(
-        *("run", pictures, "--out", out, "--workers", 2, "--progress", "json"), expect=3, env=environment, timeout=240
-    )
+    run = batchgray("run", pictures, "--out", out, "--workers", 2, "--progress", "json", expect=3, env=environment)
     events = events_of(run.stdout)
     failed = {event["source"]: event["error"] for event in named(events, "failed")}
     assert failed.keys() == {"segv.jpg", "kill.jpg", "bugs.jpg", "hang.jpg"}

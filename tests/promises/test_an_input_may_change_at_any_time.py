@@ -10,7 +10,7 @@ from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import integrity
 
-OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.0001)
+OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.000001)
 IN_THE_MIDDLE = Rule("rename", rf"/{integrity.short_name('big.jpg')}\.tiles$", after=2)
 
 # In every worker: while one of the inputs is decoded, it becomes another file, or goes.

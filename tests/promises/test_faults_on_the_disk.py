@@ -27,7 +27,7 @@ ALL = os.environ.get("BATCHGRAY_TEST_FAULTS") == "all"
 DONE, FATAL, REFUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 75
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BROKEN = (errno.EIO, errno.EROFS)
-OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.0001)
+OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.000001)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,14 @@ If this broke, a scan or a mosaic could only be converted on a machine as large 
 
 import contextlib
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from harness import (
-    DEADLINE,
     Running,
     batchgray,
     events_of,
-    freeze_between_tiles,
     leftovers,
     manifest_of,
     named,
@@ -25,6 +21,7 @@ from harness import (
     wait_until,
 )
 from PIL import Image
+from recording import Recording, Rule, interrupt, is_stopped, wait_for_stopped_worker
 
 # The planes of the scan take 92 MB, converting it in bands some 16 MB.
 SIDE = 4800
@@ -97,26 +94,25 @@ def converted_scan(scan, tmp_path_factory) -> Path:
     return out
 
 
+CHECKPOINTED = Rule("rename", r"\.bands$", after=2)
+BEGINS = "batchgray.worker:Worker._make_output"
+
+
 @contextlib.contextmanager
-def begun_in_bands(scan, out):
-    """A run whose worker is stopped after its first checkpoint. Yields the run and the worker."""
-    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.02)
-    with Running(*arguments) as run:
-        wait_until(lambda: list(out.glob(".batchgray/*/*.bands")))
-        (worker,) = run.workers()
-        worker.suspend()
-        wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
-        yield run, worker
+def begun_in_bands(scan, out, *rules):
+    """A run whose worker has stopped itself at a checkpoint. Yields the run, the worker and the recording."""
+    recording = Recording(out.parent / "record", CHECKPOINTED, *rules)
+    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.000001)
+    with Running(*arguments, env=recording.environment) as run:
+        yield run, wait_for_stopped_worker(run), recording
 
 
 @pytest.fixture(scope="module")
 def interrupted(scan, tmp_path_factory) -> Path:
     """An output folder after SIGTERM, before anything was resumed: to be copied."""
     out = tmp_path_factory.mktemp("interrupted") / "out"
-    with begun_in_bands(scan, out) as (run, worker):
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
+    with begun_in_bands(scan, out) as (run, worker, _):
+        interrupt(run, worker)
         run.finish(expect=75)
     return out
 
@@ -178,11 +174,10 @@ def test_with_enough_memory_the_finished_bands_are_taken_over(out, converted_sca
 
 def test_what_was_begun_with_enough_memory_goes_on_in_bands(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
-    with Running("run", scan, "--out", out, "--memory", "2G", "--tile-rows", 8, "--workers", 1) as run:
-        worker, _ = freeze_between_tiles(run)
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
+    recording = Recording(tmp_path / "record", Rule("tile", r"scan\.jpg", after=99))
+    arguments = ("run", scan, "--out", out, "--memory", "2G", "--tile-rows", 8, "--workers", 1)
+    with Running(*arguments, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
     image = manifest_of(out)["images"][0]
     missing = image["tiles_total"] - image["tiles_done"]
@@ -199,16 +194,19 @@ def own_memory(pid: int) -> int:
 
 def test_a_killed_worker_loses_what_came_after_its_checkpoint(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
-    with begun_in_bands(scan, out) as (run, worker):
+    next_one_begins, a_band_of_it = Rule("call", BEGINS, after=1), Rule("band", "scan", after=12)
+    with begun_in_bands(scan, out, next_one_begins, a_band_of_it) as (run, worker, recording):
         worker.kill()
-        run.wait_for("warned")
-        peak = base = 0
+        worker = wait_for_stopped_worker(run)
+        base = own_memory(worker.pid)
+        worker.resume()
+        recording.wait_until_met(2, times=13)
+        wait_until(lambda: is_stopped(worker))
+        peak = own_memory(worker.pid)
+        worker.resume()
         while run.process.poll() is None:
-            for worker in run.workers():
-                with contextlib.suppress(OSError):
-                    own = own_memory(worker.pid)
-                    base = base or own
-                    peak = max(peak, own)
+            with contextlib.suppress(OSError):
+                peak = max(peak, own_memory(worker.pid))
         events = run.finish(expect=0)
     done = named(events, "done")[0]
     assert done["tiles_computed"] < done["tiles_total"]
@@ -218,8 +216,7 @@ def test_a_killed_worker_loses_what_came_after_its_checkpoint(scan, converted_sc
 
 def test_a_killed_run_goes_on_from_its_checkpoint(scan, converted_scan, tmp_path):
     out = tmp_path / "out"
-    with begun_in_bands(scan, out) as (run, _):
-        run.process.kill()
-        run.process.wait(DEADLINE)
+    with begun_in_bands(scan, out) as (run, _, _):
+        run.kill()
     assert resumed(out, *LITTLE)["tiles_computed"] < SIDE // 8
     assert tree(out) == tree(converted_scan)

@@ -6,17 +6,18 @@ If this broke, hours of a large image's work would be paid for twice.
 import signal
 
 import numpy as np
-from harness import (
-    Running,
-    batchgray,
-    events_of,
-    freeze_between_tiles,
-    freeze_when_finished,
-    manifest_of,
-    named,
-    tree,
-)
+from harness import Running, batchgray, events_of, manifest_of, named, tree
 from PIL import Image
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
+
+FINISHED = 30  # tiles of the image, when its worker stops
+OPTIONS = ("--tile-rows", 8, "--workers", 1)
+
+
+def stopped_between_tiles(tmp_path, tall, *options):
+    """A run whose worker stops itself when so many tiles are finished."""
+    recording = Recording(tmp_path / "record", Rule("tile", r"tall\.jpg", after=FINISHED - 1))
+    return Running("run", tall, "--out", tmp_path / "out", *OPTIONS, *options, env=recording.environment)
 
 
 def resume_and_compare(out, reference):
@@ -39,52 +40,48 @@ def check_partial_jpeg(out, image, reference):
 
 
 def test_sigterm_keeps_every_finished_tile(tall, tall_converted, tmp_path):
-    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1) as run:
-        worker, finished = freeze_between_tiles(run)
-        run.signal(signal.SIGTERM)
-        run.wait_for("notice")
-        worker.resume()
+    out = tmp_path / "out"
+    with stopped_between_tiles(tmp_path, tall) as run:
+        interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
-    image = manifest_of(tmp_path)["images"][0]
+    image = manifest_of(out)["images"][0]
     assert image["state"] == "partial"
-    assert finished <= image["tiles_done"] < image["tiles_total"]
-    check_partial_jpeg(tmp_path, image, tall_converted)
-    done = resume_and_compare(tmp_path, tall_converted)
+    assert FINISHED <= image["tiles_done"] < image["tiles_total"]
+    check_partial_jpeg(out, image, tall_converted)
+    done = resume_and_compare(out, tall_converted)
     assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
 
 
 def test_a_worker_that_does_not_react_is_killed_and_salvaged(tall, tall_converted, tmp_path):
-    arguments = ("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--grace", 0.2)
-    with Running(*arguments) as run:
-        _, finished = freeze_between_tiles(run)
+    out = tmp_path / "out"
+    with stopped_between_tiles(tmp_path, tall, "--grace", 0.2) as run:
+        wait_for_stopped_worker(run)
         run.signal(signal.SIGTERM)
         run.finish(expect=75)
-    image = manifest_of(tmp_path)["images"][0]
-    assert (image["state"], image["tiles_done"]) == ("partial", finished)
-    check_partial_jpeg(tmp_path, image, tall_converted)
-    done = resume_and_compare(tmp_path, tall_converted)
-    assert done["tiles_computed"] == image["tiles_total"] - finished
+    image = manifest_of(out)["images"][0]
+    assert (image["state"], image["tiles_done"]) == ("partial", FINISHED)
+    check_partial_jpeg(out, image, tall_converted)
+    done = resume_and_compare(out, tall_converted)
+    assert done["tiles_computed"] == image["tiles_total"] - FINISHED
 
 
 def test_a_killed_workers_tiles_are_taken_up_by_the_next_worker(tall, tall_converted, tmp_path):
-    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1) as run:
-        worker, finished = freeze_between_tiles(run)
-        worker.kill()
+    with stopped_between_tiles(tmp_path, tall) as run:
+        wait_for_stopped_worker(run).kill()
         events = run.finish(expect=0)
     done = named(events, "done")[0]
-    assert done["tiles_computed"] == done["tiles_total"] - finished
+    assert done["tiles_computed"] == done["tiles_total"] - FINISHED
     assert "tried once more" in named(events, "warned")[0]["message"]
-    assert tree(tmp_path) == tree(tall_converted)
+    assert tree(tmp_path / "out") == tree(tall_converted)
 
 
 def test_an_image_whose_tiles_are_all_finished_is_not_decoded_again(tall, tall_converted, tmp_path):
-    with Running("run", tall, "--out", tmp_path, "--tile-rows", 8, "--workers", 1, "--grace", 0) as run:
-        worker, _ = freeze_between_tiles(run)
-        worker.resume()
-        freeze_when_finished(worker)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("encode", r"tall\.jpg"))
+    with Running("run", tall, "--out", out, *OPTIONS, "--grace", 0, env=recording.environment) as run:
+        wait_for_stopped_worker(run)
         run.signal(signal.SIGTERM)
         run.finish(expect=75)
-    image = manifest_of(tmp_path)["images"][0]
+    image = manifest_of(out)["images"][0]
     assert image["tiles_done"] == image["tiles_total"]
-    done = resume_and_compare(tmp_path, tall_converted)
+    done = resume_and_compare(out, tall_converted)
     assert (done["decoded"], done["tiles_computed"]) == (False, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import Running, batchgray, events_of, named, save_gradient, tree
+from recording import Recording, Rule, wait_for_stopped_worker
 
 SIDE = 3000
 PLANES = 4 * SIDE * SIDE  # RGB and gray
@@ -45,8 +46,12 @@ def slot_sizes(run: Running) -> dict[int, int]:
 
 def test_images_that_do_not_fit_at_once_wait_for_each_other(pictures, tmp_path):
     limit = int(1.6 * PLANES)
-    largest = 0
-    with Running("run", pictures, "--out", tmp_path / "tight", "--workers", 2, "--memory", limit) as run:
+    recording = Recording(tmp_path / "record", Rule("tile", r"\.jpg$"))
+    arguments = ("run", pictures, "--out", tmp_path / "tight", "--workers", 2, "--memory", limit)
+    with Running(*arguments, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        largest = slot_sizes(run)[worker.pid]
+        worker.resume()
         while run.process.poll() is None:
             largest = max(largest, slot_bytes(run))
         events = run.finish(expect=0)

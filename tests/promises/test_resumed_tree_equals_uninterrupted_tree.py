@@ -7,12 +7,12 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 import uuid
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -20,8 +20,6 @@ from harness import (
     DEADLINE,
     Running,
     batchgray,
-    command,
-    events_of,
     leftovers,
     manifest_of,
     named,
@@ -29,8 +27,7 @@ from harness import (
     tree,
     wait_until,
 )
-
-PARTING_SECONDS = 5  # what a killed supervisor leaves must be gone by then
+from recording import Recording, Rule, interrupt, resume_when_told, wait_for_stopped_worker
 
 
 class Watch(threading.Thread):
@@ -87,14 +84,14 @@ def kill_group(run: Running, _: random.Random) -> None:
     os.killpg(run.process.pid, signal.SIGKILL)
 
 
-def interrupt(run: Running, chance: random.Random) -> None:
+def signal_it(run: Running, chance: random.Random) -> None:
     run.signal(chance.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
 
 
-def interrupt_twice(run: Running, chance: random.Random) -> None:
-    interrupt(run, chance)
+def signal_it_twice(run: Running, chance: random.Random) -> None:
+    signal_it(run, chance)
     time.sleep(chance.uniform(0, 0.05))
-    interrupt(run, chance)
+    signal_it(run, chance)
 
 
 def kill_during_the_flush(run: Running, chance: random.Random) -> None:
@@ -103,21 +100,28 @@ def kill_during_the_flush(run: Running, chance: random.Random) -> None:
     chance.choice([kill_supervisor, kill_worker, kill_group, kill_fork_server])(run, chance)
 
 
-WAYS = [kill_supervisor, kill_worker, kill_fork_server, kill_group, interrupt, interrupt_twice, kill_during_the_flush]
+WAYS = [kill_supervisor, kill_worker, kill_fork_server, kill_group, signal_it, signal_it_twice, kill_during_the_flush]
 
 
 def test_interruptions_and_kills_at_random_moments(soak, tmp_path):
+    """The moments lie anywhere between a run's start and its end, as long as that takes on this machine now.
+
+    A round counts where the run was hit before its end; there are as many as --rounds says.
+    """
     chance = random.Random(soak.seed)
     whole = tree(soak.converted)
     rounds: Counter[str] = Counter()
     trees = looks = 0
+    seconds = soak.seconds
     with shared_memory_unchanged():
         while rounds.total() < soak.rounds:
             out = tmp_path / f"gray{trees}"
             watch = Watch(out, whole)
             watch.start()
             arguments = ("run", soak.images, "--out", out, "--tile-rows", 8, "--checkpoint", 0.2)
-            while disturbed_run(arguments, chance, soak.seconds, rounds) != 0:
+            while (ended := disturbed_run(arguments, chance, seconds, rounds)).code != 0:
+                if not ended.events:  # it has become slower, or little luck: let it get further
+                    seconds *= 1.1
                 if (out / "manifest.json").exists():
                     arguments = ("resume", out / "manifest.json", "--checkpoint", 0.2)
                     check_what_it_says(out)
@@ -129,11 +133,16 @@ def test_interruptions_and_kills_at_random_moments(soak, tmp_path):
     print(f"seed {soak.seed}: {rounds.total()} rounds, {trees} trees, {looks} looks: {dict(rounds)}")
 
 
-def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, rounds: Counter[str]) -> int:
-    """One run that something happens to. Returns its exit code, with nothing of it running any more."""
+class Ended(NamedTuple):
+    code: int
+    events: list[dict]
+
+
+def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, rounds: Counter[str]) -> Ended:
+    """One run that something happens to within so many seconds. Nothing of it is running any more."""
     mark = uuid.uuid4().hex
     way = chance.choice(WAYS)
-    options = ("--workers", chance.choice([1, 2, 3]))
+    options = ("--workers", chance.choice([1, 2, 3]), "--grace", 10 * DEADLINE)
     environment = {**os.environ, "BATCHGRAY_TEST_MARK": mark}
     with Running(*arguments, *options, env=environment, start_new_session=True) as run:
         time.sleep(chance.uniform(0, seconds))
@@ -143,11 +152,10 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
         events = run.finish()
         code = run.process.returncode
         if code != 0:
-            wait_until(lambda: not any(carries(process, mark) for process in psutil.process_iter()), PARTING_SECONDS)
+            wait_until(lambda: not any(carries(process, mark) for process in psutil.process_iter()))
     unheard = () if events else [-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, 130]  # while Python itself starts
     assert code in (0, 75, -signal.SIGKILL, *unheard), f"{way.__name__}: exit {code}, {events[-3:]}"
-    assert all(event["seconds"] < 30.0 for event in named(events, "flushed")), "a worker had to be killed"
-    return code
+    return Ended(code, events)
 
 
 def carries(process: psutil.Process, mark: str) -> bool:
@@ -171,29 +179,29 @@ def test_workers_and_tiles_change_no_byte(samples, converted, tmp_path, workers,
 
 
 def test_signals_to_the_whole_group_as_a_terminal_sends_them(samples, converted, tmp_path):
-    process = subprocess.Popen(
-        command("run", samples, "--out", tmp_path, "--tile-rows", 8, "--progress", "json"),
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    )
-    while '"started"' not in process.stdout.readline():
-        pass
-    os.killpg(process.pid, signal.SIGINT)
-    events = events_of(process.communicate(timeout=DEADLINE)[0])
-    assert process.returncode == 75
-    assert named(events, "flushed")[0]["seconds"] < 30.0, "a worker did not hear it and was killed"
-    assert manifest_of(tmp_path)["interruptions"][0]["event_id"] == "SIGINT"
-    batchgray("resume", tmp_path / "manifest.json", "--progress", "none")
-    assert tree(tmp_path) == tree(converted)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", r"large\.jpg", after=9))
+    arguments = ("run", samples, "--out", out, "--tile-rows", 8, "--grace", 10 * DEADLINE)
+    with Running(*arguments, start_new_session=True, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        os.killpg(run.process.pid, signal.SIGINT)
+        resume_when_told(worker)
+        run.finish(expect=75)
+    document = manifest_of(out)
+    assert document["interruptions"][0]["event_id"] == "SIGINT"
+    (large,) = (image for image in document["images"] if image["source"] == "large.jpg")
+    assert large["tiles_done"] < large["tiles_total"]
+    batchgray("resume", out / "manifest.json", "--progress", "none")
+    assert tree(out) == tree(converted)
 
 
 def test_a_resumed_run_converts_only_what_is_missing(samples, tmp_path):
-    with Running("run", samples, "--out", tmp_path, "--workers", 1) as run:
-        run.wait_for("done")
-        run.signal(signal.SIGTERM)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("encode", r"phone/IMG_0004"))
+    with Running("run", samples, "--out", out, "--workers", 1, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
         first = named(run.finish(expect=75), "done")
-    with Running("resume", tmp_path / "manifest.json") as run:
+    with Running("resume", out / "manifest.json") as run:
         second = named(run.finish(expect=0), "done")
+    assert len(first) > 1
+    assert len(second) > 1
     assert not {event["source"] for event in first} & {event["source"] for event in second}
-    assert len(first) + len(second) == len(manifest_of(tmp_path)["images"])
+    assert len(first) + len(second) == len(manifest_of(out)["images"])

@@ -3,31 +3,39 @@
 If this broke, a power cut would leave images that everybody believes done and nobody has.
 """
 
-import signal
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
-from harness import Running, named, save_gradient, written
+from harness import Running, named, save_gradient, wait_until, written
+from recording import Recording, Rule, is_stopped, wait_for_stopped
 
 from batchgray import committer, durable, integrity, manifest
 from batchgray.intents import IntentLog
 from batchgray.messages import Done
 
 
-def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_path):
-    for kill_after in range(1, 8, 2):
-        out = tmp_path / str(kill_after)
-        with Running("run", samples, "--out", out) as run:
-            for _ in range(kill_after):
-                run.wait_for("done")
-            run.signal(signal.SIGKILL)
-            run.finish()
-        found = manifest.load(out / "manifest.json")
-        done = [image for image in found.images if image.state == "done"]
-        assert len(done) >= kill_after
-        for image in done:
-            assert integrity.checksum([(out / image.output).read_bytes()]) == image.checksum
+@pytest.mark.parametrize(
+    ("rule", "at_least"),
+    [
+        (Rule("rename", r"/out/.*\.jpg$", after=6), 0),
+        (Rule("write", r"\.journal$", after=1), 1),
+        (Rule("sync", r"\.journal$"), 0),
+        (Rule("call", "batchgray.ledger:Ledger.commit"), 16),
+    ],
+    ids=lambda value: f"{value.kind} {value.path[-8:]}" if isinstance(value, Rule) else None,
+)
+def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_path, rule, at_least):
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", rule)
+    with Running("run", samples, "--out", out, "--checkpoint", 1000, env=recording.environment) as run:
+        wait_until(lambda: any(is_stopped(process) for process in [psutil.Process(run.process.pid), *run.workers()]))
+        run.kill()
+    found = manifest.load(out / "manifest.json")
+    done = [image for image in found.images if image.state == "done"]
+    assert len(done) >= at_least
+    for image in done:
+        assert integrity.checksum([(out / image.output).read_bytes()]) == image.checksum
 
 
 def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_synced(tmp_path, monkeypatch):
@@ -67,16 +75,13 @@ def test_a_journal_that_a_crash_cut_off_only_lags(tmp_path, kept):
     pictures = tmp_path / "in"
     for number in range(6):
         save_gradient(pictures / f"{number}.png", 400, 300, seed=number)
-    out = tmp_path / "out"
-    with Running("run", pictures, "--out", out) as run:
-        for _ in range(6):
-            run.wait_for("done")
-        run.signal(signal.SIGKILL)
-        run.finish()
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("call", "batchgray.ledger:Ledger.commit"))
+    with Running("run", pictures, "--out", out, env=recording.environment) as run:
+        wait_for_stopped(run)  # all is done, and only the journal tells of it
+        run.kill()
     journal = out / "manifest.json.journal"
-    if journal.exists():
-        data = journal.read_bytes()
-        journal.write_bytes(data[: {"nothing": 0, "half": len(data) // 2, "all": len(data)}[kept]])
+    data = journal.read_bytes()
+    journal.write_bytes(data[: {"nothing": 0, "half": len(data) // 2, "all": len(data)}[kept]])
     with Running("resume", out / "manifest.json") as run:
         events = run.finish(expect=0)
     assert named(events, "summary")[0]["done"] == 6
