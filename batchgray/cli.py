@@ -1,6 +1,7 @@
 """The command line: options, exit codes, and which words go where. No logic."""
 
 import contextlib
+import io
 import os
 import shlex
 import signal
@@ -30,9 +31,11 @@ from batchgray.flags import (
     options_of_both,
     queue_options,
 )
+from batchgray.outlet import Outlet
 from batchgray.streams import hold_standard_descriptors, show_any_name, write_utf8
 
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
+_END_SECONDS = 3.0
 EXIT_CODES = """\b
 Exit codes:
   0   every image is done
@@ -161,8 +164,8 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     with _forking() as server:
         from batchgray import engine
 
-        with _listening(given) as listener:
-            result = engine.run(asked, listener, _sources(given), server)
+        with _listening(given) as feed:
+            result = engine.run(asked, feed, _sources(given), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -182,8 +185,8 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     with _forking() as server:
         from batchgray import engine
 
-        with _listening(given) as listener:
-            result = engine.resume(asked, listener, _sources(given), server)
+        with _listening(given) as feed:
+            result = engine.resume(asked, feed, _sources(given), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -393,17 +396,27 @@ def _has_working_folder() -> bool:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # nobody reads it; the exit code tells
-        click.echo(f"batchgray: {message}", err=True)
-    sys.exit(code)
+    _end(f"batchgray: {message}", code)
+
+
+def _end(words: str, code: int) -> NoReturn:
+    """With words on standard error, if somebody reads them; the exit code tells too."""
+    try:
+        outlet = Outlet(sys.stderr, len(words))
+    except RuntimeError:  # no thread can be started, which may be what is to be told
+        with contextlib.suppress(OSError):
+            click.echo(words, err=True)
+    else:
+        outlet.put_text(words)
+        outlet.close(_END_SECONDS)
+    _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once: what is left is memory, which the system takes back sooner than Python does, image by image."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            if stream is not None:
-                stream.flush()
+    """End at once: what is left is memory, which the system takes back sooner than Python does, image by image.
+
+    Nothing is left in Python's streams, whose lock a reader could hold: what is said is flushed, or goes past them.
+    """
     os._exit(code)
 
 
@@ -427,9 +440,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        with contextlib.suppress(OSError):
-            error.show()
-        sys.exit(2)
+        said = io.StringIO()
+        error.show(said)
+        _end(said.getvalue().rstrip("\n"), 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted before any work. Give the same command again.", 75)
     except UsageError as error:

@@ -12,6 +12,7 @@ import selectors
 import signal
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool, timelimit
@@ -30,6 +31,7 @@ _CHUNK_IMAGES = 64
 _DEATHS_PER_IMAGE = 2
 _DEATHS_IN_VAIN = 3
 _PREVIEW_SECONDS = 5.0
+READY_SECONDS = 0.05  # between two questions to a listener that is not ready
 
 
 class Supervisor:
@@ -47,10 +49,12 @@ class Supervisor:
         server: ForkServer,
         inbox: Inbox,
         emit: Listener,
+        ready: Callable[[], bool],
     ) -> None:
         self.notice: InterruptionNotice | None = None
         self.fault: errors.OutputLost | None = None
-        self._plan, self._engine, self._ledger, self._inbox, self._emit = plan, engine, ledger, inbox, emit
+        self._plan, self._engine, self._ledger, self._inbox = plan, engine, ledger, inbox
+        self._emit, self._ready, self._held_back = emit, ready, False
         self._server, self._servers_lost = server, 0
         self._images = plan.manifest.images
         self._outputs = {image.output for image in self._images}
@@ -255,12 +259,16 @@ class Supervisor:
 
     def _hand_out(self) -> None:
         """Memory to workers that wait for it, work to idle ones; the pipe of who is no longer needed is closed."""
+        self._held_back = False
         if self._lifecycle.state is not State.RUNNING:
             return
         self._fill_up()
         pool.grant_memory(self._members, self._engine.memory)
+        ready = self._ready()
         for member in [member for member in self._members if member.idle]:
-            if self._queue:
+            if self._queue and not ready:
+                self._held_back = True
+            elif self._queue:
                 self._send_chunk(member)
             elif not member.tasks:
                 member.idle = False
@@ -410,6 +418,8 @@ class Supervisor:
         until = self._ledger.sync()
         if self._lifecycle.state is State.DRAINING and self._deadline is not None:
             until = min(until, self._deadline)
+        if self._held_back:
+            until = min(until, time.monotonic() + READY_SECONDS)
         return max(0.0, until - time.monotonic())
 
 
