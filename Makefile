@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails kernel startup checkpoint_cost resume_cost notice
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint soak photos fuzz bench bench-report clean
+.PHONY: help run test check coverage lint soak photos fuzz bench bench-report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -24,10 +24,20 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 	@$(BIN)/batchgray run "$(IMAGES)" --out "$(OUT)" $(OPTIONS)
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
+	@tests/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
+
+coverage: .venv/tested  ## which lines of batchgray the tests reach, in every process: a report, no verdict
+	@tests/packages.sh
+	@rm -rf .coverage && mkdir .coverage
+	-$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(PYTEST)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage html -q
+	@$(BIN)/coverage report
+	@echo "Line by line: .coverage/html/index.html"
 
 soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cuts, every fault of the disk, installations; an hour
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
@@ -58,7 +68,7 @@ bench-report: .venv-bench/installed  ## draw what was measured into docs/benchma
 	@$(BENCH_BIN)/python benchmarks/report.py
 
 clean:  ## remove the virtual environments and what tools left
-	rm -rf .venv .venv-fuzz .venv-bench .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz .venv-bench .coverage .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images
@@ -66,7 +76,7 @@ clean:  ## remove the virtual environments and what tools left
 # Debian keeps ensurepip in a package of its own.
 .venv/bin/python .venv-fuzz/bin/python .venv-bench/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "batchgray needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D); apt-get install -y -q python3-venv && $(PYTHON) -m venv $(@D)/..; }
+	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D); apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv $(@D)/..; }
 
 .venv-fuzz/installed: .venv-fuzz/bin/python setup.cfg pyproject.toml
 	@echo "Installing batchgray and atheris into .venv-fuzz ..."

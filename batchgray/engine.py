@@ -16,7 +16,7 @@ from batchgray.discovery import JPEG_SUFFIXES
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
-from batchgray.notices import Inbox, Source
+from batchgray.notices import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
 from batchgray.supervisor import READY_SECONDS, Supervisor
@@ -202,10 +202,8 @@ def _supervise(
     finally:
         ledger.close()
     if supervisor.notice is not None:
-        for source in sources:
-            failure = source.acknowledge(supervisor.notice)
-            if failure is not None:
-                send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
+        for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
+            send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
     summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began))
     emit(summary)
     if supervisor.fault is not None:
@@ -228,6 +226,14 @@ def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
     """Or until a notice comes."""
     while not ready() and inbox.notice is None:
         time.sleep(READY_SECONDS)
+
+
+def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
+    """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
+    if flushed:
+        yield from filter(None, (source.acknowledge(notice) for source in sources))
+    elif notice.source == "smq":
+        yield "the disk is full, and the manifest lacks what was flushed"
 
 
 def _at(began: float, event: AnyEvent) -> AnyEvent:

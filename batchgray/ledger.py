@@ -1,8 +1,9 @@
 """The books of a run: what workers report becomes manifest, journal and events, in this order."""
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -29,11 +30,15 @@ class Totals:
 
 
 class Ledger:
-    """Keeps the books. `disk_full` is set when the journal found no space; the next document has what it lacks."""
+    """Keeps the books.
+
+    `disk_full` is set when the journal found no space; the next document has what it lacks. `durable` is set when the
+    end is on the disk: all that was told, and the interruption.
+    """
 
     def __init__(self, plan: Plan, store: Store, checkpoint: float, emit: Listener) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
-        self.disk_full = False
+        self.disk_full = self.durable = False
         self._plan, self._store, self._emit = plan, store, emit
         self._images = plan.manifest.images
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
@@ -97,11 +102,9 @@ class Ledger:
         Returns the moment of the next time. Raises ManifestUnwritable.
         """
         if self._syncing is not None and self._syncing.done():
-            try:
+            with self._noticing_a_full_disk():
                 self._syncing.result()
-            except OSError as error:
-                self._journal_failed(error)
-            else:
+            if self._syncing.exception() is None:
                 self._emit(
                     events.Checkpoint(done=self._plan.already_done + self.totals.converted, failed=self.totals.failed)
                 )
@@ -119,29 +122,42 @@ class Ledger:
         On a full disk the journal, which needs the least space, holds what it can, and the document stays as it was.
         """
         document = self._plan.manifest
-        self._syncer.shutdown()
-        interruption = notice and Interruption(
-            at=manifest.utc_now(),
-            source=notice.source,
-            event_id=notice.event_id,
-            deadline=notice.deadline,
-            run=len(document.runs) - 1,
-        )
+        interruption = None if notice is None else _interruption(notice, len(document.runs) - 1)
         states: Counter[str] = Counter(image.state for image in self._images)
-        try:
+        journal_whole = self._complete_journal(interruption)
+        if interruption:
+            document.interruptions.append(interruption)
+        finished = not states["pending"] and not states["partial"]
+        if not finished:
+            document.state = "interrupted"
+        else:
+            document.state = "complete_with_failures" if states["failed"] else "complete"
+        if finished and journal_whole:  # else the intents are still needed: they know what the journal does not
+            self._tidy_up()
+        self.durable = self._replace_document() or journal_whole
+        if finished and self.durable and not journal_whole:
+            self._tidy_up()
+        return states
+
+    def _complete_journal(self, interruption: Interruption | None) -> bool:
+        """Whether all that was told, and the interruption, is in the journal and on the disk."""
+        self._syncer.shutdown()
+        with self._noticing_a_full_disk():
+            if self._syncing is not None:
+                self._syncing.result()  # the system tells of a failed sync once; the next one would hide it
+        with self._noticing_a_full_disk():
             if interruption:
                 self._store.record_interruption(interruption)
-                document.interruptions.append(interruption)
-            self._store.sync()  # before the intents go, that know what the journal may not know yet
-            if states["pending"] or states["partial"]:
-                document.state = "interrupted"
-            else:
-                self._tidy_up()
-                document.state = "complete_with_failures" if states["failed"] else "complete"
-            self._store.commit(document)
-        except OSError as error:
-            self._journal_failed(error)
-        return states
+        with self._noticing_a_full_disk():
+            self._store.sync()
+        return not self.disk_full
+
+    def _replace_document(self) -> bool:
+        """Whether the document has everything now."""
+        with self._noticing_a_full_disk():
+            self._store.commit(self._plan.manifest)
+            return True
+        return False
 
     def _tidy_up(self) -> None:
         try:
@@ -157,15 +173,24 @@ class Ledger:
     def _record(self, changes: list[ImageChange]) -> None:
         for change in changes:
             change.apply(self._images)
-        try:
+        with self._noticing_a_full_disk():
             self._store.record(changes)
-        except OSError as error:
-            self._journal_failed(error)
 
-    def _journal_failed(self, error: OSError) -> None:
-        if error.errno not in durable.FULL_DISK:
-            raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
-        self.disk_full = True
+    @contextlib.contextmanager
+    def _noticing_a_full_disk(self) -> Iterator[None]:
+        """Raises ManifestUnwritable for whatever else is wrong with the disk."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in durable.FULL_DISK:
+                raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
+            self.disk_full = True
+
+
+def _interruption(notice: InterruptionNotice, run: int) -> Interruption:
+    return Interruption(
+        at=manifest.utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline, run=run
+    )
 
 
 def _done_change(item: messages.ImageDone, now_ms: int) -> ImageChange:

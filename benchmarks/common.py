@@ -109,6 +109,10 @@ def batchgray(*arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", "batchgray", *map(str, arguments)]
 
 
+class Ended(Exception):
+    """A run was over before what was waited for."""
+
+
 class Watched:
     """A run whose `--progress json` is read as it comes: iterate over (moment, event), moments by `time.monotonic`."""
 
@@ -122,18 +126,20 @@ class Watched:
             yield time.monotonic(), json.loads(line)
 
     def wait_for(self, name: str) -> tuple[float, dict]:
-        """The next event of this name."""
+        """The next event of this name. Raises Ended."""
         for moment, event in self:
             if event["event"] == name:
                 return moment, event
-        raise RuntimeError(f"the run ended, exit {self.process.wait()}, and said nothing of {name!r}")
+        if self.process.wait() != 0:
+            sys.exit(f"batchgray ended with {self.process.returncode}, and said nothing of {name!r}")
+        raise Ended
 
-    def finish(self, expect: int) -> float:
-        """Read on to the end; returns its moment."""
+    def finish(self, *expect: int) -> float:
+        """Read on to the end; returns its moment. The exit code must be one of `expect`."""
         self.process.communicate()
         ended = time.monotonic()
-        if self.process.returncode != expect:
-            sys.exit(f"batchgray ended with {self.process.returncode} and not {expect}")
+        if self.process.returncode not in expect:
+            sys.exit(f"batchgray ended with {self.process.returncode} and not {' or '.join(map(str, expect))}")
         return ended
 
     def __enter__(self) -> "Watched":

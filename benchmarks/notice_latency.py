@@ -14,10 +14,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pictures
-from common import Measured, Row, Watched, fresh, load_script, main, paired
+from common import Ended, Measured, Row, Watched, fresh, load_script, main, paired
 
 from batchgray.notices.event import simulated
 
@@ -26,15 +25,25 @@ _INSTANCE = "i-benchmark"
 
 
 def options(parser) -> None:
-    parser.add_argument("--count", type=int, default=960, help="images: enough that there is work left when it comes")
+    parser.add_argument("--count", type=int, default=960, help="images; more where a run ends too early")
 
 
 def measure(given, work) -> Measured:
     photographs = pictures.flat_copy(given.images, work / "photographs")
     folder = pictures.twelve_megapixels(photographs, work / "12", given.count)
     pictures.warm(folder)
-    arguments = ("run", folder, "--workers", given.workers)
     chance = random.Random(1)
+
+    def interrupted(options: tuple, send: Callable[[Watched], None], env: dict[str, str]) -> dict[str, float]:
+        nonlocal folder
+        while True:
+            try:
+                arguments = ("run", folder, "--workers", given.workers, *options, "--out", fresh(work))
+                return _interrupted(arguments, chance, send, env)
+            except Ended:
+                count = 2 * len(list(folder.iterdir()))
+                folder = pictures.twelve_megapixels(photographs, work / f"12-{count}", count)
+
     with load_script("smq_local").LocalSMQ() as server:
         server.create_queue(_QUEUE)
         queue = ("--notices", "smq", "--smq-endpoint", server.endpoint, "--instance-id", _INSTANCE)
@@ -47,7 +56,7 @@ def measure(given, work) -> Measured:
             def send(run: Watched) -> None:
                 server.send(_QUEUE, simulated(_INSTANCE, "cn-hangzhou").decode(), base64=False)
 
-            found = _interrupted((*arguments, *queue), fresh(work), chance, send, os.environ | keys)
+            found = interrupted(queue, send, os.environ | keys)
             if server.messages(_QUEUE):
                 sys.exit("the message is still in the queue")
             return found
@@ -56,7 +65,7 @@ def measure(given, work) -> Measured:
             def send(run: Watched) -> None:
                 run.process.send_signal(signal.SIGTERM)
 
-            return _interrupted((*arguments, "--notices", "none"), fresh(work), chance, send, dict(os.environ))
+            return interrupted(("--notices", "none"), send, dict(os.environ))
 
         found = paired(given.runs, {"notice from the queue": by_queue, "SIGTERM": by_signal})
     rows = [
@@ -64,20 +73,21 @@ def measure(given, work) -> Measured:
         for name, rounds in found.items()
         for figure in rounds[0]
     ]
-    return Measured(rows, {"images": given.count, "megapixels_each": 12})
+    return Measured(rows, {"images": len(list(folder.iterdir())), "megapixels_each": 12})
 
 
 def _interrupted(
-    arguments: tuple, out: Path, chance: random.Random, send: Callable[[Watched], None], env: dict[str, str]
+    arguments: tuple, chance: random.Random, send: Callable[[Watched], None], env: dict[str, str]
 ) -> dict[str, float]:
-    with Watched(*arguments, "--out", out, env=env) as run:
+    """Raises Ended where the run was over before it heard."""
+    with Watched(*arguments, env=env) as run:
         run.wait_for("done")
         time.sleep(chance.uniform(0, 0.5))  # so that every phase of a conversion is met
         sent = time.monotonic()
         send(run)
         heard, _ = run.wait_for("notice")
-        ended = run.finish(expect=75)
-    state = json.loads((out / "manifest.json").read_bytes())["state"]
+        ended = run.finish(75)
+    state = json.loads((arguments[-1] / "manifest.json").read_bytes())["state"]
     if state != "interrupted":
         sys.exit(f"the manifest says {state}")
     return {"sent to heard": heard - sent, "heard to exit": ended - heard, "sent to exit": ended - sent}

@@ -6,6 +6,7 @@ All processes' time is counted, every start included. The finished trees are com
 `start-up` is a run over pictures of 8 x 8: what any start costs, interrupted or not.
 """
 
+import contextlib
 import json
 import signal
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pictures
-from common import Measured, Row, Timing, Watched, fresh, main, paired, ratios, rows_of, timing
+from common import Ended, Measured, Row, Timing, Watched, fresh, main, paired, ratios, rows_of, timing
 
 
 def options(parser) -> None:
@@ -25,14 +26,16 @@ def measure(given, work) -> Measured:
     pictures.warm(photographs)
     total = len(list(photographs.iterdir()))
     times = min(given.interruptions, total - 1)
-    stops = [total // (times + 1)] * times
+    stop_after = total // (times + 1)
     tiny = pictures.tiny(work / "tiny", given.workers)
-    expected = {}
+    expected, interrupted = {}, []
 
-    def way(folder: Path, stops: list[int]) -> Callable[[], Timing]:
+    def way(folder: Path, interruptions: int = 0) -> Callable[[], Timing]:
         def run() -> Timing:
             out = fresh(work)
-            spent = _run(folder, out, given.workers, stops)
+            spent, hits = _run(folder, out, given.workers, interruptions, stop_after)
+            if interruptions:
+                interrupted.append(hits)
             if expected.setdefault(folder, _checksums(out)) != _checksums(out):
                 sys.exit("the finished trees differ")
             return spent
@@ -42,33 +45,43 @@ def measure(given, work) -> Measured:
     found = paired(
         given.runs,
         {
-            "uninterrupted": way(photographs, []),
-            f"{times} interruptions": way(photographs, stops),
-            "start-up": way(tiny, []),
+            "uninterrupted": way(photographs),
+            f"{times} interruptions": way(photographs, times),
+            "start-up": way(tiny),
         },
     )
     rows = rows_of(found)
     pairs = list(zip(found[f"{times} interruptions"], found["uninterrupted"], strict=True))
     for figure in Timing._fields:
-        extra = [(getattr(more, figure) - getattr(less, figure)) / times for more, less in pairs] if times else [0.0]
-        rows.append(Row("an interruption", figure, "s", extra, "what it adds, the new start included"))
+        extra = [
+            (getattr(more, figure) - getattr(less, figure)) / hits
+            for (more, less), hits in zip(pairs, interrupted, strict=True)
+            if hits
+        ]
+        rows.append(Row("an interruption", figure, "s", extra or [0.0], "what it adds, the new start included"))
     rows += ratios(f"{times} interruptions / uninterrupted", *map(list, zip(*pairs, strict=True)))
-    return Measured(rows, {"images": total, "interruptions": times})
+    return Measured(rows, {"images": total, "interruptions": times, "heard in time": min(interrupted)})
 
 
-def _run(folder: Path, out: Path, workers: int, stops: list[int]) -> Timing:
-    """Run, and resume until it is complete; each of `stops` is after how many images of a start SIGTERM comes."""
-    arguments = ("run", folder, "--out", out)
+def _run(folder: Path, out: Path, workers: int, interruptions: int, stop_after: int) -> tuple[Timing, int]:
+    """Run, and resume until it is complete; SIGTERM comes after so many images of each of the first starts.
+
+    Returns how many of these came before the end as well.
+    """
+    arguments, hits = ("run", folder, "--out", out), 0
     with timing() as spent:
-        for stop in [*stops, None]:
+        while True:
             with Watched(*arguments, "--workers", workers) as run:
-                for _ in range(stop or 0):
-                    run.wait_for("done")
-                if stop is not None:
-                    run.process.send_signal(signal.SIGTERM)
-                run.finish(expect=0 if stop is None else 75)
+                if hits < interruptions:
+                    with contextlib.suppress(Ended):
+                        for _ in range(stop_after):
+                            run.wait_for("done")
+                        run.process.send_signal(signal.SIGTERM)
+                run.finish(0, 75)
+            if run.process.returncode == 0:
+                return spent(), hits
+            hits += 1
             arguments = ("resume", out / "manifest.json")
-        return spent()
 
 
 def _checksums(out: Path) -> dict[str, str]:

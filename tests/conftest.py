@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import batchgray, save_gradient, scaled
 
-pytest_plugins = ["processes"]
+pytest_plugins = ["processes", "skips"]
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

@@ -46,22 +46,18 @@ class File:
             return self.synced
         if how == "all":
             return self.data
-        if how == "torn" and self.data.startswith(self.synced):  # it only grew
+        grown = self.data.startswith(self.synced)
+        if how == "torn" and grown:
             return self.data[: chance.randint(len(self.synced), len(self.data))]
-        old = self.synced[: len(self.data)].ljust(len(self.data), b"\0")
+        kept = self.synced if grown or len(self.synced) == len(self.data) else b""  # else it began anew
+        before = kept.ljust(len(self.data), b"\0")
+        if how == "zeros":
+            return before
         if how == "torn":
             edge = chance.randint(0, len(self.data))
-            return self.data[:edge] + old[edge:]
-        return b"".join(self._blocks(old, how, chance))
-
-    def _blocks(self, old: bytes, how: Data, chance: random.Random) -> Iterator[bytes]:
-        """What was synced and not written since stays; any other block is zeros or what it was, or is to be."""
-        for start in range(0, len(old), BLOCK):
-            before, after = old[start : start + BLOCK], self.data[start : start + BLOCK]
-            if before == after:
-                yield before
-            else:
-                yield bytes(len(after)) if how == "zeros" else chance.choice([bytes(len(after)), before, after])
+            return self.data[:edge] + before[edge:]
+        starts = range(0, len(self.data), BLOCK)
+        return b"".join(chance.choice([before, self.data])[start : start + BLOCK] for start in starts)
 
 
 @dataclass(eq=False)

@@ -267,9 +267,11 @@ def gradient(width: int, height: int, seed: int = 0) -> np.ndarray:
     ]
 
 
-def save_gradient(path: Path, width: int, height: int, seed: int = 0, **settings) -> Path:
+def save_gradient(path: Path, width: int, height: int, seed: int = 0, exact: bool = False, **settings) -> Path:
+    """Draw a picture; `exact` where its size is what the test is about, and stays the same at any scale."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(gradient(width, height, seed)).save(path, **settings)
+    size = (width, height) if exact else (scaled(width), scaled(height))
+    Image.fromarray(gradient(*size, seed)).save(path, **settings)
     return path
 
 

@@ -57,6 +57,7 @@ class Recording:
 
     def set_rules(self, *rules: Rule) -> None:
         """For all operations from now on. Of calls only those that were named before the process began are met."""
+        self._after = rules[0].after if rules else 0
         with self.holding():
             (self._folder / "rules").write_text(json.dumps([asdict(rule) for rule in rules]))
             (self._folder / "counts").write_bytes(b"")
@@ -90,6 +91,10 @@ class Recording:
     def wait_until_met(self, rule: int = 0, times: int = 1) -> None:
         """Return when so many operations have met the rule of this number."""
         wait_until(lambda: self.met(rule) >= times)
+
+    def wait_until_held(self) -> None:
+        """Return when the first rule has met the operation that it is to hold."""
+        self.wait_until_met(times=self._after + 1)
 
     def let_go(self) -> None:
         """Of all that is held, and will be."""
@@ -155,9 +160,11 @@ def interrupt(run: Running, worker: psutil.Process, signum: signal.Signals = sig
 
 def interrupt_held(run: Running, recording: Recording) -> None:
     """SIGTERM to a run whose one worker a rule holds; it is let go when it has the signal before it."""
+    recording.wait_until_held()
     (worker,) = run.workers()
-    worker.suspend()
-    wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
+    with recording.holding():  # a worker that is stopped with the log in hand would hold up everybody
+        worker.suspend()
+        wait_until(lambda: is_stopped(worker))
     run.signal(signal.SIGTERM)
     recording.let_go()
     resume_when_told(worker)

@@ -1,12 +1,13 @@
 """A plane on disk: finished bands come back exactly, or are doubted; and they change hands with a plane in memory."""
 
 import os
+from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
-from batchgray import bandstore, partial, planes, tiles
+from batchgray import bandstore, durable, partial, planes, tiles
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
 
@@ -141,8 +142,37 @@ def test_a_plane_takes_up_the_tiles_of_a_sidecar(tmp_path, slot, done, bands):
     assert list(partial.stored_rows(tmp_path, OUTPUT)) == []
 
 
+@pytest.mark.parametrize(
+    ("first_row", "last_row", "bands"), [(4, 24, {1, 2}), (8, 20, {1}), (9, 15, set()), (90, 100, {12}), (0, 4, set())]
+)
+def test_a_band_of_which_only_some_rows_are_known_is_not_finished(tmp_path, first_row, last_row, bands):
+    """The others would be black for ever."""
+    plane = plane_in(tmp_path)
+    plane.take_up([(first_row * WIDTH, GRAY[first_row * WIDTH : last_row * WIDTH])])
+    assert finished(plane) == bands
+
+
+def test_pieces_that_do_not_follow_each_other_are_taken_up_each_for_itself(tmp_path):
+    plane = plane_in(tmp_path)
+    pieces = [(0, 12), (12, 20), (28, 40)]
+    plane.take_up([(first * WIDTH, GRAY[first * WIDTH : last * WIDTH]) for first, last in pieces])
+    assert finished(plane) == {0, 1, 4}
+
+
 def test_what_is_discarded_is_gone(tmp_path):
     written(tmp_path, {0})
     partial.write_claim(tmp_path, tmp_path, TASK, OPTIONS, RECORD, b"exif")
     partial.discard(tmp_path, tmp_path, OUTPUT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_syncs_the_plane_before_the_header_tells_of_its_bands(tmp_path, monkeypatch):
+    """Else a power cut would leave checksums of bands that never came to the disk: all of them would be made anew."""
+    order = []
+    sync, replace = durable.sync, durable.replace
+    monkeypatch.setattr(
+        durable, "sync", lambda fd: (order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).suffix), sync(fd))
+    )
+    monkeypatch.setattr(durable, "replace", lambda *names: (order.append(f"to {names[1].suffix}"), replace(*names)))
+    written(tmp_path, {0, 1})
+    assert order == [".gray", ".tmp", "to .bands", ""]

@@ -30,7 +30,7 @@ from batchgray import cli
 @pytest.fixture
 def pictures(tmp_path):
     for name in ("a.png", "sub/b.jpg", "sub/deep/c.webp"):
-        save_gradient(tmp_path / "in" / name, 320, 240)
+        save_gradient(tmp_path / "in" / name, 320, 240, exact=True)
     (tmp_path / "in" / "notes.txt").write_text("not a picture")
     return tmp_path / "in"
 
@@ -110,7 +110,7 @@ def test_run_again_picks_up_what_is_new_changed_or_gone(pictures, tmp_path):
     out = tmp_path / "out"
     batchgray("run", pictures, "--out", out)
     save_gradient(pictures / "new.png", 64, 64)
-    save_gradient(pictures / "a.png", 320, 240, seed=50)
+    save_gradient(pictures / "a.png", 320, 240, seed=50, exact=True)
     (out / "sub" / "b.jpg").unlink()
     (pictures / "sub" / "deep" / "c.webp").unlink()
     run = batchgray("run", pictures, "--out", out, "--progress", "json", expect=3)
@@ -331,7 +331,7 @@ def test_the_output_folder_can_be_moved_and_the_inputs_too(pictures, tmp_path):
 def test_verify_finds_each_kind_of_damage_and_mends_exactly_those(pictures, tmp_path):
     out = tmp_path / "out"
     for number in range(3):
-        save_gradient(pictures / f"{number}.png", 100 + number, 100)
+        save_gradient(pictures / f"{number}.png", 100 + number, 100, exact=True)
     batchgray("run", pictures, "--out", out, "--progress", "none")
     whole = tree(out)
     assert "6 outputs checked, 0 damaged" in batchgray("verify", out / "manifest.json").stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from harness import DEADLINE
 
 from batchgray import cli, doctor, errors
@@ -127,7 +128,6 @@ class TestCloudInit:
         assert textwrap.dedent(written[1]).strip() == UNIT.read_text().strip()
 
     def test_it_parses(self):
-        yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
         config = yaml.safe_load(CLOUD_INIT.read_text())
         files = {file["path"]: file for file in config["write_files"]}
         assert files["/etc/systemd/system/batchgray.service"]["content"] == UNIT.read_text()

@@ -235,6 +235,15 @@ def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch):
         assert file.map()[-4:] == b"\0\0in"
 
 
+def test_a_sparse_file_is_not_opened_through_a_link(tmp_path):
+    """Somebody else's file would be cut to another length, and written over."""
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "a").symlink_to("theirs")
+    with pytest.raises(OSError, match="it is a link"):
+        durable.SparseFile(tmp_path / "a", 2)
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
 def test_removing_what_is_gone_already_is_no_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     durable.remove(tmp_path / "file")

@@ -71,7 +71,7 @@ def test_an_interrupted_and_a_finished_run_write_what_is_documented(tmp_path):
         save_gradient(tmp_path / "in" / f"{index:02}.jpg", 240, 160)
     (tmp_path / "in" / "00-empty.jpg").write_bytes(b"")
     out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", r"05\.jpg", after=1, hold=True))
-    arguments = ("run", tmp_path / "in", "--out", out, "--workers", 1, "--checkpoint", 0.000001, "--tile-rows", 8)
+    arguments = ("run", tmp_path / "in", "--out", out, "--workers", 1, "--checkpoint", 0.02, "--tile-rows", 8)
     with Running(*arguments, env=recording.environment) as running:
         seen_before = {running.wait_for(name)["event"] for name in ("done", "checkpoint")}
         assert seen_before == {"done", "checkpoint"}

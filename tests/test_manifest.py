@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchgray import errors, integrity, manifest
+from batchgray import durable, errors, integrity, manifest
 from batchgray.manifest import Image, ImageChange, Interruption, Manifest, Store
 from batchgray.options import PixelOptions
 
@@ -411,6 +411,27 @@ def test_a_document_that_is_replaced_while_it_is_read_is_read_again(path, store,
     assert states(manifest.load(path)) == ["pending", "pending", "done", "pending", "pending"]
 
 
+def test_a_run_that_ends_while_it_is_read_is_seen_as_it_ended(path, store, monkeypatch):
+    """Its journal is gone by then: without a second look all that it told would seem never to have been."""
+    written = document(state="running")
+    store.commit(written)
+    store.record([done(2)])
+    read = manifest._load_document
+    ending = itertools.chain([True], itertools.repeat(False))
+
+    def read_and_end(path):
+        found = read(path)
+        if next(ending):
+            done(2).apply(written.images)
+            written.state = "interrupted"
+            store.commit(written)
+        return found
+
+    monkeypatch.setattr(manifest, "_load_document", read_and_end)
+    found = manifest.load(path)
+    assert (found.state, found.images[2].state) == ("interrupted", "done")
+
+
 def test_a_journal_that_tells_of_no_image_is_damage(path, store):
     store.commit(document("a.jpg"))
     store.record([done(1)])
@@ -558,3 +579,55 @@ def test_who_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
         assert manifest.is_running(path)
         with pytest.raises(errors.ManifestLocked), manifest.owning(path, locked=False):
             pass
+
+
+# what a power cut leaves
+
+
+def test_a_new_journals_name_is_synced_into_its_folder_before_the_work_begins(path, store, monkeypatch):
+    """Else a power cut would take the whole journal, with hours of work, and not an interval's."""
+    order = []
+    opened, synced = durable.AppendFile, durable.sync_folder
+    monkeypatch.setattr(durable, "AppendFile", lambda name: (order.append(f"open {name.name}"), opened(name))[1])
+    monkeypatch.setattr(durable, "sync_folder", lambda name: (order.append(f"sync {name.name}"), synced(name))[1])
+    store.commit(document(state="running"))
+    assert order[-2:] == [f"open {path.name}.journal", f"sync {path.parent.name}"]
+
+
+def test_what_is_appended_while_a_sync_runs_waits_for_the_next_one(store, monkeypatch):
+    store.commit(document(state="running"))
+    store.record([done(0)])
+    sync = durable.sync
+
+    def sync_while_more_comes(fd):
+        sync(fd)
+        store.record([done(1)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync", sync_while_more_comes)
+        store.sync()
+    assert store.unsynced
+
+
+def test_a_power_cut_after_such_a_sync_leaves_a_sound_manifest(path, store, monkeypatch):
+    """What came during the sync may be torn and what came later whole: that is no damage, and is not refused."""
+    journal = manifest.journal_path(path)
+    store.commit(document(state="running"))
+    store.record([done(0)])
+    begin = 0
+    sync = durable.sync
+
+    def sync_while_more_comes(fd):
+        nonlocal begin
+        sync(fd)
+        begin = journal.stat().st_size
+        store.record([done(1)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync", sync_while_more_comes)
+        store.sync()
+    end = journal.stat().st_size
+    store.record([done(2)])
+    data = journal.read_bytes()
+    journal.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
+    assert states(manifest.load(path)) == ["done", "pending", "pending", "pending", "pending"]

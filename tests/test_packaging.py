@@ -1,6 +1,5 @@
 """The wheel and the sdist hold what they are for and nothing else, and work where they are installed."""
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -29,11 +28,6 @@ JUNK = (
 NAME = f"batchgray-{batchgray.__version__}"
 BUILD = "import setuptools.build_meta as backend; backend.build_{}('.')"
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
-
-pytestmark = pytest.mark.skipif(
-    tuple(map(int, importlib.metadata.version("setuptools").split(".")[:1])) < (77,),
-    reason="the build needs setuptools 77 or later",
-)
 
 
 def run(*arguments: object, **settings) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -172,15 +171,45 @@ def test_a_sidecar_of_rubbish_is_not_restored(folders, content):
     damaged_sidecar_is_refused(folders, folders.begun().record, content)
 
 
-@pytest.mark.parametrize("spans", [[[0, 4]], [[2, 2]], [[2, 1]], [[-1, 1]]])
+@pytest.mark.parametrize("spans", [[[0, 4]], [[2, 2]], [[2, 1]], [[-1, 1]], [[0, 1], [0, 1]], [[0, 1], [1, 2]]])
 def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spans):
+    """However long it is: what follows its header is as long as such tiles would be."""
     image = folders.begun()
-    folders.write(image)
-    header = json.loads(folders.sidecar.read_bytes().split(b"\n")[0])
-    del header["seal"]
-    folders.sidecar.write_bytes(integrity.seal(json.dumps({**header, "tiles": spans}).encode()) + b"\n" + b"0" * 999)
+    written = msgspec.structs.replace(folders.write(image), tiles=[(first, last) for first, last in spans])
+    header = integrity.seal(msgspec.json.encode(written))
+    folders.sidecar.write_bytes(header + b"\n" + bytes(max(0, written.record.exif_bytes + written.pixels)))
     assert partial.read_header(folders.sidecar) is None
     assert folders.restored(image.record)[0] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 0},
+        {"height": 0},
+        {"width": 2**31, "tile_rows": 8},
+        {"height": 2**31},
+        {"tile_rows": 16},
+        {"tile_rows": 0},
+        {"exif_bytes": 65528},
+        {"note": "n" * 2048},
+    ],
+)
+def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, changes):
+    """Its seal is no signature: anybody can make one, and have a worker lay out what it likes."""
+    written = folders.write(folders.begun())
+    header = msgspec.structs.replace(written, tiles=[], record=msgspec.structs.replace(written.record, **changes))
+    line = integrity.seal(msgspec.json.encode(header)) + b"\n"
+    folders.sidecar.write_bytes(line + bytes(header.record.exif_bytes))
+    assert partial.read_header(folders.sidecar) is None
+
+
+@pytest.mark.parametrize("output", ["../b.jpg", "/etc/b.jpg", "a/../../b.jpg", ""])
+def test_a_header_that_names_an_output_elsewhere_is_not_believed(folders, output):
+    """Its partial JPEG would be removed there."""
+    header = msgspec.structs.replace(folders.write(folders.begun()), output=output, tiles=[])
+    folders.sidecar.write_bytes(integrity.seal(msgspec.json.encode(header)) + b"\nEXIF")
+    assert partial.read_header(folders.sidecar) is None
 
 
 def test_where_there_is_no_sidecar_nothing_is_restored(folders):
@@ -284,3 +313,37 @@ def test_discarding_what_was_never_begun_is_no_error(folders):
     partial.discard(folders.flight, folders.out, TASK.output)
     partial.discard(folders.flight, folders.out, "no/such/folder.jpg")
     assert folders.preview.read_bytes() == b"theirs"
+
+
+def test_a_partial_jpeg_is_not_drawn_through_a_link_that_leads_outside(folders, tmp_path):
+    """Somebody's own b.partial.jpg may be there, and would be replaced."""
+    (tmp_path / "b.partial.jpg").write_bytes(b"theirs")
+    header = folders.write(folders.begun())
+    (folders.out / "a").rmdir()
+    (folders.out / "a").symlink_to(tmp_path)
+    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert os.listdir(tmp_path) == ["b.partial.jpg"]
+    assert (tmp_path / "b.partial.jpg").read_bytes() == b"theirs"
+
+
+def test_the_sidecar_goes_only_when_the_partial_jpegs_end_is_durable(folders, monkeypatch):
+    """Else a power cut could leave a partial JPEG that nothing claims, and nobody would clean it up."""
+    header = folders.write(folders.begun())
+    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    order = []
+    remove, sync_folder = durable.remove, durable.sync_folder
+    monkeypatch.setattr(durable, "remove", lambda path: (order.append(f"remove {path.name}"), remove(path)))
+    monkeypatch.setattr(durable, "sync_folder", lambda path: (order.append(f"sync {path.name}"), sync_folder(path)))
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert order[:3] == ["remove b.partial.jpg", "sync a", f"remove {folders.sidecar.name}"]
+
+
+def test_a_partial_jpeg_is_drawn_only_when_the_sidecar_that_claims_it_is_durable(folders, monkeypatch):
+    order = []
+    real = durable.sync
+    monkeypatch.setattr(
+        durable, "sync", lambda fd: (order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name), real(fd))
+    )
+    folders.write(folders.begun())
+    assert order == [folders.sidecar.with_suffix(".tmp").name, "flight"]

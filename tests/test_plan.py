@@ -369,3 +369,12 @@ def test_an_input_folder_with_an_unprintable_name_and_a_refused_file_can_be_resu
     world.put("a.png")
     (world.inside / os.fsdecode(b"bad\xff.png")).write_bytes(b"")
     assert todo(world.resume(world.plan().manifest)) == ["a.png"]
+
+
+def test_known_inputs_that_are_left_out_now_are_no_work_any_more(world):
+    """Whoever adds an --exclude means the images that are still to come, too; what is done stays."""
+    world.put("a.png", "b.png", "b-done.png")
+    previous = world.finish(world.plan(), "b-done.png")
+    plan = world.plan(previous, exclude=("b*",))
+    assert todo(plan) == ["a.png"]
+    assert states(plan) == {"a.png": "pending", "b-done.png": "done"}

@@ -171,9 +171,13 @@ def test_the_work_goes_on_when_the_output_is_closed(mode, monkeypatch):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stdout", closed)
+    heard = []
     with listening(mode) as listener:
-        listener(PLANNED)
-        listener(SUMMARY)
+        for event in (PLANNED, SUMMARY):
+            listener(event)
+            heard.append(event)
+    assert heard == [PLANNED, SUMMARY]
+    assert sys.stdout is closed, "nobody put another in its place"
 
 
 def test_a_name_that_the_output_cannot_encode_does_not_silence_the_rest(monkeypatch):

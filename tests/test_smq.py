@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import math
 import socket
 import threading
 import time
@@ -128,14 +129,18 @@ def test_what_is_not_ours_is_left_alone_and_told_once(server):
         server.wait_until(lambda: states(server) == dict.fromkeys(foreign, "visible"))
 
 
-def test_others_that_came_in_the_same_batch_are_given_back_before_the_notice(server):
-    other = send(server, "i-other")
-    own = send(server, "i-mine")
+def test_others_that_came_in_the_same_batch_are_given_back_before_the_notice(server, smq_local):
+    """They come when it listens already: at the start it looks, by receiving one, whether it may."""
     with Listening(server) as listening:
+        not_yet = smq_local.Fault("BatchPeekMessage", "status", status=500, times=math.inf)
+        server.faults.append(not_yet)
+        other, own = send(server, "i-other"), send(server, "i-mine")
+        server.faults.remove(not_yet)
         assert listening.notice()
-        handles = {message.message_id: message for message in server.messages(QUEUE)}
-        assert handles[other].visible_at <= server.now() + smq.HIDE_FRESH_SECONDS
-        assert handles[own].state(server.now()) == "hidden"
+        found = {message.message_id: message for message in server.messages(QUEUE)}
+        assert found[other].dequeue_count == 1, "it was in the same batch"
+        assert found[other].visible_at <= server.now() + smq.HIDE_FRESH_SECONDS
+        assert found[own].state(server.now()) == "hidden"
 
 
 def test_the_same_event_twice_is_one_and_both_messages_go(server):

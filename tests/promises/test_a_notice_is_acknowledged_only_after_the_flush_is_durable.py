@@ -3,12 +3,19 @@
 If this broke, the message would be gone and the work with it.
 """
 
-import psutil
-from harness import manifest_of
+import errno
 
-from batchgray import engine
+import psutil
+import pytest
+from harness import Running, batchgray, manifest_of, named, save_gradient, tree
+from recording import Recording, Rule, wait_for_stopped
+
+from batchgray import engine, manifest
 from batchgray.notices import InterruptionNotice
+from batchgray.notices.event import simulated
 from batchgray.options import EngineOptions, RunOptions
+
+BEFORE_THE_COMMIT = Rule("call", "batchgray.ledger:Ledger.commit")
 
 
 class Rehearsal:
@@ -57,3 +64,38 @@ def test_a_run_that_is_not_interrupted_acknowledges_nothing(samples, tmp_path):
     result = engine.run(RunOptions(inputs=(samples / "web",), out=tmp_path), lambda event: None, [source])
     assert result.exit_code == 0
     assert source.acknowledged == []
+
+
+FULL = [Rule("write", r"/\.manifest\.json\.tmp$", errno.ENOSPC), Rule("write", r"\.journal$", errno.ENOSPC)]
+
+
+@pytest.mark.parametrize("room", ["none", "in the journal"])
+def test_on_a_full_disk_it_is_acknowledged_only_if_the_journal_has_the_work(smq_local, tmp_path, room):
+    """The disk fills up after the notice, just before the manifest is written; the queue is a real one."""
+    recording = Recording(tmp_path / "record", Rule("decode", r"b\.jpg", hold=True), BEFORE_THE_COMMIT)
+    for number, name in enumerate(["a.png", "b.png"]):
+        save_gradient(tmp_path / "in" / name, 90, 70, seed=number)
+    with smq_local.LocalSMQ(instance_id="i-mine") as server:
+        server.create_queue("spot-interruption", VisibilityTimeout=30)
+        settings = ("--notices", "smq", "--smq-endpoint", server.endpoint, "--instance-id", "i-mine")
+        keys = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "local", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "local"}
+        arguments = ("run", tmp_path / "in", "--out", tmp_path / "out", "--workers", 1, *settings)
+        with Running(*arguments, env=recording.environment | keys) as run:
+            run.wait_for("done")
+            recording.wait_until_met(0)
+            server.send("spot-interruption", simulated("i-mine", "cn-hangzhou").decode(), base64=False)
+            run.wait_for("notice")
+            supervisor = wait_for_stopped(run)
+            recording.set_rules(*(FULL if room == "none" else FULL[:1]))
+            supervisor.resume()
+            events = run.finish(expect=75)
+        left = len(server.messages("spot-interruption"))
+    warned = [event["message"] for event in named(events, "warned")]
+    if room == "none":
+        assert left == 1
+        assert "the disk is full" in warned[0]
+    else:
+        assert (left, warned) == (0, [])
+        assert manifest.load(tmp_path / "out" / "manifest.json").interruptions[-1].source == "smq"
+    batchgray("resume", tmp_path / "out" / "manifest.json", "--progress", "none")
+    assert set(tree(tmp_path / "out")) == {"a.jpg", "b.jpg"}

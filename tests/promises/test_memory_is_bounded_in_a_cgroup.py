@@ -19,7 +19,7 @@ LIMIT = 300 << 20  # too little for five images beside the processes themselves
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     for seed in range(2):
-        save_gradient(folder / f"{seed}.jpg", WIDTH, HEIGHT, seed, quality=80)
+        save_gradient(folder / f"{seed}.jpg", WIDTH, HEIGHT, seed, quality=80, exact=True)
     for copy in range(2, 6):
         shutil.copy(folder / f"{copy % 2}.jpg", folder / f"{copy}.jpg")
     return folder

@@ -1,0 +1,137 @@
+"""The folder of what is in flight: what a kill left goes at the start, and what an image can go on from stays."""
+
+import pytest
+from test_partial import IDENTITY, OPTIONS, TASK, making_folders
+
+from batchgray import bandstore, durable, errors, flight, integrity, intents, partial
+from batchgray.document import Image, Manifest
+from batchgray.intents import Intent, IntentLog
+from batchgray.plan import Plan
+
+OTHER = "a/c.jpg"
+
+
+class World:
+    """An output folder with the begun image a/b.jpg, and a/c.jpg, of which nothing is known; both are to do."""
+
+    def __init__(self, folders):
+        self.folders, self.out = folders, folders.out
+        images = [
+            Image(root=0, source=output, output=output, size=IDENTITY.size, mtime_ns=IDENTITY.mtime_ns)
+            for output in (TASK.output, OTHER)
+        ]
+        document = Manifest(
+            run_id="default", options=OPTIONS, max_pixels=10**9, output_root=".", input_roots=["/in"], images=images
+        )
+        self.plan = Plan(folders.out / "manifest.json", folders.out, document, resumed=True, todo=[0, 1])
+        folders.flight.rmdir()
+        self.flight = folders.flight = self.plan.flight
+        self.flight.mkdir(parents=True)
+        self.header = folders.write(folders.begun())
+        partial.write_preview(self.flight, self.out, self.header, [b"jpeg"])
+
+    def left(self):
+        return {path.name for path in self.flight.iterdir()}
+
+
+@pytest.fixture
+def world():
+    with making_folders() as folders:
+        yield World(folders)
+
+
+def test_at_the_start_what_a_kill_left_is_cleaned_away(world):
+    """Else it would fill the disk, run by run."""
+    other = integrity.short_name(OTHER)
+    for name in (f"{other}.out", f"{other}.tmp", f"{other}.tiles", "0123456789abcdef.tiles", "0123.gray", "x"):
+        (world.flight / name).write_bytes(b"of a run that was killed")
+    (world.flight / "folder").mkdir()
+    assert flight.prepare(world.plan) == {0}
+    assert world.left() == {world.folders.sidecar.name}
+    assert world.folders.preview.read_bytes() == b"jpeg"
+
+
+def test_at_the_start_a_sidecar_of_no_image_goes_with_the_partial_jpeg_that_it_claims(world):
+    """Nobody else knows any more whose it is: it would stay for ever."""
+    world.plan.manifest.images.pop(0)
+    world.plan.todo = [0]
+    assert flight.prepare(world.plan) == set()
+    assert world.left() == set()
+    assert not world.folders.preview.exists()
+
+
+@pytest.mark.parametrize("what", ["prepare", "take_away"])
+def test_a_sidecar_under_another_images_name_costs_the_live_image_nothing(world, what):
+    """It claims the live image's partial JPEG, and names its tiles; it is not where that image's sidecar would be."""
+    stray = partial.sidecar_path(world.flight, "gone.jpg")
+    stray.write_bytes(world.folders.sidecar.read_bytes())
+    if what == "prepare":
+        assert flight.prepare(world.plan) == {0}
+    else:
+        flight._discard(world.plan, stray.name, set())
+    assert world.left() == {world.folders.sidecar.name}
+    assert world.folders.preview.read_bytes() == b"jpeg"
+    assert partial.read_header(world.folders.sidecar) == world.header
+
+
+def test_a_sidecar_of_a_finished_image_is_nothing_to_go_on_from(world):
+    world.plan.todo = [1]
+    assert flight.prepare(world.plan) == set()
+    assert world.left() == set()
+
+
+def test_a_plane_stays_with_its_sidecar_and_goes_without_one(world):
+    for path in (*bandstore.paths(world.flight, TASK.output), *bandstore.paths(world.flight, OTHER)):
+        path.write_bytes(b"")
+    flight.prepare(world.plan)
+    begun = {path.name for path in bandstore.paths(world.flight, TASK.output)}
+    assert world.left() == begun | {world.folders.sidecar.name}
+
+
+def test_a_partial_jpeg_that_has_become_an_output_is_not_cleaned_away(world):
+    """An input of that very name was added, and its output is finished: a/b.partial.jpg is a picture of its own."""
+    preview = partial.preview_name(TASK.output)
+    world.plan.manifest.images.append(
+        Image(root=0, source=preview, output=preview, size=1, mtime_ns=1, state="done", checksum="x:y")
+    )
+    flight.take_away(world.plan)
+    assert world.folders.preview.exists()
+
+
+def test_an_output_that_stands_as_it_was_intended_is_known_to_be_ours(world):
+    """The crash came between its rename and the journal: else it would be taken for somebody else's."""
+    data = b"finished"
+    intent = Intent(output=OTHER, size=len(data), checksum=integrity.checksum([data]))
+    IntentLog(world.flight, 1).append([intent, Intent(output=TASK.output, size=1, checksum="x:y")])
+    (world.out / OTHER).write_bytes(data)
+    (world.out / TASK.output).write_bytes(b"?")
+    flight.prepare(world.plan)
+    assert [image.checksum for image in world.plan.manifest.images] == [None, intent.checksum]
+    assert world.plan.manifest.images[1].output_size == len(data)
+    assert f"1{intents.SUFFIX}" in world.left(), "it goes only when the manifest has what it tells"
+    flight.forget_intents(world.plan)
+    assert f"1{intents.SUFFIX}" not in world.left()
+
+
+def test_the_folder_is_durable_before_anything_is_in_it(world, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "sync_folders", synced.extend)
+    flight.prepare(world.plan)
+    assert {world.plan.flight.parent, world.out} <= set(synced)
+
+
+def test_a_link_in_its_place_is_refused(world, tmp_path):
+    flight.take_away(world.plan)
+    (world.out / ".batchgray").symlink_to(tmp_path)
+    with pytest.raises(errors.LinkInTheWay):
+        flight.prepare(world.plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_when_the_run_is_complete_nothing_of_it_is_left_and_that_is_durable(world, monkeypatch):
+    (world.flight / "1.intents").write_bytes(b"")
+    synced = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    flight.take_away(world.plan)
+    assert synced[-1] == world.out
+    assert sorted(path.name for path in world.out.rglob("*")) == ["a"]
