@@ -31,7 +31,7 @@ class Outlet:
 
     def __init__(self, stream: TextIO | None, limit: int, gap: Callable[[int], bytes] = lambda lines: b"") -> None:
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
-        self._fd = _descriptor(stream)
+        self.closed = False  # True once nothing can be written any more
         self._limit, self._gap = limit, gap
         self._lines: deque[bytes] = deque()
         self._dropped = 0
@@ -41,13 +41,16 @@ class Outlet:
         self._clock = OwnClock(10 * _LOOK_SECONDS)
         self._seen, self._seen_at = 0, self._clock()
         self._changed = threading.Condition()
-        if self._fd is not None:
-            threading.Thread(target=self._write_all, name="outlet", daemon=True).start()
+        fd = _own_descriptor(stream)
+        if fd is None:
+            self.closed = True
+        else:
+            threading.Thread(target=self._write_all, args=[fd], name="outlet", daemon=True).start()
 
     def put(self, line: bytes, last: bool = False) -> None:
         """Never waits. The `last` lines are not dropped: there must be few of them."""
         with self._changed:
-            if self._fd is None:
+            if self.closed:
                 return
             if self._waiting > self._limit and not last:
                 self._dropped += 1
@@ -64,11 +67,6 @@ class Outlet:
     def waiting(self) -> int:
         """How many bytes are not written yet."""
         return self._waiting
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be written any more."""
-        return self._fd is None
 
     def is_read(self, within: int) -> bool:
         """False while more than `within` bytes wait, and may still be taken. To be asked every second while it is."""
@@ -117,16 +115,19 @@ class Outlet:
 
     # the thread
 
-    def _write_all(self) -> None:
+    def _write_all(self, fd: int) -> None:
         try:
             while data := self._next():
                 for at in range(0, len(data), _PIECE_BYTES):
-                    self._write(data[at : at + _PIECE_BYTES])
-        except OSError:  # it was hung up, or its disk is full: nobody is to be told, and the work goes on
+                    self._write(fd, data[at : at + _PIECE_BYTES])
+        except OSError:
+            pass  # it was hung up, or its disk is full: nobody is to be told, and the work goes on
+        finally:
             with self._changed:
-                self._fd, self._waiting = None, 0
+                self.closed, self._waiting = True, 0
                 self._lines.clear()
                 self._changed.notify_all()
+            os.close(fd)
 
     def _next(self) -> bytes:
         """Whole lines, as many as make a piece, or one; nothing at the end."""
@@ -140,22 +141,22 @@ class Outlet:
                 size += len(lines[-1])
         return b"".join(lines)
 
-    def _write(self, piece: bytes) -> None:
-        assert self._fd is not None  # only this thread sets it to None
+    def _write(self, fd: int, piece: bytes) -> None:
         rest = memoryview(piece)
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[os.write(fd, rest) :]
             except BlockingIOError:  # whoever shares it has made it so
-                select.select([], [self._fd], [])
+                select.select([], [fd], [])
         with self._changed:
             self._waiting -= len(piece)
             self._written += 1
             self._changed.notify_all()
 
 
-def _descriptor(stream: TextIO | None) -> int | None:
+def _own_descriptor(stream: TextIO | None) -> int | None:
+    """A copy, so that a thread that is stuck never writes to what else got the number; None where there is nothing."""
     try:
-        return None if stream is None else stream.fileno()
-    except (OSError, ValueError):  # it has none, or is closed
+        return None if stream is None else os.dup(stream.fileno())
+    except (OSError, ValueError):  # it has no descriptor, or is closed
         return None
