@@ -217,6 +217,23 @@ def test_whatever_goes_wrong_is_outlived(server, monkeypatch):
     inbox.close()
 
 
+def test_stopping_waits_for_no_answer_and_what_comes_later_is_no_notice(monkeypatch):
+    monkeypatch.setattr(metadata, "_TIMEOUT_SECONDS", 1e6)
+    answered, source, inbox = threading.Event(), MetadataSource("http://127.0.0.1:9"), Inbox()
+
+    def answer():
+        answered.wait()
+        return datetime(2030, 1, 5, tzinfo=UTC)
+
+    source._service.termination_time = answer
+    source.start(inbox)
+    source.stop()
+    answered.set()
+    source._thread.join()
+    assert inbox.take() == []
+    inbox.close()
+
+
 class Waits:
     """In place of a source's event: the waits between its looks, which take no time. The tenth is the last."""
 
