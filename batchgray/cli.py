@@ -401,6 +401,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _end(words: str, code: int) -> NoReturn:
     """With words on standard error, if somebody reads them; the exit code tells too."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # it ends already, and with this code
     try:
         outlet = Outlet(sys.stderr, len(words))
     except RuntimeError:  # no thread can be started, which may be what is to be told
@@ -420,6 +422,14 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+class _Stopped(BaseException):
+    """Ctrl-C. Of a KeyboardInterrupt click tells standard error, where nobody may read."""
+
+
+def _stop(_signum: int, _frame: object) -> NoReturn:
+    raise _Stopped
+
+
 def _end_early(signum: int, _frame: object) -> NoReturn:
     raise errors.InterruptedEarly(signal.Signals(signum).name)
 
@@ -427,9 +437,11 @@ def _end_early(signum: int, _frame: object) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program. Ends with the exit codes of the contract, and with a sentence instead of a traceback."""
     hold_standard_descriptors()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)  # until the run listens itself, as the others
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_DFL:
-            signal.signal(signum, _end_early)  # until the run listens itself
+            signal.signal(signum, _end_early)
     show_any_name(sys.stdout)
     show_any_name(sys.stderr)
     if sys.getfilesystemencoding() != "utf-8":
@@ -443,8 +455,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         said = io.StringIO()
         error.show(said)
         _end(said.getvalue().rstrip("\n"), 2)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted before any work. Give the same command again.", 75)
+    except _Stopped:
+        _end("\nbatchgray: interrupted before any work. Give the same command again.", 75)
     except UsageError as error:
         _fail(f"error: {error}", error.exit_code)
     except BatchgrayError as error:

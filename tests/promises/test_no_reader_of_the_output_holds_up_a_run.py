@@ -86,6 +86,28 @@ def test_an_interruption_before_any_work_has_its_exit_code(images, stuck, tmp_pa
         assert run.process.wait(DEADLINE) == 75
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """Whoever starts the tests in the background has it ignored, and what they start inherits that."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+def test_a_second_signal_at_the_end_changes_no_exit_code(images, stuck, heeding_ctrl_c, tmp_path):
+    """The first outlet is that of the events, the second one that of the last words."""
+    rules = Rule("call", "batchgray.cli:_sources"), Rule("call", "batchgray.outlet:Outlet.close", after=1)
+    recording = Recording(tmp_path / "record", *rules)
+    arguments = ["run", images, "--out", tmp_path / "gray"]
+    with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
+        for times in (0, 1):
+            recording.wait_until_met(1, 2 * times)
+            supervisor = wait_for_stopped(run)
+            run.process.send_signal(signal.SIGINT)
+            supervisor.resume()
+        assert run.process.wait(DEADLINE) == 75
+
+
 def events_in(said):
     return events_of(said.decode().lstrip(StuckPipe.FILLING))
 
