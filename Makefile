@@ -43,9 +43,9 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 	$(BIN)/python -m pytest -s --timeout 0 --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),$(shell date +%s)) \
 		$(if $(filter-out ./images,$(IMAGES)),--images "$(IMAGES)") \
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
-	BATCHGRAY_TEST_RESUMES=$(or $(RESUMES),200) BATCHGRAY_TEST_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
+	TEST_BATCHGRAY_RESUMES=$(or $(RESUMES),200) TEST_BATCHGRAY_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
-	BATCHGRAY_TEST_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
+	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
 
 lint: .venv/tested  ## ruff, mypy, and the layers of the architecture
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> HASH.out
+    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -9,13 +9,13 @@ resumed conversion passes over what is finished, and has the rest to compute.
 import mmap
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from batchgray import bands, codec, durable, integrity, kernels, partial, planes
+from batchgray import bands, codec, durable, integrity, kernels, partial, planes, transparency
 from batchgray.bandstore import Plane, band_rows
+from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt
 from batchgray.messages import Flushed, Task
@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
 
 
 class Conversion:
-    """One image on its way. `flushed` is called with what became durable."""
+    """One image on its way. `flushed` is called with what became durable; `note` tells what reading left out."""
 
     def __init__(
         self,
@@ -44,18 +44,19 @@ class Conversion:
         record: planes.SlotRecord,
         exif: bytes,
         pixels: PixelOptions,
-        flight: Path,
-        out: Path,
+        flight: Folder,
+        out: Folder,
         flushed: Callable[[Flushed], None],
     ) -> None:
         """Takes up the finished bands of an earlier run. Raises OSError."""
         self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
         self._flight, self._out, self._flushed = flight, out, flushed
         header = partial.matching_header(flight, task, pixels)
-        self._claim = header if header and header.record == record else None
+        self._claim = header if header and header.record.is_of(record) else None
         self.plane = Plane(flight, task.output, record, pixels)
         if self._claim and self._claim.tiles:
             self.plane.take_up(partial.stored_rows(flight, task.output))
+            self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
     def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
@@ -66,7 +67,7 @@ class Conversion:
         """
         kernel = kernels.BY_METHOD[self._pixels.method]
         missing = [band for band in self.plane.bands() if not self.plane.finished(band.index)]
-        reader = bands.Reader(self._task.source, source, way)
+        reader = bands.Reader(self._task.source, source, way, transparency.colour_of(self._pixels.background))
         try:
             read_to = None
             checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
@@ -79,6 +80,7 @@ class Conversion:
                     with interrupt.ending_at_once():
                         rows = reader.rows(band.top, band.bottom)
                 read_to = band.bottom
+                self.plane.ignored |= reader.ignored
                 self.plane.write(band.index, _gray_of(rows, kernel) if source.colour else rows.data)
                 if interrupt.heard and band is not missing[-1]:
                     self.flush()
@@ -98,7 +100,7 @@ class Conversion:
         A JPEG is finished whatever comes, as its partial JPEG would take as long; a PNG is given up at SIGTERM. Raises
         ImageError, OSError, and what `interrupt.check` raises.
         """
-        with durable.begun_temporary(temporary) as fd:
+        with self._flight.temporary(temporary) as fd:
             sink = _Sink(fd)
             if self._pixels.format == "jpeg":
                 for piece in self._jpeg():
@@ -106,6 +108,10 @@ class Conversion:
             else:
                 self._write_png(sink, interrupt)
         return Encoded(fd, sink.size, str(sink.digest))
+
+    @property
+    def note(self) -> str | None:
+        return transparency.IGNORED if self.plane.ignored else None
 
     def checkpoint(self) -> None:
         """Make the finished bands durable and say so. Raises OSError."""

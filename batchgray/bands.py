@@ -9,28 +9,30 @@ libvips does not, so a warning is refused too.
 """
 
 import contextlib
-import ctypes
+import io
 import mmap
 import os
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-import simplejpeg
 
+from batchgray import jpegsource, transparency
+from batchgray import tiffoutline as tiff
+from batchgray.containers import HEAD_BYTES, Excerpt, PngOutline, format_of
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
+from batchgray.jpegoutline import JpegOutline
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
 from batchgray.sources import Source
+from batchgray.tiffoutline import TiffOutline
 
 # libvips keeps this many rows of its own (measured: 792) between the decoder and us.
 _CACHED_ROWS = 800
+_TABLE_BYTES = 32  # of libtiff's, for each number in a table of strips or tiles
 _LONGEST_STRIP = 128  # rows; libvips reads higher strips of a TIFF row by row
-
-_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 _Loader = Literal["jpegload_source", "pngload_source", "tiffload_source"]
 
@@ -43,14 +45,16 @@ class NoReader(Exception):
 class Way:
     """How an input can be read in bands.
 
-    `row_bytes` is what the decoder makes of a row, `held_bytes` what it holds besides rows. `disguise` has what to
-    change in a JPEG (see `_disguise`) for its Y' plane.
+    `row_bytes` is what the decoder makes of a row, `held_bytes` what it holds besides rows. `parts` are what it gets to
+    read of the file (see `Excerpt`): what its picture needs.
     """
 
     loader: _Loader
     row_bytes: int
-    held_bytes: int = 0
-    disguise: dict[int, bytes] | None = None
+    held_bytes: int
+    parts: tuple[slice | bytes, ...]
+    luma: bool = False  # what libvips takes for R is Y'
+    alpha: bool = True  # the last channel is alpha, where there are 2 or 4
 
     def scratch_bytes(self, height: int, band_rows: int) -> int:
         """About what reading holds: libvips's rows and its band, our copy of that, and its 8-bit half."""
@@ -60,29 +64,29 @@ class Way:
 def find_way(path: str, source: Source, method: Method) -> Way:
     """How to read an input that `codec` has opened in bands. Raises NoReader, and ImageError where there is no way."""
     _vips()
-    with _open(path, source.identity) as file:
-        if file.read(2) == b"\xff\xd8":
-            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+    with _open(path, source.identity) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        match format_of(data[:HEAD_BYTES]):
+            case "JPEG":
                 return _jpeg_way(data, source, method)
-        from PIL import Image
-
-        file.seek(0)
-        try:
-            with Image.open(file, formats=("PNG", "TIFF")) as image:
-                return _png_way(image) if image.format == "PNG" else _tiff_way(image, source)
-        except ImageError:
-            raise
-        except Exception:
-            raise ImageError("only JPEG, PNG and TIFF can be converted in bands") from None
+            case "PNG":
+                return _png_way(data)
+            case "TIFF":
+                return _tiff_way(data, source)
+        raise ImageError("only JPEG, PNG and TIFF can be converted in bands")
 
 
 class Reader:
-    """Rows of an input, from top to bottom. Rows may be passed over; none can be had twice."""
+    """Rows of an input, from top to bottom. Rows may be passed over; none can be had twice.
 
-    def __init__(self, path: str, source: Source, way: Way) -> None:
+    `ignored` says whether transparency was, in the rows so far.
+    """
+
+    def __init__(self, path: str, source: Source, way: Way, background: transparency.Colour | None = None) -> None:
         """Raises ImageError."""
         self._vips = _vips()
-        self._source, self._way = source, way
+        self._source, self._way, self._background = source, way, background
+        self._data: mmap.mmap | None = None
+        self.ignored = False
         self._file = _open(path, source.identity)
         try:
             with self._errors():
@@ -99,7 +103,7 @@ class Reader:
 
     def rows(self, top: int, bottom: int) -> np.ndarray:
         """Rows `top` to `bottom` (exclusive) as flat uint8: R, G, B of colour, else gray. Raises ImageError."""
-        image, colour = self._image, self._source.colour
+        image = self._image
         with self._errors():
             data = self._region.fetch(0, top, image.width, bottom - top)
         wide = image.format == "ushort"
@@ -112,22 +116,27 @@ class Reader:
 
             size = image.width, bottom - top
             pixels = np.asarray(Image.frombuffer("CMYK", size, pixels.tobytes(), "raw", "CMYK", 0, 1).convert("RGB"))
-        if colour and image.bands < 3:  # gray with 16 bits and alpha, which Pillow has no gray mode for
-            return np.repeat(pixels[..., 0], 3)
-        wanted = pixels[..., :3] if colour else pixels[..., 0]
-        return np.require(wanted, requirements=["C", "W"]).reshape(-1)  # the kernels' signature says writable
+        alpha = None
+        if image.hasalpha() and self._way.alpha:
+            alpha = pixels[..., -1]
+        values = pixels[..., :3] if image.bands >= 3 and not self._way.luma else pixels[..., 0]
+        shape = (bottom - top, image.width, *((3,) if self._source.colour else ()))
+        target = np.empty(shape, np.uint8)
+        self.ignored |= transparency.put(values, alpha, self._background, target)
+        return target.reshape(-1)
 
     def close(self) -> None:
         self._region = self._image = self._input = None
+        if self._data is not None:
+            self._data.close()
         self._file.close()
 
     def _open_input(self) -> Any:
-        if self._way.disguise is None:
-            return self._vips.Source.new_from_descriptor(self._file.fileno())
-        disguised = _Disguised(self._file.fileno(), self._way.disguise)
+        self._data = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ)
+        excerpt = io.BufferedReader(Excerpt(self._data, self._way.parts))
         source = self._vips.SourceCustom()
-        source.on_read(disguised.read)
-        source.on_seek(disguised.seek)
+        source.on_read(excerpt.read)
+        source.on_seek(excerpt.seek)
         return source
 
     def _check(self) -> None:
@@ -144,7 +153,7 @@ class Reader:
 
     @property
     def _has_colours(self) -> bool:
-        return self._source.colour or self._way.disguise is not None
+        return self._source.colour or self._way.luma
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -158,9 +167,6 @@ class Reader:
 def _vips() -> Any:
     """pyvips, told to keep nothing and to start no threads. Raises NoReader."""
     os.environ["VIPS_CONCURRENCY"] = "1"
-    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt"):
-        # libvips's rows come and go; left to itself, glibc would raise this with them, and keep three times the memory.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 16)
     try:
         import pyvips
     except Exception:  # whatever stops it, it can't be used
@@ -183,148 +189,93 @@ def _open(path: str, identity: SourceIdentity) -> BinaryIO:
 
 # JPEG
 
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-@dataclass
-class _Frame:
-    """What the headers before the first scan say (ITU-T T.81, annex B)."""
-
-    progressive: bool = False
-    samples: float = 0.0  # of all components together, a pixel
-    marks: dict[int, bytes] = field(default_factory=dict)  # what to write where, so that libjpeg believes our marker
-
-    @classmethod
-    def walk(cls, data: mmap.mmap) -> "_Frame":
-        frame, at = cls(), 2
-        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-            code, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-            if code == 0xFF:  # fill byte
-                at += 1
-                continue
-            if code in _FRAMES:
-                factors = [data[place] for place in range(at + 11, at + 2 + length, 3)]
-                largest = max(factor >> 4 for factor in factors) * max(factor & 15 for factor in factors)
-                frame.samples = sum((factor >> 4) * (factor & 15) for factor in factors) / largest
-                frame.progressive = code in _PROGRESSIVE
-            if (code == 0xE0 and data[at + 4 : at + 9] == b"JFIF\0") or (
-                code == 0xEE and data[at + 4 : at + 9] == b"Adobe"
-            ):
-                frame.marks[at + 4] = b"X"
-            at += 2 + length
-        return frame
-
-
-def _jpeg_way(data: mmap.mmap, source: Source, method: Method) -> Way:
-    try:
-        _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        frame = _Frame.walk(data)
-    except (ValueError, IndexError, ZeroDivisionError):
-        raise ImageError("a JPEG with a fault in its headers can't be converted in bands") from None
-    if method == "luma" and colorspace not in ("Gray", "YCbCr", "CMYK", "YCCK"):
-        raise ImageError(f"the Y' of a JPEG that holds {colorspace} can't be had in bands")
-    samples = {"Gray": 1, "CMYK": 4, "YCCK": 4}.get(colorspace, 3)
-    return Way(
-        loader="jpegload_source",
-        row_bytes=samples * source.width,
-        # libjpeg keeps all 16-bit coefficients of a progressive file.
-        held_bytes=int(2 * frame.samples * source.width * source.height) if frame.progressive else 0,
-        disguise=frame.marks if method == "luma" and colorspace == "YCbCr" else None,
-    )
-
-
-# Before the file's own headers: an Adobe marker that says "no colour transform".
+_JFIF, _ADOBE = 0xE0, 0xEE
+# An Adobe marker that says "no colour transform", behind SOI.
 _UNTRANSFORMED = b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
 
 
-class _Disguised:
+def _jpeg_way(data: mmap.mmap, source: Source, method: Method) -> Way:
+    outline = JpegOutline.walk(data)
+    colorspace = jpegsource.colorspace_of(data, outline)
+    if method == "luma" and colorspace not in ("Gray", "YCbCr", "CMYK", "YCCK"):
+        raise ImageError(f"the Y' of a JPEG that holds {colorspace or 'such samples'} can't be had in bands")
+    luma = method == "luma" and colorspace == "YCbCr"
+    return Way(
+        loader="jpegload_source",
+        row_bytes=outline.components * source.width,
+        # libjpeg keeps all 16-bit coefficients of a progressive file.
+        held_bytes=int(2 * outline.samples * source.width * source.height) if outline.progressive else 0,
+        parts=_untransformed(data, outline) if luma else (slice(0, 2), *outline.kept),
+        luma=luma,
+    )
+
+
+def _untransformed(data: mmap.mmap, outline: JpegOutline) -> tuple[slice | bytes, ...]:
     """A JPEG of Y', Cb and Cr that says it holds R, G and B: so libvips, which can't give Y' alone, gives all three.
 
-    A JFIF marker would be believed first, and another Adobe marker later, so their names are made others.
+    A JFIF marker would be believed first, and another Adobe marker later, so they are left out.
     """
-
-    def __init__(self, fd: int, marks: dict[int, bytes]) -> None:
-        self._fd, self._at = fd, 0
-        shift = len(_UNTRANSFORMED) - 2  # in place of the file's own SOI
-        end = max((at + len(mark) for at, mark in marks.items()), default=2)
-        head = bytearray(os.pread(fd, end, 0))
-        for at, mark in marks.items():
-            head[at : at + len(mark)] = mark
-        self._head, self._shift = _UNTRANSFORMED + bytes(head[2:]), shift
-
-    def read(self, size: int) -> bytes:
-        at = self._at
-        data = self._head[at : at + size] if at < len(self._head) else os.pread(self._fd, size, at - self._shift)
-        self._at += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: os.fstat(self._fd).st_size + self._shift}
-        self._at = base[whence] + offset
-        return self._at
+    return _UNTRANSFORMED, *(part for part in outline.kept if data[part.start + 1] not in (_JFIF, _ADOBE))
 
 
 # PNG
 
-_PNG_BYTES = {"1": 2, "L": 2, "I;16": 4, "LA": 2, "P": 4, "RGB": 8, "RGBA": 8}  # a pixel, at most
+_PNG_CHANNELS = {0: 2, 2: 4, 3: 4, 4: 2, 6: 4}  # of each colour type, with alpha
 
 
-def _png_way(image: Any) -> Way:
-    if image.mode not in _PNG_BYTES:
-        raise ImageError(f"a PNG of {image.mode} can't be converted in bands")
-    if "default_image" in image.info or getattr(image, "is_animated", False):
+def _png_way(data: mmap.mmap) -> Way:
+    outline = PngOutline.walk(data)
+    if outline.frames > 1 or outline.animated:
         raise ImageError("an animated PNG can't be converted in bands")
-    row_bytes = _PNG_BYTES[image.mode] * image.width
-    interlaced = bool(image.info.get("interlace"))  # its rows come in seven passes, so libvips holds them all
-    return Way(loader="pngload_source", row_bytes=row_bytes, held_bytes=row_bytes * image.height if interlaced else 0)
+    row_bytes = _PNG_CHANNELS.get(outline.colour_type, 4) * (2 if outline.depth > 8 else 1) * outline.width
+    # Interlaced rows come in seven passes, so libvips holds them all.
+    held_bytes = row_bytes * outline.height if outline.interlaced else 0
+    return Way(loader="pngload_source", row_bytes=row_bytes, held_bytes=held_bytes, parts=tuple(outline.parts(data)))
 
 
 # TIFF
 
-_COMPRESSION, _PHOTOMETRIC, _OFFSETS, _ORIENTATION, _ROWS_PER_STRIP = 259, 262, 273, 274, 278
-_STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_ROWS, _TILE_BYTES = 279, 284, 322, 323, 325
-_BITS, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 277, 338, 339
-_NONE, _JPEG = 1, 7
-_COMPRESSIONS = {_NONE, 2, 3, 4, 5, _JPEG, 8, 32773, 32946}  # CCITT, LZW, deflate, PackBits
-_WHITE_IS_ZERO, _YCBCR, _ASSOCIATED_ALPHA, _SEPARATE = 0, 6, 1, 2
+_PHOTOMETRICS = {tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO, tiff.RGB, tiff.PALETTE, tiff.CMYK}
+_COMPRESSIONS = {tiff.UNCOMPRESSED, 2, 3, 4, 5, tiff.JPEG, 8, 32773, 32946}  # CCITT, LZW, deflate, PackBits
 
 
-def _tiff_way(image: Any, source: Source) -> Way:
-    tags = image.tag_v2
-    compression, photometric = tags.get(_COMPRESSION, _NONE), tags.get(_PHOTOMETRIC)
-    bits = max(_all(tags.get(_BITS, 1)))
-    if tags.get(_ORIENTATION, 1) != 1:
+def _tiff_way(data: mmap.mmap, source: Source) -> Way:
+    outline = TiffOutline.walk(data)
+    compression = outline.value(data, tiff.COMPRESSION, tiff.UNCOMPRESSED)
+    photometric = outline.value(data, tiff.PHOTOMETRIC, -1)
+    samples, bits = outline.value(data, tiff.SAMPLES, 1), max(outline.values(data, tiff.BITS, (1,)))
+    extras = outline.values(data, tiff.EXTRA_SAMPLES)
+    if outline.value(data, tiff.ORIENTATION, 1) != 1:
         raise ImageError("a TIFF that is to be turned can't be converted in bands")
     if compression not in _COMPRESSIONS:
         raise ImageError(f"a TIFF of compression {compression} can't be converted in bands")
-    if photometric not in (0, 1, 2, 3, 5) and (photometric, compression) != (_YCBCR, _JPEG):
+    if photometric not in _PHOTOMETRICS and (photometric, compression) != (tiff.YCBCR, tiff.JPEG):
         raise ImageError(f"a TIFF of photometric interpretation {photometric} can't be converted in bands")
-    if photometric == _WHITE_IS_ZERO and bits > 8:
-        raise ImageError("a TIFF of 16 bits whose 0 is white can't be converted in bands")
-    if _ASSOCIATED_ALPHA in _all(tags.get(_EXTRA_SAMPLES, ())):
+    if tiff.PREMULTIPLIED_ALPHA in extras:
         raise ImageError("a TIFF whose alpha is multiplied in already can't be converted in bands")
-    if set(_all(tags.get(_SAMPLE_FORMAT, 1))) != {1} or bits > 16:
+    if set(outline.values(data, tiff.SAMPLE_FORMAT, (1,))) != {tiff.UNSIGNED} or bits not in (1, 2, 4, 8, 16):
         raise ImageError("a TIFF of other than unsigned 8 or 16 bits can't be converted in bands")
-    if tags.get(_PLANAR, 1) == _SEPARATE:
+    if samples > 1 and outline.value(data, tiff.PLANES, 1) == tiff.SEPARATE:
         raise ImageError("a TIFF that holds its colours one after another can't be converted in bands")
-    samples = 3 if photometric == 3 else tags.get(_SAMPLES, 1)
-    row_bytes = source.width * samples * (2 if bits > 8 else 1)
-    return Way(loader="tiffload_source", row_bytes=row_bytes, held_bytes=_tiff_held(tags, source, row_bytes))
+    changes = {tiff.PLANES: 1} if samples == 1 and tiff.PLANES in outline.entries else {}  # it is all the same
+    row_bytes = source.width * (3 if photometric == tiff.PALETTE else samples) * (2 if bits > 8 else 1)
+    return Way(
+        loader="tiffload_source",
+        row_bytes=row_bytes,
+        held_bytes=_tiff_held(outline, data, source, row_bytes),
+        parts=tuple(outline.parts(data, changes)),
+        alpha=tiff.NO_ALPHA not in extras,
+    )
 
 
-def _tiff_held(tags: Any, source: Source, row_bytes: int) -> int:
+def _tiff_held(outline: TiffOutline, data: mmap.mmap, source: Source, row_bytes: int) -> int:
     """The rows of a strip, or a row of tiles twice, as they are decoded together; and the longest of them as stored."""
-    if _TILE_ROWS in tags:
-        columns = -(-source.width // max(1, tags.get(_TILE_WIDTH, 1)))
-        across = columns * tags.get(_TILE_WIDTH, 1) * (row_bytes // source.width)
-        decoded: int = 3 * across * tags[_TILE_ROWS]
+    if tiff.TILE_ROWS in outline.entries:
+        tile_width = max(1, outline.value(data, tiff.TILE_WIDTH, 1))
+        across = -(-source.width // tile_width) * tile_width * (row_bytes // source.width)
+        decoded = 3 * across * outline.value(data, tiff.TILE_ROWS, 1)
     else:
-        rows = min(tags.get(_ROWS_PER_STRIP, source.height), source.height)
+        rows = min(outline.value(data, tiff.STRIP_ROWS, source.height), source.height)
         decoded = row_bytes * (rows if rows <= _LONGEST_STRIP else 1)
-    stored: int = max(_all(tags.get(_STRIP_BYTES, tags.get(_TILE_BYTES, 0))), default=0)
-    return decoded + (min(stored, source.identity.size) if tags.get(_COMPRESSION, _NONE) != _NONE else 0)
-
-
-def _all(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    compressed = outline.value(data, tiff.COMPRESSION, tiff.UNCOMPRESSED) != tiff.UNCOMPRESSED
+    return decoded + _TABLE_BYTES * outline.numbers + (outline.longest_piece(data) if compressed else 0)

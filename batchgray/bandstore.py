@@ -10,13 +10,12 @@ claims the partial JPEG, and who cleans up knows the image by it (see `partial`)
 
 import mmap
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import msgspec
 
-from batchgray import durable, integrity, planes, tiles
+from batchgray import integrity, planes, tiles
+from batchgray.durable import Folder, SparseFile
 from batchgray.errors import UsageError
-from batchgray.guards import open_regular
 from batchgray.options import PixelOptions
 
 # A few milliseconds of work: SIGTERM is heard between two bands.
@@ -33,6 +32,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     options: PixelOptions
     band_rows: int
     sums: list[str]  # "" for a band that is not finished
+    ignored: bool = False
 
 
 def band_rows(width: int) -> int:
@@ -41,16 +41,21 @@ def band_rows(width: int) -> int:
 
 
 class Plane:
-    """The plane of an image that is being converted. `finished` says which bands are whole and checked."""
+    """The plane of an image that is being converted. `finished` says which bands are whole and checked.
 
-    def __init__(self, flight: Path, output: str, record: planes.SlotRecord, options: PixelOptions) -> None:
+    `ignored` says whether transparency was, in any of these.
+    """
+
+    def __init__(self, flight: Folder, output: str, record: planes.SlotRecord, options: PixelOptions) -> None:
         """Takes up what an earlier run left, where it is the same image to the same options. Raises OSError."""
-        plane, self._header_path = paths(flight, output)
-        self._output, self.record, self._options = output, record, options
+        plane, self._header_name = names(output)
+        self._flight, self._output, self.record, self._options = flight, output, record, options
         self.band_rows = band_rows(record.width)
-        self._file = durable.SparseFile(plane, record.width * record.height)
+        header = _read_header(flight, output, record, options)
+        self.ignored = header is not None and header.ignored
+        self._file = SparseFile(flight, plane, record.width * record.height, again=header is not None)
         self._sums = [""] * tiles.tile_count(record.height, self.band_rows)
-        for index, expected in enumerate(_read_sums(flight, output, record, options)):
+        for index, expected in enumerate(header.sums if header else ()):
             if expected and integrity.checksum([self.read(index)]) == expected:
                 self._sums[index] = expected
 
@@ -105,8 +110,10 @@ class Plane:
             options=self._options,
             band_rows=self.band_rows,
             sums=self._sums,
+            ignored=self.ignored,
         )
-        with durable.saving(self._header_path, self._header_path.with_suffix(".tmp")) as file:
+        temporary = f"{integrity.short_name(self._output)}.tmp"
+        with self._flight.saving(self._header_name, temporary) as file:
             file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
 
     def close(self) -> None:
@@ -117,26 +124,27 @@ class Plane:
         return self.band_rows * self.record.width
 
 
-def paths(flight: Path, output: str) -> tuple[Path, Path]:
-    """Where the plane and the header of an output lie."""
+def names(output: str) -> tuple[str, str]:
+    """Of the plane and the header of an output."""
     name = integrity.short_name(output)
-    plane, header = (flight / f"{name}{suffix}" for suffix in SUFFIXES)
+    plane, header = (f"{name}{suffix}" for suffix in SUFFIXES)
     return plane, header
 
 
-def discard(flight: Path, output: str) -> None:
+def discard(flight: Folder, output: str) -> None:
     """Remove an output's plane and header. Raises OSError."""
-    for path in paths(flight, output):
-        durable.remove(path)
+    for name in names(output):
+        flight.remove(name)
 
 
-def fill(image: planes.Image, flight: Path, output: str, options: PixelOptions) -> None:
+def fill(image: planes.Image, flight: Folder, output: str, options: PixelOptions) -> None:
     """Put the finished bands into an image that is laid out in memory now, and raise the flags of their tiles."""
     record = image.record
-    sums = _read_sums(flight, output, record, options)
+    header = _read_header(flight, output, record, options)
+    sums = header.sums if header else []
     rows = band_rows(record.width) * record.width
     try:
-        with open_regular(paths(flight, output)[0], follow_links=False) as file:
+        with flight.open(names(output)[0]) as file:
             for index, expected in enumerate(sums):
                 if not expected:
                     continue
@@ -150,19 +158,19 @@ def fill(image: planes.Image, flight: Path, output: str, options: PixelOptions) 
         image.flags[index] |= flag
 
 
-def _read_sums(flight: Path, output: str, record: planes.SlotRecord, options: PixelOptions) -> list[str]:
-    """The checksum of each band, "" for those not finished; none where there is no header that fits and is whole."""
+def _read_header(flight: Folder, output: str, record: planes.SlotRecord, options: PixelOptions) -> _Header | None:
+    """The header, where there is one that fits and is whole."""
     try:
-        with open_regular(paths(flight, output)[1], follow_links=False) as file:
+        with flight.open(names(output)[1]) as file:
             line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
         header = msgspec.json.decode(line, type=_Header) if integrity.sealed(line) else None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError):
-        return []
-    if header is None or (header.output, header.record, header.options) != (output, record, options):
-        return []
+        return None
+    if header is None or (header.output, header.options) != (output, options) or not header.record.is_of(record):
+        return None
     rows = band_rows(record.width)
     fits = header.band_rows == rows and len(header.sums) == tiles.tile_count(record.height, rows)
-    return header.sums if fits else []
+    return header if fits else None
 
 
 def _tiles_in(sums: list[str], record: planes.SlotRecord) -> bytes:

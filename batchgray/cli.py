@@ -106,6 +106,13 @@ def cli() -> None:
     show_default=True,
     help="Keep EXIF, or of it the orientation alone.",
 )
+@option(
+    "--background",
+    default="none",
+    show_default=True,
+    metavar="COLOUR",
+    help="Composite what is transparent over this colour (white, '#1a2b3c') first. none: the colour under it counts.",
+)
 @option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
 @option(
     "--max-pixels",
@@ -151,6 +158,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
             quality=given["quality"],
             tile_rows=given["tile_rows"],
             metadata=given["metadata"],
+            background=given["background"],
         ),
         engine=_engine_options(given),
         max_pixels=given["max_pixels"],

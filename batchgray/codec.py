@@ -14,24 +14,33 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from batchgray import containers
+from batchgray import containers, transparency
 from batchgray.containers import EXIF_HEADER, Contents
 from batchgray.errors import ImageError
 from batchgray.jpegsource import JpegSource
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
-from batchgray.sources import Source, let_go, library_reason
+from batchgray.sources import Limits, Reserve, Source, let_go, library_reason, reserve_nothing
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
 _SMALL_BYTES = 64 << 10  # of an input that is read and not mapped
 
 
-def open_source(path: str, method: Method, max_pixels: int) -> Source:
-    """Open an input and check what its header promises, before a library believes it. Raises ImageError."""
+def open_source(
+    path: str,
+    method: Method,
+    max_pixels: int,
+    background: transparency.Colour | None = None,
+    reserve: Reserve = reserve_nothing,
+) -> Source:
+    """Open an input and check what its header promises, before a library believes it.
+
+    `reserve` is called before so many bytes are used. Raises ImageError, and what `reserve` does.
+    """
     try:
         fd = _open_regular(path)
         try:
-            return _probe(fd, method, max_pixels)
+            return _probe(fd, method, Limits(max_pixels, reserve), background)
         finally:
             os.close(fd)
     except OSError as error:
@@ -58,7 +67,7 @@ def _check_regular(mode: int) -> None:
         raise ImageError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
 
 
-def _probe(fd: int, method: Method, max_pixels: int) -> Source:
+def _probe(fd: int, method: Method, limits: Limits, background: transparency.Colour | None) -> Source:
     found = os.fstat(fd)
     _check_regular(found.st_mode)
     identity = SourceIdentity(found.st_size, found.st_mtime_ns)
@@ -68,12 +77,18 @@ def _probe(fd: int, method: Method, max_pixels: int) -> Source:
     try:
         kind = containers.format_of(data[: containers.HEAD_BYTES])
         if kind == "JPEG":
-            return JpegSource.probe(data, identity, method, max_pixels)
+            return JpegSource.probe(data, identity, method, limits)
         from batchgray.pillowsource import PillowSource
 
         if kind == "PNG":
-            return PillowSource.probe_png(data, identity, max_pixels)
-        return PillowSource.probe_other(kind, os.fdopen(os.dup(fd), "rb"), data, identity, max_pixels)
+            return PillowSource.probe_png(data, identity, limits, background)
+        if kind == "GIF":
+            return PillowSource.probe_gif(data, identity, limits, background)
+        if kind == "WEBP":
+            return PillowSource.probe_webp(data, identity, limits, background)
+        if kind == "TIFF":
+            return PillowSource.probe_tiff(fd, data, identity, limits, background)
+        return PillowSource.probe_other(kind, os.fdopen(os.dup(fd), "rb"), data, identity, limits, background)
     except BaseException:
         let_go(data)
         raise
@@ -154,6 +169,6 @@ def check_decodes(data: bytes) -> None:
         else:
             from batchgray.pillowsource import decode_whole
 
-            decode_whole(data, None)
+            decode_whole(data)
     except Exception as error:
         raise ImageError(f"does not decode: {library_reason(error)}") from None

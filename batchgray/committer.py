@@ -12,19 +12,20 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import durable, integrity, partial
+from batchgray.durable import Folder
 from batchgray.errors import ImageError
-from batchgray.guards import leads_outside
+from batchgray.guards import LeadsOutside
 from batchgray.intents import Intent, IntentLog
 from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
 
 _WAITING_FILES = 64
 _GROUP_FILES = 48  # enough for the syncs and the waking of this thread to be lost in the work
 _GATHERING_SECONDS = 0.1
-_OTHER_FILES = 24  # that a worker has open besides
+_FOLDERS_AT_ONCE = 8
+_OTHER_FILES = 36  # that a worker has open besides, and those folders
 
 # What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
 # whole output folder, and the next image would meet it too.
@@ -47,7 +48,7 @@ _FAULTS_OF_ONE_OUTPUT = frozenset(
 
 
 class Written(NamedTuple):
-    """An output in its temporary file, open as `fd` and not yet synced."""
+    """An output in its temporary file, open as `fd` and not yet synced. `temporary` is its name in flight."""
 
     fd: int
     temporary: str
@@ -63,7 +64,7 @@ class Committer(threading.Thread):
     """`report` is called from this thread with Done, Failed and OutputFault; `broken` with what should never happen."""
 
     def __init__(
-        self, out: Path, flight: Path, intents: IntentLog, report: Report, broken: Callable[[BaseException], None]
+        self, out: Folder, flight: Folder, intents: IntentLog, report: Report, broken: Callable[[BaseException], None]
     ) -> None:
         super().__init__(name="committer", daemon=True)
         self._out, self._flight, self._intents = out, flight, intents
@@ -72,7 +73,6 @@ class Committer(threading.Thread):
         self._gathered: list[Written] = []
         self._finishing = self._hurried = False
         self._changed = threading.Condition()
-        self._inside: set[str] = set()
         self._durable_folders: set[str] = set()
 
     def put(self, written: Written) -> None:
@@ -122,11 +122,16 @@ class Committer(threading.Thread):
         finally:
             for written in group:
                 os.close(written.fd)
-        placed = self._each(group, self._place_and_clean) if synced else []
-        folders = {folder for written in placed for folder in self._unsynced(os.path.dirname(written.task.output))}
-        if not placed or not self._all(placed, lambda: durable.sync_folders([self._out / name for name in folders])):
+        if not synced:
             return
-        self._durable_folders |= folders
+        with _Folders(self._out) as folders:
+            placed = self._each(
+                group, lambda written: self._place_and_clean(written, folders.folder_of(written.task.output))
+            )
+            names = {os.path.dirname(written.task.output) for written in placed}
+            touched = {name: folders.held[name] for name in names}
+            if not placed or not self._all(placed, lambda: self._sync_folders(touched)):
+                return
         for written in placed:
             if written.begun:
                 with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
@@ -138,12 +143,20 @@ class Committer(threading.Thread):
         self._intents.append(map(_intent, group))
         durable.sync_all([*(written.fd for written in group), self._intents.fileno()])
 
-    def _unsynced(self, folder: str) -> Iterator[str]:
-        """The folder of a new output, and those above it that this process has not synced yet.
+    def _sync_folders(self, folders: dict[str, Folder]) -> None:
+        """The folders of new outputs, and those above them that this process has not synced yet.
 
         That one of them is there does not say that it is on the disk: another worker may just be making it.
         """
-        yield folder
+        above = {parent for name in folders for parent in self._unsynced_above(name)} - folders.keys()
+        if len(above) <= _FOLDERS_AT_ONCE or not durable.sync_file_system(self._out.fileno()):
+            for names in _pieces(sorted(above)):
+                with contextlib.ExitStack() as stack:
+                    durable.sync_all([stack.enter_context(self._out.below(name)).fileno() for name in names])
+            durable.sync_all([folder.fileno() for folder in folders.values()])
+        self._durable_folders |= above | folders.keys()
+
+    def _unsynced_above(self, folder: str) -> Iterator[str]:
         while folder and folder not in self._durable_folders:
             folder = os.path.dirname(folder)
             yield folder
@@ -156,53 +169,59 @@ class Committer(threading.Thread):
         """Take a step for all together; where it fails all are reported."""
         try:
             step()
-        except (ImageError, OSError) as error:
+        except Exception as error:  # whatever it is, it costs these images and no others
             for written in group:
                 with contextlib.suppress(OSError):  # the next run cleans it up
-                    durable.remove(written.temporary)
+                    self._flight.remove(written.temporary)
                 self._report(failure(written.task, error, written.done.output_size))
             return False
         return True
 
-    def _place_and_clean(self, written: Written) -> None:
-        folder = os.path.dirname(written.task.output)
-        self._check_inside(folder)
-        try:
-            self._place(written)
-        except FileNotFoundError:
-            if not self._flight.is_dir():  # all of the output is gone, and is not made anew behind its owner's back
-                raise
-            durable.make_folders(self._out / folder)
-            self._place(written)
+    def _place_and_clean(self, written: Written, folder: Folder) -> None:
+        self._place(written, folder)
         if written.begun and written.task.preview:
-            partial.discard_preview(self._flight, self._out, written.task.output)
+            partial.discard_preview(self._flight, folder, written.task.output)
 
-    def _check_inside(self, folder: str) -> None:
-        if folder not in self._inside:
-            if leads_outside(self._out, self._out / folder):
-                raise ImageError(
-                    "its folder is a link, or below one, that leads out of the output folder; "
-                    "replace the link by a folder, or choose another --out"
-                )
-            self._inside.add(folder)
-
-    def _place(self, written: Written) -> None:
+    def _place(self, written: Written, folder: Folder) -> None:
         """Rename to the final name; over an earlier output of ours, never over anybody else's file."""
-        target = os.path.join(self._out, written.task.output)
+        name = os.path.basename(written.task.output)
         if written.task.replaces != "*":
             try:
-                durable.rename_new(written.temporary, target)
+                self._flight.rename_new(written.temporary, folder, name)
                 return
             except FileExistsError:
                 # Ours from before a crash that came between the rename and the journal, or from an earlier version of
                 # the input.
-                if integrity.checksum_of(Path(target)) not in (written.done.checksum, written.task.replaces):
+                there = integrity.checksum_of(name, folder.fileno())
+                if there not in (written.done.checksum, written.task.replaces):
                     raise ImageError(
                         "batchgray did not make the file that is under the output's name; move it, or use --overwrite"
                     ) from None
-        if _is_same_file(written.task.source, target):
+        if _is_same_file(written.task.source, folder, name):
             raise ImageError("its output would replace the image itself; choose another --out")
-        durable.replace(written.temporary, target)
+        self._flight.replace(written.temporary, folder, name)
+
+
+class _Folders(contextlib.ExitStack):
+    """The folders of a group's outputs, by name: looked for anew with each group, held until all in them is done."""
+
+    def __init__(self, out: Folder) -> None:
+        super().__init__()
+        self._out = out
+        self.held: dict[str, Folder] = {}
+
+    def folder_of(self, output: str) -> Folder:
+        """It is made where it is missing, but in an output folder that is gone. Raises ImageError, OSError."""
+        name = os.path.dirname(output)
+        if name not in self.held:
+            try:
+                self.held[name] = self.enter_context(self._out.below(name, make=True))
+            except LeadsOutside:
+                raise ImageError(
+                    "its folder is a link, or below one, that leads out of the output folder; "
+                    "replace the link by a folder, or choose another --out"
+                ) from None
+        return self.held[name]
 
 
 def _waiting_files() -> int:
@@ -213,10 +232,12 @@ def _waiting_files() -> int:
     return max(1, min(_WAITING_FILES, (limit - _OTHER_FILES) // 2))
 
 
-def failure(task: Task, error: ImageError | OSError, needed: int) -> Failed | OutputFault:
+def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
     """What to report of an output that could not be written; `needed` bytes would have been its size."""
     if isinstance(error, ImageError):
         return Failed(index=task.index, reason=str(error))
+    if not isinstance(error, OSError):
+        return Failed(index=task.index, reason=f"can't write its output: {type(error).__name__}: {error}")
     reason = error.strerror or str(error)
     if error.errno == errno.EXDEV:
         reason = "its folder is on another file system than the output folder; convert it with an --out there"
@@ -230,8 +251,13 @@ def _intent(written: Written) -> Intent:
     return Intent(output=written.task.output, size=done.output_size, checksum=done.checksum)
 
 
-def _is_same_file(source: str, target: str) -> bool:
+def _is_same_file(source: str, folder: Folder, name: str) -> bool:
     try:
-        return os.path.samefile(source, target)
+        return os.path.samestat(os.stat(source), os.stat(name, dir_fd=folder.fileno()))
     except OSError:
         return False  # there is no such target
+
+
+def _pieces(names: list[str]) -> Iterator[list[str]]:
+    """So many at a time as may well be open at once."""
+    return (names[start : start + _FOLDERS_AT_ONCE] for start in range(0, len(names), _FOLDERS_AT_ONCE))

@@ -2,8 +2,8 @@
 
 A header costs nothing to write. A kilobyte can promise a gigapixel, a progressive JPEG twenty thousand passes over the
 picture, a TIFF pages without end, a PNG text that unfolds to gigabytes; and libraries believe them. So this walks the
-chunks and directories of a file, and `jpegoutline` its markers, with a bound on every step, and hands on only what the
-picture needs.
+chunks of a file, `jpegoutline` its markers and `tiffoutline` its directories, with a bound on every step, and hands on
+only what the picture needs.
 """
 
 import io
@@ -11,7 +11,7 @@ import os
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from mmap import MADV_DONTNEED, mmap
@@ -46,38 +46,27 @@ _HARMLESS_PIXELS = 16_000_000
 DEFLATE_RATIO = 1032
 LZW_RATIO = 4096 * 8 // 12
 
+_LONGEST_EXIF = 1 << 16
+
 WEBP_MAX_SIDE = 16383
+_WEBP_MOST_CHUNKS = 1_000_000
+_WEBP_KEPT = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
+_WEBP_HEAD_BYTES = 10
+_WEBP_FLAGS = 0x12  # alpha and animation; there is no EXIF, XMP or profile any more
 _WHOLE_BYTES = 512 << 20  # of a format that libraries read as a whole
 
 _PNG_MOST_CHUNKS = 1_000_000
 _PNG_FORGOTTEN_CHUNKS = 4096
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_GRAY, _PNG_RGB = 0, 2
+_PNG_CHANNELS = {_PNG_GRAY: 1, _PNG_RGB: 3, 3: 1, 4: 2, 6: 4}
+_PNG_LONGEST_CHUNK = 1024  # but for IDAT; a palette has 768 bytes
 _PNG_SLACK_BYTES = 16 << 20
 
-_GIF_MOST_BLOCKS = 1_000_000
+_BMP_LONGEST_HEADER = 124  # bytes; BITMAPV5HEADER
 
-_TIFF_MOST_ENTRIES = 65535  # what a TIFF can say; a BigTIFF can say more
-_TIFF_MOST_NUMBERS = 4_000_000  # in one entry: a strip for each row of a gigapixel, and more
-_TIFF_TYPE_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
-_TIFF_BYTES = {1, 2, 6, 7}  # types that stay bytes
+_GIF_MOST_BLOCKS = 1_000_000
 
 
 def format_of(head: bytes) -> Format:
@@ -104,15 +93,28 @@ def check_read_as_a_whole(file_bytes: int) -> None:
         raise ImageError(f"{file_bytes:,} bytes, over the {_WHOLE_BYTES:,} that a file of its format can have here")
 
 
+def check_bmp(data: Contents) -> None:
+    """Raise ImageError for a BMP whose header is longer than any: it would be read before it is looked at."""
+    length = int.from_bytes(data[14:18], "little")
+    if length > _BMP_LONGEST_HEADER:
+        raise ImageError(f"damaged: a BMP with a header of {length:,} bytes")
+
+
 @dataclass
 class PngOutline:
     """`frames` is what an animation promises, `kept` where the chunks lie that decoding needs.
 
-    The last chunk may be cut off.
+    `depth` is bits a sample; `transparent` has the one transparent colour of a picture without a palette. The last
+    chunk may be cut off.
     """
 
     width: int
     height: int
+    depth: int
+    colour_type: int
+    interlaced: bool
+    transparent: tuple[int, ...] = ()
+    animated: bool = False
     exif: bytes = b""
     frames: int = 1
     kept: list[slice] = field(default_factory=list)
@@ -125,20 +127,29 @@ class PngOutline:
         width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
         raw = width * height * depth * _PNG_CHANNELS.get(colour, 1) // 8
         check_plausible(width, height, raw // DEFLATE_RATIO, len(data))
-        outline, pixels = cls(width, height), 0
+        outline, pixels = cls(width, height, depth, colour, data[28] == 1), 0
         for kind, body in _png_chunks(data):
-            if kind in _PNG_KEPT and body.start < body.stop:
+            longest = len(data) if kind == b"IDAT" else _PNG_LONGEST_CHUNK
+            if kind in _PNG_KEPT and body.start < body.stop <= body.start + longest:
                 outline._keep(slice(body.start - 8, body.stop + 4))
                 pixels += body.stop - body.start if kind == b"IDAT" else 0
+                if kind == b"tRNS" and colour in (_PNG_GRAY, _PNG_RGB):
+                    outline._take_transparent(data[body], _PNG_CHANNELS[colour])
             elif kind == b"acTL":
+                outline.animated = True
                 outline.frames = int.from_bytes(data[body][:4], "big") or 1
-            elif kind == b"eXIf" and body.stop - body.start < 1 << 16:
+            elif kind == b"eXIf" and body.stop - body.start < _LONGEST_EXIF:
                 outline.exif = data[body]
         if not pixels:
             raise ImageError("damaged: a PNG that ends before its picture begins")
         if pixels > 2 * raw + height + _PNG_SLACK_BYTES:
             raise ImageError(f"damaged: {pixels:,} bytes are more than a PNG of {width} x {height} pixels can need")
         return outline
+
+    def _take_transparent(self, body: bytes, channels: int) -> None:
+        if len(body) >= 2 * channels:
+            mask = (1 << self.depth) - 1
+            self.transparent = tuple(value & mask for value in struct.unpack_from(f">{channels}H", body))
 
     def _keep(self, part: slice) -> None:
         if self.kept and self.kept[-1].stop == part.start:
@@ -148,6 +159,11 @@ class PngOutline:
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no text, no profile, no other frames."""
         return io.BufferedReader(Excerpt(data, [slice(0, 8), *self.kept]))  # Pillow needs no end chunk
+
+    def parts(self, data: Contents) -> list[slice | bytes]:
+        """The same for an Excerpt, with an end chunk where the last chunk is whole."""
+        whole = self.kept[-1].stop <= len(data)
+        return [slice(0, 8), *self.kept, *([_PNG_END] if whole else [])]
 
 
 def _png_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
@@ -165,43 +181,122 @@ def _png_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
     raise ImageError(f"damaged: a PNG of more than {_PNG_MOST_CHUNKS:,} chunks")
 
 
-def webp_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height of a WebP's canvas where the file declares one, from its first 30 bytes. Raises ImageError."""
-    if head[12:16] != b"VP8X" or len(head) < 30:
-        return None
-    width = int.from_bytes(head[24:27], "little") + 1
-    height = int.from_bytes(head[27:30], "little") + 1
-    if max(width, height) > WEBP_MAX_SIDE:
-        raise ImageError(f"damaged: a canvas of {width} x {height}; WebP has {WEBP_MAX_SIDE} pixels a side at most")
-    return width, height
+@dataclass
+class WebpOutline:
+    """`kept` are the chunks that decoding the first frame needs, `frames` what an animation has."""
 
+    width: int
+    height: int
+    frames: int = 1
+    exif: bytes = b""
+    kept: list[slice] = field(default_factory=list)
+    _flags: int = 0
 
-def gif_frames(data: Contents) -> int:
-    """How many frames a GIF has; those beyond MOST_FRAMES, or a million blocks, are not counted. Raises ImageError."""
-    frames, at, left = 0, 13 + _palette_bytes(data[10:11]), _GIF_MOST_BLOCKS
-    try:
-        while frames < MOST_FRAMES and left > 0:
-            left -= 1
-            introducer = data[at]
-            if introducer == 0x2C:
-                frames += 1
-                at += 11 + _palette_bytes(data[at + 9 : at + 10])
-            elif introducer == 0x21:
-                at += 2
-            elif introducer == 0x3B:
-                break
-            else:
-                at += 1
+    @classmethod
+    def walk(cls, data: Contents) -> "WebpOutline":
+        """Walk through the chunks, as far as the file's own length says. Raises ImageError."""
+        outline, animated = cls(0, 0), 0
+        for kind, body in _webp_chunks(data):
+            animated += kind == b"ANMF"
+            if kind == b"EXIF" and body.stop - body.start <= _LONGEST_EXIF:
+                outline.exif = data[body]
+            if kind not in _WEBP_KEPT or (kind == b"ANMF" and animated > 1):
                 continue
-            while left > 0 and (length := data[at]):
-                at += length + 1
+            if not outline.width:
+                outline._take_sides(kind, data[body.start : body.start + _WEBP_HEAD_BYTES])
+            outline.kept.append(slice(body.start - 8, body.stop + body.stop % 2))
+            if animated == MOST_FRAMES:
+                break
+        if not outline.width:
+            raise ImageError("damaged: a WebP without a picture")
+        if max(outline.width, outline.height) > WEBP_MAX_SIDE:
+            raise ImageError(
+                f"damaged: a canvas of {outline.width} x {outline.height}; "
+                f"WebP has {WEBP_MAX_SIDE} pixels a side at most"
+            )
+        outline.frames = max(1, animated)
+        return outline
+
+    def _take_sides(self, kind: bytes, head: bytes) -> None:
+        if kind == b"VP8X":
+            self._flags = head[0] & _WEBP_FLAGS
+            self.width, self.height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (4, 7))
+        elif kind == b"VP8L":
+            sides = int.from_bytes(head[1:5], "little")
+            self.width, self.height = (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
+        elif kind == b"VP8 ":
+            self.width, self.height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(part.stop - part.start for part in self.kept)
+
+    def without_metadata(self, data: Contents) -> BinaryIO:
+        """The file with nothing but what its first frame needs, in a container of that length."""
+        head = b"RIFF" + (4 + self.kept_bytes).to_bytes(4, "little") + b"WEBP"
+        parts: list[slice | bytes] = [head, *self.kept]
+        if data[self.kept[0]][:4] == b"VP8X":
+            parts[1] = b"VP8X\x0a\0\0\0" + bytes([self._flags]) + data[self.kept[0]][9:18]
+        return io.BufferedReader(Excerpt(data, parts))
+
+
+def _webp_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
+    """Kind and body of each chunk; the last one may be cut off."""
+    at, end = 12, min(8 + int.from_bytes(data[4:8], "little"), len(data))
+    for _ in range(_WEBP_MOST_CHUNKS):
+        head = data[at : at + 8]
+        if len(head) < 8 or at + 8 >= end:
+            return
+        length = int.from_bytes(head[4:], "little")
+        yield head[:4], slice(at + 8, min(at + 8 + length, end))
+        at += 8 + length + length % 2
+    raise ImageError(f"damaged: a WebP of more than {_WEBP_MOST_CHUNKS:,} chunks")
+
+
+@dataclass
+class GifOutline:
+    """`frames` beyond MOST_FRAMES, or behind a million blocks, are not counted; `kept` is what the first one needs."""
+
+    frames: int = 0
+    kept: list[slice] = field(default_factory=list)
+
+    @classmethod
+    def walk(cls, data: Contents) -> "GifOutline":
+        """Walk through the blocks. Raises ImageError."""
+        outline, at, left = cls(), 13 + _palette_bytes(data[10:11]), _GIF_MOST_BLOCKS
+        outline.kept, control = [slice(0, at)], None
+        try:
+            while outline.frames < MOST_FRAMES and left > 0:
                 left -= 1
-            at += 1
-    except IndexError:  # cut off
-        pass
-    if not frames:
-        raise ImageError(f"damaged: a GIF without a picture in its first {_GIF_MOST_BLOCKS - left:,} blocks")
-    return frames
+                introducer, start = data[at], at
+                if introducer == 0x2C:
+                    outline.frames += 1
+                    at += 11 + _palette_bytes(data[at + 9 : at + 10])
+                elif introducer == 0x21:
+                    at += 2
+                elif introducer == 0x3B:
+                    break
+                else:
+                    at += 1
+                    continue
+                while left > 0 and (length := data[at]):
+                    at += length + 1
+                    left -= 1
+                at += 1
+                if introducer == 0x21 and data[start + 1] == 0xF9:
+                    control = slice(start, at)
+                elif introducer == 0x2C and outline.frames == 1:
+                    outline.kept += [*([control] if control else []), slice(start, at)]
+        except IndexError:  # cut off
+            if outline.frames == 1 and len(outline.kept) == 1:
+                outline.kept += [*([control] if control else []), slice(start, len(data))]
+        if not outline.frames:
+            raise ImageError(f"damaged: a GIF without a picture in its first {_GIF_MOST_BLOCKS - left:,} blocks")
+        return outline
+
+    def without_metadata(self, data: Contents) -> BinaryIO:
+        """The file with nothing but its first frame: no comments, no other frames."""
+        return io.BufferedReader(Excerpt(data, [*self.kept, b";"]))
 
 
 def _palette_bytes(flags: bytes) -> int:
@@ -209,17 +304,31 @@ def _palette_bytes(flags: bytes) -> int:
 
 
 class Excerpt(io.RawIOBase):
-    """Parts of a mapped file as a file. Nothing is copied but what is read: the file may be larger than memory."""
+    """Parts of a mapped file as a file, and bytes that stand between them.
 
-    def __init__(self, data: Contents, parts: list[slice]) -> None:
-        self._data, self._parts, self._at = data, parts, 0
-        self._ends = list(accumulate(part.stop - part.start for part in parts))
+    Nothing is copied but what is read: the file may be larger than memory. `fd` is a descriptor for libraries that
+    read the file itself; it is the excerpt's to close.
+    """
+
+    def __init__(self, data: Contents, parts: Sequence[slice | bytes], fd: int | None = None) -> None:
+        self._data, self._parts, self._at, self._fd = data, parts, 0, fd
+        self._ends = list(
+            accumulate(len(part) if isinstance(part, bytes) else part.stop - part.start for part in parts)
+        )
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        return super().fileno() if self._fd is None else self._fd
+
+    def close(self) -> None:
+        if not self.closed and self._fd is not None:
+            os.close(self._fd)
+        super().close()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence]
@@ -230,66 +339,9 @@ class Excerpt(io.RawIOBase):
         number = bisect_right(self._ends, self._at)
         if number == len(self._parts):
             return 0
-        left = self._ends[number] - self._at
-        stop = self._parts[number].stop
-        piece = self._data[stop - left : min(stop, stop - left + len(target))]
+        part, left = self._parts[number], self._ends[number] - self._at
+        source, stop = (part, len(part)) if isinstance(part, bytes) else (self._data, part.stop)
+        piece = source[stop - left : min(stop, stop - left + len(target))]
         target[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
-
-
-@dataclass(frozen=True)
-class _TiffLayout:
-    """How numbers are written in a TIFF: `struct` codes and sizes. BigTIFF has 8 bytes where TIFF has 2 or 4."""
-
-    order: str
-    first: int
-    count: str
-    entry_bytes: int
-    pointer: str
-
-    @classmethod
-    def of(cls, data: Contents) -> "_TiffLayout":
-        order = "<" if data[:1] == b"I" else ">"
-        return cls(order, 8, "Q", 20, "Q") if 0x2B in data[2:4] else cls(order, 4, "H", 12, "I")
-
-    def read(self, code: str, data: Contents, at: int) -> tuple[int, ...]:
-        """Raises struct.error outside of the file."""
-        if at > len(data):  # a BigTIFF's offset may be more than `struct` takes
-            raise struct.error(f"{at} is behind the end")
-        return struct.unpack_from(self.order + code, data, at)
-
-
-def tiff_pages(data: Contents) -> int:
-    """How many directories are in a TIFF's chain, which may bite its own tail; at most MOST_FRAMES are counted.
-
-    Raises ImageError where the first one's entries are more than anybody should unpack.
-    """
-    layout = _TiffLayout.of(data)
-    seen: set[int] = set()
-    try:
-        (page,) = layout.read(layout.pointer, data, layout.first)
-        while page and page not in seen and len(seen) < MOST_FRAMES:
-            (entries,) = layout.read(layout.count, data, page)
-            start = page + struct.calcsize(layout.count)
-            if not seen:
-                _check_entries(layout, data, start, entries)
-            seen.add(page)
-            (page,) = layout.read(layout.pointer, data, start + layout.entry_bytes * entries)
-    except struct.error:  # out of the file
-        pass
-    return len(seen)
-
-
-def _check_entries(layout: _TiffLayout, data: Contents, start: int, entries: int) -> None:
-    if entries > _TIFF_MOST_ENTRIES:
-        raise ImageError(f"damaged: a TIFF directory of {entries:,} entries")
-    total = 0
-    for index in range(entries):
-        _, kind, count = layout.read("HH" + layout.pointer, data, start + layout.entry_bytes * index)
-        size = count * _TIFF_TYPE_BYTES.get(kind, 0)
-        if size > len(data):
-            continue  # Pillow passes over it
-        total += size
-        if total > _WHOLE_BYTES or (kind not in _TIFF_BYTES and count > _TIFF_MOST_NUMBERS):
-            raise ImageError("damaged: a TIFF directory whose entries are longer than any picture's")

@@ -38,6 +38,13 @@ class Found(NamedTuple):
     refused: str | None = None
 
 
+def check_there(inputs: Sequence[Path]) -> None:
+    """Raises NoSuchInput."""
+    for path in inputs:
+        if not os.path.lexists(path):
+            raise errors.NoSuchInput(path)
+
+
 class Discovery:
     """Walks INPUTs. `ignored` counts what was not taken, by file type.
 
@@ -59,9 +66,7 @@ class Discovery:
 
     def find(self, inputs: Sequence[Path]) -> Iterator[Found]:
         """Everything under the INPUTs, each input once. Raises NoSuchInput before anything is walked."""
-        for path in inputs:
-            if not os.path.lexists(path):
-                raise errors.NoSuchInput(path)
+        check_there(inputs)
         inputs = list(dict.fromkeys(Path(os.path.abspath(path)) for path in inputs))
         folders = [path for path in inputs if path.is_dir()]
         folders = [path for path in folders if not any(other in path.parents for other in folders)]  # walked anyway

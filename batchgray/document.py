@@ -7,7 +7,7 @@ name leads outside, no two images are in each other's way, and every image's sta
 
 import os
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +21,7 @@ from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
 
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
+DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
 
 ImageState = Literal["pending", "partial", "done", "failed"]
 RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
@@ -120,8 +121,12 @@ class Manifest(msgspec.Struct, kw_only=True):
     images: list[Image] = msgspec.field(default_factory=list)  # last, so that it can be written a line an image
 
     def output_folder(self, manifest: Path) -> Path:
-        """The output folder, absolute, of the manifest at this path."""
-        return (manifest.absolute().parent / self.output_root).absolute()
+        """The output folder, absolute, of the manifest at this path; not where a link to it lies."""
+        return Path(os.path.realpath(manifest)).parent / self.output_root
+
+    def flight_folder(self, manifest: Path) -> Path:
+        """The folder of what is in flight, of the manifest at this path."""
+        return self.output_folder(manifest) / FLIGHT_FOLDER / self.run_id
 
 
 class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
@@ -151,6 +156,10 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
                 setattr(target, name, value)
 
 
+def utc_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def brief(text: str) -> str:
     """Text from a file that may be of any length, short enough for a sentence."""
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
@@ -158,9 +167,10 @@ def brief(text: str) -> str:
 
 def own_names(manifest: Path, output_folder: Path) -> set[str]:
     """The names below the output folder that are the manifest's, its journal's, its lock's and its temporary file's."""
+    manifest, folder = Path(os.path.realpath(manifest)), Path(os.path.realpath(output_folder))
     name = manifest.name
-    own = [manifest.absolute().with_name(each) for each in (name, f"{name}.journal", f"{name}.lock", f".{name}.tmp")]
-    return {str(path.relative_to(output_folder)) for path in own if path.is_relative_to(output_folder)}
+    own = [manifest.with_name(each) for each in (name, f"{name}.journal", f"{name}.lock", f".{name}.tmp")]
+    return {str(path.relative_to(folder)) for path in own if path.is_relative_to(folder)}
 
 
 def fault_of(document: Manifest, manifest: Path) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from batchgray import durable, errors, events, flight, manifest, outcome
+from batchgray import discovery, durable, errors, events, flight, locks, manifest, outcome
 from batchgray.discovery import JPEG_SUFFIXES
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
@@ -78,21 +78,17 @@ def run(
     Raises BatchgrayError, whose `exit_code` is what the command would end with: UsageError (2) before any work,
     InterruptedEarly (75) where a notice came before the list of images was made, others (1) where the run can't go on.
     """
-    path = options.manifest_path.absolute()
+    path = _manifest_of(options)
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        there = os.path.isdir(path.parent)
-        if there:
-            _refuse_foreign(path, options.overwrite)
-            stack.enter_context(manifest.owning(path, options.engine.locked))
+        discovery.check_there(options.inputs)
+        stack.enter_context(_folders(options.out.absolute(), path.parent))
+        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
-        if there and options.overwrite:
-            plan.manifest.run_id = _run_id_before(path) or plan.manifest.run_id
-        _make_folders(plan.out, path.parent)
-        if not there:
-            stack.enter_context(manifest.owning(path, options.engine.locked))
-        return _supervise(plan, options.engine, on_event, inbox, server, notices, ready)
+        if options.overwrite:
+            _take_over(plan, options.engine.locked)
+        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
 def resume(
@@ -103,21 +99,34 @@ def resume(
     ready: Callable[[], bool] = _always,
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
-    path = options.manifest.absolute()
+    path = Path(os.path.realpath(options.manifest))
     manifest.check_is_manifest(path)
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(manifest.owning(path, options.engine.locked))
+        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
-        return _supervise(plan, options.engine, on_event, inbox, server, notices, ready)
+        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
 def dry_run(options: RunOptions) -> Plan:
     """What `run` would do. Touches nothing. Raises BatchgrayError."""
-    path = options.manifest_path.absolute()
+    return plan_run(options, _previous(_manifest_of(options), options.overwrite))
+
+
+def _manifest_of(options: RunOptions) -> Path:
+    """The real path of the manifest. Raises LinkInTheWay, ForeignManifest, UnreadableManifest.
+
+    A link to a manifest is that manifest, where the user names it. One that stands in the output folder may be
+    anybody's, and so may be one that leads to nothing: what is written through it would be in a place of their choice.
+    """
+    given = options.manifest_path.absolute()
+    path = Path(os.path.realpath(given))
+    leads_out = options.manifest is None and str(path.parent) != os.path.realpath(options.out)
+    if os.path.islink(given) and (leads_out or not os.path.exists(path)):
+        raise errors.LinkInTheWay(given)
     _refuse_foreign(path, options.overwrite)
-    return plan_run(options, _previous(path, options.overwrite))
+    return path
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
@@ -129,24 +138,42 @@ def _previous(path: Path, overwrite: bool) -> Manifest | None:
     return None if overwrite or not os.path.exists(path) else manifest.load(path)
 
 
-def _run_id_before(path: Path) -> str | None:
-    """Under which name the overwritten run kept what was in flight, so that it is cleaned up."""
+def _take_over(plan: Plan, locked: bool) -> None:
+    """What the overwritten run has in flight is cleaned up with this one's, or now if it is in another output folder.
+
+    Raises ManifestLocked.
+    """
     try:
-        return manifest.load(path).run_id
-    except errors.UsageError:
-        return None
+        before = manifest.load(plan.path)
+    except errors.UsageError:  # none, or a ruin of one
+        ours = flight.run_ids_of(plan.out, plan.path)
+    else:
+        here = os.path.realpath(before.output_folder(plan.path)) == os.path.realpath(plan.out)
+        if not here:
+            flight.abandon(before, plan.path, locked)
+        ours = [before.run_id] if here else []
+    if ours:
+        plan.manifest.run_id = ours[0]
 
 
-def _make_folders(*folders: Path) -> None:
-    for folder in folders:
-        try:
-            durable.make_folders(folder)
-        except OSError as error:
-            raise errors.UnwritableOutput(folder, error.strerror) from None
+@contextlib.contextmanager
+def _folders(*folders: Path) -> Iterator[None]:
+    """Make folders. Where the run comes to nothing, those that were made go again."""
+    made: list[Path] = []
+    try:
+        for folder in folders:
+            try:
+                made = durable.make_folders(folder) + made
+            except OSError as error:
+                raise errors.UnwritableOutput(folder, error.strerror) from None
+        yield
+    except BaseException:
+        durable.remove_empty(made)
+        raise
 
 
 def _pause(inbox: Inbox) -> Callable[[], None]:
-    """Planning can take long on a slow file system; nothing is begun before it ends, so a notice ends it at once."""
+    """What comes before the work can take long; nothing is begun before it ends, so a notice ends it at once."""
 
     def pause() -> None:
         notice = inbox.notice
@@ -168,6 +195,7 @@ def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
 
 
 def _supervise(
+    stack: contextlib.ExitStack,
     plan: Plan,
     engine: EngineOptions,
     emit: Listener,
@@ -181,11 +209,12 @@ def _supervise(
     def send(event: events.Event) -> None:
         emit(_at(began, event))
 
-    store = Store(plan.path)
-    resumable = flight.prepare(plan)
+    held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
+    store = stack.enter_context(contextlib.closing(Store(plan.path)))
+    resumable = flight.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
-    flight.forget_intents(plan)
-    ledger = Ledger(plan, store, engine.checkpoint, send)
+    flight.forget_intents(plan, held)
+    ledger = Ledger(plan, held, store, engine.checkpoint, send)
     planned = _planned(plan, engine, sources)
     if _needs_more_than_jpeg(planned, plan.manifest.options):
         server.preload()
@@ -196,7 +225,7 @@ def _supervise(
         if image.state == "failed":
             _wait_until(ready, inbox)
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
-    supervisor = Supervisor(plan, resumable, engine, ledger, server, inbox, send, ready)
+    supervisor = Supervisor(plan, held, resumable, engine, ledger, server, inbox, send, ready)
     try:
         states = supervisor.run()
     finally:

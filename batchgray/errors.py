@@ -89,6 +89,10 @@ class OutputInTheWay(UsageError):
     """{0}. Rename the input that it would be made of, or choose another --out."""
 
 
+class OtherOutput(UsageError):
+    """the manifest {0} is of the output folder {1}, and not of {2}. Give that --out, or another --manifest."""
+
+
 class NoSuchManifest(UsageError):
     """there is no manifest at {0}. Name the manifest.json in the output folder of the run."""
 

@@ -56,12 +56,13 @@ _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 class Worker(Protocol):
     """The module of that name, which only the fork server imports."""
 
-    def main(self, pipe_fd: int, slot_fd: int) -> None: ...
+    def main(self, pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None: ...
     def preload(self) -> None: ...
 
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 5
+_MOST_DESCRIPTORS = 5  # its pipe, its slot, the output folder, the folder of what is in flight and that one's lock
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2) counts in bytes there, in KiB elsewhere
 
 
@@ -88,12 +89,15 @@ class ForkServer:
         self.booted = False  # for whoever hears Booted to set
         self.channel = Channel(Connection(os.dup(ours.fileno())), FromServer)
 
-    def fork(self, slot_fd: int) -> Channel:
-        """Ask for a worker on this slot; `Forked` tells its process id. Raises OSError when the fork server is gone."""
+    def fork(self, *fds: int) -> Channel:
+        """Ask for a worker with these descriptors (see `Worker.main`); `Forked` tells its process id.
+
+        Raises OSError when the fork server is gone.
+        """
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self.channel.send(Fork())
-            socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), slot_fd])
+            socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), *fds])
             return Channel(Connection(ours.detach()), FromWorker)
 
     def preload(self) -> None:
@@ -179,7 +183,7 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], worker: 
         if message.pid in children:
             os.kill(message.pid, message.signal)
         return
-    _, fds, _, _ = socket.recv_fds(control, 1, 2)
+    _, fds, _, _ = socket.recv_fds(control, 1, _MOST_DESCRIPTORS)
     # A SIGTERM that comes before the worker can hear it must wait for it, and not be ignored as it is here.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:

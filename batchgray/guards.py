@@ -1,26 +1,34 @@
 """Files, folders and links that somebody else may have put in our way, on purpose or not.
 
 A FIFO keeps whoever opens it waiting for ever, a device never ends, and a link makes what is written, changed or
-removed through it happen elsewhere. These looks guard against what is there, not against somebody who changes it in
-the moment between the look and the deed.
+removed through it happen elsewhere. A look at a path guards against what is there, and not against somebody who changes
+it in the moment between the look and the deed; so what is written goes by descriptors of held folders, from one part of
+a name to the next (`open_folder`), and what was looked at is what is used.
 """
 
 import errno
 import os
 import stat
+from collections import deque
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
+_MOST_LINKS = 40  # in one name, as the kernel counts them
 
-def open_regular(path: Path | str, follow_links: bool = True) -> BufferedReader:
+
+def open_regular(path: Path | str, follow_links: bool = True, folder: int | None = None) -> BufferedReader:
     """Open a file to read it. Raises OSError, also for whatever is not a regular file."""
-    return os.fdopen(open_descriptor(path, os.O_RDONLY | (0 if follow_links else os.O_NOFOLLOW)), "rb")
+    return os.fdopen(open_descriptor(path, os.O_RDONLY | (0 if follow_links else os.O_NOFOLLOW), folder), "rb")
 
 
-def open_descriptor(path: Path | str, flags: int) -> int:
-    """A descriptor of a regular file. Raises OSError, also for whatever is none."""
-    try:
-        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)  # O_NONBLOCK: not to wait for a FIFO's writer
+def open_descriptor(path: Path | str, flags: int, folder: int | None = None) -> int:
+    """A descriptor of a regular file, `path` relative to an open `folder`.
+
+    Raises OSError, also for whatever is none.
+    """
+    try:  # O_NONBLOCK: not to wait for a FIFO's writer
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
     except OSError as error:
         if flags & os.O_NOFOLLOW and error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK on FreeBSD
             raise OSError(error.errno, "it is a link", str(path)) from None
@@ -34,7 +42,77 @@ def open_descriptor(path: Path | str, flags: int) -> int:
     return fd
 
 
-def leads_outside(root: Path | str, folder: Path | str) -> bool:
-    """Whether `folder`, which need not be there yet, is reached through a link that leaves the folder `root`."""
-    real_root = os.path.realpath(root)
-    return os.path.commonpath([real_root, os.path.realpath(folder)]) != real_root
+class LeadsOutside(OSError):
+    """A name goes through a link that leaves the folder which it is relative to."""
+
+
+def open_folder(root: int, path: Path, name: str, make: Callable[[str, int], None] | None = None) -> int:
+    """A descriptor of the folder `name` below the open folder `root` (at `path`), whatever links are put in its way.
+
+    One part after another, none of them followed by the kernel: a link is read, and followed as long as it stays below
+    `root`. `make(part, folder)` makes what is missing. Never more than two descriptors are open. Raises OSError;
+    LeadsOutside.
+    """
+    passed: list[str] = []
+    fd, ahead, links = os.dup(root), deque(name.split("/")), 0
+    try:
+        while ahead:
+            part = ahead.popleft()
+            if part == "..":  # of a link: up from where it was, by name, as a folder's own `..` is whoever moves it
+                if not passed:
+                    raise _leads_outside(name)
+                ahead.extendleft(reversed(passed[:-1]))
+                passed.clear()
+                fd = _exchange(fd, os.dup(root))
+            elif part not in ("", "."):
+                target = _enter(fd, part, make)
+                if isinstance(target, int):
+                    fd = _exchange(fd, target)
+                    passed.append(part)
+                    continue
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+                if target.startswith("/"):
+                    target = _below(path, target, name)
+                    passed.clear()
+                    fd = _exchange(fd, os.dup(root))
+                ahead.extendleft(reversed(target.split("/")))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _enter(folder: int, part: str, make: Callable[[str, int], None] | None) -> int | str:
+    """A descriptor of the folder of that name, or where the link of that name leads."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(part, flags, dir_fd=folder)
+    except FileNotFoundError:
+        if make is None:
+            raise
+        make(part, folder)
+        return os.open(part, flags, dir_fd=folder)
+    except OSError as error:
+        try:
+            return os.readlink(part, dir_fd=folder)
+        except OSError:
+            raise error from None
+
+
+def _exchange(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _below(root: Path, target: str, name: str) -> str:
+    """Where an absolute link leads, relative to `root`: a text; the way down is taken part by part as any other."""
+    inside = os.path.relpath(os.path.realpath(target), os.path.realpath(root))
+    if inside == ".." or inside.startswith("../"):
+        raise _leads_outside(name)
+    return inside
+
+
+def _leads_outside(name: str) -> LeadsOutside:
+    return LeadsOutside(errno.ELOOP, "a link leads out of the output folder", name)

@@ -4,15 +4,21 @@ A decoder allocates megabytes for an image and frees them after it. glibc hands 
 once, and each page of the next one is a page fault and 4 kB of zeros: a quarter of the time of decoding a progressive
 JPEG, whose coefficients are held whole. A worker keeps the memory, which was granted to it anyway, until it has to
 give it back. Other C libraries do as they like.
+
+What is read in bands is the other way round: libvips's rows come and go, are soon used again, and there is no memory
+to keep them in.
 """
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-# mallopt(3), malloc_trim(3)
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+# mallopt(3), malloc_trim(3), and glibc's defaults
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _NEVER = -1
+_TRIM_BYTES, _MMAP_MAX = 128 << 10, 65536
+_MMAP_BYTES = 64 << 10  # left to itself, glibc would raise it with libvips's rows, and keep three times the memory
 
 
 def keep() -> None:
@@ -21,6 +27,21 @@ def keep() -> None:
     if set_option:
         set_option(_M_MMAP_MAX, 0)
         set_option(_M_TRIM_THRESHOLD, _NEVER)
+
+
+@contextmanager
+def returned() -> Iterator[None]:
+    """While the block runs, memory goes back to the system when it is freed, and what was kept goes now."""
+    set_option = _function("mallopt")
+    if set_option:
+        set_option(_M_MMAP_MAX, _MMAP_MAX)
+        set_option(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        set_option(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+    give_back()
+    try:
+        yield
+    finally:
+        keep()
 
 
 def give_back() -> None:

@@ -10,13 +10,11 @@ rename that never came.
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from batchgray import durable, integrity
-from batchgray.guards import open_regular
 
 SUFFIX = ".intents"
 _LINE_BYTES = 1 << 20
@@ -36,15 +34,15 @@ _INTENTS = msgspec.json.Decoder(Intent)
 class IntentLog:
     """One worker's log. The file is made with the first intent."""
 
-    def __init__(self, flight: Path, worker: int) -> None:
-        self._path = flight / f"{worker}{SUFFIX}"
+    def __init__(self, flight: durable.Folder, worker: int) -> None:
+        self._flight, self._name = flight, f"{worker}{SUFFIX}"
         self._file: durable.AppendFile | None = None
 
     def append(self, intents: Iterable[Intent]) -> None:
         """Write intents down; durable when `fileno` was synced. Raises OSError."""
         if self._file is None:
-            self._file = durable.AppendFile(self._path)
-            durable.sync_folder(self._path.parent)
+            self._file = durable.AppendFile(self._flight, self._name)
+            self._flight.sync()
         self._file.append(b"".join(integrity.seal(msgspec.json.encode(intent)) + b"\n" for intent in intents))
 
     def fileno(self) -> int:
@@ -54,9 +52,9 @@ class IntentLog:
         return self._file.fileno()
 
 
-def read(path: Path) -> Iterator[Intent]:
-    """The intents of a log, oldest first. Raises OSError."""
-    with open_regular(path, follow_links=False) as file:
+def read(flight: durable.Folder, name: str) -> Iterator[Intent]:
+    """The intents of the log of that name, oldest first. Raises OSError."""
+    with flight.open(name) as file:
         while line := file.readline(_LINE_BYTES):
             if integrity.sealed(line.rstrip(b"\n")):
                 with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):

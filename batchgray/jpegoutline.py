@@ -15,6 +15,8 @@ from batchgray.errors import ImageError
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
 _MOST_STRAY_BYTES = 1 << 20  # before a marker
 _SLACK_BYTES = 16 << 20
+_SCAN_HEADER_BYTES = 4096
+_MOST_HEADER_BYTES = 16 << 20  # before the first scan, without metadata
 _SAMPLE_BYTES = 16  # no coding needs as much for a sample, whatever its scans and restart markers
 _COEFFICIENTS = 64  # of a block
 
@@ -50,6 +52,7 @@ class JpegOutline:
     height: int = 0
     components: int = 0
     identifiers: bytes = b""  # of the components
+    samples: float = 0.0  # of all components together, a pixel
     progressive: bool = False
     exif: bytes = b""
     multi_picture: bool = False
@@ -96,6 +99,8 @@ class JpegOutline:
         """Note one segment. Returns whether no other is needed."""
         if code == 0xDA:
             if not self.scans:
+                if self.kept_bytes > _MOST_HEADER_BYTES:
+                    raise ImageError(f"damaged: a JPEG with {self.kept_bytes:,} bytes of headers")
                 self.kept.append(slice(start - 4, self.end))
             if len(self.scans) == _MOST_SCANS:
                 raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
@@ -121,6 +126,9 @@ class JpegOutline:
         if precision != 8:
             raise ImageError(f"a JPEG of {precision}-bit samples; convert the file to 8 bits first")
         self.identifiers = header[6::3]
+        factors = [(factor >> 4, factor & 15) for factor in header[7::3]]
+        largest = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
+        self.samples = sum(across * down for across, down in factors) / max(1, largest)
         self.progressive = code in (0xC2, 0xC6, 0xCA, 0xCE)
         pixels = self.width * self.height
         if code < 0xC8:  # Huffman coding takes a bit for each block of 64 at least; arithmetic coding has no such bound
@@ -151,6 +159,16 @@ class JpegOutline:
             elif luma in scan.components and scan.first <= scan.last < _COEFFICIENTS:
                 missing_bits[scan.first : scan.last + 1] = bytes([scan.low]) * (scan.last + 1 - scan.first)
         return None if any(missing_bits) or not parts else [*parts, slice(at, self.eoi)]
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(part.stop - part.start for part in self.kept)
+
+    def headers(self, data: Contents) -> bytes:
+        """What comes before the first scan's data, without metadata."""
+        *segments, scans = self.kept
+        first = slice(scans.start, min(scans.stop, scans.start + _SCAN_HEADER_BYTES))
+        return b"".join(data[part] for part in (slice(0, 2), *segments, first))
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""

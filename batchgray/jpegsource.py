@@ -4,10 +4,11 @@ It refuses files that every viewer opens (stray bytes before a marker, for one),
 a file is called bad. CMYK, which needs Adobe's inversion undone, goes through imageio as a whole.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-import numpy as np
 import simplejpeg
 
 from batchgray.containers import Contents
@@ -16,11 +17,62 @@ from batchgray.jpegoutline import JpegOutline
 from batchgray.messages import SourceIdentity
 from batchgray.options import Method
 from batchgray.planes import Image as Planes
-from batchgray.sources import Source, brief, check_dimensions, let_go, library_reason
+from batchgray.sources import Limits, SecondOpinion, Source, check_dimensions, let_go, reserve_nothing
 
 # Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.
 _PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}
 _ENCODED_SCRATCH = 1
+_MOST_METADATA = 1 << 20  # bytes that libjpeg may keep; a phone's photo has some 50 kB
+
+_UNKNOWN_SAMPLING = "Could not determine subsampling"  # of a sound picture too, in simplejpeg's words
+
+
+@contextmanager
+def _picture(data: Contents, outline: JpegOutline) -> Iterator[memoryview]:
+    """The file as far as its picture goes; copied without its metadata where that is long: libjpeg keeps profiles."""
+    if not _is_copied(outline):
+        with memoryview(data) as whole, whole[: outline.end] as picture:
+            yield picture
+    else:
+        yield memoryview(outline.without_metadata(data).read())
+
+
+def _is_copied(outline: JpegOutline) -> bool:
+    return outline.end - outline.kept_bytes > _MOST_METADATA
+
+
+class _Header(NamedTuple):
+    """What simplejpeg makes of the headers; `colorspace` and `subsampling` are "" where it has no name for them."""
+
+    width: int = 0
+    height: int = 0
+    colorspace: str = ""
+    subsampling: str = ""
+
+
+def _header(data: Contents, outline: JpegOutline) -> _Header:
+    """Raises ValueError."""
+    try:
+        if _is_copied(outline):
+            height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(outline.headers(data))
+        else:
+            with _picture(data, outline) as picture:
+                height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
+    except KeyError:  # 4:4:1
+        return _Header()
+    except ValueError as error:
+        if _UNKNOWN_SAMPLING in str(error):
+            return _Header()
+        raise
+    return _Header(width, height, colorspace, subsampling)
+
+
+def colorspace_of(data: Contents, outline: JpegOutline) -> str:
+    """`Gray`, `YCbCr`, `RGB`, `CMYK` or `YCCK`; "" where that is not known. Raises ImageError."""
+    try:
+        return _header(data, outline).colorspace
+    except ValueError:
+        raise ImageError("a JPEG with a fault in its headers can't be converted in bands") from None
 
 
 @dataclass
@@ -32,29 +84,25 @@ class JpegSource(Source):
     luma_parts: list[slice] | None
 
     @classmethod
-    def probe(cls, data: Contents, identity: SourceIdentity, method: Method, max_pixels: int) -> Source:
+    def probe(cls, data: Contents, identity: SourceIdentity, method: Method, limits: Limits) -> Source:
         outline = JpegOutline.walk(data)
-        check_dimensions(outline.width, outline.height, max_pixels)
+        check_dimensions(outline.width, outline.height, limits.max_pixels)
         note = "the first of several pictures in the file" if outline.multi_picture else None
-        fault, height, width, colorspace, subsampling = None, 0, 0, "", ""
+        fault, header = None, _Header()
         try:
-            with memoryview(data) as whole, whole[: outline.end] as picture:
-                height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(picture)
+            header = _header(data, outline)
         except ValueError as error:
             fault = str(error)
-        if fault or colorspace in ("CMYK", "YCCK"):
-            from batchgray.pillowsource import PillowSource
-
-            file = outline.without_metadata(data)
-            source = PillowSource.probe("JPEG", file, data, identity, max_pixels)
-            source.exif, source.note, source.fault = outline.exif, note, fault
-            if method == "luma" and source.mode == "RGB":
-                source.luma, source.colour = True, False
-            return source
+        if fault or not header.colorspace or header.colorspace in ("CMYK", "YCCK"):
+            return cls._for_pillow(data, outline, identity, method, limits, note, fault)
+        width, height, colorspace, subsampling = header
         if (width, height) != (outline.width, outline.height):
             raise ImageError("damaged: a JPEG with two frame headers")
         luma_parts = outline.luma_parts() if method == "luma" and colorspace == "YCbCr" else None
         per_pixel = _ENCODED_SCRATCH + (_PROGRESSIVE_SCRATCH.get(subsampling, 6) if outline.progressive else 0)
+        copied = sum(part.stop - part.start for part in luma_parts or ())
+        if _is_copied(outline):
+            copied += outline.kept_bytes
         return cls(
             identity=identity,
             width=width,
@@ -62,7 +110,7 @@ class JpegSource(Source):
             colour=colorspace != "Gray" and method != "luma",
             exif=outline.exif,
             note=note,
-            scratch_bytes=per_pixel * width * height + sum(part.stop - part.start for part in luma_parts or ()),
+            scratch_bytes=per_pixel * width * height + copied,
             data=data,
             outline=outline,
             luma_parts=luma_parts,
@@ -73,15 +121,36 @@ class JpegSource(Source):
             return None
         colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)
         try:
-            with memoryview(self.data) as whole, whole[: self.outline.end] as picture:
+            with _picture(self.data, self.outline) as picture:
                 simplejpeg.decode_jpeg(picture, colorspace, buffer=plane)
             return None
         except ValueError as error:
             reason = str(error)
         if reason.startswith("Premature end"):
             raise ImageError(f"truncated: {reason}")
-        self._decode_again(plane, reason)
-        return f"decoded, with a fault in the file: {brief(reason)}"
+        method: Method = "bt601" if self.colour else "luma"
+        limits = Limits(self.width * self.height, reserve_nothing)
+        raise SecondOpinion(self._for_pillow(self.data, self.outline, self.identity, method, limits, self.note, reason))
+
+    @classmethod
+    def _for_pillow(
+        cls,
+        data: Contents,
+        outline: JpegOutline,
+        identity: SourceIdentity,
+        method: Method,
+        limits: Limits,
+        note: str | None,
+        fault: str | None,
+    ) -> Source:
+        """What simplejpeg can't decode, or refuses for a fault. Pillow's gray of Y' is libjpeg-turbo's too."""
+        from batchgray.pillowsource import PillowSource
+
+        source = PillowSource.probe("JPEG", outline.without_metadata(data), data, identity, limits)
+        source.exif, source.note, source.fault = outline.exif, note, fault
+        if method == "luma" and outline.components == 3:
+            source.luma, source.colour = True, False
+        return source
 
     def _decode_luma(self, plane: memoryview, parts: list[slice]) -> bool:
         """Decode Y' from its own scans. Returns whether they are sound; else the whole file tells what is wrong.
@@ -97,20 +166,6 @@ class JpegSource(Source):
         except ValueError:
             return False
         return True
-
-    def _decode_again(self, plane: memoryview, reason: str) -> None:
-        """The second opinion, into the same plane. Its gray is libjpeg-turbo's gray too."""
-        from batchgray.pillowsource import decode_whole, libjpeg_gray
-
-        pixels = np.frombuffer(plane, np.uint8)
-        file = self.outline.without_metadata(self.data)
-        try:
-            decoded = decode_whole(file, "RGB") if self.colour else libjpeg_gray(file)
-        except Exception as error:
-            raise ImageError(f"not a sound JPEG: {brief(reason)}; {library_reason(error)}") from None
-        if decoded.size != pixels.size:
-            raise ImageError(f"not a sound JPEG: {brief(reason)}")
-        pixels[:] = decoded.reshape(-1)
 
     def file_to_draw(self) -> BinaryIO:
         return self.outline.without_metadata(self.data)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from batchgray import durable, errors, events, flight, manifest, messages
+from batchgray import durable, errors, events, flight, messages
+from batchgray.document import utc_now
 from batchgray.errors import shown
 from batchgray.manifest import ImageChange, Interruption, Store
 from batchgray.notices import InterruptionNotice
@@ -36,10 +37,10 @@ class Ledger:
     end is on the disk: all that was told, and the interruption.
     """
 
-    def __init__(self, plan: Plan, store: Store, checkpoint: float, emit: Listener) -> None:
+    def __init__(self, plan: Plan, held: flight.Held, store: Store, checkpoint: float, emit: Listener) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = self.durable = False
-        self._plan, self._store, self._emit = plan, store, emit
+        self._plan, self._held, self._store, self._emit = plan, held, store, emit
         self._images = plan.manifest.images
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
         self._interval = min(1.0, checkpoint / 2)
@@ -161,7 +162,7 @@ class Ledger:
 
     def _tidy_up(self) -> None:
         try:
-            flight.take_away(self._plan)
+            flight.take_away(self._plan, self._held)
         except OSError as error:  # every output is done all the same
             folder = shown(str(self._plan.flight))
             self._emit(events.Warned(message=f"can't remove {folder}: {error.strerror}; remove it by hand"))
@@ -188,9 +189,7 @@ class Ledger:
 
 
 def _interruption(notice: InterruptionNotice, run: int) -> Interruption:
-    return Interruption(
-        at=manifest.utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline, run=run
-    )
+    return Interruption(at=utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline, run=run)
 
 
 def _done_change(item: messages.ImageDone, now_ms: int) -> ImageChange:

@@ -51,7 +51,7 @@ def load(module: str, types: Mapping[str, Any], works: Callable[[Functions], boo
     raises where it can't compile, and RuntimeError if what it compiled does not work.
     """
     key = _key(module)
-    name = f"batchgray-{module}-{integrity.short_name(key)}.o"
+    name = f"batchgray-{module}-{integrity.number(key):016x}.o"
     for folder in _folders():
         code = _read(folder / name, key)
         if code is not None:
@@ -162,10 +162,11 @@ def _seal(key: str, code: bytes) -> bytes:
 def _keep(folder: Path, module: str, name: str, key: str, code: bytes) -> None:
     """Raises OSError."""
     durable.make_folders(folder, mode=0o777 & ~_OTHERS_MAY_WRITE)
-    _check_owner(folder.stat())
-    with durable.saving(folder / name, folder / f"{name}.{os.getpid()}") as file:
-        os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~_OTHERS_MAY_WRITE & 0o777)
-        file.append(_seal(key, code) + code)
-    files = sorted(folder.glob(f"batchgray-{module}-*.o*"), key=lambda path: path.stat().st_mtime_ns)
-    for path in files[:-_KEPT]:
-        durable.remove(path)
+    with durable.Folder.at(folder) as holding:
+        _check_owner(os.fstat(holding.fileno()))
+        with holding.saving(name, f"{name}.{os.getpid()}") as file:
+            os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~_OTHERS_MAY_WRITE & 0o777)
+            file.append(_seal(key, code) + code)
+        files = sorted(folder.glob(f"batchgray-{module}-*.o*"), key=lambda path: path.stat().st_mtime_ns)
+        for path in files[:-_KEPT]:
+            holding.remove(path.name)

@@ -1,4 +1,4 @@
-"""The manifest: one JSON document, a journal beside it, and the lock that makes one owner.
+"""The manifest: one JSON document, and a journal beside it. A link to it is the manifest: all goes by its real path.
 
 The document is replaced atomically when a run starts, ends or is interrupted. In between, the journal takes one line
 an event, so that a checkpoint costs the same for ten images and a million. Together they are the truth, and a crash
@@ -13,14 +13,9 @@ may cut either off anywhere:
 """
 
 import contextlib
-import errno
-import fcntl
 import os
 import re
-import socket
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -39,7 +34,7 @@ from batchgray.document import (
     brief,
     fault_of,
 )
-from batchgray.guards import open_descriptor, open_regular
+from batchgray.guards import open_regular
 
 # The records are the document's, and are had from here.
 __all__ = [
@@ -52,13 +47,9 @@ __all__ = [
     "RunState",
     "Store",
     "load",
-    "owning",
 ]
 
 _HEAD_BYTES = 200
-_LOOKING_SECONDS = 0.2
-_OWNED_BY = "process "  # begins the text of a lock file; a power cut can make it empty, or zeros
-_NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 _READ_BYTES = 8 << 20
 _LONGEST_LINE = 256 << 20  # the head line has all input folders and interruptions; no image's line comes near
 _JOURNAL_PIECE = 1 << 20
@@ -79,10 +70,6 @@ _DOCUMENTS = msgspec.json.Decoder(Manifest)
 _ENCODER = msgspec.json.Encoder()
 _VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, errors.UsageError)
-
-
-def utc_now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def load(path: Path) -> Manifest:
@@ -111,98 +98,20 @@ def load(path: Path) -> Manifest:
 
 
 def journal_path(path: Path) -> Path:
-    return path.with_name(path.name + ".journal")
-
-
-def lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-@contextlib.contextmanager
-def owning(path: Path, locked: bool = True) -> Iterator[None]:
-    """Be the one owner of the manifest; with `locked` False also where its file system refuses locks.
-
-    Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
-    """
-    try:
-        fd = _lock_patiently(path)
-    except errors.UnlockableManifest:
-        if locked:
-            raise
-        fd = None
-    except OSError as error:
-        raise errors.UnwritableOutput(path.parent, error.strerror) from None
-    if fd is None:
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
-        yield
-    finally:
-        if not path.exists():  # refused, or interrupted, before there was anything to own
-            with contextlib.suppress(OSError):
-                durable.remove(lock_path(path))
-        os.close(fd)
-
-
-def is_running(path: Path) -> bool:
-    """Whether some process owns the manifest."""
-    try:
-        os.close(_lock(path, os.O_RDONLY, fcntl.LOCK_SH))
-    except errors.ManifestLocked:
-        return True
-    except (OSError, errors.UnlockableManifest):
-        pass  # no lock file, or no locks here
-    return False
-
-
-def _lock_patiently(path: Path) -> int:
-    """The owner's lock. Somebody who only looks whether there is an owner holds it for a moment."""
-    until = time.monotonic() + _LOOKING_SECONDS
-    while True:
-        try:
-            return _lock(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
-        except errors.ManifestLocked:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(_LOOKING_SECONDS / 10)
-
-
-def _lock(path: Path, flags: int, kind: int) -> int:
-    """A descriptor that holds the lock until it is closed.
-
-    Raises ManifestLocked, UnlockableManifest, and OSError where there is no file to lock.
-    """
-    try:
-        fd = open_descriptor(lock_path(path), flags | os.O_NOFOLLOW)  # through a link, its target would be overwritten
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
-        raise
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        if not _OWNED_BY.startswith(os.pread(fd, len(_OWNED_BY), 0).rstrip(b"\0").decode("latin-1")):
-            raise FileExistsError(errno.EEXIST, "it is somebody else's file")
-    except BlockingIOError:
-        owner = os.pread(fd, 500, 0).decode("utf-8", "replace").strip()
-        os.close(fd)
-        raise errors.ManifestLocked(path, owner or "another process") from None
-    except OSError as error:
-        os.close(fd)
-        raise errors.UnlockableManifest(lock_path(path), error.strerror) from None
-    if os.fstat(fd).st_nlink == 0:  # its last owner took it away while it was waited for
-        os.close(fd)
-        return _lock(path, flags, kind)
-    return fd
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + ".journal")
 
 
 class Store:
-    """The owner's hand on the manifest: commit the document, append to the journal, sync it."""
+    """The owner's hand on the manifest: commit the document, append to the journal, sync it.
+
+    Its folder is held from the first commit on.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = os.path.basename(os.path.realpath(path))
+        self._folder: durable.Folder | None = None
         self._journal: durable.AppendFile | None = None
         self._seed = 0
         self._appended = 0
@@ -216,12 +125,14 @@ class Store:
         """
         manifest.generation += 1
         try:
-            self._write_document(manifest)
-            self.close()
-            durable.remove(journal_path(self.path))
+            if self._folder is None:
+                self._folder = durable.Folder.at(Path(os.path.realpath(self.path)).parent)
+            self._write_document(self._folder, manifest)
+            self._close_journal()
+            self._folder.remove(f"{self._name}.journal")
             if manifest.state == "running":
-                self._journal = durable.AppendFile(journal_path(self.path))
-                durable.sync_folder(self.path.parent)
+                self._journal = durable.AppendFile(self._folder, f"{self._name}.journal")
+                self._folder.sync()
                 self._seed = self._appended = self._synced = self._marked = 0
                 opening = JournalLine(generation=manifest.generation, lineage=manifest.lineage)
                 self._append([opening])
@@ -250,6 +161,13 @@ class Store:
         return self._appended > self._synced
 
     def close(self) -> None:
+        """May be called again."""
+        self._close_journal()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _close_journal(self) -> None:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -266,7 +184,7 @@ class Store:
         self._journal.append(data)
         self._appended += len(data)
 
-    def _write_document(self, manifest: Manifest) -> None:
+    def _write_document(self, folder: durable.Folder, manifest: Manifest) -> None:
         head = _ENCODER.encode(msgspec.structs.replace(manifest, images=[]))
         document = bytearray(head[: -len(b"]}")])
         for image in manifest.images:
@@ -276,7 +194,7 @@ class Store:
         if manifest.images:
             document[-1:] = b"\n"
         document += b"]}"
-        with durable.saving(self.path, self.path.with_name(f".{self.path.name}.tmp")) as file:
+        with folder.saving(self._name, f".{self._name}.tmp") as file:
             file.append(integrity.seal(document))
 
 

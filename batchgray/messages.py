@@ -181,7 +181,7 @@ class Broken(_Message, frozen=True):
 
 
 class Fork(_Message, frozen=True):
-    """Start a worker; its pipe and its slot follow as descriptors."""
+    """Start a worker; its pipe, its slot and what it holds of the run follow as descriptors."""
 
 
 class Preload(_Message, frozen=True):

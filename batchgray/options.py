@@ -19,6 +19,13 @@ AnyPath = str | os.PathLike[str]
 MEMORY_SHARE = 0.6
 MOST_PIXELS = 2**63 - 1
 MOST_ROWS = 2**31 - 1  # no format has more
+# Those that HTML has had from the beginning.
+COLOURS = {
+    **{"black": "#000000", "silver": "#c0c0c0", "gray": "#808080", "white": "#ffffff", "maroon": "#800000"},
+    **{"red": "#ff0000", "purple": "#800080", "fuchsia": "#ff00ff", "green": "#008000", "lime": "#00ff00"},
+    **{"olive": "#808000", "yellow": "#ffff00", "navy": "#000080", "blue": "#0000ff", "teal": "#008080"},
+    "aqua": "#00ffff",
+}
 SUFFIXES: dict[Format, str] = {"jpeg": ".jpg", "png": ".png"}
 
 
@@ -28,6 +35,19 @@ def parse_size(text: str) -> int:
     if not match:
         raise errors.BadSize(text)
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+
+
+def parse_background(text: str) -> str:
+    """`none`, or `#rrggbb` from that, from `#rgb`, or from one of COLOURS' names. Raises UsageError."""
+    given = text.strip().lower()
+    colour = COLOURS.get(given, given)
+    if re.fullmatch(r"#[0-9a-f]{3}", colour):
+        colour = "#" + "".join(2 * digit for digit in colour[1:])
+    if colour != "none" and not re.fullmatch(r"#[0-9a-f]{6}", colour):
+        raise errors.UsageError(
+            f"--background takes none, a colour such as '#ffffff' (in quotes), or a name such as white, not {text}."
+        )
+    return colour
 
 
 def _check_types(options: msgspec.Struct) -> None:
@@ -69,16 +89,22 @@ def _path(options: msgspec.Struct, name: str, given: object) -> Path:
 
 
 class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides the bytes of an output. Fixed in the manifest for the life of a run."""
+    """What decides the bytes of an output. Fixed in the manifest for the life of a run.
+
+    `background` is what transparent pixels are composited over: `#rrggbb`, `#rgb` or a name of HTML's first 16; it is
+    held as `#rrggbb`. With `none` the colour under transparency counts.
+    """
 
     method: Method = "bt601"
     format: Format = "jpeg"
     quality: int = 75
     tile_rows: int | None = None
     metadata: Metadata = "keep"
+    background: str = "none"
 
     def __post_init__(self) -> None:
         _check_types(self)
+        msgspec.structs.force_setattr(self, "background", parse_background(self.background))
         if not 1 <= self.quality <= 100:
             raise errors.UsageError("--quality takes a whole number from 1 to 100.")
         if self.tile_rows is not None and not 1 <= self.tile_rows <= MOST_ROWS:

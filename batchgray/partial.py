@@ -9,27 +9,27 @@ written over, or cleaned up with, somebody else's file.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from batchgray import bandstore, durable, errors, integrity, planes, tiles
-from batchgray.guards import leads_outside, open_regular
+from batchgray import bandstore, errors, integrity, planes, tiles
+from batchgray.durable import Folder
 from batchgray.messages import Flushed, Task
 from batchgray.names import is_plain
 from batchgray.options import PixelOptions
 
 _HEADER_BYTES = 1 << 20
-_RECORD_BYTES = 1 << 11  # half of what a slot has room for; a note has a few words
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
 _LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
 _LONGEST_NAME = 255  # bytes; NAME_MAX
+_NO_FOLDER_OF_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # gone, somebody else's, or out of the output folder
 
 
 class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,12 +57,12 @@ class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
 _HEADERS = msgspec.json.Decoder(SidecarHeader)
 
 
-def sidecar_path(flight: Path, output: str) -> Path:
-    """Where the sidecar of an output lies in the folder of what is in flight."""
-    return flight / f"{integrity.short_name(output)}.tiles"
+def sidecar_name(output: str) -> str:
+    """Under which name the sidecar of an output lies in the folder of what is in flight."""
+    return f"{integrity.short_name(output)}.tiles"
 
 
-def write_sidecar(flight: Path, out: Path, task: Task, options: PixelOptions, image: planes.Image) -> SidecarHeader:
+def write_sidecar(flight: Folder, out: Folder, task: Task, options: PixelOptions, image: planes.Image) -> SidecarHeader:
     """Make the finished tiles durable. Raises OSError; an earlier sidecar then stays as it was."""
     spans = tiles.spans(image.flags)
     rows = [image.rows(first, last) for first, last in spans]
@@ -70,36 +70,34 @@ def write_sidecar(flight: Path, out: Path, task: Task, options: PixelOptions, im
 
 
 def write_claim(
-    flight: Path, out: Path, task: Task, options: PixelOptions, record: planes.SlotRecord, exif: bytes
+    flight: Folder, out: Folder, task: Task, options: PixelOptions, record: planes.SlotRecord, exif: bytes
 ) -> SidecarHeader:
     """A sidecar without tiles, for an image whose plane is a file of its own (see `bandstore`). Raises OSError."""
     return _save(flight, out, task, options, record, [], [exif])
 
 
 def _save(
-    flight: Path,
-    out: Path,
+    flight: Folder,
+    out: Folder,
     task: Task,
     options: PixelOptions,
     record: planes.SlotRecord,
     spans: list[tuple[int, int]],
     payload: list[bytes | memoryview],
 ) -> SidecarHeader:
-    path = sidecar_path(flight, task.output)
-    earlier = read_header(path)
+    name = sidecar_name(task.output)
+    earlier = read_header(flight, name)
     if earlier and earlier.output != task.output:
         earlier = None
     header = SidecarHeader(
         output=task.output,
-        owns_preview=earlier.owns_preview
-        if earlier
-        else task.preview and not os.path.lexists(out / preview_name(task.output)),
+        owns_preview=earlier.owns_preview if earlier else task.preview and _is_free(out, preview_name(task.output)),
         record=record,
         options=options,
         tiles=spans,
         payload=integrity.checksum(payload),
     )
-    with durable.saving(path, path.with_suffix(".tmp")) as file:
+    with flight.saving(name, f"{integrity.short_name(task.output)}.tmp") as file:
         file.append(integrity.seal(msgspec.json.encode(header)) + b"\n")
         for chunk in payload:
             file.append(chunk)
@@ -118,30 +116,40 @@ def flushed_message(task: Task, header: SidecarHeader) -> Flushed:
     )
 
 
-def read_header(path: Path) -> SidecarHeader | None:
-    """The header of a sidecar; None where there is none, or anything about it is doubtful."""
+def _is_free(out: Folder, name: str) -> bool:
+    """Whether nothing stands under a name below the output folder, nor a link on the way that leads out of it."""
+    folder, _, last = name.rpartition("/")
     try:
-        with open_regular(path, follow_links=False) as file:
+        with out.below(folder) as holding:
+            return holding.stat(last) is None
+    except OSError as error:
+        return error.errno == errno.ENOENT
+
+
+def read_header(flight: Folder, name: str) -> SidecarHeader | None:
+    """The header of the sidecar of that name; None where there is none, or anything about it is doubtful."""
+    try:
+        with flight.open(name) as file:
             return _read_header(file)
     except OSError:
         return None
 
 
-def matching_header(flight: Path, task: Task, options: PixelOptions) -> SidecarHeader | None:
+def matching_header(flight: Folder, task: Task, options: PixelOptions) -> SidecarHeader | None:
     """The header of the task's sidecar if its tiles are of this version of the source and these options; else None."""
-    header = read_header(sidecar_path(flight, task.output))
+    header = read_header(flight, sidecar_name(task.output))
     if header is None or header.output != task.output or header.options != options:
         return None
     return header if header.record.identity == task.identity else None
 
 
-def restore(flight: Path, output: str, slot: planes.Slot) -> planes.Image | None:
+def restore(flight: Folder, output: str, slot: planes.Slot) -> planes.Image | None:
     """Lay out a sidecar's image in `slot`, with its finished tiles in place and flagged; None where it is damaged.
 
     The slot must be long enough: the `slot_bytes` of the header's record.
     """
     try:
-        with open_regular(sidecar_path(flight, output), follow_links=False) as file:
+        with flight.open(sidecar_name(output)) as file:
             header = _read_header(file)
             if header is None or header.record.slot_bytes > slot.size:
                 return None
@@ -162,12 +170,12 @@ def restore(flight: Path, output: str, slot: planes.Slot) -> planes.Image | None
     return image
 
 
-def stored_rows(flight: Path, output: str) -> Iterator[tuple[int, bytes]]:
+def stored_rows(flight: Folder, output: str) -> Iterator[tuple[int, bytes]]:
     """The rows of a sidecar's tiles in pieces, each with its first byte's place in the plane; of a damaged one none.
 
     Raises OSError.
     """
-    with open_regular(sidecar_path(flight, output), follow_links=False) as file:
+    with flight.open(sidecar_name(output)) as file:
         header = _read_header(file)
         begin = file.tell()
         if header is None or integrity.checksum(iter(lambda: file.read(_COPY_BYTES), b"")) != header.payload:
@@ -190,38 +198,40 @@ def blacken_unfinished(image: planes.Image) -> None:
         rows[:] = bytes(len(rows))
 
 
-def write_preview(flight: Path, out: Path, header: SidecarHeader, jpeg: Iterable[bytes]) -> None:
-    """Put the partial JPEG where the sidecar claims it, unless a link leads outside. Raises OSError."""
-    target = out / preview_name(header.output)
-    if leads_outside(out, target.parent):
-        return
-    durable.make_folders(target.parent)
-    with durable.saving(target, sidecar_path(flight, header.output).with_suffix(".preview")) as file:
+def write_preview(flight: Folder, out: Folder, header: SidecarHeader, jpeg: Iterable[bytes]) -> None:
+    """Put the partial JPEG where the sidecar claims it. Raises OSError; LeadsOutside where a link does."""
+    folder, _, name = preview_name(header.output).rpartition("/")
+    temporary = f"{integrity.short_name(header.output)}.preview"
+    with out.below(folder, make=True) as holding, holding.saving(name, temporary, flight) as file:
         for piece in jpeg:
             file.append(piece)
 
 
-def discard_preview(flight: Path, out: Path, output: str) -> None:
-    """Remove the partial JPEG of an output, if its sidecar claims it."""
-    header = read_header(sidecar_path(flight, output))
-    preview = out / preview_name(output)
-    if header and header.output == output and header.owns_preview and not leads_outside(out, preview.parent):
+def discard_preview(flight: Folder, folder: Folder, output: str) -> None:
+    """Remove the partial JPEG of an output, which is to stand in `folder`, if its sidecar claims it."""
+    header = read_header(flight, sidecar_name(output))
+    if header and header.output == output and header.owns_preview:
         with contextlib.suppress(OSError):  # a folder in its place, or no longer ours to change
-            durable.remove(preview)
+            folder.remove(preview_name(output).rpartition("/")[2])
 
 
-def discard(flight: Path, out: Path, output: str) -> None:
+def discard(flight: Folder, out: Folder, output: str) -> None:
     """Remove what is left of a begun image: first its partial JPEG, durably, then the sidecar that claims it."""
-    discard_preview(flight, out, output)
-    folder = (out / output).parent
-    if os.path.isdir(folder):
-        durable.sync_folder(folder)
+    try:
+        folder = out.below(output.rpartition("/")[0])
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_OF_OURS:
+            raise
+    else:
+        with folder:
+            discard_preview(flight, folder, output)
+            folder.sync()
     remove(flight, output)
 
 
-def remove(flight: Path, output: str) -> None:
+def remove(flight: Folder, output: str) -> None:
     """Remove the sidecar, and the plane of an image that has one. Raises OSError."""
-    durable.remove(sidecar_path(flight, output))
+    flight.remove(sidecar_name(output))
     bandstore.discard(flight, output)
 
 
@@ -257,7 +267,7 @@ def _is_sound(header: SidecarHeader) -> bool:
         return False
     if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= _LONGEST_EXIF:
         return False
-    if len(msgspec.json.encode(record)) > _RECORD_BYTES or not is_plain(header.output):
+    if len(msgspec.json.encode(record)) > planes.RECORD_BYTES or not is_plain(header.output):
         return False
     edges = [edge for span in header.tiles for edge in span]
     return all(a < b for a, b in itertools.pairwise([-1, *edges, record.tiles_total + 1]))

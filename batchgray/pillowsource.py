@@ -3,39 +3,54 @@
 What `containers` can tell of a file comes first, and of Pillow's parsers only the one for its format ever sees it.
 """
 
+import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import AvifImagePlugin, ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 
-from batchgray import containers
-from batchgray.containers import EXIF_HEADER, Contents
+from batchgray import containers, tiffoutline, transparency
+from batchgray.containers import EXIF_HEADER, Contents, Excerpt
 from batchgray.errors import ImageError
 from batchgray.messages import SourceIdentity
 from batchgray.planes import EXIF_BYTES
 from batchgray.planes import Image as Planes
-from batchgray.sources import Source, brief, check_dimensions, collected_warnings, let_go, library_reason
+from batchgray.samples import Samples, of_tiff, unknown_tiff
+from batchgray.sources import (
+    Limits,
+    Source,
+    brief,
+    check_dimensions,
+    collected_warnings,
+    joined,
+    let_go,
+    library_reason,
+)
+from batchgray.tiffoutline import TiffOutline
 
 # Dimensions are checked against --max-pixels before anything is decoded; Pillow's own guess at a bomb would come first.
 Image.MAX_IMAGE_PIXELS = None
 Image.WARN_POSSIBLE_FORMATS = True  # else why a parser refused its file is lost
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a worker for each core
+TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own way takes the planes of 16-bit samples for planes of 8-bit ones
 
 # Bytes a pixel that a decoder holds besides the planes: Pillow 4 bytes a pixel of its own, and numpy's copy of it is
 # joined from pieces; the libraries of formats that are read as a whole hold a canvas or two more.
 _SCRATCH = 12
+_CONVERTED_SCRATCH = 14  # where it converts colours to a second image
 _WHOLE_SCRATCH = 19
+_STRIP_SCRATCH = 100  # bytes for each number in a TIFF's tables
 
-_READ_AS_A_WHOLE = ("WEBP", "AVIF")  # the file too
+_COPIES = 2  # of a file that is read as a whole
+_CANVASES = 8  # bytes a pixel of a WebP that is opened
 _SEGMENT_BYTES = 65533  # what fits one APP1 segment of a JPEG after its length
 
-GRAY_MODES = {"1": "L", "L": "L", "LA": "L", "La": "LA"}
-WIDE_GRAY_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
-COLOUR_MODES = {"RGBa": "RGBA"}  # premultiplied: only the way over RGBA gives the colour back
+_LIBTIFF_FAILED = "decoder error"  # all that Pillow says of it
 
 
 @dataclass
@@ -45,92 +60,178 @@ class PillowSource(Source):
     data: Contents
     file: BinaryIO
     mode: str
+    samples: Samples
+    background: transparency.Colour | None
     fault: str | None = None  # why simplejpeg refused a JPEG
+    unkeyed: bool = False  # which pixels are transparent is not known
     luma: bool = False  # a JPEG whose own Y' plane is wanted
 
     @classmethod
     def probe(
-        cls, kind: containers.Format, file: BinaryIO, data: Contents, identity: SourceIdentity, max_pixels: int
+        cls,
+        kind: containers.Format,
+        file: BinaryIO,
+        data: Contents,
+        identity: SourceIdentity,
+        limits: Limits,
+        background: transparency.Colour | None = None,
     ) -> "PillowSource":
-        with collected_warnings() as warned:
-            try:
-                image = Image.open(file, formats=(kind,))  # so that no other of Pillow's forty parsers ever runs
-            except UnidentifiedImageError:
-                reason = brief(warned[-1]) if warned else f"its {kind} header makes no sense"
-                raise ImageError(f"damaged: {reason}") from None
-            except Exception as error:
-                raise ImageError(f"damaged: {library_reason(error)}") from None
+        image = _opened(kind, file)
         width, height = image.size
-        whole = kind in _READ_AS_A_WHOLE
-        check_dimensions(width, height, max_pixels)
+        pixels = width * height
+        check_dimensions(width, height, limits.max_pixels)
         containers.check_plausible(width, height, _least_bytes(image), len(data))
         _check_tiles(image)
         if image.mode in ("I", "F") or not image.mode:
             raise ImageError("32-bit samples, which have no fixed range; convert the file to 8 or 16 bits first")
-        return cls(
+        samples = Samples.of(image)
+        per_pixel = _CONVERTED_SCRATCH if samples.colour and samples.mode != image.mode else _SCRATCH
+        source = cls(
             identity=identity,
             width=width,
             height=height,
-            colour=image.mode not in GRAY_MODES and image.mode not in WIDE_GRAY_MODES,
+            colour=False,
             exif=_exif_of(image),
-            note=_frames_note(getattr(image, "n_frames", 1)) if whole else None,
-            scratch_bytes=_WHOLE_SCRATCH * width * height + 2 * len(data) if whole else _SCRATCH * width * height,
+            note=_frames_note(getattr(image, "n_frames", 1)) if kind == "AVIF" else None,
+            scratch_bytes=_WHOLE_SCRATCH * pixels + _COPIES * len(data) if kind == "AVIF" else per_pixel * pixels,
             data=data,
             file=file,
             mode=image.mode,
+            samples=samples,
+            background=background,
         )
+        source._take_samples(source.samples)
+        return source
 
     @classmethod
-    def probe_png(cls, data: Contents, identity: SourceIdentity, max_pixels: int) -> Source:
+    def probe_png(
+        cls, data: Contents, identity: SourceIdentity, limits: Limits, background: transparency.Colour | None
+    ) -> Source:
         outline = containers.PngOutline.walk(data)
-        check_dimensions(outline.width, outline.height, max_pixels)
-        source = cls.probe("PNG", outline.without_metadata(data), data, identity, max_pixels)
-        source.exif, source.note = _fitting(outline.exif), _frames_note(outline.frames)
+        check_dimensions(outline.width, outline.height, limits.max_pixels)
+        source = cls.probe("PNG", outline.without_metadata(data), data, identity, limits, background)
+        source.exif = _fitting(outline.exif)
+        source.note = joined(_frames_note(outline.frames), _depth_note(outline.depth))
+        if outline.transparent:
+            source._take_key(outline)
+        return source
+
+    @classmethod
+    def probe_tiff(
+        cls, fd: int, data: Contents, identity: SourceIdentity, limits: Limits, background: transparency.Colour | None
+    ) -> Source:
+        if data[:4] == b"MM\0+":
+            raise ImageError("a BigTIFF in big-endian order is not read here; convert the file first")
+        outline = TiffOutline.walk(data)
+        changes, samples = of_tiff(outline, data)
+        head = excerpt(data, outline.parts(data, changes, whole=False))
+        try:
+            source = cls.probe("TIFF", head, data, identity, limits, background)
+        except _UnknownMode:
+            raise ImageError(unknown_tiff(outline, data)) from None
+        source.note = joined(_frames_note(outline.pages), _depth_note(outline.value(data, tiffoutline.BITS, 1)))
+        source.scratch_bytes += _STRIP_SCRATCH * outline.numbers + _libtiff_scratch(outline, data)
+        source.file = excerpt(data, outline.parts(data, changes), os.dup(fd))
+        if samples:
+            source._take_samples(samples)
         return source
 
     @classmethod
     def probe_other(
-        cls, kind: containers.Format, file: BinaryIO, data: Contents, identity: SourceIdentity, max_pixels: int
+        cls,
+        kind: containers.Format,
+        file: BinaryIO,
+        data: Contents,
+        identity: SourceIdentity,
+        limits: Limits,
+        background: transparency.Colour | None,
     ) -> Source:
-        """The formats whose headers Pillow can read without reading much else."""
-        frames = 1
-        if kind == "GIF":
-            frames = containers.gif_frames(data)
-        elif kind == "TIFF":
-            frames = containers.tiff_pages(data)
-        elif kind in _READ_AS_A_WHOLE:
+        """The formats whose headers Pillow can read without reading much else; and AVIF, which it reads as a whole."""
+        if kind == "BMP":
+            containers.check_bmp(data)
+        if kind == "AVIF":
             containers.check_read_as_a_whole(len(data))
-        if kind == "WEBP" and (canvas := containers.webp_size(data[:30])):
-            check_dimensions(*canvas, max_pixels)  # Pillow lays it out at once
-        source = cls.probe(kind, file, data, identity, max_pixels)
-        source.note = source.note or _frames_note(frames)
+            limits.reserve(_COPIES * len(data))
+        return cls.probe(kind, file, data, identity, limits, background)
+
+    @classmethod
+    def probe_gif(
+        cls, data: Contents, identity: SourceIdentity, limits: Limits, background: transparency.Colour | None
+    ) -> Source:
+        outline = containers.GifOutline.walk(data)
+        source = cls.probe("GIF", outline.without_metadata(data), data, identity, limits, background)
+        source.note = _frames_note(outline.frames)
         return source
 
+    @classmethod
+    def probe_webp(
+        cls, data: Contents, identity: SourceIdentity, limits: Limits, background: transparency.Colour | None
+    ) -> Source:
+        outline = containers.WebpOutline.walk(data)
+        check_dimensions(outline.width, outline.height, limits.max_pixels)
+        # Pillow reads the file and lays out its canvases when it opens it.
+        needed = _COPIES * outline.kept_bytes + _CANVASES * outline.width * outline.height
+        limits.reserve(needed)
+        source = cls.probe("WEBP", outline.without_metadata(data), data, identity, limits, background)
+        source.exif, source.note = _fitting(outline.exif), _frames_note(outline.frames)
+        source.scratch_bytes = _WHOLE_SCRATCH * outline.width * outline.height + _COPIES * outline.kept_bytes
+        return source
+
+    def _take_samples(self, samples: Samples) -> None:
+        self.samples = samples
+        tinted = self.background is not None and not transparency.is_neutral(self.background)
+        self.colour = samples.colour or (tinted and samples.has_alpha)
+
+    def _take_key(self, outline: containers.PngOutline) -> None:
+        """One value of a PNG's gray or colours is transparent."""
+        if outline.depth == 16 and self.samples.colour:
+            # Pillow drops the lower bits before anybody could compare them.
+            if self.background is not None:
+                raise ImageError("a transparent colour of 16 bits a sample, which --background can't composite")
+            self.unkeyed = True
+            return
+        scale = 255 // ((1 << outline.depth) - 1) if outline.depth < 8 else 1
+        self._take_samples(replace(self.samples, key=tuple(scale * value for value in outline.transparent)))
+
     def decode(self, planes: Planes) -> str | None:
-        plane = np.frombuffer(planes.rgb if self.colour else planes.gray, np.uint8)
+        target = np.frombuffer(planes.rgb if self.colour else planes.gray, np.uint8)
+        target = target.reshape(self.height, self.width, *((3,) if self.colour else ()))
         with collected_warnings() as warned:
             try:
-                pixels = self._read()
+                values, alpha = self.read()
+            except MemoryError:
+                raise
             except Exception as error:
-                raise ImageError(f"damaged: {library_reason(error)}") from None
-        if pixels.size != plane.size:
-            raise ImageError("damaged: the pixels are not as many as the header promises")
-        plane[:] = pixels.reshape(-1)
+                raise ImageError(self._failure(error)) from None
+        if values.shape[:2] != target.shape[:2] or values.ndim > target.ndim:
+            raise ImageError(f"{self._verdict}the pixels are not as many as the header promises")
+        ignored = transparency.put(values, alpha, self.background, target)
         fault = self.fault or next(iter(warned), None)
-        return f"decoded, with a fault in the file: {brief(fault)}" if fault else None
+        return joined(
+            f"decoded, with a fault in the file: {brief(fault)}" if fault else None,
+            transparency.IGNORED if ignored or self.unkeyed else None,
+        )
 
-    def _read(self) -> np.ndarray:
+    def _failure(self, error: Exception) -> str:
+        if _LIBTIFF_FAILED in str(error):
+            return "damaged or truncated: its pixels can't be read"
+        return f"{self._verdict}{library_reason(error)}"
+
+    @property
+    def _verdict(self) -> str:
+        return f"not a sound JPEG: {brief(self.fault)}; " if self.fault else "damaged: "
+
+    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values and alpha, as `Samples.split` gives them. Raises whatever a library raises."""
+        return self.samples.split(self._pixels())
+
+    def _pixels(self) -> np.ndarray:
         if self.luma:
             return libjpeg_gray(self.file)
         with iio.imopen(self.file, "r", plugin="pillow") as reader:
             read: Callable[..., np.ndarray] = reader.read  # the plugin's own, which takes more than any plugin's
-            if self.mode in WIDE_GRAY_MODES:
-                return (read(index=0, writeable_output=False) >> 8).astype(np.uint8)
-            if self.colour:
-                mode, channels = COLOUR_MODES.get(self.mode, "RGB"), slice(0, 3)
-                return read(index=0, mode=mode, writeable_output=False)[..., channels]
-            pixels = read(index=0, mode=GRAY_MODES[self.mode], writeable_output=False)
-            return pixels if pixels.ndim == 2 else pixels[..., 0]
+            mode = None if self.samples.mode == self.mode else self.samples.mode  # to convert to the same is to copy
+            return read(index=0, mode=mode, writeable_output=False)
 
     def file_to_draw(self) -> BinaryIO:
         self.file.seek(0)
@@ -141,9 +242,27 @@ class PillowSource(Source):
         let_go(self.data)
 
 
-def decode_whole(file: BinaryIO | bytes, mode: str | None) -> np.ndarray:
-    """The first picture of a file in a mode of Pillow's, or in its own. Raises whatever a library raises."""
-    return iio.imread(file, plugin="pillow", index=0, mode=mode)
+class _UnknownMode(ImageError):
+    """Pillow knows the format, and not how this picture's samples are laid out."""
+
+
+def _opened(kind: containers.Format, file: BinaryIO) -> Image.Image:
+    with collected_warnings() as warned:
+        try:
+            return Image.open(file, formats=(kind,))  # so that no other of Pillow's forty parsers ever runs
+        except UnidentifiedImageError:
+            reason = brief(warned[-1]) if warned else f"its {kind} header makes no sense"
+            failure = _UnknownMode if reason.endswith("unknown pixel mode") else ImageError
+            raise failure(f"damaged: {reason}") from None
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ImageError(f"damaged: {library_reason(error)}") from None
+
+
+def decode_whole(data: bytes) -> np.ndarray:
+    """The first picture of a file, in Pillow's own mode. Raises whatever a library raises."""
+    return iio.imread(data, plugin="pillow", index=0)
 
 
 def libjpeg_gray(file: BinaryIO) -> np.ndarray:
@@ -182,9 +301,23 @@ def _check_tiles(image: Image.Image) -> None:
     """Raise ImageError for a TIFF's tiles that are huge: libtiff holds a whole one, however small the image is."""
     tags = getattr(image, "tag_v2", {})
     with suppress(TypeError):  # not a number
-        width, height = tags.get(_TILE_WIDTH, 1), tags.get(_TILE_LENGTH, 1)
+        width, height = tags.get(tiffoutline.TILE_WIDTH, 1), tags.get(tiffoutline.TILE_ROWS, 1)
         if width * height > max(_MOST_TILE_PIXELS, 2 * image.width * image.height):
             raise ImageError(f"damaged: tiles of {width} x {height} in an image of {image.width} x {image.height}")
+
+
+def _libtiff_scratch(outline: TiffOutline, data: Contents) -> int:
+    """What libtiff, which reads the file itself, holds of it as it is stored: a strip, and whatever else it says."""
+    compressed = outline.value(data, tiffoutline.COMPRESSION, 1) != tiffoutline.UNCOMPRESSED
+    return _COPIES * outline.skipped_bytes + (outline.longest_piece(data) if compressed else 0)
+
+
+def excerpt(data: Contents, parts: list[slice | bytes], fd: int | None = None) -> BinaryIO:
+    return io.BufferedReader(Excerpt(data, parts, fd))
+
+
+def _depth_note(bits: int) -> str | None:
+    return f"the upper 8 of {bits} bits were taken" if bits > 8 else None
 
 
 def _frames_note(frames: int) -> str | None:
@@ -192,27 +325,16 @@ def _frames_note(frames: int) -> str | None:
     return f"the first of {frames}{more} frames or pages" if frames > 1 else None
 
 
-# A TIFF has no EXIF block: its own directory is one. These are the entries that describe the picture and not the
-# file; Pillow has applied the orientation by the time the pixels are there.
-_TIFF_TAGS = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.Copyright,
-)
-_TILE_WIDTH, _TILE_LENGTH = ExifTags.Base.TileWidth, ExifTags.Base.TileLength
-
-
 def _exif_of(image: Image.Image) -> bytes:
     """The EXIF block of a file that is not a JPEG, without its header, or b"" where none would fit a JPEG."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         block = image.info.get("exif")
         return _fitting(block) if isinstance(block, bytes) else b""
+    # A TIFF has no EXIF block: its own directory is one. Pillow has applied the orientation by the time the pixels are
+    # there.
     exif = Image.Exif()
     with suppress(Exception):  # a tag whose value is of the wrong type
-        exif.update({tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2})
+        exif.update({tag: image.tag_v2[tag] for tag in tiffoutline.DESCRIBING if tag in image.tag_v2})
         return _fitting(exif.tobytes()) if exif else b""
     return b""
 

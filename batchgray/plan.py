@@ -5,6 +5,7 @@ image is done if the manifest says so, its input is still the one that was conve
 """
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,9 @@ from pathlib import Path
 
 from batchgray import errors
 from batchgray.discovery import Discovery, Found, assign_outputs
-from batchgray.document import FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_names
+from batchgray.document import DEFAULT_RUN_ID, FLIGHT_FOLDER, Image, Manifest, fault_of_outputs, own_names
 from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
-
-_DEFAULT_RUN_ID = "default"
 
 
 @dataclass
@@ -50,21 +49,23 @@ class Plan:
 def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
-    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OutputInTheWay, OptionsDiffer.
+    Raises NoSuchInput, OutputIsInput, OutputIsSource, ImpossibleName, Collisions, OutputInTheWay, OptionsDiffer,
+    OtherOutput.
     """
-    out = options.out.absolute()
-    for path in (out, options.manifest_path.absolute()):
-        _check_name(path)
+    out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
+    for name in (out, path):
+        _check_name(name)
     if previous is not None:
         _check_same_options(options, previous)
+        _check_same_output(path, out, previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
     found = list(discovery.find(options.inputs))
     outputs = assign_outputs(found, options.pixels.format, _names_before(previous))
     _check_outputs_are_no_sources(out, found, outputs)
-    manifest = _new_manifest(options, out) if previous is None else previous
+    manifest = _new_manifest(options, path, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
     manifest.ignored = dict(discovery.ignored)
-    plan = Plan(options.manifest_path.absolute(), out, manifest, previous is not None, ignored=discovery.ignored)
+    plan = Plan(path, out, manifest, previous is not None, ignored=discovery.ignored)
     identities = _merge(plan, found, outputs, options.overwrite)
     _check_outputs_fit(plan)
     _take_stock(plan, identities)
@@ -74,7 +75,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
 def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan to go on where `manifest` stopped. Raises MovedInputs, RootsMismatch, MovedOutput."""
     _move_roots(manifest, options.input_roots)
-    path = options.manifest.absolute()
+    path = Path(os.path.realpath(options.manifest))
     out = manifest.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
@@ -113,21 +114,30 @@ def _check_name(path: Path) -> None:
         raise errors.ImpossibleName(path) from None
 
 
-def _new_manifest(options: RunOptions, out: Path) -> Manifest:
-    path = options.manifest_path.absolute()
-    default = path == out / "manifest.json"
+def _new_manifest(options: RunOptions, path: Path, out: Path) -> Manifest:
+    beside = str(path.parent) == os.path.realpath(out)
     return Manifest(
-        run_id=_DEFAULT_RUN_ID if default else os.urandom(8).hex(),
+        run_id=DEFAULT_RUN_ID if beside and path.name == "manifest.json" else os.urandom(8).hex(),
         options=options.pixels,
         max_pixels=options.max_pixels,
-        output_root="." if path.parent == out else str(out),
+        output_root="." if beside else str(out),
         input_roots=[],
     )
 
 
+def _check_same_output(path: Path, out: Path, previous: Manifest) -> None:
+    """The folder may have been moved, and the manifest told so now; but its outputs are in one place."""
+    before = previous.output_folder(path)
+    if os.path.realpath(before) == os.path.realpath(out):
+        return
+    if os.path.isdir(before):
+        raise errors.OtherOutput(path, before, out)
+    previous.output_root = str(out)
+
+
 def _check_same_options(options: RunOptions, previous: Manifest) -> None:
     differing = [
-        f"--{name.replace('_', '-')} {getattr(previous.options, name)}"
+        f"--{name.replace('_', '-')} {shlex.quote(str(getattr(previous.options, name)))}"
         for name in PixelOptions.__struct_fields__
         if getattr(options.pixels, name) != getattr(previous.options, name)
     ]

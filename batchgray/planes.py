@@ -3,8 +3,9 @@
 It is the supervisor's too, so that a worker's death loses no finished tile.
 
     0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0,
-             and whether the planes are elsewhere (see `bandstore`)
+             whether it is in the second place, and whether the planes are elsewhere (see `bandstore`)
     16       record: SlotRecord as JSON
+    2056     second place for a record, so that one can follow the other in one write of its length
     4096     EXIF of the source
     69632    tile flags, one byte a tile, raised after the tile's pixels are written
     ...      gray plane, height x width uint8
@@ -28,18 +29,23 @@ from batchgray import tiles
 from batchgray.messages import SourceIdentity
 
 _ANNOUNCEMENT = struct.Struct("<QQ")
-_RECORD_AT = _ANNOUNCEMENT.size
 _EXIF_AT = 4096
+RECORD_BYTES = (_EXIF_AT - _ANNOUNCEMENT.size) // 2
+_RECORDS_AT = _ANNOUNCEMENT.size, _ANNOUNCEMENT.size + RECORD_BYTES
 EXIF_BYTES = 65536
 _FLAGS_AT = _EXIF_AT + EXIF_BYTES
 _PAGE = 4096
+_SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
 EMPTY_SLOT_BYTES = _FLAGS_AT
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The image in hand: everything that finishing its output needs besides the planes."""
+    """The image in hand: everything that finishing its output needs besides the planes.
+
+    `note` is what is to know of it: until it is decoded, what its headers told.
+    """
 
     identity: SourceIdentity
     width: int
@@ -52,6 +58,10 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tiles_total(self) -> int:
         return tiles.tile_count(self.height, self.tile_rows)
+
+    def is_of(self, other: "SlotRecord") -> bool:
+        """Whether it is the same image, cut in the same way, whatever is noted of it."""
+        return msgspec.structs.replace(self, note=other.note) == other
 
     @property
     def slot_bytes(self) -> int:
@@ -100,19 +110,30 @@ class Slot:
 
     def begin(self, record: SlotRecord, exif: bytes) -> "Image":
         """Lay out the planes, lower all flags, then publish the record."""
-        data = msgspec.json.encode(record)
-        self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
         self._map[_EXIF_AT : _EXIF_AT + len(exif)] = exif
         image = Image(self._map, record)
         image.flags[:] = bytes(len(image.flags))
-        struct.pack_into("<Q", self._map, 8, len(data))
+        self._publish(record)
         return image
+
+    def annotate(self, image: "Image", note: str | None) -> "Image":
+        """The image in the slot with another note, also for who finishes it after this process."""
+        record = msgspec.structs.replace(image.record, note=note)
+        self._publish(record)
+        return Image(self._map, record)
 
     def describe(self, record: SlotRecord) -> None:
         """The image in hand, whose planes are not here: for who looks at how long it may take."""
+        self._publish(record, _ELSEWHERE)
+
+    def _publish(self, record: SlotRecord, marks: int = 0) -> None:
+        """A record that can be read is whole, and stays readable until the next one can be."""
         data = msgspec.json.encode(record)
-        self._map[_RECORD_AT : _RECORD_AT + len(data)] = data
-        struct.pack_into("<Q", self._map, 8, len(data) | _ELSEWHERE)
+        word = memoryview(self._map)[8:16].cast("Q")  # written at once
+        second = bool(word[0]) and not word[0] & _SECOND_PLACE
+        at = _RECORDS_AT[second]
+        self._map[at : at + len(data)] = data
+        word[0] = len(data) | marks | (_SECOND_PLACE if second else 0)
 
     def clear(self) -> None:
         """No image is in hand any more."""
@@ -128,7 +149,13 @@ class Slot:
         length = _ANNOUNCEMENT.unpack_from(self._map, 0)[1]
         if not length or length & _ELSEWHERE:
             return None
-        return Image(self._map, msgspec.json.decode(self._map[_RECORD_AT : _RECORD_AT + length], type=SlotRecord))
+        return Image(self._map, _record_in(self._map, length))
+
+
+def _record_in(head: mmap.mmap | bytes, word: int) -> SlotRecord:
+    """The record that the announcement's second word tells of. Raises msgspec.DecodeError."""
+    at = _RECORDS_AT[bool(word & _SECOND_PLACE)]
+    return msgspec.json.decode(head[at : at + (word & ~(_ELSEWHERE | _SECOND_PLACE))], type=SlotRecord)
 
 
 class Glance(NamedTuple):
@@ -145,7 +172,7 @@ def glance(fd: int) -> Glance | None:
     if not number:
         return None
     try:
-        record = msgspec.json.decode(head[_RECORD_AT : _RECORD_AT + (length & ~_ELSEWHERE)], type=SlotRecord)
+        record = _record_in(head, length)
     except msgspec.DecodeError:  # none yet, or it is being written
         return Glance(number - 1, 0.0)
     return Glance(number - 1, record.width * record.height / 1e6)

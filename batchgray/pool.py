@@ -76,15 +76,15 @@ class Member:
         os.close(self.slot_fd)
 
 
-def spawn(server: ForkServer, number: int, setup: Setup, slot_bytes: int = planes.EMPTY_SLOT_BYTES) -> Member:
-    """Start a worker with a slot of its own.
+def spawn(server: ForkServer, number: int, setup: Setup, held: Iterable[int], slot_bytes: int) -> Member:
+    """Start a worker with a slot of its own; `held` are the descriptors of the run that it gets as well.
 
     Raises OSError where the fork server is gone, WorkersCannotWork where a limit of this process is reached.
     """
     try:
         fd = planes.make_memory()
         try:
-            channel = server.fork(fd)
+            channel = server.fork(fd, *held)
         except OSError:
             os.close(fd)
             raise

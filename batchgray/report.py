@@ -75,7 +75,7 @@ def write(path: Path, html: Path | None = None) -> Path:
     _refuse_foreign(target)
     page = _page(document, running, path.absolute(), target.parent)
     try:
-        with durable.saving(target, target.with_name(f".{target.name}.tmp")) as file:
+        with durable.Folder.at(target.parent) as folder, folder.saving(target.name, f".{target.name}.tmp") as file:
             file.append(page.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise errors.UnwritableReport(target, error.strerror) from None

@@ -2,7 +2,7 @@
 
 import mmap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -13,6 +13,21 @@ from batchgray.messages import SourceIdentity
 from batchgray.planes import Image as Planes
 
 _BRIEF = 250  # characters of what a library says
+
+
+Reserve = Callable[[int], None]
+
+
+def reserve_nothing(scratch_bytes: int) -> None:
+    """For who need not ask."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image may cost. `reserve` is called before so many bytes are used; it may wait, or raise ImageError."""
+
+    max_pixels: int
+    reserve: Reserve
 
 
 @dataclass
@@ -32,7 +47,10 @@ class Source:
     scratch_bytes: int
 
     def decode(self, planes: Planes) -> str | None:
-        """Decode into `planes`. Returns a note where the decoder had to be lenient. Raises ImageError."""
+        """Decode into `planes`. Returns a note where the decoder had to be lenient, or something was left out.
+
+        Raises ImageError, SecondOpinion.
+        """
         raise NotImplementedError
 
     def file_to_draw(self) -> BinaryIO:
@@ -41,6 +59,14 @@ class Source:
 
     def close(self) -> None:
         """Let go of the file."""
+
+
+class SecondOpinion(Exception):
+    """A decoder gave up where another may not: `source` is the same input for that one, which takes more memory."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
 
 
 def check_dimensions(width: int, height: int, max_pixels: int) -> None:
@@ -52,6 +78,11 @@ def check_dimensions(width: int, height: int, max_pixels: int) -> None:
             f"{width} x {height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
             "if you trust the file, raise --max-pixels"
         )
+
+
+def joined(*notes: str | None) -> str | None:
+    """Notes as one."""
+    return "; ".join(filter(None, notes)) or None
 
 
 def let_go(data: Contents) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import manifest, outcome, timeline, words
+from batchgray import locks, manifest, outcome, timeline, words
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest import Interruption, Manifest, RunState
@@ -55,7 +55,7 @@ def status(path: Path) -> Status:
 def load(path: Path) -> tuple[Manifest, bool]:
     """The manifest, and whether a process is at work on it. Raises BatchgrayError."""
     document = manifest.load(path)
-    running = manifest.is_running(path)
+    running = locks.is_running(path, document.flight_folder(path))
     if document.state == "running" and not running:
         document = manifest.load(path)  # it may have ended since
     return document, running

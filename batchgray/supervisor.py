@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool, timelimit
 from batchgray.errors import shown
+from batchgray.flight import Held
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener
 from batchgray.lifecycle import Event, State
@@ -43,6 +44,7 @@ class Supervisor:
     def __init__(
         self,
         plan: Plan,
+        held: Held,
         resumable: set[int],
         engine: EngineOptions,
         ledger: Ledger,
@@ -53,6 +55,7 @@ class Supervisor:
     ) -> None:
         self.notice: InterruptionNotice | None = None
         self.fault: errors.OutputLost | None = None
+        self._held = held
         self._plan, self._engine, self._ledger, self._inbox = plan, engine, ledger, inbox
         self._emit, self._ready, self._held_back = emit, ready, False
         self._server, self._servers_lost = server, 0
@@ -248,7 +251,7 @@ class Supervisor:
             checkpoint=self._engine.checkpoint,
         )
         try:
-            member = pool.spawn(self._server, self._numbers, setup, slot_bytes)
+            member = pool.spawn(self._server, self._numbers, setup, self._held.for_workers, slot_bytes)
         except OSError:
             self._hear_server()  # it is gone, or about to be, and has said why or not
             return None
@@ -372,7 +375,7 @@ class Supervisor:
 
     def _save_tiles(self, task: Task, image: planes.Image) -> None:
         try:
-            header = partial.write_sidecar(self._plan.flight, self._plan.out, task, self._plan.manifest.options, image)
+            header = partial.write_sidecar(self._held.flight, self._held.out, task, self._plan.manifest.options, image)
         except OSError as error:
             reason = f"can't save the finished tiles of {shown(task.output)}: {error.strerror}; they are made anew"
             self._emit(events.Warned(message=reason))
@@ -403,7 +406,7 @@ class Supervisor:
         """
         until = time.monotonic() + _PREVIEW_SECONDS
         for task in self._salvaged:
-            header = partial.read_header(partial.sidecar_path(self._plan.flight, task.output))
+            header = partial.read_header(self._held.flight, partial.sidecar_name(task.output))
             if header is None or time.monotonic() >= until:
                 continue
             member = self._spawn(header.record.slot_bytes)

@@ -1,5 +1,6 @@
 """Re-read every finished output against the manifest: there, right size, right checksum, decodes."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import codec, errors, integrity, machine, manifest
+from batchgray import codec, errors, flight, integrity, locks, machine, manifest
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.manifest import Image, Manifest, Store
@@ -31,21 +32,23 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
-    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `manifest.owning`).
+    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `locks.owning`).
 
     Raises BatchgrayError.
     """
     if not mend:
         return _verdict(manifest.load(path), path)
     manifest.check_is_manifest(path)
-    with manifest.owning(path, locked):
+    with locks.owning(path, locked), contextlib.ExitStack() as stack:
         document = manifest.load(path)
+        with contextlib.suppress(OSError):  # nothing is in flight
+            stack.enter_context(flight.owning(document, path, locked))
         damaged = _verdict(document, path)
         if damaged.damaged:
             _mark_pending(document, {damage.output for damage in damaged.damaged})
-            store = Store(path)
             try:
-                store.commit(document)
+                with contextlib.closing(Store(path)) as store:
+                    store.commit(document)
             except OSError as error:
                 raise errors.ManifestUnwritable(path, error.strerror) from None
         return msgspec.structs.replace(damaged, mended=len(damaged.damaged))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from batchgray import (
@@ -21,7 +22,6 @@ from batchgray import (
     bandstore,
     codec,
     committer,
-    durable,
     heap,
     integrity,
     intents,
@@ -30,6 +30,7 @@ from batchgray import (
     planes,
     tiles,
 )
+from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt, Interrupted
 from batchgray.messages import (
@@ -49,7 +50,8 @@ from batchgray.messages import (
     Task,
     ToWorker,
 )
-from batchgray.sources import Source
+from batchgray.sources import SecondOpinion, Source, joined
+from batchgray.transparency import colour_of
 
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
@@ -62,10 +64,11 @@ class TooLarge(ImageError):
         self.reason, self.remedy = reason, remedy
 
 
-def main(pipe_fd: int, slot_fd: int) -> None:
+def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None:
     """The life of a worker. Returns when it is told to stop.
 
-    When the supervisor is gone, or all is lost, it never returns.
+    When the supervisor is gone, or all is lost, it never returns. As long as it lives it holds the lock of what is in
+    flight.
     """
     channel = Channel(Connection(pipe_fd), ToWorker)
 
@@ -78,7 +81,8 @@ def main(pipe_fd: int, slot_fd: int) -> None:
         heap.keep()
         interrupt = Interrupt()
         setup = channel.receive()
-        worker = Worker(channel, setup, planes.Slot(slot_fd), interrupt, broken)
+        out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
+        worker = Worker(channel, setup, out, flight, planes.Slot(slot_fd), interrupt, broken)
         channel.send(Ready())
         worker.work()
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -100,6 +104,8 @@ class Worker:
         self,
         channel: Channel,
         setup: Setup,
+        out: Folder,
+        flight: Folder,
         slot: planes.Slot,
         interrupt: Interrupt,
         broken: Callable[[BaseException], None],
@@ -111,7 +117,8 @@ class Worker:
         self._scratch = 0
         self._checkpointed = False
         self._interrupt = interrupt
-        self._out, self._flight = Path(setup.out), Path(setup.flight)
+        self._out, self._flight = out, flight
+        self._temporaries = 0
         self._kernel = kernels.BY_METHOD[setup.pixels.method]
         log = intents.IntentLog(self._flight, setup.worker)
         self._committer = committer.Committer(self._out, self._flight, log, channel.send, broken)
@@ -155,27 +162,27 @@ class Worker:
         try:
             return self._make_in_memory(task, started)
         except TooLarge as error:
-            return self._make_in_bands(task, started, error)
+            with heap.returned():
+                return self._make_in_bands(task, started, error)
 
     def _make_in_memory(self, task: Task, started: float) -> committer.Written:
         self._checkpointed = False
         header = self._usable_sidecar(task)
-        image, note = self._restore_finished(task, header), None
+        image, computed = self._restore_finished(task, header), 0
         decoded = image is None
-        computed = 0
         if image is None:
-            image, note, computed = self._compute(task, header, started)
+            image, computed = self._compute(task, header, started)
         record = image.record
         pieces = self._encode(image)
-        temporary = self._temporary(task)
-        fd = durable.write_temporary(temporary, pieces)
+        temporary = self._temporary()
+        fd = self._flight.write_temporary(temporary, pieces)
         encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
-        done = _done(task, record, encoded, computed, decoded, note, started)
+        done = _done(task, record, encoded, computed, decoded, started)
         return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
 
     def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
         """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, OSError."""
-        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source = self._open(task)
         source.close()
         record, exif = self._describe(source)
         self._slot.describe(record)
@@ -189,16 +196,19 @@ class Worker:
             try:
                 if computed:
                     conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
-                temporary = self._temporary(task)
+                temporary = self._temporary()
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
                 conversion.discard()
                 raise
-        done = _done(task, record, encoded, computed, computed > 0, None, started)
+        record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
+        done = _done(task, record, encoded, computed, computed > 0, started)
         return committer.Written(encoded.fd, temporary, task, done, begun=True)
 
-    def _temporary(self, task: Task) -> str:
-        return os.path.join(self._setup.flight, f"{integrity.short_name(task.output)}.out")
+    def _temporary(self) -> str:
+        """A name in flight that no other output has: no two workers of a run have the same number."""
+        self._temporaries += 1
+        return f"{self._setup.worker}-{self._temporaries}.out"
 
     def _find_way(self, task: Task, source: Source, too_large: TooLarge) -> bands.Way:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""
@@ -237,19 +247,17 @@ class Worker:
             return None
         return partial.restore(self._flight, task.output, self._slot)
 
-    def _compute(
-        self, task: Task, header: partial.SidecarHeader | None, started: float
-    ) -> tuple[planes.Image, str | None, int]:
+    def _compute(self, task: Task, header: partial.SidecarHeader | None, started: float) -> tuple[planes.Image, int]:
         """Decode, and run the kernel over the tiles that are not there yet.
 
-        Returns the image, the decoder's note, and how many tiles had to be computed.
+        Returns the image and how many tiles had to be computed.
         """
-        source = codec.open_source(task.source, self._pixels.method, self._setup.max_pixels)
+        source = self._open(task)
         try:
-            image = self._lay_out(task, source, header)
-            computed = image.record.tiles_total - image.tiles_done
-            with self._interrupt.ending_at_once():
-                note = source.decode(image)
+            image, computed = self._decode(task, source, header)
+        except SecondOpinion as wanted:
+            with contextlib.closing(wanted.source):
+                image, computed = self._decode(task, wanted.source, header)
         finally:
             source.close()
         if codec.identity_of(task.source) != image.record.identity:
@@ -260,13 +268,31 @@ class Worker:
             image.flags[:] = b"\1" * len(image.flags)
         if time.monotonic() - started >= self._setup.checkpoint:
             self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
-        return image, note, computed
+        return image, computed
+
+    def _open(self, task: Task) -> Source:
+        """The source, with the memory that opening it takes. Raises ImageError."""
+        return codec.open_source(
+            task.source,
+            self._pixels.method,
+            self._setup.max_pixels,
+            colour_of(self._pixels.background),
+            lambda scratch_bytes: self._reserve(planes.EMPTY_SLOT_BYTES, scratch_bytes),
+        )
+
+    def _decode(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> tuple[planes.Image, int]:
+        """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
+        image = self._lay_out(task, source, header)
+        missing = image.record.tiles_total - image.tiles_done
+        with self._interrupt.ending_at_once():
+            note = source.decode(image)
+        return self._slot.annotate(image, joined(source.note, note)), missing
 
     def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> planes.Image:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
-        restored = header and header.record == record and partial.restore(self._flight, task.output, self._slot)
+        restored = header and header.record.is_of(record) and partial.restore(self._flight, task.output, self._slot)
         image = restored or self._slot.begin(record, exif)
         if restored and not image.tiles_done:  # it was begun in bands
             bandstore.fill(image, self._flight, task.output, self._pixels)
@@ -372,7 +398,6 @@ def _done(
     encoded: banded.Encoded,
     computed: int,
     decoded: bool,
-    note: str | None,
     started: float,
 ) -> ImageDone:
     return ImageDone(
@@ -385,6 +410,6 @@ def _done(
         decoded=decoded,
         output_size=encoded.size,
         checksum=encoded.checksum,
-        note="; ".join(filter(None, (record.note, note))) or None,
+        note=record.note,
         seconds=time.monotonic() - started,
     )

@@ -38,6 +38,7 @@ _SAMPLES = {
     "NoSuchInput": ["/in/a.png"],
     "NoSuchManifest": ["/out/manifest.json"],
     "OptionsDiffer": ["/out/manifest.json", "--quality 75"],
+    "OtherOutput": ["/jobs/manifest.json", "/out", "/other"],
     "OutputInTheWay": ["the outputs a and a/b.jpg can't both be there"],
     "OutputIsInput": ["/in"],
     "OutputIsSource": ["/in/a.jpg"],

@@ -1,6 +1,8 @@
 """Pictures that the tests share: drawn once, read only."""
 
+import contextlib
 import importlib.util
+import os
 import signal
 import sys
 import time
@@ -12,6 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import batchgray, save_gradient, scaled
+
+from batchgray import durable
 
 pytest_plugins = ["processes", "skips"]
 
@@ -56,6 +60,23 @@ def soak(request, tmp_path_factory) -> Soak:
     batchgray("run", images, "--out", converted, "--tile-rows", 8, "--progress", "none", timeout=1200)
     seconds = time.monotonic() - began
     return Soak(images, converted, request.config.getoption("--rounds"), request.config.getoption("--seed"), seconds)
+
+
+@pytest.fixture(autouse=True)
+def _folders_that_end_with_the_test(monkeypatch):
+    """Tests of mechanics hold folders without a run that lets go of them; there are only so many descriptors."""
+    opened, begin = [], durable.Folder.__init__
+
+    def begin_and_note(folder, *given):
+        begin(folder, *given)
+        opened.append((folder, os.fstat(folder.fileno())))
+
+    monkeypatch.setattr(durable.Folder, "__init__", begin_and_note)
+    yield
+    for folder, there in opened:
+        with contextlib.suppress(OSError):  # it was closed, and its number may be another file's by now
+            if os.path.samestat(os.fstat(folder.fileno()), there):
+                folder.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -20,8 +21,9 @@ from PIL import Image
 
 from batchgray import committer, durable, integrity
 from batchgray.messages import ImageDone, SourceIdentity, Task
+from batchgray.sources import SecondOpinion, Source
 
-SCALE = float(os.environ.get("BATCHGRAY_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("TEST_BATCHGRAY_SCALE", "1"))
 DEADLINE = 900.0  # seconds until a test gives up: it makes a failure slower, and never causes one
 
 
@@ -253,7 +255,7 @@ def leftovers(out: Path) -> list[str]:
 
 
 def scaled(side: int) -> int:
-    """The side of a picture so many pixels long, in pictures BATCHGRAY_TEST_SCALE times smaller: for a machine that is
+    """The side of a picture so many pixels long, in pictures TEST_BATCHGRAY_SCALE times smaller: for a machine that is
     as many times as fast.
     """
     return max(1, round(side / SCALE**0.5))
@@ -276,6 +278,15 @@ def save_gradient(path: Path, width: int, height: int, seed: int = 0, exact: boo
 
 
 @contextlib.contextmanager
+def removed_afterwards(folder: Path) -> Iterator[None]:
+    """For what is too deep for pytest to remove."""
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+@contextlib.contextmanager
 def shared_memory_unchanged() -> Iterator[None]:
     folder = Path("/dev/shm")
     before = set(folder.iterdir()) if folder.is_dir() else set()
@@ -283,10 +294,19 @@ def shared_memory_unchanged() -> Iterator[None]:
     assert not folder.is_dir() or set(folder.iterdir()) <= before
 
 
-def written(flight: Path, index: int) -> committer.Written:
+def decode(source: Source, plane: memoryview) -> str | None:
+    """Decode as a worker does, by whichever library can, into one plane for colours or gray. Returns the note."""
+    try:
+        return source.decode(SimpleNamespace(rgb=plane, gray=plane))
+    except SecondOpinion as wanted:
+        with contextlib.closing(wanted.source):
+            return wanted.source.decode(SimpleNamespace(rgb=plane, gray=plane))
+
+
+def written(flight: durable.Folder, index: int) -> committer.Written:
     """A finished output for a committer: `picture INDEX`, to become INDEX.jpg."""
     data = b"picture %d" % index
-    temporary = str(flight / f"{index}.out")
+    temporary = f"{index}.out"
     task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", identity=SourceIdentity(1, 1))
     done = ImageDone(
         index=index,
@@ -301,4 +321,4 @@ def written(flight: Path, index: int) -> committer.Written:
         note=None,
         seconds=0.0,
     )
-    return committer.Written(durable.write_temporary(temporary, [data]), temporary, task, done)
+    return committer.Written(flight.write_temporary(temporary, [data]), temporary, task, done)

@@ -1,4 +1,4 @@
-"""What the kernels must equal: the contract's formulas, one at a time in 64-bit integers."""
+"""What the pixels must equal: the contract's formulas, one at a time in integers of any length."""
 
 import numpy as np
 
@@ -22,3 +22,44 @@ def gray(method: str, rgb: np.ndarray) -> np.ndarray:
     """`rgb` as a kernel takes it: uint8 of shape (3 n,). Returns int64 of shape (n,)."""
     red, green, blue = rgb.reshape(-1, 3).astype(np.int64).T
     return BY_METHOD[method](red, green, blue)
+
+
+def eight_bits(value: int, bits: int) -> int:
+    """A sample as 8 bits: the upper ones of more, the same share of fewer."""
+    return value >> (bits - 8) if bits >= 8 else value * 255 // (2**bits - 1)
+
+
+def over(value: int, alpha: int, behind: int) -> int:
+    """A value of 0 to 255 composited over another, to the nearest integer; of two as near, the upper one."""
+    return (2 * (value * alpha + behind * (255 - alpha)) + 255) // 510
+
+
+def picture(
+    samples: np.ndarray,
+    bits: int,
+    white_is_zero: bool = False,
+    alpha: str = "",
+    background: tuple[int, int, int] | None = None,
+) -> np.ndarray:
+    """What a file's samples show as 8-bit values, before any weights: (H, W, 3) of colours, else (H, W).
+
+    `samples` are (H, W, channels); behind the first channel, or the first three, come others. `alpha` says what the
+    next one is: "straight", "multiplied" (into the colours) or nothing that counts. Gray over a background that is none
+    is a colour.
+    """
+    height, width, count = samples.shape
+    channels = 3 if count >= 3 else 1
+    shown = np.zeros((height, width, 3), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            values = [int(sample) for sample in samples[y, x]]
+            colour = [2**bits - 1 - value if white_is_zero else value for value in values[:channels]]
+            colour = [eight_bits(value, bits) for value in colour]
+            cover = eight_bits(values[channels], bits) if alpha else 255
+            if alpha == "multiplied":
+                colour = [min(255, value * 255 // cover) if cover else value for value in colour]
+            if background is not None:
+                colour = [over(value, cover, behind) for value, behind in zip(colour * 3, background, strict=False)]
+            shown[y, x] = colour
+    gray = channels == 1 and (background is None or not alpha or len(set(background)) == 1)
+    return shown[..., 0] if gray else shown

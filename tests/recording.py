@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -20,6 +21,8 @@ import psutil
 from harness import Running, is_alive, wait_until, workers_of
 
 TESTS = Path(__file__).parent
+
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,12 @@ def interrupt_held(run: Running, recording: Recording) -> None:
 
 
 def resume_when_told(worker: psutil.Process) -> None:
-    """Let a stopped worker go on when it has SIGTERM before it."""
+    """Let a stopped worker go on when it has SIGTERM before it.
+
+    Any of its threads may take what its process was sent, while the first one goes on; so that one is sent its own.
+    """
     wait_until(lambda: _is_pending(worker.pid, signal.SIGTERM))
+    _libc.tgkill(worker.pid, worker.pid, signal.SIGTERM)
     worker.resume()
 
 

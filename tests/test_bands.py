@@ -2,13 +2,15 @@
 
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import pyvips
 import simplejpeg
+import tiffs
+from harness import decode
 from PIL import Image, TiffImagePlugin
+from test_jpegsource import ODD, sampled
 
 from batchgray import bands, codec
 from batchgray.errors import ImageError
@@ -94,6 +96,7 @@ KINDS = {
     "tiff group4.tif": pillow(one_bit(), compression="group4"),
     "tiff 4 bits white is 0.tif": vips(noise(1), bitdepth=4, miniswhite=True),
     "tiff white is 0.tif": vips(noise(1), miniswhite=True),
+    "tiff 16 bits white is 0.tif": vips(noise(1, np.uint16), miniswhite=True),
     "tiff cmyk.tif": pillow(Image.fromarray(noise(4), "CMYK")),
     "tiff 16 bits.tif": pillow(noise(1, np.uint16)),
     **{f"tiff 16 bits {c}.tif": vips(noise(c, np.uint16), compression="deflate") for c in (3, 4)},
@@ -111,11 +114,10 @@ KINDS = {
 
 def whole(path: Path, method: str) -> tuple[codec.Source, np.ndarray]:
     source = codec.open_source(str(path), method, 10**9)
-    pixels = source.width * source.height
-    planes = SimpleNamespace(rgb=memoryview(bytearray(3 * pixels)), gray=memoryview(bytearray(pixels)))
+    plane = memoryview(bytearray(source.width * source.height * (3 if source.colour else 1)))
     with closing(source):
-        source.decode(planes)
-    return source, np.frombuffer(planes.rgb if source.colour else planes.gray, np.uint8)
+        decode(source, plane)
+    return source, np.frombuffer(plane, np.uint8)
 
 
 def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
@@ -149,6 +151,35 @@ def test_luma_is_the_jpegs_own(kind, adobe, tmp_path):
     assert np.array_equal(read(path, "luma"), whole(path, "luma")[1])
 
 
+@pytest.mark.parametrize(("across", "down"), ODD)
+def test_a_jpeg_of_odd_sampling_is_read_alike(across, down, tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(sampled(across, down, Image.fromarray(smooth(3))))
+    assert np.array_equal(read(path, "bt601"), whole(path, "bt601")[1])
+    with pytest.raises(ImageError, match="the Y' of a JPEG that holds such samples can't be had in bands"):
+        read(path, "luma")
+
+
+def test_metadata_without_end_is_never_read(tmp_path):
+    """libvips would hold all of it, more than once."""
+    KINDS["jpeg 420.jpg"](tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    comment = b"\xff\xfe\xff\xff" + bytes(65533)
+    (tmp_path / "a.jpg").write_bytes(data[:2] + 20 * comment + data[2:])
+    tags = {"bits": 8, "photometric": tiffs.RGB, "more": {270: (2, b"x" * 2_000_000), 34675: (7, bytes(2_000_000))}}
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(noise(3), **tags))
+    for name in ("a.jpg", "a.tif"):
+        path = tmp_path / name
+        source = codec.open_source(str(path), "bt601", 10**9)
+        source.close()
+        way = bands.find_way(str(path), source, "bt601")
+        with closing(bands.Reader(str(path), source, way)) as reader:
+            fields = reader._image.get_fields()
+            lengths = [len(value) for name in fields if isinstance(value := reader._image.get(name), str | bytes)]
+            assert max(lengths, default=0) < 1000
+        assert np.array_equal(read(path, "bt601"), whole(path, "bt601")[1])
+
+
 def cut(kind: str):
     def save(path: Path) -> None:
         KINDS[kind](path)
@@ -170,7 +201,6 @@ REFUSED = {
     "animated.png": (animated, "animated"),
     "turned.tif": (pillow(noise(3), tiffinfo={274: 6}), "to be turned"),
     "alpha.tif": (vips(noise(4), premultiply=True), "multiplied in"),
-    "white.tif": (vips(noise(1, np.uint16), miniswhite=True), "0 is white"),
     "ycc.tif": (pillow(Image.fromarray(noise(3), "YCbCr")), "photometric"),
     "planes.tif": (separate_planes, "one after another"),
     "lab.tif": (pillow(Image.fromarray(noise(3), "LAB")), "photometric"),

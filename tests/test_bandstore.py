@@ -7,7 +7,8 @@ from random import Random
 import msgspec
 import pytest
 
-from batchgray import bandstore, durable, partial, planes, tiles
+from batchgray import bandstore, durable, integrity, partial, planes, tiles
+from batchgray.durable import Folder
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
 
@@ -24,7 +25,12 @@ BANDS = 13  # of 8 rows, the last one of 4
 
 
 def plane_in(folder, record=RECORD, options=OPTIONS) -> bandstore.Plane:
-    return bandstore.Plane(folder, OUTPUT, record, options)
+    return bandstore.Plane(Folder.at(folder), OUTPUT, record, options)
+
+
+def paths(folder) -> list[Path]:
+    """Of the plane and its header."""
+    return [folder / name for name in bandstore.names(OUTPUT)]
 
 
 def written(folder, bands) -> None:
@@ -79,7 +85,7 @@ def test_what_is_not_in_a_checkpoint_does_not_count(tmp_path):
 
 def test_a_damaged_band_is_doubted_and_no_other(tmp_path):
     written(tmp_path, {0, 1, 2})
-    with bandstore.paths(tmp_path, OUTPUT)[0].open("r+b") as file:
+    with paths(tmp_path)[0].open("r+b") as file:
         file.seek(8 * WIDTH + 5)
         file.write(b"other")
     assert finished(plane_in(tmp_path)) == {0, 2}
@@ -87,7 +93,7 @@ def test_a_damaged_band_is_doubted_and_no_other(tmp_path):
 
 def test_a_plane_that_was_cut_off_is_doubted_where_it_is_cut(tmp_path):
     written(tmp_path, set(range(BANDS)))
-    os.truncate(bandstore.paths(tmp_path, OUTPUT)[0], 20 * WIDTH)
+    os.truncate(paths(tmp_path)[0], 20 * WIDTH)
     assert finished(plane_in(tmp_path)) == {0, 1}
 
 
@@ -108,7 +114,7 @@ def test_another_image_or_other_options_begin_afresh(tmp_path, record, options):
 
 def test_a_header_with_a_flipped_bit_is_not_believed(tmp_path):
     written(tmp_path, {0, 1})
-    header = bandstore.paths(tmp_path, OUTPUT)[1]
+    header = paths(tmp_path)[1]
     data = bytearray(header.read_bytes())
     data[data.index(b"xxh3") + 12] ^= 1
     header.write_bytes(data)
@@ -117,10 +123,10 @@ def test_a_header_with_a_flipped_bit_is_not_believed(tmp_path):
 
 def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
     written(tmp_path, {0, 1, 2, 12})
-    with bandstore.paths(tmp_path, OUTPUT)[0].open("r+b") as file:
+    with paths(tmp_path)[0].open("r+b") as file:
         file.write(b"damaged!")
     image = slot.begin(RECORD, b"exif")
-    bandstore.fill(image, tmp_path, OUTPUT, OPTIONS)
+    bandstore.fill(image, Folder.at(tmp_path), OUTPUT, OPTIONS)
     assert [index for index, flag in enumerate(image.flags) if flag] == [6]
     assert bytes(image.gray[96 * WIDTH :]) == GRAY[96 * WIDTH :]
 
@@ -133,13 +139,13 @@ def test_a_plane_takes_up_the_tiles_of_a_sidecar(tmp_path, slot, done, bands):
     for tile in (tiles.tile_at(index, HEIGHT, 16) for index in done):
         image.gray[tile.top * WIDTH : tile.bottom * WIDTH] = GRAY[tile.top * WIDTH : tile.bottom * WIDTH]
         image.flags[tile.index] = 1
-    partial.write_sidecar(tmp_path, tmp_path, TASK, OPTIONS, image)
+    partial.write_sidecar(Folder.at(tmp_path), Folder.at(tmp_path), TASK, OPTIONS, image)
     plane = plane_in(tmp_path)
-    plane.take_up(partial.stored_rows(tmp_path, OUTPUT))
+    plane.take_up(partial.stored_rows(Folder.at(tmp_path), OUTPUT))
     assert finished(plane) == bands
-    path = partial.sidecar_path(tmp_path, OUTPUT)
+    path = tmp_path / partial.sidecar_name(OUTPUT)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert list(partial.stored_rows(tmp_path, OUTPUT)) == []
+    assert list(partial.stored_rows(Folder.at(tmp_path), OUTPUT)) == []
 
 
 @pytest.mark.parametrize(
@@ -161,18 +167,37 @@ def test_pieces_that_do_not_follow_each_other_are_taken_up_each_for_itself(tmp_p
 
 def test_what_is_discarded_is_gone(tmp_path):
     written(tmp_path, {0})
-    partial.write_claim(tmp_path, tmp_path, TASK, OPTIONS, RECORD, b"exif")
-    partial.discard(tmp_path, tmp_path, OUTPUT)
+    folder = Folder.at(tmp_path)
+    partial.write_claim(folder, folder, TASK, OPTIONS, RECORD, b"exif")
+    partial.discard(folder, folder, OUTPUT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_images_under_one_name_share_no_byte(tmp_path, monkeypatch):
+    """No two names are the same; but if they were, neither image would be given what the other has."""
+    monkeypatch.setattr(integrity, "short_name", lambda text: "same")
+    first = plane_in(tmp_path)
+    second = bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS)
+    rows = GRAY[: 8 * WIDTH]
+    first.write(0, rows)
+    second.write(0, bytes(len(rows)))
+    assert first.read(0) == rows
+    first.checkpoint()
+    assert not any(bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS).finished(0) for _ in range(2))
+    assert not plane_in(tmp_path).finished(0)
+    for plane in (first, second):
+        plane.close()
 
 
 def test_a_checkpoint_syncs_the_plane_before_the_header_tells_of_its_bands(tmp_path, monkeypatch):
     """Else a power cut would leave checksums of bands that never came to the disk: all of them would be made anew."""
     order = []
-    sync, replace = durable.sync, durable.replace
+    sync, replace = durable.sync, Folder.replace
     monkeypatch.setattr(
         durable, "sync", lambda fd: (order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).suffix), sync(fd))
     )
-    monkeypatch.setattr(durable, "replace", lambda *names: (order.append(f"to {names[1].suffix}"), replace(*names)))
+    monkeypatch.setattr(
+        Folder, "replace", lambda *names: (order.append(f"to {Path(names[3]).suffix}"), replace(*names))
+    )
     written(tmp_path, {0, 1})
     assert order == [".gray", ".tmp", "to .bands", ""]

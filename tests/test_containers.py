@@ -1,5 +1,6 @@
 """What a file's structure tells: formats by their first bytes, and walks that end."""
 
+import io
 import mmap
 import os
 import struct
@@ -91,7 +92,78 @@ def test_the_file_without_its_metadata_is_read_and_not_copied(tmp_path):
             assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_a_bigtiff_that_points_beyond_all_files_has_no_more_pages():
-    directory = b"\0" * 8
-    for offset in (2**63 - 1, 2**64 - 1):
-        assert containers.tiff_pages(b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little") + directory) == 0
+def saved(image: Image.Image, format: str, **settings) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **settings)
+    return buffer.getvalue()
+
+
+PICTURE = Image.fromarray(np.random.default_rng(8).integers(0, 256, (31, 45, 3), dtype=np.uint8))
+VEILED = PICTURE.copy()
+VEILED.putalpha(77)
+JUNK = b"JUNK" + struct.pack("<I", 1_000_000) + bytes(1_000_000)
+WEBPS = {
+    "lossy": saved(PICTURE, "WEBP"),
+    "lossless": saved(PICTURE, "WEBP", lossless=True),
+    "alpha": saved(VEILED, "WEBP", quality=90),
+    "exif": saved(VEILED, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0", icc_profile=bytes(200)),
+    "moving": saved(PICTURE, "WEBP", save_all=True, append_images=[VEILED.convert("RGB").rotate(180)]),
+}
+
+
+def webp(*chunks: bytes) -> bytes:
+    body = b"WEBP" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("name", WEBPS)
+@pytest.mark.parametrize("padding", ["", "inside", "behind"])
+def test_of_a_webp_its_first_frame_is_read_and_nothing_else(name, padding):
+    data = sound = WEBPS[name]
+    if padding:
+        data = sound + bytes(1_000_000) if padding == "behind" else webp(sound[12:], JUNK)
+    outline = containers.WebpOutline.walk(data)
+    assert (outline.width, outline.height) == PICTURE.size
+    assert outline.frames == (2 if name == "moving" else 1)
+    assert bool(outline.exif) == (name == "exif")
+    assert outline.kept_bytes <= len(sound) - 12
+    excerpt = outline.without_metadata(data)
+    assert len(excerpt.read()) == 12 + outline.kept_bytes
+    with Image.open(io.BytesIO(sound)) as whole, Image.open(outline.without_metadata(data)) as image:
+        assert image.mode == whole.mode
+        assert np.array_equal(np.asarray(image), np.asarray(whole))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (webp(JUNK), "a WebP without a picture"),
+        (webp(b"VP8X\x0a\0\0\0" + bytes(4) + b"\xff" * 6), "a canvas of 16777216 x 16777216"),
+        (webp(b"VP8X\x0a\0\0\0")[:20], "a WebP without a picture"),
+        (webp(b"JUNK\0\0\0\0" * 1_000_001), "more than 1,000,000 chunks"),
+    ],
+)
+def test_a_webp_without_a_picture_is_refused(data, reason):
+    with pytest.raises(ImageError, match=reason):
+        containers.WebpOutline.walk(data)
+
+
+def test_of_a_gif_its_first_frame_is_read_and_nothing_else():
+    palette = PICTURE.quantize(60)
+    sound = saved(palette, "GIF", transparency=5, save_all=True, append_images=[palette.rotate(180)])
+    at = 13 + 3 * (2 << (sound[10] & 7))
+    comment = b"!\xfe" + (b"\xff" + b"c" * 255) * 5000 + b"\0"
+    data = sound[:at] + comment + sound[at:]
+    outline = containers.GifOutline.walk(data)
+    assert outline.frames == 2
+    assert len(outline.without_metadata(data).read()) < len(sound)
+    with Image.open(io.BytesIO(sound)) as whole, Image.open(outline.without_metadata(data)) as image:
+        assert image.info["transparency"] == whole.info["transparency"]
+        assert np.array_equal(np.asarray(image.convert("RGBA")), np.asarray(whole.convert("RGBA")))
+
+
+def test_a_gif_that_is_cut_off_is_read_as_far_as_it_goes():
+    sound = saved(PICTURE.quantize(60), "GIF")
+    outline = containers.GifOutline.walk(sound[:-200])
+    assert outline.frames == 1
+    assert sound[:-200].endswith(outline.without_metadata(sound[:-200]).read()[-100:-1])

@@ -46,6 +46,7 @@ class Reader:
         self._recording = Recording(folder / "record")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._environment, self._exports = {"PATH": path, "HOME": str(folder), **self._recording.variables}, exports
+        self._environment["BATCHGRAY_WORKERS"] = "2"  # as many as the pages show
         self._settings = {"cwd": folder, "env": self._environment, "stdin": subprocess.DEVNULL, "text": True}
         self._background: subprocess.Popen | None = None
         self.heard = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from harness import removed_afterwards
 
 from batchgray import durable
 
@@ -34,7 +35,7 @@ def calls(tmp_path, monkeypatch):
         return "something else"
 
     recorded("fsync", os.fsync, opened)
-    recorded("replace", os.replace, lambda source, target: f"{Path(source).name} {Path(target).name}")
+    recorded("replace", os.replace, lambda source, target: f"{source} {target}")
     return seen
 
 
@@ -44,7 +45,18 @@ def rename_new(request, monkeypatch):
         monkeypatch.setattr(durable, "_renameat2", None)
     elif durable._renameat2 is None:
         pytest.skip("this system has no renameat2")
-    return durable.rename_new
+
+    def rename_new(source, target):
+        with durable.Folder.at(source.parent) as folder, durable.Folder.at(target.parent) as other:
+            folder.rename_new(source.name, other, target.name)
+
+    return rename_new
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with durable.Folder.at(tmp_path) as folder:
+        yield folder
 
 
 @contextlib.contextmanager
@@ -65,24 +77,24 @@ def a_disk_that_fills_up(monkeypatch, after):
         yield
 
 
-def test_saving_makes_a_file(tmp_path):
-    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+def test_saving_makes_a_file(tmp_path, folder):
+    with folder.saving("file", "tmp") as file:
         file.append(b"one ")
         file.append(memoryview(b"two"))
     assert (tmp_path / "file").read_bytes() == b"one two"
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path, folder):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with durable.saving(path, tmp_path / "tmp") as file:
+    with folder.saving("file", "tmp") as file:
         file.append(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
 
 
-def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path):
+def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path, folder):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -90,28 +102,28 @@ def test_when_saving_fails_the_old_file_stays_and_nothing_else_does(tmp_path):
         file.append(b"half")
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), durable.saving(path, tmp_path / "tmp") as file:
+    with pytest.raises(KeyboardInterrupt), folder.saving("file", "tmp") as file:
         interrupt(file)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_when_the_rename_fails_no_temporary_file_is_left(tmp_path):
+def test_when_the_rename_fails_no_temporary_file_is_left(tmp_path, folder):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError), durable.saving(tmp_path / "folder", tmp_path / "tmp") as file:
+    with pytest.raises(IsADirectoryError), folder.saving("folder", "tmp") as file:
         file.append(b"data")
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_saving_takes_away_the_temporary_file_that_a_kill_left(tmp_path):
+def test_saving_takes_away_the_temporary_file_that_a_kill_left(tmp_path, folder):
     (tmp_path / "tmp").write_bytes(b"a longer rest of an earlier run")
-    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+    with folder.saving("file", "tmp") as file:
         file.append(b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_saving_syncs_the_data_then_renames_then_syncs_the_folder(tmp_path, calls):
-    with durable.saving(tmp_path / "file", tmp_path / "tmp") as file:
+def test_saving_syncs_the_data_then_renames_then_syncs_the_folder(tmp_path, calls, folder):
+    with folder.saving("file", "tmp") as file:
         file.append(b"data")
         assert calls == []
     assert calls == ["fsync tmp", "replace tmp file", f"fsync folder {tmp_path.name}"]
@@ -147,25 +159,25 @@ def test_renaming_what_is_not_there_says_so(tmp_path, rename_new):
         rename_new(tmp_path / "source", tmp_path / "target")
 
 
-def test_a_file_system_that_cannot_refuse_a_taken_name_is_looked_at_instead(tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_refuse_a_taken_name_is_looked_at_instead(tmp_path, monkeypatch, folder):
     def unsupported(*_):
         durable.ctypes.set_errno(errno.EINVAL)
         return -1
 
     monkeypatch.setattr(durable, "_renameat2", unsupported)
     (tmp_path / "source").write_bytes(b"data")
-    durable.rename_new(tmp_path / "source", tmp_path / "target")
+    folder.rename_new("source", folder, "target")
     (tmp_path / "source").write_bytes(b"more")
     with pytest.raises(FileExistsError):
-        durable.rename_new(tmp_path / "source", tmp_path / "target")
+        folder.rename_new("source", folder, "target")
     assert (tmp_path / "target").read_bytes() == b"data"
 
 
 def test_folders_are_made_and_each_is_durable_in_its_parent(tmp_path, calls):
-    durable.make_folders(tmp_path / "a" / "b")
+    assert durable.make_folders(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
     assert (tmp_path / "a" / "b").is_dir()
     assert calls == [f"fsync folder {tmp_path.name}", "fsync folder a"]
-    durable.make_folders(tmp_path / "a" / "b")
+    assert durable.make_folders(tmp_path / "a" / "b") == []
     assert len(calls) == 2
 
 
@@ -177,8 +189,8 @@ def test_a_folder_is_not_made_over_a_file(tmp_path):
         durable.make_folders(tmp_path / "a" / "b")
 
 
-def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatch):
-    with contextlib.closing(durable.AppendFile(tmp_path / "file")) as file:
+def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatch, folder):
+    with contextlib.closing(durable.AppendFile(folder, "file")) as file:
         file.append(b"kept, ")
         with a_disk_that_fills_up(monkeypatch, after=3), pytest.raises(OSError, match="space"):
             file.append(b"lost")
@@ -187,77 +199,80 @@ def test_an_append_that_finds_no_space_leaves_nothing_of_it(tmp_path, monkeypatc
     assert (tmp_path / "file").read_bytes() == b"kept, and more"
 
 
-def test_an_append_file_is_new(tmp_path):
+def test_an_append_file_is_new(tmp_path, folder):
     (tmp_path / "file").write_bytes(b"theirs")
     with pytest.raises(FileExistsError):
-        durable.AppendFile(tmp_path / "file")
+        durable.AppendFile(folder, "file")
     assert (tmp_path / "file").read_bytes() == b"theirs"
 
 
-def test_short_writes_are_gone_on_with(tmp_path, monkeypatch):
+def test_short_writes_are_gone_on_with(tmp_path, monkeypatch, folder):
     real = os.write
-    with contextlib.closing(durable.AppendFile(tmp_path / "file")) as file, monkeypatch.context() as patch:
+    with contextlib.closing(durable.AppendFile(folder, "file")) as file, monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
         file.append(b"ten bytes.")
     assert (tmp_path / "file").read_bytes() == b"ten bytes."
 
 
-def test_a_temporary_file_holds_the_chunks(tmp_path):
+def test_a_temporary_file_holds_the_chunks(tmp_path, folder):
     large = bytes(range(256)) * 40_000
-    fd = durable.write_temporary(tmp_path / "tmp", [b"head", bytearray(b" "), memoryview(large)])
+    fd = folder.write_temporary("tmp", [b"head", bytearray(b" "), memoryview(large)])
     os.close(fd)
     assert (tmp_path / "tmp").read_bytes() == b"head " + large
 
 
-def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch):
+def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch, folder):
     next_descriptor = os.dup(0)
     os.close(next_descriptor)
     with a_disk_that_fills_up(monkeypatch, after=5), pytest.raises(OSError, match="space"):
-        durable.write_temporary(tmp_path / "tmp", [b"first", b"second"])
+        folder.write_temporary("tmp", [b"first", b"second"])
     assert os.listdir(tmp_path) == []
     descriptor = os.dup(0)
     os.close(descriptor)
     assert descriptor == next_descriptor, "a descriptor is left open"
 
 
-def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch):
+def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch, folder):
     pwrite, pread = os.pwrite, os.pread
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, bytes(data[:3]), at))
     monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 2), at))
     path = tmp_path / "a"
-    with contextlib.closing(durable.SparseFile(path, 1 << 20)) as file:
+    with contextlib.closing(durable.SparseFile(folder, "a", 1 << 20)) as file:
         file.write(500_000, memoryview(b"in the middle"))
         assert file.read(499_998, 17) == b"\0\0in the middle\0\0"
         with pytest.raises(EOFError):
             file.read((1 << 20) - 1, 2)
     assert path.stat().st_size == 1 << 20
-    with contextlib.closing(durable.SparseFile(path, 500_002)) as file:
+    with contextlib.closing(durable.SparseFile(folder, "a", 500_002, again=True)) as file:
         assert file.map()[-4:] == b"\0\0in"
 
 
-def test_a_sparse_file_is_not_opened_through_a_link(tmp_path):
+def test_a_sparse_file_is_not_opened_through_a_link(tmp_path, folder):
     """Somebody else's file would be cut to another length, and written over."""
     (tmp_path / "theirs").write_bytes(b"theirs")
     (tmp_path / "a").symlink_to("theirs")
-    with pytest.raises(OSError, match="it is a link"):
-        durable.SparseFile(tmp_path / "a", 2)
+    for again in (False, True):
+        with contextlib.closing(durable.SparseFile(folder, "a", 2, again)) as file:
+            file.write(0, b"!!")
+        (tmp_path / "a").unlink()
+        (tmp_path / "a").symlink_to("theirs")
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
 
 
-def test_removing_what_is_gone_already_is_no_error(tmp_path):
+def test_removing_what_is_gone_already_is_no_error(tmp_path, folder):
     (tmp_path / "file").write_bytes(b"")
-    durable.remove(tmp_path / "file")
-    durable.remove(tmp_path / "file")
+    folder.remove("file")
+    folder.remove("file")
     assert os.listdir(tmp_path) == []
 
 
-def test_only_an_empty_folder_is_removed(tmp_path):
+def test_only_an_empty_folder_is_removed(tmp_path, folder):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(b"")
-    assert not durable.remove_folder(tmp_path / "folder")
+    assert not folder.remove_folder("folder")
     (tmp_path / "folder" / "file").unlink()
-    assert durable.remove_folder(tmp_path / "folder")
-    assert not durable.remove_folder(tmp_path / "folder")
+    assert folder.remove_folder("folder")
+    assert not folder.remove_folder("folder")
 
 
 def test_many_files_go_to_the_disk_with_one_call_where_that_is_honest(tmp_path, monkeypatch):
@@ -293,3 +308,78 @@ def test_syncfs_counts_as_honest_only_on_local_file_systems_of_this_kernel(tmp_p
         monkeypatch.setattr(durable.os, "uname", lambda release=release: SimpleNamespace(release=release))
         assert durable._has_honest_syncfs(device) == expected, (release, device)
     durable._has_honest_syncfs.cache_clear()
+
+
+@pytest.fixture(params=[os.symlink, os.link])
+def precious(request, tmp_path):
+    """Somebody else's file, and its link under the name `planted`."""
+    path = tmp_path / "precious"
+    path.write_bytes(b"precious")
+    request.param(path, tmp_path / "planted")
+    yield path
+    assert path.read_bytes() == b"precious"
+
+
+def test_nothing_is_made_through_a_link(folder, precious):
+    with pytest.raises(FileExistsError):
+        folder.write_temporary("planted", [b"ours"])
+    with pytest.raises(FileExistsError):
+        durable.AppendFile(folder, "planted")
+    with folder.saving("new", "planted") as file:
+        file.append(b"ours")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_plane_is_never_somebody_elses_file(folder, precious, again):
+    with contextlib.closing(durable.SparseFile(folder, "planted", 20, again)) as file:
+        file.write(0, b"ours")
+
+
+def test_what_is_done_in_a_held_folder_is_done_there(tmp_path):
+    """Whatever takes its name meanwhile."""
+    for name in ("source", "target", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "file").write_bytes(b"data")
+    with durable.Folder.at(tmp_path / "source") as source, durable.Folder.at(tmp_path / "target") as target:
+        for name in ("source", "target"):
+            (tmp_path / name).rename(tmp_path / f"{name} held")
+            (tmp_path / name).symlink_to("elsewhere")
+        source.rename_new("file", target, "first")
+        target.replace("first", target, "second")
+        with target.saving("third", "tmp", source) as file:
+            file.append(b"data")
+        target.inner("folder", make=True).close()
+        target.below("a/b", make=True).close()
+        os.close(source.write_temporary("temporary", [b"data"]))
+        source.remove("temporary")
+    assert os.listdir(tmp_path / "elsewhere") == []
+    assert sorted(os.listdir(tmp_path / "target held")) == ["a", "folder", "second", "third"]
+
+
+def test_what_goes_wrong_names_the_whole_path(folder, tmp_path):
+    (tmp_path / "file").touch()
+    for fault in (lambda: folder.open("gone"), lambda: folder.create("file"), lambda: folder.inner("file")):
+        with pytest.raises(OSError, match=r".") as refused:
+            fault()
+        assert Path(refused.value.filename).parent == tmp_path
+
+
+def test_folders_may_be_deeper_than_a_call_may_be_nested(tmp_path):
+    with removed_afterwards(tmp_path / "d"):
+        folder = tmp_path.joinpath(*"d" * 1100)
+        assert len(durable.make_folders(folder)) == 1100
+        assert folder.is_dir()
+
+
+def test_folders_that_could_not_all_be_made_are_taken_away(tmp_path, monkeypatch):
+    real = os.mkdir
+
+    def mkdir(path, *given, **named):
+        if path.name == "c":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, *given, **named)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(OSError, match="space"):
+        durable.make_folders(tmp_path / "a" / "b" / "c")
+    assert os.listdir(tmp_path) == []

@@ -3,6 +3,7 @@
 Each must work, or end with a sentence that says what to do.
 """
 
+import codecs
 import fcntl
 import json
 import os
@@ -323,6 +324,7 @@ class Terminal:
         self.type(before)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
         self.process = subprocess.Popen(
             # setsid --ctty makes it the terminal's own: it is hung up with it.
             ["setsid", "--ctty", *arguments],
@@ -343,7 +345,7 @@ class Terminal:
             data = os.read(self._ours, 65536)
         except OSError:  # nobody is at the other side any more
             data = b""
-        self.text += data.decode()
+        self.text += self._decoder.decode(data)
         return bool(data)
 
     def type(self, keys: str) -> None:

@@ -24,7 +24,7 @@ import sys
 from batchgray import planes
 from batchgray.forkserver import ForkServer
 server = ForkServer()
-channels = [server.fork(planes.make_memory()) for _ in range(2)]
+channels = [server.fork(*(planes.make_memory() for _ in range(3))) for _ in range(2)]
 booted, *forked = [server.channel.receive() for _ in range(3)]
 print(*[message.pid for message in forked], flush=True)
 sys.stdin.read()
@@ -62,7 +62,7 @@ def slot_fd():
 
 def forked(server, slot_fd):
     """A new worker's channel and process."""
-    channel = server.fork(slot_fd)
+    channel = server.fork(slot_fd, slot_fd, slot_fd)  # it does nothing in folders
     message = next_message(server.channel)
     assert isinstance(message, Forked)
     return channel, psutil.Process(message.pid)
@@ -240,7 +240,7 @@ def test_a_dead_fork_server_is_told_by_an_os_error_and_signals_to_it_go_nowhere(
         process.wait(DEADLINE)
         server.signal(1, signal.SIGTERM)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            server.fork(slot_fd)
+            server.fork(slot_fd, slot_fd, slot_fd)  # it does nothing in folders
         gc.collect()
 
 
@@ -249,7 +249,7 @@ def test_a_fork_that_fails_leaves_no_socket_open(slot_fd):
         warnings.simplefilter("always")
         server.kill()
         try:
-            server.fork(slot_fd)
+            server.fork(slot_fd, slot_fd, slot_fd)  # it does nothing in folders
         except OSError:
             pass
         gc.collect()

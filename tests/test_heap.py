@@ -39,3 +39,44 @@ def test_memory_is_kept_until_it_is_given_back():
     assert second < first / 10
     assert kept > 0.9 * size
     assert left < 0.1 * size
+
+
+RETURNING = """
+import ctypes, psutil
+from batchgray import heap
+
+SIZE, PIECES = 1 << 20, 64
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+resident = lambda: psutil.Process().memory_info().rss
+
+def use():
+    blocks = [ctypes.c_void_p(libc.malloc(ctypes.c_size_t(SIZE))) for _ in range(PIECES)]
+    for block in blocks:
+        ctypes.memset(block, 1, SIZE)
+    for block in blocks[:-1]:
+        libc.free(block)
+    return blocks[-1]  # what lies behind the others, so that the heap can't simply be cut
+
+heap.keep()
+at_rest = resident()
+libc.free(use())
+kept = resident() - at_rest
+with heap.returned():
+    begun = resident() - at_rest
+    last = use()
+    inside = resident() - at_rest
+libc.free(last)
+libc.free(use())
+print(kept, begun, inside, resident() - at_rest, SIZE * PIECES)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
+def test_for_a_time_memory_goes_back_when_it_is_freed():
+    done = subprocess.run([sys.executable, "-c", RETURNING], capture_output=True, text=True, check=True)
+    kept, begun, inside, after, size = map(int, done.stdout.split())
+    assert kept > 0.9 * size
+    assert begun < 0.1 * size
+    assert inside < 0.1 * size
+    assert after > 0.9 * size

@@ -76,8 +76,8 @@ def test_any_flipped_bit_changes_the_checksum(content, data):
     assert integrity.checksum([damaged]) != integrity.checksum([content])
 
 
-def test_a_short_name_is_16_hex_digits_also_for_names_that_are_not_utf_8():
+def test_a_short_name_is_40_hex_digits_also_for_names_that_are_not_utf_8():
     names = ["a.jpg", "b.jpg", "图/" * 300, "\udcff.jpg"]
     shorts = [integrity.short_name(name) for name in names]
     assert len(set(shorts)) == len(names)
-    assert all(len(short) == 16 and int(short, 16) >= 0 for short in shorts)
+    assert all(len(short) == 40 and int(short, 16) >= 0 for short in shorts)

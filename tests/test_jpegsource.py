@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import simplejpeg
-from harness import gradient
+from harness import decode, gradient
 from PIL import Image
 
 from batchgray import codec
 from batchgray.errors import ImageError
 from batchgray.jpegoutline import JpegOutline
+from batchgray.sources import SecondOpinion
 
 RGB = gradient(203, 155, seed=3)
 SIDES = RGB.shape[1::-1]
@@ -50,6 +51,26 @@ def spliced(order: str, left_out: str = "", **settings) -> bytes:
     return head + b"".join(scans[int(number)].pop(0) for number in order) + b"\xff\xd9"
 
 
+def sampled(across: int, down: int, image: Image.Image | None = None) -> bytes:
+    """A JPEG whose Y' has so many samples for each of Cb and Cr, without interleaved scans, of three gray ones."""
+    luma, *chroma = (image or Image.fromarray(RGB)).convert("YCbCr").split()
+    small = -(-luma.width // across), -(-luma.height // down)
+    planes, parts = [luma, *(plane.resize(small) for plane in chroma)], []
+    for plane in planes:
+        buffer = io.BytesIO()
+        plane.save(buffer, "JPEG", quality=90)
+        parts.append(re.split(rb"(?=\xff[\xc0-\xcf\xd9-\xfe])", buffer.getvalue()))
+    frame = next(part for part in parts[0] if part[:2] == b"\xff\xc0")
+    factors = (across << 4 | down, 0x11, 0x11)
+    components = b"".join(bytes((number, factor, 0)) for number, factor in enumerate(factors, 1))
+    head = b"".join(part for part in parts[0] if part[:2] in (b"\xff\xd8", b"\xff\xdb", b"\xff\xe0", b"\xff\xc4"))
+    frame = frame[:2] + b"\0\x11" + frame[4:9] + b"\3" + components
+    for number, plane in enumerate(parts, 1):
+        scan = next(part for part in plane if part[:2] == b"\xff\xda")
+        frame += scan[:5] + bytes([number]) + scan[6:]
+    return head + frame + b"\xff\xd9"
+
+
 def chroma_scans(data: bytes) -> list[slice]:
     """Where the entropy-coded data of Cb's and Cr's own scans lies."""
     found = re.finditer(rb"\xff\xda\x00\x08\x01[\x02\x03]...((?:[^\xff]|\xff[\0\xd0-\xd7])*)", data, re.DOTALL)
@@ -63,8 +84,8 @@ def decoded(tmp_path, data: bytes, method: str = "luma") -> tuple[np.ndarray, st
     source = codec.open_source(str(path), method, 10**9)
     pixels = np.zeros((source.height, source.width, 3 if source.colour else 1), np.uint8)
     plane = memoryview(pixels).cast("B")
-    note = source.decode(SimpleNamespace(rgb=plane, gray=plane))
-    kept = source.luma_parts or [slice(0, len(data))]
+    note = decode(source, plane)
+    kept = getattr(source, "luma_parts", None) or [slice(0, len(data))]
     source.close()
     return pixels, note, len(data) - sum(part.stop - part.start for part in kept)
 
@@ -140,3 +161,53 @@ def test_what_is_wrong_in_luma_is_noted(tmp_path):
     pixels, note, _ = decoded(tmp_path, damaged)
     assert "fault in the file" in note
     assert np.array_equal(pixels, simplejpeg.decode_jpeg(damaged, "GRAY", strict=False))
+
+
+ODD = [(1, 4), (4, 2), (3, 1), (1, 3), (2, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(("across", "down"), [(1, 1), (2, 2), *ODD])
+def test_a_picture_of_any_sampling_is_sound(tmp_path, across, down):
+    data = sampled(across, down)
+    with Image.open(io.BytesIO(data)) as image:
+        colours = np.asarray(image.convert("RGB"))
+    assert np.abs(colours.astype(int) - RGB).mean() < 20  # it is the picture
+    pixels, note, _ = decoded(tmp_path, data, "bt601")
+    assert np.array_equal(pixels, colours)
+    assert note is None
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("L", image.size)
+        luma = np.asarray(image)
+    pixels, note, _ = decoded(tmp_path, data, "luma")
+    assert np.array_equal(pixels[..., 0], luma)
+    assert note is None
+
+
+def test_what_takes_more_memory_to_decode_again_says_so_before_it_does(tmp_path):
+    data = SHORTENED["sequential"]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:-2] + bytes(600) + data[-2:])
+    source = codec.open_source(str(path), "bt601", 10**9)
+    plane = memoryview(bytearray(3 * source.width * source.height))
+    with pytest.raises(SecondOpinion) as wanted:
+        source.decode(SimpleNamespace(rgb=plane, gray=plane))
+    again = wanted.value.source
+    assert again.scratch_bytes > 4 * source.scratch_bytes
+    same = ("identity", "width", "height", "colour", "exif", "note")
+    assert [getattr(again, name) for name in same] == [getattr(source, name) for name in same]
+    assert "595 extraneous bytes" in again.decode(SimpleNamespace(rgb=plane, gray=plane))
+    again.close()
+    source.close()
+
+
+def test_profiles_without_end_are_never_read(tmp_path):
+    profile = b"\xff\xe2" + (60016).to_bytes(2) + b"ICC_PROFILE\0\1\1" + bytes(60000)
+    data = saved(quality=92)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:2] + 40 * profile + data[2:])
+    source = codec.open_source(str(path), "bt601", 10**9)
+    source.close()
+    assert source.scratch_bytes - source.width * source.height == pytest.approx(len(data), abs=200)  # the copy
+    pixels, note, _ = decoded(tmp_path, path.read_bytes(), "bt601")
+    assert np.array_equal(pixels, simplejpeg.decode_jpeg(data, "RGB"))
+    assert note is None

@@ -1,5 +1,6 @@
 """The books of a run: what is written down before what, and what counts as durable on a disk that is full."""
 
+import contextlib
 import errno
 import os
 import time
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from stream import Clock
 
-from batchgray import durable, errors, events, manifest, messages
+from batchgray import durable, errors, events, flight, manifest, messages
 from batchgray.document import Image, Manifest, Run
 from batchgray.ledger import Ledger
 from batchgray.manifest import Store
@@ -35,7 +36,8 @@ def flushed(index):
 class Books:
     """A ledger of three images, its manifest on a real disk, and what it says."""
 
-    def __init__(self, out):
+    def __init__(self, out, stack):
+        self.stack = stack
         images = [Image(root=0, source=f"{name}.png", output=f"{name}.jpg", size=1234, mtime_ns=5678) for name in "abc"]
         document = Manifest(
             run_id="default",
@@ -48,11 +50,11 @@ class Books:
             runs=[Run(at=datetime(2026, 11, 22, tzinfo=UTC), workers=1, found=None)],
         )
         self.plan = Plan(out / "manifest.json", out, document, resumed=False, todo=[0, 1, 2])
-        self.plan.flight.mkdir(parents=True)
+        self.held = self.stack.enter_context(flight.holding(self.plan, locked=True))
         self.store = Store(self.plan.path)
         self.store.commit(document)
         self.said = []
-        self.ledger = Ledger(self.plan, self.store, checkpoint=5.0, emit=self.said.append)
+        self.ledger = Ledger(self.plan, self.held, self.store, checkpoint=5.0, emit=self.said.append)
 
     def loaded(self):
         return manifest.load(self.plan.path)
@@ -60,9 +62,10 @@ class Books:
 
 @pytest.fixture
 def books(tmp_path):
-    books = Books(tmp_path)
-    yield books
-    books.ledger.close()
+    with contextlib.ExitStack() as stack:
+        books = Books(tmp_path, stack)
+        yield books
+        books.ledger.close()
 
 
 def fails(code):
@@ -89,7 +92,7 @@ def test_what_is_done_is_in_the_journal_before_anybody_hears_of_it(books, monkey
     order = []
     record = books.store.record
     monkeypatch.setattr(books.store, "record", lambda changes: (order.append("journal"), record(changes)))
-    ledger = Ledger(books.plan, books.store, 5.0, lambda event: order.append(type(event).__name__))
+    ledger = Ledger(books.plan, books.held, books.store, 5.0, lambda event: order.append(type(event).__name__))
     ledger.done([done(0), done(1)])
     ledger.failed(2, "truncated")
     ledger.close()
@@ -120,7 +123,7 @@ def test_what_was_told_survives_a_crash(books):
 def test_the_journal_is_synced_at_least_twice_in_a_checkpoint_interval(books, monkeypatch, checkpoint, seconds):
     """A sync that comes less often would lose more than an interval of work in a power cut."""
     clock = patched_clock(monkeypatch)
-    ledger = Ledger(books.plan, books.store, checkpoint, books.said.append)
+    ledger = Ledger(books.plan, books.held, books.store, checkpoint, books.said.append)
     ledger.done([done(0)])
     assert ledger.sync() == 1000.0 + seconds
     assert ledger._syncing is None
@@ -240,9 +243,9 @@ def test_what_is_in_flight_goes_only_when_the_journal_or_the_document_knows_all_
 def test_what_is_in_flight_is_gone_before_the_document_says_complete(books, monkeypatch):
     """Else a crash between the two would leave it behind for ever."""
     seen = []
-    replace = durable.replace
+    replace = durable.Folder.replace
     monkeypatch.setattr(
-        durable, "replace", lambda *names: (seen.append(books.plan.flight.exists()), replace(*names))[1]
+        durable.Folder, "replace", lambda *names: (seen.append(books.plan.flight.exists()), replace(*names))[1]
     )
     books.ledger.done([done(0), done(1), done(2)])
     assert books.ledger.commit(None) == {"done": 3}

@@ -1,13 +1,9 @@
 """The manifest and its journal: what was durable is there again, what was torn is dropped, the rest is refused."""
 
 import errno
-import fcntl
 import itertools
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -20,14 +16,6 @@ from batchgray.manifest import Image, ImageChange, Interruption, Manifest, Store
 from batchgray.options import PixelOptions
 
 INTERRUPTION = Interruption(at="2026-11-22T18:00:00Z", source="signal", event_id="SIGTERM", deadline=None)
-HOLD_LOCK = """
-import sys
-from pathlib import Path
-from batchgray import manifest
-with manifest.owning(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 
 
 def document(*names, **changes):
@@ -129,6 +117,7 @@ def test_the_document_has_the_fields_of_the_contract(path, store):
         "quality": 75,
         "tile_rows": None,
         "metadata": "keep",
+        "background": "none",
     }
     assert read["interruptions"] == [
         {"at": "2026-11-22T18:00:00Z", "source": "signal", "event_id": "SIGTERM", "deadline": None, "run": None}
@@ -450,7 +439,7 @@ def test_the_journal_of_an_overwritten_run_is_not_replayed_over_the_new_document
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifest.durable, "remove", power_cut_at(manifest.journal_path(path), power_cut))
+        patch.setattr(durable.Folder, "remove", power_cut_at(manifest.journal_path(path).name, power_cut))
         with pytest.raises(KeyboardInterrupt):
             Store(path).commit(document(options=PixelOptions(method="luma")))
     found = manifest.load(path)
@@ -459,126 +448,9 @@ def test_the_journal_of_an_overwritten_run_is_not_replayed_over_the_new_document
 
 
 def power_cut_at(target, power_cut):
-    """durable.remove until it comes to `target`."""
-    real = manifest.durable.remove
-    return lambda path: power_cut() if path == target else real(path)
-
-
-# the lock
-
-
-def test_a_second_owner_is_refused_and_told_who_the_first_is(path):
-    refused = pytest.raises(errors.ManifestLocked, match=f"process {os.getpid()} on ")
-    with manifest.owning(path), refused, manifest.owning(path):
-        pass
-    with manifest.owning(path):
-        pass
-
-
-def test_another_process_owns_the_manifest_until_it_dies(path):
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD_LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with child:
-        assert child.stdout.readline() == "held\n"
-        assert manifest.is_running(path)
-        with pytest.raises(errors.ManifestLocked, match=f"process {child.pid} on "), manifest.owning(path):
-            pass
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert not manifest.is_running(path)
-        with manifest.owning(path):
-            assert f"process {os.getpid()} on " in manifest.lock_path(path).read_text()
-
-
-def test_a_shorter_owner_leaves_nothing_of_a_longer_one(path):
-    manifest.lock_path(path).write_text("process 99999999 on a host with a very long name indeed" * 5)
-    with manifest.owning(path):
-        assert manifest.lock_path(path).read_text().count("process") == 1
-
-
-def test_asking_whether_it_runs_touches_nothing(path):
-    assert not manifest.is_running(path)
-    assert os.listdir(path.parent) == []
-    with manifest.owning(path):
-        assert manifest.is_running(path)
-    assert not manifest.is_running(path)
-
-
-def test_asking_leaves_no_descriptor_open(path):
-    with manifest.owning(path):
-        free = lowest_free_descriptor()
-        assert manifest.is_running(path)
-        assert lowest_free_descriptor() == free
-    assert not manifest.is_running(path)
-    assert lowest_free_descriptor() <= free
-
-
-def lowest_free_descriptor():
-    descriptor = os.dup(0)
-    os.close(descriptor)
-    return descriptor
-
-
-def test_two_that_ask_at_once_do_not_take_each_other_for_the_owner(path, monkeypatch):
-    path.touch()
-    with manifest.owning(path):
-        pass
-    close, answers = os.close, []
-
-    def close_late(fd):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "close", close)
-            answers.append(manifest.is_running(path))
-        close(fd)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "close", close_late)
-        answers.append(manifest.is_running(path))
-    assert answers == [False, False]
-
-
-def test_who_was_refused_before_there_was_a_manifest_leaves_no_lock_behind(path):
-    with manifest.owning(path):
-        assert manifest.lock_path(path).exists()
-    assert not manifest.lock_path(path).exists()
-
-
-def test_a_lock_that_its_last_owner_took_away_is_none(path, monkeypatch):
-    """Somebody opened the file before it was taken away, and locked it after."""
-    flock = fcntl.flock
-
-    def too_late(fd, kind):
-        monkeypatch.setattr(fcntl, "flock", flock)
-        manifest.lock_path(path).unlink()
-        flock(fd, kind)
-
-    monkeypatch.setattr(fcntl, "flock", too_late)
-    with manifest.owning(path), pytest.raises(errors.ManifestLocked), manifest.owning(path):
-        pass
-
-
-def test_a_file_system_without_locks_is_refused(path, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", failing_with(errno.ENOLCK))
-    with pytest.raises(errors.UnlockableManifest, match=r"manifest\.json\.lock"), manifest.owning(path):
-        pass
-    assert not manifest.is_running(path)
-
-
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_who_asks_to_goes_on_where_locks_are_refused(path, monkeypatch, code):
-    monkeypatch.setattr(fcntl, "flock", failing_with(code))
-    with manifest.owning(path, locked=False), manifest.owning(path, locked=False):
-        assert not manifest.is_running(path)
-    with pytest.raises(ZeroDivisionError), manifest.owning(path, locked=False):
-        raise ZeroDivisionError
-
-
-def test_who_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
-    with manifest.owning(path, locked=False):
-        assert manifest.is_running(path)
-        with pytest.raises(errors.ManifestLocked), manifest.owning(path, locked=False):
-            pass
+    """Folder.remove until it comes to `target`."""
+    real = durable.Folder.remove
+    return lambda folder, name: power_cut() if name == target else real(folder, name)
 
 
 # what a power cut leaves
@@ -587,9 +459,9 @@ def test_who_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
 def test_a_new_journals_name_is_synced_into_its_folder_before_the_work_begins(path, store, monkeypatch):
     """Else a power cut would take the whole journal, with hours of work, and not an interval's."""
     order = []
-    opened, synced = durable.AppendFile, durable.sync_folder
-    monkeypatch.setattr(durable, "AppendFile", lambda name: (order.append(f"open {name.name}"), opened(name))[1])
-    monkeypatch.setattr(durable, "sync_folder", lambda name: (order.append(f"sync {name.name}"), synced(name))[1])
+    opened, synced = durable.AppendFile, durable.Folder.sync
+    monkeypatch.setattr(durable, "AppendFile", lambda *file: (order.append(f"open {file[1]}"), opened(*file))[1])
+    monkeypatch.setattr(durable.Folder, "sync", lambda self: (order.append(f"sync {self.path.name}"), synced(self)))
     store.commit(document(state="running"))
     assert order[-2:] == [f"open {path.name}.journal", f"sync {path.parent.name}"]
 

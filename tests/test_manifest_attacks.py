@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording import Recording, Rule
 
-from batchgray import errors, guards, integrity, intents, manifest, partial, planes
+from batchgray import errors, guards, integrity, intents, locks, manifest, partial, planes
+from batchgray.durable import Folder
 from batchgray.manifest import Store
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
@@ -66,9 +67,9 @@ class Victim:
         self.killed, self.folder, self.out = killed, folder, folder / "out"
         shutil.copytree(killed.out, self.out, symlinks=True)
         self.path = self.out / "manifest.json"
-        self.journal, self.lock = manifest.journal_path(self.path), manifest.lock_path(self.path)
+        self.journal, self.lock = manifest.journal_path(self.path), locks.lock_path(self.path)
         self.flight = self.out / ".batchgray" / "default"
-        self.sidecar = partial.sidecar_path(self.flight, "m/m.jpg")
+        self.sidecar = self.flight / partial.sidecar_name("m/m.jpg")
 
     @property
     def document(self) -> dict:
@@ -424,8 +425,8 @@ def test_what_is_no_lock_is_refused_and_stays(victim, put):
     victim.lock.unlink()
     put(victim.lock)
     before = everything_below(victim.out)
-    assert not manifest.is_running(victim.path)
-    with pytest.raises(errors.UnlockableManifest, match="lock"), manifest.owning(victim.path):
+    assert not locks.is_running(victim.path)
+    with pytest.raises(errors.UnlockableManifest, match="lock"), locks.owning(victim.path):
         pass
     assert everything_below(victim.out) == before
 
@@ -433,7 +434,7 @@ def test_what_is_no_lock_is_refused_and_stays(victim, put):
 @pytest.mark.parametrize("content", [b"", b"\0" * 40, b"proc", b"process 1 on x"])
 def test_a_lock_that_a_power_cut_left_is_one(victim, content):
     victim.lock.write_bytes(content)
-    with manifest.owning(victim.path):
+    with locks.owning(victim.path):
         assert victim.lock.read_bytes().startswith(f"process {os.getpid()} on ".encode())
 
 
@@ -547,9 +548,9 @@ STRANGE_HEADERS = {
 
 @pytest.mark.parametrize("what", STRANGE_HEADERS)
 def test_a_sidecar_that_no_run_would_write_is_doubted_though_it_is_sealed(victim, what):
-    assert partial.read_header(victim.sidecar) is not None
+    assert partial.read_header(Folder.at(victim.flight), victim.sidecar.name) is not None
     victim.change_header(**STRANGE_HEADERS[what])
-    assert partial.read_header(victim.sidecar) is None
+    assert partial.read_header(Folder.at(victim.flight), victim.sidecar.name) is None
     assert restored(victim) is None
 
 
@@ -557,7 +558,7 @@ def restored(victim: Victim) -> planes.Image | None:
     fd = planes.make_memory()
     try:
         planes.resize_memory(fd, 64 << 20)
-        return partial.restore(victim.flight, "m/m.jpg", planes.Slot(fd))
+        return partial.restore(Folder.at(victim.flight), "m/m.jpg", planes.Slot(fd))
     finally:
         os.close(fd)
 
@@ -618,9 +619,9 @@ ATTACKS = [cut, lengthen, make_sparse, claim_another_image, nest_without_end, *m
 def test_a_damaged_sidecar_is_doubted(victim, attack):
     image = manifest.load(victim.path).images[1]
     task = Task(index=1, source="", output=image.output, identity=image.identity)
-    assert partial.matching_header(victim.flight, task, PixelOptions(tile_rows=8)) is not None
+    assert partial.matching_header(Folder.at(victim.flight), task, PixelOptions(tile_rows=8)) is not None
     attack(victim)
-    assert partial.matching_header(victim.flight, task, PixelOptions(tile_rows=8)) is None
+    assert partial.matching_header(Folder.at(victim.flight), task, PixelOptions(tile_rows=8)) is None
 
 
 @pytest.mark.parametrize(
@@ -644,7 +645,7 @@ def test_a_sidecar_can_not_claim_another_images_output(victim):
     victim.change_header(owns_preview=True)
     for begun in (False, True):
         (out / ".batchgray" / "default").mkdir(parents=True)
-        shutil.copy(victim.sidecar, partial.sidecar_path(out / ".batchgray" / "default", "m/m.jpg"))
+        shutil.copy(victim.sidecar, out / ".batchgray" / "default" / partial.sidecar_name("m/m.jpg"))
         if begun:
             (out / "m" / "m.jpg").unlink()
         batchgray(*arguments)
@@ -664,7 +665,7 @@ def test_an_intent_that_no_run_would_write_is_read_over(victim, line):
     (victim.out / "y.jpg").write_bytes(b"theirs")
     data = line.replace(b"%s", integrity.checksum([b"theirs"]).encode())
     (victim.flight / f"7{intents.SUFFIX}").write_bytes(integrity.seal(data) + b"\n")
-    assert list(intents.read(victim.flight / f"7{intents.SUFFIX}")) == []
+    assert list(intents.read(Folder.at(victim.flight), f"7{intents.SUFFIX}")) == []
 
 
 @pytest.mark.parametrize("put", [a_fifo, a_device, a_folder])
@@ -885,7 +886,7 @@ def test_whatever_is_changed_is_planned_inside_the_folder_or_refused(arena, seed
                 ResumeOptions(manifest=arena.path, engine=EngineOptions(workers=1, memory=1)), manifest.load(arena.path)
             )
             check_stays_inside(plan, arena)
-        header = partial.read_header(arena.sidecar)
+        header = partial.read_header(Folder.at(arena.flight), arena.sidecar.name)
         assert header is None or header.record.slot_bytes < 1 << 34
         restored(arena)
     finally:

@@ -65,6 +65,31 @@ def test_quality_is_from_1_to_100(quality):
         PixelOptions(quality=quality)
 
 
+BACKGROUNDS = [
+    *(("none", "none"), ("NONE", "none"), ("white", "#ffffff"), ("Aqua", "#00ffff")),
+    *(("#1A2b3c", "#1a2b3c"), ("#fA0", "#ffaa00"), (" #000000 ", "#000000")),
+]
+
+
+@pytest.mark.parametrize(("given", "held"), BACKGROUNDS)
+def test_a_background_is_a_colour_or_none(given, held):
+    assert PixelOptions(background=given).background == held
+    assert PixelOptions(background=held) == PixelOptions(background=given)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "rainbow", "#12", "#12345", "#1234567", "#12345g", "ffffff", "#ffffff80", "1,2,3"]
+)
+def test_what_is_no_background_is_refused_by_name(text):
+    with pytest.raises(errors.UsageError, match="--background takes none, a colour such as '#ffffff'"):
+        PixelOptions(background=text)
+
+
+def test_pixel_options_of_before_there_were_backgrounds_mean_none():
+    older = b'{"method":"bt601","format":"jpeg","quality":75,"tile_rows":null,"metadata":"keep"}'
+    assert msgspec.json.decode(older, type=PixelOptions) == PixelOptions()
+
+
 def test_tile_rows_are_at_least_one_and_rounded_up_to_whole_blocks():
     with pytest.raises(errors.UsageError, match="--tile-rows"):
         PixelOptions(tile_rows=0)

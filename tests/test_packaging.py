@@ -104,7 +104,7 @@ def test_the_wheel_works_beside_what_it_needs(built, tmp_path):
     check_works([site / "bin" / "batchgray"], tmp_path, env=environment)
 
 
-@pytest.mark.skipif("BATCHGRAY_TEST_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")
+@pytest.mark.skipif("TEST_BATCHGRAY_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")
 @pytest.mark.parametrize("kind", ["sdist", "wheel"])
 def test_it_installs_into_an_empty_environment_with_all_it_needs(built, tmp_path, kind):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

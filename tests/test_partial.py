@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchgray import durable, integrity, partial, planes, tiles
+from batchgray.guards import LeadsOutside
 from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
 
@@ -28,9 +29,9 @@ class Folders:
 
     def __init__(self, stack, out):
         self._stack = stack
-        self.out, self.flight = out, out / "flight"
         (out / "a").mkdir(parents=True)
-        self.flight.mkdir()
+        (out / "flight").mkdir()
+        self.out, self.flight = (stack.enter_context(durable.Folder.at(folder)) for folder in (out, out / "flight"))
 
     def slot(self, record):
         fd = planes.make_memory()
@@ -64,11 +65,11 @@ class Folders:
 
     @property
     def sidecar(self):
-        return partial.sidecar_path(self.flight, TASK.output)
+        return self.flight.path / partial.sidecar_name(TASK.output)
 
     @property
     def preview(self):
-        return self.out / PREVIEW
+        return self.out.path / PREVIEW
 
 
 @contextlib.contextmanager
@@ -103,7 +104,7 @@ def test_any_set_of_finished_tiles_comes_back_exactly(flags, width, short, exif,
         assert bytes(restored.exif) == exif
         for first, last in tiles.spans(flags):
             assert restored.rows(first, last) == image.rows(first, last)
-        assert os.listdir(folders.flight) == [folders.sidecar.name]
+        assert folders.flight.names() == [folders.sidecar.name]
 
 
 def test_unfinished_tiles_are_not_in_the_sidecar(folders):
@@ -132,7 +133,7 @@ def test_a_sidecar_that_finds_no_space_leaves_the_earlier_one(folders, monkeypat
         with pytest.raises(OSError, match="space"):
             folders.write(folders.begun((1, 1, 0)))
     assert folders.sidecar.read_bytes() == before
-    assert os.listdir(folders.flight) == [folders.sidecar.name]
+    assert folders.flight.names() == [folders.sidecar.name]
 
 
 # damage
@@ -178,7 +179,7 @@ def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spa
     written = msgspec.structs.replace(folders.write(image), tiles=[(first, last) for first, last in spans])
     header = integrity.seal(msgspec.json.encode(written))
     folders.sidecar.write_bytes(header + b"\n" + bytes(max(0, written.record.exif_bytes + written.pixels)))
-    assert partial.read_header(folders.sidecar) is None
+    assert partial.read_header(folders.flight, folders.sidecar.name) is None
     assert folders.restored(image.record)[0] is None
 
 
@@ -201,7 +202,7 @@ def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, chan
     header = msgspec.structs.replace(written, tiles=[], record=msgspec.structs.replace(written.record, **changes))
     line = integrity.seal(msgspec.json.encode(header)) + b"\n"
     folders.sidecar.write_bytes(line + bytes(header.record.exif_bytes))
-    assert partial.read_header(folders.sidecar) is None
+    assert partial.read_header(folders.flight, folders.sidecar.name) is None
 
 
 @pytest.mark.parametrize("output", ["../b.jpg", "/etc/b.jpg", "a/../../b.jpg", ""])
@@ -209,7 +210,7 @@ def test_a_header_that_names_an_output_elsewhere_is_not_believed(folders, output
     """Its partial JPEG would be removed there."""
     header = msgspec.structs.replace(folders.write(folders.begun()), output=output, tiles=[])
     folders.sidecar.write_bytes(integrity.seal(msgspec.json.encode(header)) + b"\nEXIF")
-    assert partial.read_header(folders.sidecar) is None
+    assert partial.read_header(folders.flight, folders.sidecar.name) is None
 
 
 def test_where_there_is_no_sidecar_nothing_is_restored(folders):
@@ -228,7 +229,11 @@ def test_tiles_of_another_version_of_the_source_do_not_match(folders):
 
 
 @pytest.mark.parametrize(
-    "other", [{"method": "bt709"}, {"format": "png"}, {"quality": 76}, {"tile_rows": 16}, {"metadata": "strip"}]
+    "other",
+    [
+        *({"method": "bt709"}, {"format": "png"}, {"quality": 76}, {"tile_rows": 16}, {"metadata": "strip"}),
+        {"background": "#ffffff"},
+    ],
 )
 def test_tiles_of_other_pixel_options_do_not_match(folders, other):
     folders.write(folders.begun())
@@ -238,7 +243,7 @@ def test_tiles_of_other_pixel_options_do_not_match(folders, other):
 def test_tiles_of_another_output_do_not_match(folders):
     folders.write(folders.begun())
     task = Task(index=3, source=TASK.source, output="a/c.jpg", identity=IDENTITY)
-    shutil.copy(folders.sidecar, partial.sidecar_path(folders.flight, task.output))
+    shutil.copy(folders.sidecar, folders.flight.path / partial.sidecar_name(task.output))
     assert partial.matching_header(folders.flight, task, OPTIONS) is None
 
 
@@ -273,11 +278,11 @@ def test_a_partial_jpeg_of_our_own_is_replaced_and_goes_with_the_sidecar(folders
         assert folders.preview.read_bytes() == content + b"!"
     partial.discard(folders.flight, folders.out, TASK.output)
     assert not folders.preview.exists()
-    assert os.listdir(folders.flight) == []
+    assert folders.flight.names() == []
 
 
 def test_a_partial_jpeg_makes_its_folder(folders):
-    (folders.out / "a").rmdir()
+    (folders.out.path / "a").rmdir()
     partial.write_preview(folders.flight, folders.out, folders.write(folders.begun()), [b"jpeg"])
     assert folders.preview.read_bytes() == b"jpeg"
 
@@ -303,9 +308,10 @@ def test_a_name_that_is_another_images_output_is_never_claimed(folders):
 def test_discarding_only_the_partial_jpeg_keeps_the_claim(folders):
     header = folders.write(folders.begun())
     partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
-    partial.discard_preview(folders.flight, folders.out, TASK.output)
+    with folders.out.below("a") as folder:
+        partial.discard_preview(folders.flight, folder, TASK.output)
     assert not folders.preview.exists()
-    assert partial.read_header(folders.sidecar) == header
+    assert partial.read_header(folders.flight, folders.sidecar.name) == header
 
 
 def test_discarding_what_was_never_begun_is_no_error(folders):
@@ -319,9 +325,10 @@ def test_a_partial_jpeg_is_not_drawn_through_a_link_that_leads_outside(folders, 
     """Somebody's own b.partial.jpg may be there, and would be replaced."""
     (tmp_path / "b.partial.jpg").write_bytes(b"theirs")
     header = folders.write(folders.begun())
-    (folders.out / "a").rmdir()
-    (folders.out / "a").symlink_to(tmp_path)
-    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    (folders.out.path / "a").rmdir()
+    (folders.out.path / "a").symlink_to(tmp_path)
+    with pytest.raises(LeadsOutside):
+        partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
     partial.discard(folders.flight, folders.out, TASK.output)
     assert os.listdir(tmp_path) == ["b.partial.jpg"]
     assert (tmp_path / "b.partial.jpg").read_bytes() == b"theirs"
@@ -332,9 +339,11 @@ def test_the_sidecar_goes_only_when_the_partial_jpegs_end_is_durable(folders, mo
     header = folders.write(folders.begun())
     partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
     order = []
-    remove, sync_folder = durable.remove, durable.sync_folder
-    monkeypatch.setattr(durable, "remove", lambda path: (order.append(f"remove {path.name}"), remove(path)))
-    monkeypatch.setattr(durable, "sync_folder", lambda path: (order.append(f"sync {path.name}"), sync_folder(path)))
+    remove, sync = durable.Folder.remove, durable.Folder.sync
+    monkeypatch.setattr(
+        durable.Folder, "remove", lambda self, name: (order.append(f"remove {name}"), remove(self, name))
+    )
+    monkeypatch.setattr(durable.Folder, "sync", lambda self: (order.append(f"sync {self.path.name}"), sync(self)))
     partial.discard(folders.flight, folders.out, TASK.output)
     assert order[:3] == ["remove b.partial.jpg", "sync a", f"remove {folders.sidecar.name}"]
 

@@ -1,38 +1,217 @@
-"""What Pillow reads in other modes than its own."""
+"""What Pillow reads is right, whatever the samples: TIFFs of every layout, and transparency of every kind."""
 
-import contextlib
-import io
-import struct
-from types import SimpleNamespace
+import itertools
+from contextlib import closing
 
 import numpy as np
 import pytest
-from PIL import Image
+import tiffs
+from harness import decode
+from naive import picture
+from test_formats import png, png16, saved
 
-from batchgray import codec
+from batchgray import bands, codec, transparency
+from batchgray.errors import ImageError
 
-ASSOCIATED, UNASSOCIATED = 1, 2  # values of the tag ExtraSamples, TIFF 6.0: whether the colour is multiplied by alpha
+HEIGHT, WIDTH = 21, 35
+WHITE, TINT = (255, 255, 255), (20, 200, 90)
+GRAY, RGB = (tiffs.WHITE_IS_ZERO, tiffs.BLACK_IS_ZERO), (tiffs.RGB,)
+STRAIGHT, MULTIPLIED = (2,), (1,)
+ALPHA = {STRAIGHT: "straight", MULTIPLIED: "multiplied"}
+STORED = {
+    "one strip": {},
+    "strips": {"strip_rows": 5},
+    "tiles": {"tile": 16},
+    "deflate": {"compression": tiffs.DEFLATE, "strip_rows": 8},
+    "predictor": {"compression": tiffs.DEFLATE, "predictor": True},
+    "planes": {"separate": True},
+    "bigtiff": {"big": True},
+}
 
 
-def gray_tiff(gray, alpha, extra_samples) -> bytes:
-    buffer = io.BytesIO()
-    Image.merge("LA", (Image.fromarray(gray), Image.fromarray(alpha))).save(buffer, "TIFF")
-    entry = struct.pack("<HHIHH", 338, 3, 1, UNASSOCIATED, 0)
-    assert buffer.getvalue().count(entry) == 1
-    return buffer.getvalue().replace(entry, struct.pack("<HHIHH", 338, 3, 1, extra_samples, 0))
+LAYOUTS = [
+    *itertools.product(GRAY, (1, 2, 4, 8, 12, 16), [()]),
+    *itertools.product(GRAY, (8, 16), [(0,), STRAIGHT]),
+    *itertools.product((tiffs.BLACK_IS_ZERO,), (8, 16), [MULTIPLIED]),
+    *itertools.product(RGB, (8, 16), [(), (0,), STRAIGHT]),
+]
 
 
-@pytest.mark.parametrize("extra_samples", [ASSOCIATED, UNASSOCIATED])
-def test_gray_that_was_multiplied_by_its_alpha_comes_back_as_it_was_before(tmp_path, extra_samples):
+def samples_of(bits: int, channels: int) -> np.ndarray:
+    random = np.random.default_rng(bits + channels)
+    samples = random.integers(0, 1 << bits, (HEIGHT, WIDTH, channels))
+    samples[:4, :, -1] = 0
+    samples[4:8, :, -1] = (1 << bits) - 1
+    return samples
+
+
+def in_memory(path, background=None) -> tuple[np.ndarray, str | None]:
+    source = codec.open_source(str(path), "bt601", 10**9, background)
+    with closing(source):
+        shape = (source.height, source.width, *((3,) if source.colour else ()))
+        plane = memoryview(bytearray(int(np.prod(shape))))
+        note = decode(source, plane)
+    notes = "; ".join(filter(None, (source.note, note)))
+    return np.frombuffer(plane, np.uint8).reshape(shape), notes
+
+
+def in_bands(path, background=None) -> tuple[np.ndarray, bool]:
+    source = codec.open_source(str(path), "bt601", 10**9, background)
+    source.close()
+    way = bands.find_way(str(path), source, "bt601")
+    tops = range(0, source.height, 8)
+    with closing(bands.Reader(str(path), source, way, background)) as reader:
+        rows = np.concatenate([reader.rows(top, min(top + 8, source.height)) for top in tops])
+        ignored = reader.ignored
+    return rows.reshape(source.height, source.width, *((3,) if source.colour else ())), ignored
+
+
+@pytest.mark.parametrize("background", [None, WHITE, TINT], ids=["", "white", "tint"])
+@pytest.mark.parametrize(("photometric", "bits", "extras"), LAYOUTS)
+def test_a_tiff_is_read_rightly_or_refused(tmp_path, photometric, bits, extras, background):
+    samples, alpha = samples_of(bits, (3 if photometric == tiffs.RGB else 1) + len(extras)), ALPHA.get(extras, "")
+    expected = picture(samples, bits, photometric == tiffs.WHITE_IS_ZERO, alpha, background)
+    dropped = bool(alpha) and background is None
+    for order, stored in itertools.product("<>", STORED):
+        if stored == "predictor" and bits not in (8, 16):
+            continue
+        layout, path = f"{order} {stored}", tmp_path / "a.tif"
+        tags = {"bits": bits, "photometric": photometric, "extras": extras, "order": order}
+        path.write_bytes(tiffs.tiff(samples, **tags, **STORED[stored]))
+        big_endian = order == ">" and (bits == 12 or stored == "bigtiff")
+        if big_endian or (stored == "planes" and alpha and photometric in GRAY):
+            with pytest.raises(ImageError, match=r"not read here; convert the file first"):
+                in_memory(path, background)
+            continue
+        pixels, notes = in_memory(path, background)
+        assert np.array_equal(pixels, expected), layout
+        assert (transparency.IGNORED in notes) == dropped
+        assert (f"the upper 8 of {bits} bits" in notes) == (bits > 8)
+        if alpha == "multiplied" or bits == 12 or (stored == "planes" and samples.shape[2] > 1):
+            with pytest.raises(ImageError, match="can't be converted in bands"):
+                in_bands(path, background)
+            continue
+        pixels, ignored = in_bands(path, background)
+        assert np.array_equal(pixels, expected), layout
+        assert ignored == dropped
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("photometric", [tiffs.BLACK_IS_ZERO, tiffs.RGB])
+def test_signed_samples_are_refused(tmp_path, bits, photometric):
+    samples = samples_of(bits, 3 if photometric == tiffs.RGB else 1)
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(samples, bits=bits, photometric=photometric, sample_format=2))
+    with pytest.raises(ImageError, match="signed samples, whose black is not known; convert the file to unsigned"):
+        in_memory(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("layout", "reason"),
+    [
+        ({"bits": 16, "photometric": None}, "does not say whether its 0 is black or white"),
+        ({"bits": 16, "photometric": 0, "extras": MULTIPLIED}, "whose 0 is white, with alpha multiplied in"),
+        ({"bits": 12, "photometric": 2}, "a TIFF of 3 x 12 bits with photometric interpretation 2 is not read here"),
+    ],
+)
+def test_what_is_not_read_is_not_called_damaged(tmp_path, layout, reason):
+    channels = (3 if layout["photometric"] == tiffs.RGB else 1) + len(layout.get("extras", ()))
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(samples_of(layout["bits"], channels), **layout))
+    with pytest.raises(ImageError, match=reason) as refused:
+        in_memory(tmp_path / "a.tif")
+    assert "damaged" not in str(refused.value)
+
+
+def keyed_png(depth: int, colour_type: int, key: tuple[int, ...]) -> tuple[bytes, np.ndarray]:
+    """A PNG one of whose values is transparent, and its samples with an alpha of their own."""
+    channels = len(key)
+    samples = samples_of(depth, channels)
+    samples[::2, ::3] = key
+    rows = samples.reshape(HEIGHT, -1)
+    spread = (rows[..., None] >> np.arange(depth)[::-1] & 1).astype(np.uint8)
+    packed = np.packbits(spread.reshape(HEIGHT, -1), axis=1)
+    data = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = WIDTH.to_bytes(4) + HEIGHT.to_bytes(4) + bytes((depth, colour_type, 0, 0, 0))
+    transparent = b"".join(value.to_bytes(2) for value in key)
+    covered = np.where(np.all(samples == key, -1), 0, (1 << depth) - 1)
+    return png(header, data, transparent), np.concatenate([samples, covered[..., None]], -1)
+
+
+KEYED = [
+    *((depth, 0, (1,)) for depth in (1, 2, 4)),
+    *((8, 0, (77,)), (16, 0, (0x1234,)), (8, 2, (1, 2, 3))),
+]
+
+
+@pytest.mark.parametrize("background", [None, WHITE, TINT], ids=["", "white", "tint"])
+@pytest.mark.parametrize(("depth", "colour_type", "key"), KEYED)
+def test_a_pngs_one_transparent_value_is_known(tmp_path, depth, colour_type, key, background):
+    data, samples = keyed_png(depth, colour_type, key)
+    (tmp_path / "a.png").write_bytes(data)
+    expected = picture(samples, depth, alpha="straight", background=background)
+    pixels, notes = in_memory(tmp_path / "a.png", background)
+    assert np.array_equal(pixels, expected)
+    assert (transparency.IGNORED in notes) == (background is None)
+    pixels, ignored = in_bands(tmp_path / "a.png", background)
+    assert np.array_equal(pixels, expected)
+    assert ignored == (background is None)
+
+
+def test_a_transparent_colour_of_16_bits_is_noted_and_never_composited(tmp_path):
+    data, samples = keyed_png(16, 2, (1, 2, 3))
+    (tmp_path / "a.png").write_bytes(data)
+    pixels, notes = in_memory(tmp_path / "a.png")
+    assert np.array_equal(pixels, picture(samples, 16))
+    assert transparency.IGNORED in notes
+    with pytest.raises(ImageError, match="16 bits a sample, which --background can't composite"):
+        in_memory(tmp_path / "a.png", WHITE)
+
+
+VEILED = samples_of(8, 4).astype(np.uint8)
+
+
+def veiled(format: str, **settings) -> bytes:
+    from PIL import Image
+
+    return saved(Image.fromarray(VEILED), format, **settings)
+
+
+TRANSPARENT = {
+    "a.png": (veiled("PNG"), VEILED, 8),
+    "sixteen.png": (png16(samples_of(16, 4), 6), samples_of(16, 4), 16),
+    "a.webp": (veiled("WEBP", lossless=True, exact=True), VEILED, 8),
+}
+
+
+@pytest.mark.parametrize("background", [None, WHITE, TINT], ids=["", "white", "tint"])
+@pytest.mark.parametrize("name", TRANSPARENT)
+def test_transparency_is_noted_or_composited(tmp_path, name, background):
+    data, samples, bits = TRANSPARENT[name]
+    (tmp_path / name).write_bytes(data)
+    expected = picture(samples, bits, alpha="straight", background=background)
+    pixels, notes = in_memory(tmp_path / name, background)
+    assert np.array_equal(pixels, expected)
+    assert (transparency.IGNORED in notes) == (background is None)
+    if name.endswith(".png"):
+        assert np.array_equal(in_bands(tmp_path / name, background)[0], expected)
+
+
+def test_of_what_is_opaque_nothing_is_noted(tmp_path):
+    from PIL import Image
+
+    opaque = VEILED.copy()
+    opaque[..., 3] = 255
+    Image.fromarray(opaque).save(tmp_path / "a.png")
+    pixels, notes = in_memory(tmp_path / "a.png")
+    assert np.array_equal(pixels, opaque[..., :3])
+    assert notes == ""
+
+
+@pytest.mark.parametrize("extras", [STRAIGHT, MULTIPLIED])
+def test_gray_that_was_multiplied_by_its_alpha_comes_back_as_it_was_before(tmp_path, extras):
     """Else a translucent gray would come out darker than it is, and than the same picture in colour."""
-    gray = np.tile(np.arange(256, dtype=np.uint8), (9, 1))
-    alpha = np.full_like(gray, 200)
-    stored = gray if extra_samples == UNASSOCIATED else (gray.astype(np.uint16) * 200 // 255).astype(np.uint8)
-    (tmp_path / "a.tif").write_bytes(gray_tiff(stored, alpha, extra_samples))
-    planes = SimpleNamespace(gray=bytearray(gray.size), rgb=bytearray())
-    with contextlib.closing(codec.open_source(str(tmp_path / "a.tif"), "bt601", 10**9)) as source:
-        source.decode(planes)
-    found = np.frombuffer(planes.gray, np.uint8).reshape(gray.shape)
-    expected = gray if extra_samples == UNASSOCIATED else (stored.astype(np.uint16) * 255 // 200).astype(np.uint8)
-    assert np.array_equal(found, expected)
-    assert np.abs(found.astype(int) - gray).max() <= 2
+    gray = np.tile(np.arange(256), (9, 1))
+    stored = gray * 200 // 255 if extras == MULTIPLIED else gray
+    samples = np.stack([stored, np.full_like(gray, 200)], -1)
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(samples, bits=8, photometric=tiffs.BLACK_IS_ZERO, extras=extras))
+    pixels, _ = in_memory(tmp_path / "a.tif")
+    assert np.abs(pixels.astype(int) - gray).max() <= (2 if extras == MULTIPLIED else 0)

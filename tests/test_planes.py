@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,3 +219,22 @@ except MemoryError:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == f"{planes.EMPTY_SLOT_BYTES}\n"
+
+
+def test_another_note_can_be_read_from_one_moment_to_the_next(fd):
+    """Whoever looks while it is written sees the earlier one, and never none: a time limit without its pixels."""
+    slot = slot_for(fd, record_of(note="one"))
+    slot.announce(4)
+    image = slot.begin(record_of(note="one"), b"")
+    image.flags[1] = 1
+    for note in ("two, which is longer", None, "three"):
+        before = os.pread(fd, 16, 0)
+        earlier = slot.image().record
+        image = slot.annotate(image, note)
+        assert slot.image().record == image.record == msgspec.structs.replace(earlier, note=note)
+        assert bytes(image.flags) == b"\0\1\0"
+        now = os.pread(fd, 16, 0)
+        os.pwrite(fd, before, 0)  # as it was until the last moment
+        assert slot.image().record == earlier
+        assert planes.glance(fd).megapixels > 0
+        os.pwrite(fd, now, 0)

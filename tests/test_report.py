@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+import tiffs
 from harness import DEADLINE, Running, batchgray, manifest_of, save_gradient
 from PIL import Image as Pillow
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -268,6 +269,35 @@ def test_a_small_picture_of_any_mode(tmp_path, mode):
     assert small.size == (100, 75)
     assert abs(np.asarray(small)[:, 10:40].mean() - 40) < 12
     assert abs(np.asarray(small)[:, 60:90].mean() - 200) < 12
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "sixteen.tif"])
+def test_squares_show_through_what_is_transparent(tmp_path, name):
+    """Black strokes on a black ground that is transparent: else it would be a black square."""
+    pixels = np.zeros((200, 200, 4), np.uint8)
+    pixels[:, 80:120, 3] = 255
+    if name == "sixteen.tif":
+        gray = pixels[..., [0, 3]].astype(np.uint16) * 257
+        (tmp_path / name).write_bytes(tiffs.tiff(gray, bits=16, photometric=tiffs.BLACK_IS_ZERO, extras=(2,)))
+    else:
+        Pillow.fromarray(pixels).save(tmp_path / name, lossless=True, exact=True)
+    small = Pillow.open(io.BytesIO(thumbnails.thumbnail(str(tmp_path / name), 100))).convert("L")
+    shown = np.asarray(small).astype(int)
+    assert shown.shape == (100, 100)
+    assert shown[:, 44:56].max() < 30
+    ground = shown[:, :32]
+    assert ground.min() > 180
+    assert abs(ground[:8, :8].mean() - ground[:8, 8:16].mean()) > 40
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_a_small_picture_has_the_shades_of_its_source(tmp_path, white_is_zero):
+    shades = np.tile(np.arange(0, 4096, 16), (128, 1))
+    samples = 4095 - shades if white_is_zero else shades
+    photometric = tiffs.WHITE_IS_ZERO if white_is_zero else tiffs.BLACK_IS_ZERO
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(samples[..., None], bits=12, photometric=photometric))
+    small = Pillow.open(io.BytesIO(thumbnails.thumbnail(str(tmp_path / "a.tif"), 256)))
+    assert np.abs(np.asarray(small).astype(int) - shades // 16).max() < 8
 
 
 def test_a_small_picture_stands_upright(tmp_path):

@@ -1,5 +1,6 @@
 """The supervisor, a step at a time: a stub stands for the fork server, and the test plays the workers."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from stream import Clock
 
-from batchgray import events, messages, planes, supervisor
+from batchgray import events, flight, messages, planes, supervisor
 from batchgray.document import Image, Manifest
 from batchgray.ledger import Totals
 from batchgray.lifecycle import SALVAGE_SECONDS, Event, State
@@ -34,7 +35,7 @@ class Server:
         self.booted, self.stopped = True, False
         self.workers, self.signalled = [], []
 
-    def fork(self, slot_fd):
+    def fork(self, *_):
         ours, theirs = Pipe()
         self.workers.append(Channel(theirs, ToWorker))
         return Channel(ours, FromWorker)
@@ -76,7 +77,7 @@ class Ledger:
 class World:
     """A supervisor of a run of `count` small images, each in a chunk of its own."""
 
-    def __init__(self, out, clock, count=3, **engine):
+    def __init__(self, out, stack, clock, count=3, **engine):
         images = [
             Image(root=0, source=f"{n}.png", output=f"{n}.jpg", size=2 << 20, mtime_ns=5678) for n in range(count)
         ]
@@ -89,10 +90,10 @@ class World:
             images=images,
         )
         plan = Plan(out / "manifest.json", out, document, resumed=False, todo=list(range(count)))
-        plan.flight.mkdir(parents=True)
+        held = stack.enter_context(flight.holding(plan, locked=True))
         self.clock, self.server, self.ledger, self.inbox, self.said = clock, Server(), Ledger(), Inbox(), []
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
-        self.it = Supervisor(plan, set(), options, self.ledger, self.server, self.inbox, self.said.append)
+        self.it = Supervisor(plan, held, set(), options, self.ledger, self.server, self.inbox, self.said.append)
         self.it._lifecycle.happened(Event.PLANNED)
         self.it._selector.register(self.server.channel, 1, self.it._hear_server)
 
@@ -143,13 +144,20 @@ def clock(monkeypatch):
     return clock
 
 
+@contextlib.contextmanager
+def making_world(out, clock, **settings):
+    with contextlib.ExitStack() as stack:
+        world = World(out, stack, clock, **settings)
+        yield world
+        for member in world.it._members:
+            member.close()
+        world.inbox.close()
+
+
 @pytest.fixture
 def world(tmp_path, clock):
-    world = World(tmp_path, clock)
-    yield world
-    for member in world.it._members:
-        member.close()
-    world.inbox.close()
+    with making_world(tmp_path, clock) as world:
+        yield world
 
 
 # the notice
@@ -449,12 +457,9 @@ def test_an_idle_worker_that_is_not_needed_is_let_go(world):
 
 
 def test_there_are_no_more_workers_than_work(tmp_path, clock):
-    world = World(tmp_path, clock, count=1, workers=4)
-    world.begin()
-    assert len(world.it._members) == 1
-    for member in world.it._members:
-        member.close()
-    world.inbox.close()
+    with making_world(tmp_path, clock, count=1, workers=4) as world:
+        world.begin()
+        assert len(world.it._members) == 1
 
 
 # more deaths
@@ -551,21 +556,17 @@ def test_tiles_that_can_not_be_saved_are_told_of_and_cost_nothing_else(world, mo
 
 def test_large_images_come_first_and_the_others_in_the_plans_order(tmp_path, clock):
     """No worker is left alone with a large one at the end."""
-    world = World(tmp_path, clock, count=5)
-    for image, size in zip(world.it._images, [10, 5 << 20, 20, 9 << 20, 5], strict=True):
-        image.size = size
-    assert supervisor._largest_first(world.it._plan) == [3, 1, 0, 2, 4]
-    world.inbox.close()
+    with making_world(tmp_path, clock, count=5) as world:
+        for image, size in zip(world.it._images, [10, 5 << 20, 20, 9 << 20, 5], strict=True):
+            image.size = size
+        assert supervisor._largest_first(world.it._plan) == [3, 1, 0, 2, 4]
 
 
 def test_chunks_get_smaller_towards_the_end_so_that_all_workers_end_together(tmp_path, clock):
-    world = World(tmp_path, clock, count=8)
-    for image in world.it._images:
-        image.size = 10
-    world.begin()
-    world.forked(11, 12)
-    world.ready(0, 1)
-    assert [world.received(number) for number in (0, 1)] == [[0, 1], [2]]
-    for member in world.it._members:
-        member.close()
-    world.inbox.close()
+    with making_world(tmp_path, clock, count=8) as world:
+        for image in world.it._images:
+            image.size = 10
+        world.begin()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        assert [world.received(number) for number in (0, 1)] == [[0, 1], [2]]

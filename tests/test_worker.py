@@ -10,7 +10,8 @@ import pytest
 from harness import save_gradient
 from PIL import Image
 
-from batchgray import codec, heap, partial, planes, worker
+from batchgray import codec, heap, partial, pillowsource, planes, transparency, worker
+from batchgray.durable import Folder
 from batchgray.interrupt import Interrupted
 from batchgray.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup, Task
 from batchgray.options import PixelOptions
@@ -66,19 +67,21 @@ class World:
     """A worker whose image is `name`; outputs go to `out`."""
 
     def __init__(self, folder):
-        self.out, self.flight = folder / "out", folder / "out" / "flight"
-        self.flight.mkdir(parents=True)
+        (folder / "out" / "flight").mkdir(parents=True)
+        self.out, self.flight = folder / "out", Folder.at(folder / "out" / "flight")
         self.fd = planes.make_memory()
         self.pipe, self.interrupt, self.broken = Pipe(self.fd), Interrupt(), []
         setup = Setup(
             worker=1,
             out=str(self.out),
-            flight=str(self.flight),
+            flight=str(self.flight.path),
             pixels=PixelOptions(tile_rows=8),
             max_pixels=10**9,
             checkpoint=CHECKPOINT,
         )
-        self.it = worker.Worker(self.pipe, setup, planes.Slot(self.fd), self.interrupt, self.broken.append)
+        self.it = worker.Worker(
+            self.pipe, setup, Folder.at(self.out), self.flight, planes.Slot(self.fd), self.interrupt, self.broken.append
+        )
 
     def task(self, path, **changes):
         return Task(
@@ -86,7 +89,7 @@ class World:
         )
 
     def header(self, task):
-        return partial.read_header(partial.sidecar_path(self.flight, task.output))
+        return partial.read_header(self.flight, partial.sidecar_name(task.output))
 
 
 @pytest.fixture
@@ -208,6 +211,56 @@ def test_an_image_that_waits_for_the_disk_is_not_in_its_slot_any_more(world, pic
     assert world.it._slot.announced is None
 
 
+def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
+    """The library that decodes a faulty JPEG again takes three times as much."""
+    path = save_gradient(tmp_path / "odd.jpg", 203, 155, quality=90)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes(600) + data[-2:])
+    image, computed = world.it._compute(world.task(path), None, time.monotonic())
+    first, second = world.pipe.told(NeedMemory)
+    assert second.slot_bytes == first.slot_bytes
+    assert second.scratch_bytes > 4 * first.scratch_bytes
+    assert "fault in the file" in image.record.note
+    assert computed == image.record.tiles_total
+    assert image.finished
+
+
+def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
+    path = save_gradient(tmp_path / "a.webp", 203, 155)
+    opened = []
+    monkeypatch.setattr(pillowsource.Image, "open", lambda *_, **__: opened.append(1) or 1 / 0)
+    world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
+    world.it._convert(world.task(path))
+    assert [message.reason for message in world.pipe.told(Failed)] == ["needs 9 MB; raise --memory"]
+    assert opened == []
+
+
+def test_in_bands_freed_memory_goes_back_at_once(world, picture, monkeypatch):
+    seen = []
+
+    @contextlib.contextmanager
+    def returned():
+        seen.append("begins")
+        yield
+        seen.append("ends")
+
+    monkeypatch.setattr(heap, "returned", returned)
+    world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
+    monkeypatch.setattr(world.it, "_make_in_bands", lambda *_: seen.append("in bands"))
+    world.it._convert(world.task(picture))
+    assert seen == ["begins", "in bands", "ends"]
+
+
+def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):
+    """Whoever finishes the image after this worker knows them only from there."""
+    pixels = np.zeros((64, 40, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    kernel, noted = world.it._kernel, []
+    world.it._kernel = lambda rgb, gray: noted.append(world.it._slot.image().record.note) or kernel(rgb, gray)
+    world.it._compute(world.task(tmp_path / "a.png"), None, time.monotonic())
+    assert noted == [transparency.IGNORED] * 8
+
+
 # what is there already
 
 
@@ -220,7 +273,7 @@ def begun_earlier(world, path, tiles=8, **changes):
     planes.resize_memory(fd, record.slot_bytes)
     image = planes.Slot(fd).begin(record, b"")
     image.flags[:tiles] = b"\1" * tiles
-    partial.write_sidecar(world.flight, world.out, task, world.it._pixels, image)
+    partial.write_sidecar(world.flight, Folder.at(world.out), task, world.it._pixels, image)
     os.close(fd)
     return task
 

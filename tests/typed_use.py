@@ -39,7 +39,7 @@ def folders(name: str, path: Path, entry: os.DirEntry[str], several: Sequence[Pa
     RunOptions(inputs=3, out=path)  # type: ignore[arg-type]  # no path
     RunOptions(inputs=name)  # type: ignore[call-arg]  # no out
     RunOptions(inputs=name, out=path, quality=3)  # type: ignore[call-arg]  # that is of PixelOptions
-    PixelOptions(method="bt709", format="png", quality=90, tile_rows=8, metadata="strip")
+    PixelOptions(method="bt709", format="png", quality=90, tile_rows=8, metadata="strip", background="white")
     PixelOptions(format="tiff")  # type: ignore[arg-type]  # no such format
     options = RunOptions(inputs=name, out=path, engine=EngineOptions(workers=2, memory=10**9, checkpoint=1, grace=10))
     assert_type(options.inputs, tuple[Path, ...])

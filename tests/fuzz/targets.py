@@ -25,10 +25,13 @@ with atheris.instrument_imports(include=["batchgray"]):
         manifest,
         options,
         partial,
+        tiffoutline,
     )
-    from batchgray.notices import event
+    from batchgray.durable import Folder
+from batchgray.notices import event
 
 _FOLDER = Path(tempfile.mkdtemp())
+_HELD = Folder.at(_FOLDER)
 _HEAD = b'{"version":1,"batchgray":"0.1.0",'
 _LINEAGE, _GENERATION = "0123456789abcdef", 1
 _DOCUMENT = (
@@ -69,7 +72,7 @@ def fuzz_sidecar(data: bytes) -> None:
     path = _FOLDER / "sidecar.tiles"
     line, _, payload = data.partition(b"\n")
     path.write_bytes((integrity.seal(line) if len(line) > 2 else line) + b"\n" + payload)
-    header = partial.read_header(path)
+    header = partial.read_header(_HELD, path.name)
     if header is not None:
         assert len(payload) == header.record.exif_bytes + header.pixels
         assert 0 <= header.tiles_done <= header.record.tiles_total
@@ -79,7 +82,7 @@ def fuzz_intents(data: bytes) -> None:
     """A worker's log of intents."""
     path = _FOLDER / "1.intents"
     path.write_bytes(b"\n".join(integrity.seal(line) if len(line) > 2 else line for line in data.split(b"\n")))
-    for intent in intents.read(path):
+    for intent in intents.read(_HELD, path.name):
         assert intent.size >= 0
 
 
@@ -96,9 +99,9 @@ def fuzz_markers(data: bytes) -> None:
         containers.format_of,
         jpegoutline.JpegOutline.walk,
         containers.PngOutline.walk,
-        containers.gif_frames,
-        containers.tiff_pages,
-        containers.webp_size,
+        containers.GifOutline.walk,
+        tiffoutline.TiffOutline.walk,
+        containers.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)

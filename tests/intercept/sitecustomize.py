@@ -19,13 +19,14 @@ import os
 import pickle
 import re
 import signal
+import stat
 import threading
 import time
 from pathlib import Path
 
 # What batchgray.durable may use of `os` beside the operations below. Anything else would be missing in the record, and
 # is refused by name.
-_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|pread|uname|major|minor")
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor|listdir|stat|pread")
 
 _libc = ctypes.CDLL(None)
 
@@ -112,11 +113,11 @@ class Gate:
 
 
 class System:
-    """`os`, as `batchgray.durable` sees it. Files are known by a handle, folders by their path."""
+    """`os`, as `batchgray.durable` sees it. Files are known by a handle, folders by where they are at that moment."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._open: dict[int, tuple[str, str]] = {}  # descriptor -> handle and path
+        self._open: dict[int, tuple[str, str]] = {}  # descriptor of a file -> handle and path
         self._opened = 0
 
     def __getattr__(self, name: str):
@@ -124,26 +125,17 @@ class System:
             raise AttributeError(f"batchgray.durable uses os.{name}, which the tests of durability do not record")
         return getattr(os, name)
 
-    def open(self, path, flags: int, mode: int = 0o777) -> int:
+    def open(self, path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & os.O_DIRECTORY:
-            fd = os.open(path, flags, mode)
-            self._open[fd] = "", _absolute(path)
-            return fd
-        return self._open_file(path, flags, lambda: os.open(path, flags, mode))
-
-    def open_descriptor(self, real):
-        """The function of `guards` that durable opens files with that may be there already."""
-        return lambda path, flags: self._open_file(path, flags, lambda: real(path, flags))
-
-    def _open_file(self, path, flags: int, work) -> int:
-        name = _absolute(path)
+            return os.open(path, flags, mode, dir_fd=dir_fd)
+        name = _absolute(path, dir_fd)
         self._opened += 1
         handle = f"{os.getpid()}:{self._opened}"
-        there = os.path.lexists(path)
+        there = os.path.lexists(name)
         fd = self._gate.pass_through(
             "open",
             name,
-            work,
+            lambda: os.open(path, flags, mode, dir_fd=dir_fd),
             lambda fd: ("open", name, handle, not there, bool(flags & os.O_TRUNC)),
         )
         self._open[fd] = handle, name
@@ -170,20 +162,20 @@ class System:
         self._gate.pass_through("truncate", name, lambda: os.ftruncate(fd, size), lambda _: ("truncate", handle, size))
 
     def fsync(self, fd: int) -> None:
-        handle, name = self._open[fd]
-        if handle:
-            self._gate.pass_through("sync", name, lambda: os.fsync(fd), lambda _: ("sync", handle))
-        else:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            name = _path_of(fd)
             self._gate.pass_through("sync folder", name, lambda: os.fsync(fd), lambda _: ("sync folder", name))
+        else:
+            handle, name = self._open[fd]
+            self._gate.pass_through("sync", name, lambda: os.fsync(fd), lambda _: ("sync", handle))
 
     def syncfs(self, real):
         """The C function's stand-in: a result and ctypes' errno instead of an exception."""
 
         def syncfs(fd: int) -> int:
-            _, name = self._open[fd]
             try:
                 return self._gate.pass_through(
-                    "sync all", name, lambda: real(fd), lambda result: ("sync all",) if result == 0 else None
+                    "sync all", _path_of(fd), lambda: real(fd), lambda result: ("sync all",) if result == 0 else None
                 )
             except OSError as error:
                 ctypes.set_errno(error.errno)
@@ -191,21 +183,26 @@ class System:
 
         return syncfs
 
-    def replace(self, source, target) -> None:
-        self._rename(source, target, lambda: os.replace(source, target))
+    def replace(self, source, target, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+        self._rename(os.replace, source, target, src_dir_fd, dst_dir_fd)
 
-    def rename(self, source, target) -> None:
-        self._rename(source, target, lambda: os.rename(source, target))
+    def rename(self, source, target, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+        self._rename(os.rename, source, target, src_dir_fd, dst_dir_fd)
 
-    def _rename(self, source, target, work):
-        old, new = _absolute(source), _absolute(target)
-        self._gate.pass_through("rename", new, work, lambda _: ("rename", old, new))
+    def _rename(self, real, source, target, old_folder: int | None, new_folder: int | None) -> None:
+        old, new = _absolute(source, old_folder), _absolute(target, new_folder)
+        self._gate.pass_through(
+            "rename",
+            new,
+            lambda: real(source, target, src_dir_fd=old_folder, dst_dir_fd=new_folder),
+            lambda _: ("rename", old, new),
+        )
 
     def renameat2(self, real):
         """The C function's stand-in."""
 
         def renameat2(old_folder, source, new_folder, target, flags) -> int:
-            old, new = _absolute(source), _absolute(target)
+            old, new = _absolute(source, old_folder), _absolute(target, new_folder)
             try:
                 return self._gate.pass_through(
                     "rename",
@@ -219,21 +216,27 @@ class System:
 
         return renameat2
 
-    def unlink(self, path) -> None:
-        name = _absolute(path)
-        self._gate.pass_through("unlink", name, lambda: os.unlink(path), lambda _: ("unlink", name))
+    def unlink(self, path, *, dir_fd: int | None = None) -> None:
+        name = _absolute(path, dir_fd)
+        self._gate.pass_through("unlink", name, lambda: os.unlink(path, dir_fd=dir_fd), lambda _: ("unlink", name))
 
-    def mkdir(self, path, mode: int = 0o777) -> None:
-        name = _absolute(path)
-        self._gate.pass_through("mkdir", name, lambda: os.mkdir(path, mode), lambda _: ("mkdir", name))
+    def mkdir(self, path, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        name = _absolute(path, dir_fd)
+        self._gate.pass_through("mkdir", name, lambda: os.mkdir(path, mode, dir_fd=dir_fd), lambda _: ("mkdir", name))
 
-    def rmdir(self, path) -> None:
-        name = _absolute(path)
-        self._gate.pass_through("rmdir", name, lambda: os.rmdir(path), lambda _: ("unlink", name))
+    def rmdir(self, path, *, dir_fd: int | None = None) -> None:
+        name = _absolute(path, dir_fd)
+        self._gate.pass_through("rmdir", name, lambda: os.rmdir(path, dir_fd=dir_fd), lambda _: ("unlink", name))
 
 
-def _absolute(path) -> str:
-    return os.path.abspath(os.fsdecode(path))
+def _absolute(path, folder: int | None = None) -> str:
+    """The whole path of a name that is relative to an open folder."""
+    return os.path.abspath(os.path.join(_path_of(folder) if folder is not None else "", os.fsdecode(path)))
+
+
+def _path_of(fd: int) -> str:
+    """Where an open file or folder is now; where it was, if it is gone."""
+    return os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)")
 
 
 def _stand_between(folder: Path) -> Gate:
@@ -244,16 +247,7 @@ def _stand_between(folder: Path) -> Gate:
     gate = Gate(folder)
     points.watch(gate)
     system = System(gate)
-
-    class RecordedPath(type(Path())):
-        __slots__ = ()
-
-        def mkdir(self, mode: int = 0o777) -> None:
-            system.mkdir(self, mode)
-
     durable.os = system
-    durable.open_descriptor = system.open_descriptor(durable.open_descriptor)
-    durable.Path = RecordedPath
     if durable._renameat2 is not None:
         durable._renameat2 = system.renameat2(durable._renameat2)
     if durable._syncfs is not None:

@@ -11,6 +11,7 @@ from harness import Running, batchgray, events_of, leftovers, manifest_of, named
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import integrity, intents
+from batchgray.durable import Folder
 from batchgray.manifest import Store
 from batchgray.options import RunOptions
 from batchgray.plan import plan_run
@@ -100,7 +101,7 @@ def test_an_output_of_ours_without_its_journal_line_is_known_by_its_intent(one_p
     placed = (out / "a.jpg").read_bytes()
     (out / "a.jpg").unlink()
     forget_all_but_the_plan(one_picture, out)
-    log = intents.IntentLog(out / ".batchgray" / "default", 1)
+    log = intents.IntentLog(Folder.at(out / ".batchgray" / "default"), 1)
     log.append([intents.Intent(output="a.jpg", size=len(placed), checksum=integrity.checksum([placed]))])
     (out / "a.jpg").write_bytes(b"mine" if intent == "somebody else's file since" else placed)
     if intent == "torn":

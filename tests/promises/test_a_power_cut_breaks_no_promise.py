@@ -5,7 +5,7 @@ can't go on.
 
 Real runs are recorded with all that their processes did durably (recording.py). A model of the disk (disk_model.py)
 tells for every moment in which states the disk may be found. Every state is checked; from a sample of them the program
-goes on for real. BATCHGRAY_TEST_RESUMES is the size of that sample, `all` for every state.
+goes on for real. TEST_BATCHGRAY_RESUMES is the size of that sample, `all` for every state.
 """
 
 import ast
@@ -33,7 +33,7 @@ from batchgray import durable, errors, integrity, intents, manifest, partial, ve
 
 SEED = 20261122
 ODD_STATES = 6  # a cut point, beside the extreme ones
-RESUMES = os.environ.get("BATCHGRAY_TEST_RESUMES", "25")
+RESUMES = os.environ.get("TEST_BATCHGRAY_RESUMES", "25")
 OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.000001, "--progress", "none")
 
 # The interruption comes from a source that gives notice when a worker has stopped itself, and writes into the record
@@ -338,7 +338,7 @@ def test_nobody_takes_our_files_for_theirs(recorded, tmp_path):
     for cut in cuts(recorded):
         intended = set()
         for copy in copies_in_flight(cut, intents.SUFFIX, tmp_path):
-            intended |= {(intent.output, intent.checksum) for intent in intents.read(copy)}
+            intended |= {(intent.output, intent.checksum) for intent in intents.read(durable.Folder.at(tmp_path), copy)}
         for image, data in not_done_but_there(recorded, cut, manifest_in(recorded, cut.tree, tmp_path)):
             checksum = integrity.checksum([data])
             ours = image.mend or checksum == image.checksum or (image.output, checksum) in intended
@@ -348,17 +348,18 @@ def test_nobody_takes_our_files_for_theirs(recorded, tmp_path):
 def test_no_partial_jpeg_is_forgotten(recorded, tmp_path):
     """One that no sidecar claims would stay for ever."""
     for cut in cuts(recorded):
-        headers = map(partial.read_header, copies_in_flight(cut, ".tiles", tmp_path))
+        copies = copies_in_flight(cut, ".tiles", tmp_path)
+        headers = [partial.read_header(durable.Folder.at(tmp_path), copy) for copy in copies]
         claimed = {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
         there = {os.path.relpath(path, recorded.out) for path in cut.tree if ".partial." in path}
         assert there <= claimed, f"after operation {cut.number}, {cut.operation[:3]}"
 
 
-def copies_in_flight(cut: Cut, suffix: str, scratch: Path) -> Iterator[Path]:
+def copies_in_flight(cut: Cut, suffix: str, scratch: Path) -> Iterator[str]:
     for path, data in cut.tree.items():
         if data is not None and path.endswith(suffix):
             (scratch / "copy").write_bytes(data)
-            yield scratch / "copy"
+            yield "copy"
 
 
 def check_final_names(recorded: Recorded, cut: Cut) -> None:

@@ -9,6 +9,7 @@ a cut may leave it; each must hold all but the work of one interval.
 
 import random
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import bandstore, integrity, manifest, partial, planes
+from batchgray.durable import Folder
 
 SEED = 20261122
 GO_ON_FROM = 12  # states
@@ -109,7 +111,8 @@ class Flight:
     """What is in flight in a state of the disk, as a resumed run would find it."""
 
     def __init__(self, recorded: Recorded, state: Tree, folder: Path) -> None:
-        self.out, self._folder = recorded.out, folder
+        self.out, self._folder, self._held = recorded.out, folder, Folder.at(folder)
+        weakref.finalize(self, self._held.close)
         for path in folder.iterdir():
             path.unlink()
         for path, data in state.items():
@@ -118,26 +121,26 @@ class Flight:
 
     def tiles(self, output: str) -> int:
         """How many tiles of an image in memory are there to go on from."""
-        header = partial.read_header(partial.sidecar_path(self._folder, output))
+        header = partial.read_header(self._held, partial.sidecar_name(output))
         if header is None:
             return 0
         fd = planes.make_memory()
         planes.resize_memory(fd, header.record.slot_bytes)
-        image = partial.restore(self._folder, output, planes.Slot(fd))
+        image = partial.restore(self._held, output, planes.Slot(fd))
         return image.tiles_done if image else 0
 
     def bands(self, output: str) -> int:
         """How many bands of an image in bands are."""
-        header = partial.read_header(partial.sidecar_path(self._folder, output))
+        header = partial.read_header(self._held, partial.sidecar_name(output))
         if header is None:
             return 0
-        plane = bandstore.Plane(self._folder, output, header.record, header.options)
+        plane = bandstore.Plane(self._held, output, header.record, header.options)
         finished = sum(plane.finished(band.index) for band in plane.bands())
         plane.close()
         return finished
 
     def claimed(self) -> set[str]:
-        headers = map(partial.read_header, self._folder.glob("*.tiles"))
+        headers = [partial.read_header(self._held, path.name) for path in self._folder.glob("*.tiles")]
         return {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
 
 

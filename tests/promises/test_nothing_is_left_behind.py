@@ -4,11 +4,14 @@ If this broke, a machine would fill up with what earlier runs forgot.
 """
 
 import os
+import shutil
 import signal
 
 import pytest
 from harness import Running, batchgray, is_alive, leftovers, shared_memory_unchanged, tree, wait_until
-from recording import AT_THE_FIRST_DONE, Recording, Rule, wait_for_stopped, wait_for_stopped_worker
+from recording import AT_THE_FIRST_DONE, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
+
+SMALL_TILES = ("--tile-rows", 8, "--workers", 1)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
@@ -64,3 +67,33 @@ def test_what_a_kill_left_on_disk_the_next_resume_cleans(samples, tmp_path):
     batchgray("resume", out / "manifest.json", "--progress", "none")
     assert leftovers(out) == []
     assert sorted(path.name for path in out.glob("*manifest*")) == ["manifest.json", "manifest.json.lock"]
+
+
+@pytest.fixture
+def begun(tall, tmp_path):
+    """An interrupted run with its manifest elsewhere: there are a sidecar and a partial JPEG."""
+    recording = Recording(tmp_path / "record", Rule("tile", r"tall\.jpg", after=30))
+    arguments = ("run", tall, "--out", tmp_path / "out", "--manifest", tmp_path / "jobs" / "m.json", *SMALL_TILES)
+    with Running(*arguments, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75)
+    assert (tmp_path / "out" / "tall.partial.jpg").exists()
+    return tmp_path / "jobs" / "m.json"
+
+
+@pytest.mark.parametrize("length", [0, 100, -1])
+def test_what_a_ruined_manifest_had_in_flight_goes_when_it_is_overwritten(begun, tall, tmp_path, length):
+    os.truncate(begun, length % begun.stat().st_size)
+    other = tmp_path / "out" / ".batchgray" / "other"  # of another manifest, and none of ours
+    other.mkdir()
+    (other / "run.manifest").write_text("/jobs/other.json")
+    batchgray("run", tall, "--out", tmp_path / "out", "--manifest", begun, "--overwrite", *SMALL_TILES)
+    assert (other / "run.manifest").exists()
+    shutil.rmtree(other)
+    assert os.listdir(tmp_path / "out" / ".batchgray") == []
+    assert list((tmp_path / "out").glob("*.partial.jpg")) == []
+
+
+def test_what_an_overwritten_manifest_had_in_flight_elsewhere_goes_too(begun, tall, tmp_path):
+    batchgray("run", tall, "--out", tmp_path / "new", "--manifest", begun, "--overwrite", *SMALL_TILES)
+    assert leftovers(tmp_path / "out") == leftovers(tmp_path / "new") == []

@@ -143,7 +143,7 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
     mark = uuid.uuid4().hex
     way = chance.choice(WAYS)
     options = ("--workers", chance.choice([1, 2, 3]), "--grace", 10 * DEADLINE)
-    environment = {**os.environ, "BATCHGRAY_TEST_MARK": mark}
+    environment = {**os.environ, "TEST_BATCHGRAY_MARK": mark}
     with Running(*arguments, *options, env=environment, start_new_session=True) as run:
         time.sleep(chance.uniform(0, seconds))
         rounds[way.__name__] += run.process.poll() is None
@@ -160,7 +160,7 @@ def disturbed_run(arguments: tuple, chance: random.Random, seconds: float, round
 
 def carries(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("BATCHGRAY_TEST_MARK") == mark
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TEST_BATCHGRAY_MARK") == mark
     except psutil.Error:
         return False
 

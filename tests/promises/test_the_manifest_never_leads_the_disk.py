@@ -46,14 +46,14 @@ def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_sync
         log.append(Path(f"/proc/self/fd/{fd}").readlink().name)
         real(fd)
 
-    def rename_new(*names, real=durable.rename_new):
+    def rename_new(*names, real=durable.Folder.rename_new):
         log.append("rename")
         real(*names)
 
     monkeypatch.setattr(durable, "sync", sync)
-    monkeypatch.setattr(durable, "rename_new", rename_new)
-    flight = tmp_path / "flight"
-    flight.mkdir()
+    monkeypatch.setattr(durable.Folder, "rename_new", rename_new)
+    (tmp_path / "flight").mkdir()
+    out, flight = durable.Folder.at(tmp_path), durable.Folder.at(tmp_path / "flight")
     reported = threading.Event()
 
     def report(message):
@@ -62,7 +62,7 @@ def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_sync
             reported.set()
 
     intents = IntentLog(flight, 1)
-    worker = committer.Committer(tmp_path, flight, intents, report, broken=lambda error: log.append(repr(error)))
+    worker = committer.Committer(out, flight, intents, report, broken=lambda error: log.append(repr(error)))
     worker.start()
     worker.put(written(flight, 0))
     worker.finish()

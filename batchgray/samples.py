@@ -1,0 +1,126 @@
+"""How gray, colours and alpha of 8 bits are had of what Pillow reads, also of TIFFs that it has no mode for."""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from batchgray import tiffoutline
+from batchgray.containers import Contents
+from batchgray.errors import ImageError
+from batchgray.tiffoutline import TiffOutline
+
+_GRAY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA"}
+_WIDE_GRAY_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
+_COLOUR_MODES = {"RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}  # those with alpha
+
+_UPPER_BYTE = 1 if sys.byteorder == "little" else 0  # of 16 bits, as libtiff hands them on
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How values of 8 bits are had of what Pillow reads.
+
+    It is asked for `mode`; None is the picture's own, of gray with more than 8 bits, of which `shift` are dropped.
+    `key` is a value that is transparent. Of `paired`, the four channels are the bytes of 16-bit gray and alpha.
+    `inverted` gray has its 0 for white, `premultiplied` gray is multiplied by its alpha.
+    """
+
+    mode: str | None
+    colour: bool = False
+    shift: int = 0
+    key: tuple[int, ...] = ()
+    paired: bool = False
+    inverted: bool = False
+    premultiplied: bool = False
+    opaque: bool = False  # the second sample is not alpha
+
+    @property
+    def has_alpha(self) -> bool:
+        return bool(self.key) or (self.mode in ("LA", "RGBA") and not self.opaque)
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "Samples":
+        # Of a PNG's gray or colours, one value is: see `_take_key`.
+        keyed = "transparency" in image.info and (image.mode == "P" or image.format == "GIF")
+        if image.mode in _WIDE_GRAY_MODES:
+            return cls(None, shift=8)
+        if image.mode in _GRAY_MODES:
+            return cls("LA" if keyed else _GRAY_MODES[image.mode])
+        return cls("RGBA" if keyed else _COLOUR_MODES.get(image.mode, "RGB"), colour=True)
+
+    def split(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values, of shape (H, W) or (H, W, 3), and alpha, of shape (H, W), as uint8."""
+        if self.paired:
+            pixels = pixels[..., _UPPER_BYTE::2]
+        values, alpha = pixels, None
+        if pixels.ndim == 3:
+            channels = 3 if self.colour else 1
+            values = pixels[..., :channels] if self.colour else pixels[..., 0]
+            alpha = pixels[..., channels] if pixels.shape[2] > channels else None
+        if self.key:
+            transparent = _equal(values, self.key)
+            alpha = np.where(transparent, np.uint8(0), np.uint8(255))
+        if self.shift:
+            values = (values >> self.shift).astype(np.uint8)
+        if self.premultiplied and alpha is not None:
+            divisor = np.where(alpha == 0, 255, alpha)  # what is wholly transparent stays as it is, as Pillow has it
+            values = np.minimum(values.astype(np.uint16) * 255 // divisor, 255).astype(np.uint8)
+        return (255 - values if self.inverted else values), (None if self.opaque else alpha)
+
+
+def _equal(values: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    """Where gray or colours have this value, channel by channel: all at once would take four bytes a pixel."""
+    found: np.ndarray = (values[..., 0] if len(key) > 1 else values) == key[0]
+    for channel in range(1, len(key)):
+        found &= values[..., channel] == key[channel]
+    return found
+
+
+def of_tiff(outline: TiffOutline, data: Contents) -> tuple[dict[int, int], Samples | None]:
+    """What to change in a TIFF's directory so that Pillow reads it, and how; None where it reads it rightly itself.
+
+    Raises ImageError for what it would read wrongly.
+    """
+    bits = outline.values(data, tiffoutline.BITS, (1,))
+    samples = outline.value(data, tiffoutline.SAMPLES, 1)
+    photometric = outline.value(data, tiffoutline.PHOTOMETRIC, -1)
+    extra = outline.value(data, tiffoutline.EXTRA_SAMPLES, tiffoutline.ALPHA)
+    if tiffoutline.SIGNED in outline.values(data, tiffoutline.SAMPLE_FORMAT):
+        raise ImageError("signed samples, whose black is not known; convert the file to unsigned ones first")
+    inverted = photometric == tiffoutline.WHITE_IS_ZERO
+    separate = outline.value(data, tiffoutline.PLANES, 1) == tiffoutline.SEPARATE
+    if samples == 2 and separate:
+        if extra != tiffoutline.NO_ALPHA:  # Pillow loses it
+            raise ImageError("a TIFF of gray, and alpha after it, is not read here; convert the file first")
+        samples = 1  # Pillow leaves the other alone
+    if photometric > tiffoutline.BLACK_IS_ZERO or samples > 2 or (samples == 1 and bits[0] <= 8):
+        return {}, None
+    if samples == 2 and set(bits) not in ({8}, {16}):
+        return {}, None
+    if photometric < 0:
+        raise ImageError("a TIFF that does not say whether its 0 is black or white")
+    if inverted and samples == 2 and extra == tiffoutline.PREMULTIPLIED_ALPHA:
+        raise ImageError("a TIFF whose 0 is white, with alpha multiplied in, is not read here; convert the file first")
+    changes = {tiffoutline.PHOTOMETRIC: tiffoutline.BLACK_IS_ZERO} if inverted else {}
+    if samples == 1:
+        return changes, Samples(None, shift=bits[0] - 8, inverted=inverted)
+    if bits[0] <= 8:
+        return changes, Samples("LA" if extra else "L", inverted=inverted)
+    # Pillow has no mode for it, and knows the same bytes as R, G, B and alpha of 8 bits. libtiff, which reads the file
+    # itself, knows better, and hands on samples of 16 bits in this machine's order.
+    changes = {tiffoutline.PHOTOMETRIC: tiffoutline.RGB, tiffoutline.BITS: 8, tiffoutline.SAMPLES: 4}
+    changes[tiffoutline.EXTRA_SAMPLES] = tiffoutline.ALPHA
+    premultiplied = extra == tiffoutline.PREMULTIPLIED_ALPHA
+    return changes, Samples("RGBA", paired=True, inverted=inverted, premultiplied=premultiplied, opaque=not extra)
+
+
+def unknown_tiff(outline: TiffOutline, data: Contents) -> str:
+    """Why a TIFF whose samples Pillow has no name for is not read."""
+    bits = " and ".join(map(str, sorted(set(outline.values(data, tiffoutline.BITS, (1,))))))
+    samples, photometric = outline.value(data, tiffoutline.SAMPLES, 1), outline.value(data, tiffoutline.PHOTOMETRIC, 0)
+    return (
+        f"a TIFF of {samples} x {bits} bits with photometric interpretation {photometric} is not read here; "
+        "convert the file first"
+    )
