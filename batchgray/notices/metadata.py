@@ -175,7 +175,7 @@ class MetadataService:
                 connection.request(method, base + path, headers=headers)
                 answer = connection.getresponse()
                 return answer.status, answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
-        except TooSlow:
+        except (TooSlow, TimeoutError):
             raise Unknown(f"the metadata service does not answer ({self._timeout:g} s)") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unknown(f"the metadata service can't be reached ({type(error).__name__})") from None

@@ -43,7 +43,7 @@ def test_the_run_begins_without_it_and_says_so(images, environment, tmp_path):
         events = run.finish(expect=0)
     assert named(events, "summary")[0]["done"] == 1
     if environment["ALIBABA_CLOUD_ACCESS_KEY_ID"]:
-        assert "can't be heard (Network: no answer within 3 s)" in named(events, "warned")[0]["message"]
+        assert "can't be heard (Network: " in named(events, "warned")[0]["message"]
 
 
 def test_one_that_needs_it_is_refused(images, environment, tmp_path):
