@@ -59,8 +59,8 @@ _PNG_MOST_CHUNKS = 1_000_000
 _PNG_FORGOTTEN_CHUNKS = 4096
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
-_PNG_GRAY, _PNG_RGB = 0, 2
-_PNG_CHANNELS = {_PNG_GRAY: 1, _PNG_RGB: 3, 3: 1, 4: 2, 6: 4}
+_PNG_GRAY, _PNG_RGB, _PNG_PALETTE = 0, 2, 3
+_PNG_CHANNELS = {_PNG_GRAY: 1, _PNG_RGB: 3, _PNG_PALETTE: 1, 4: 2, 6: 4}
 _PNG_LONGEST_CHUNK = 1024  # but for IDAT; a palette has 768 bytes
 _PNG_SLACK_BYTES = 16 << 20
 
@@ -118,6 +118,8 @@ class PngOutline:
     exif: bytes = b""
     frames: int = 1
     kept: list[slice] = field(default_factory=list)
+    _colours: int = 0  # in the palette, so far
+    _may_have_key: bool = True  # a tRNS chunk counts, if one comes
 
     @classmethod
     def walk(cls, data: Contents) -> "PngOutline":
@@ -129,12 +131,11 @@ class PngOutline:
         check_plausible(width, height, raw // DEFLATE_RATIO, len(data))
         outline, pixels = cls(width, height, depth, colour, data[28] == 1), 0
         for kind, body in _png_chunks(data):
-            longest = len(data) if kind == b"IDAT" else _PNG_LONGEST_CHUNK
-            if kind in _PNG_KEPT and body.start < body.stop <= body.start + longest:
+            length = body.stop - body.start
+            if outline._is_kept(kind, length):
                 outline._keep(slice(body.start - 8, body.stop + 4))
-                pixels += body.stop - body.start if kind == b"IDAT" else 0
-                if kind == b"tRNS" and colour in (_PNG_GRAY, _PNG_RGB):
-                    outline._take_transparent(data[body], _PNG_CHANNELS[colour])
+                pixels += length if kind == b"IDAT" else 0
+                outline._note(kind, data, body)
             elif kind == b"acTL":
                 outline.animated = True
                 outline.frames = int.from_bytes(data[body][:4], "big") or 1
@@ -142,14 +143,36 @@ class PngOutline:
                 outline.exif = data[body]
         if not pixels:
             raise ImageError("damaged: a PNG that ends before its picture begins")
+        if colour == _PNG_PALETTE and not outline._colours:
+            raise ImageError("damaged: a PNG of palette colours without its palette")
         if pixels > 2 * raw + height + _PNG_SLACK_BYTES:
             raise ImageError(f"damaged: {pixels:,} bytes are more than a PNG of {width} x {height} pixels can need")
         return outline
 
-    def _take_transparent(self, body: bytes, channels: int) -> None:
-        if len(body) >= 2 * channels:
+    def _is_kept(self, kind: bytes, length: int) -> bool:
+        """Whether the picture needs a chunk. Transparency out of place, or of a wrong length, counts for nothing.
+
+        That is how libpng has it, and so every viewer; Pillow would take the last of several, whatever it is.
+        """
+        if kind == b"tRNS":
+            right = length <= self._colours if self.colour_type == _PNG_PALETTE else length == 2 * self._key_numbers
+            return self._may_have_key and right and length > 0
+        return kind in _PNG_KEPT and length > 0 and (kind == b"IDAT" or length <= _PNG_LONGEST_CHUNK)
+
+    @property
+    def _key_numbers(self) -> int:
+        return _PNG_CHANNELS[self.colour_type] if self.colour_type in (_PNG_GRAY, _PNG_RGB) else 0
+
+    def _note(self, kind: bytes, data: Contents, body: slice) -> None:
+        """Note what a chunk that is kept tells of transparency, its own or of another one."""
+        if kind == b"PLTE":
+            self._colours = (body.stop - body.start) // 3
+        elif kind in (b"IDAT", b"tRNS"):
+            self._may_have_key = False
+        if kind == b"tRNS":
             mask = (1 << self.depth) - 1
-            self.transparent = tuple(value & mask for value in struct.unpack_from(f">{channels}H", body))
+            numbers = struct.unpack_from(f">{self._key_numbers}H", data[body])
+            self.transparent = tuple(value & mask for value in numbers)
 
     def _keep(self, part: slice) -> None:
         if self.kept and self.kept[-1].stop == part.start:
