@@ -123,6 +123,7 @@ class PillowSource(Source):
         if data[:4] == b"MM\0+":
             raise ImageError("a BigTIFF in big-endian order is not read here; convert the file first")
         outline = TiffOutline.walk(data)
+        _check_compression(outline.value(data, tiffoutline.COMPRESSION, tiffoutline.UNCOMPRESSED))
         changes, samples = of_tiff(outline, data)
         head = excerpt(data, outline.parts(data, changes, whole=False))
         try:
@@ -297,6 +298,12 @@ def _least_bytes(image: Image.Image) -> int:
     return 0
 
 
+def _check_compression(compression: int) -> None:
+    """Raise ImageError for a TIFF that may be sound, in a coding that Pillow, or its libtiff (WebP), does not know."""
+    if compression not in TiffImagePlugin.COMPRESSION_INFO or compression == tiffoutline.WEBP:
+        raise ImageError(f"a TIFF of compression {compression} is not read here; convert the file first")
+
+
 def _check_tiles(image: Image.Image) -> None:
     """Raise ImageError for a TIFF's tiles that are huge: libtiff holds a whole one, however small the image is."""
     tags = getattr(image, "tag_v2", {})
@@ -307,9 +314,23 @@ def _check_tiles(image: Image.Image) -> None:
 
 
 def _libtiff_scratch(outline: TiffOutline, data: Contents) -> int:
-    """What libtiff, which reads the file itself, holds of it as it is stored: a strip, and whatever else it says."""
+    """What libtiff, which reads the file itself, holds of it: whatever it says besides, a strip or tile as stored,
+    and a tile as decoded, which may be far larger than the picture.
+    """
     compressed = outline.value(data, tiffoutline.COMPRESSION, 1) != tiffoutline.UNCOMPRESSED
-    return _COPIES * outline.skipped_bytes + (outline.longest_piece(data) if compressed else 0)
+    stored = outline.longest_piece(data) if compressed else 0
+    return _COPIES * outline.skipped_bytes + stored + _tile_bytes(outline, data)
+
+
+def _tile_bytes(outline: TiffOutline, data: Contents) -> int:
+    """How long a tile is as libtiff decodes it, or as R, G, B and alpha where it converts colours; 0 without tiles."""
+    if tiffoutline.TILE_WIDTH not in outline.entries:
+        return 0
+    separate = outline.value(data, tiffoutline.PLANES, 1) == tiffoutline.SEPARATE
+    samples = 1 if separate else outline.value(data, tiffoutline.SAMPLES, 1)
+    pixel_bytes = max(samples * max(outline.values(data, tiffoutline.BITS, (1,))) // 8, 4)
+    width, rows = (outline.value(data, tag, 1) for tag in (tiffoutline.TILE_WIDTH, tiffoutline.TILE_ROWS))
+    return max(0, width * rows * pixel_bytes)
 
 
 def excerpt(data: Contents, parts: list[slice | bytes], fd: int | None = None) -> BinaryIO:

@@ -18,18 +18,22 @@ from batchgray.errors import ImageError
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES, PLANES = 273, 274, 277, 278, 279, 284
 TILE_WIDTH, TILE_ROWS, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
+COLOUR_MAP, INK_SET = 320, 332
 
-UNCOMPRESSED, JPEG = 1, 7  # of COMPRESSION
+UNCOMPRESSED, JPEG, WEBP = 1, 7, 50001  # of COMPRESSION
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # of PHOTOMETRIC
 NO_ALPHA, PREMULTIPLIED_ALPHA, ALPHA = 0, 1, 2  # of EXTRA_SAMPLES
 UNSIGNED, SIGNED = 1, 2  # of SAMPLE_FORMAT
+CMYK_INKS = 1  # of INK_SET
 SEPARATE = 2  # of PLANES
 
 _TABLES = {STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES}
-_NEEDED = _TABLES | {
+_NUMBERS = _TABLES | {
     *(WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_ROWS),
-    *(EXTRA_SAMPLES, SAMPLE_FORMAT),
-    *(254, 266, 292, 293, 317, 320, 332),  # subfile type, fill order, fax options, predictor, colour map, ink set
+    *(EXTRA_SAMPLES, SAMPLE_FORMAT, COLOUR_MAP, INK_SET),
+    *(254, 266, 292, 293, 317),  # subfile type, fill order, fax options, predictor
+}
+_NEEDED = _NUMBERS | {
     *(347, *range(512, 522), 529, 530, 531, 532),  # tables and whereabouts of JPEGs, and of YCbCr
     50674,  # LERC's parameters
 }
@@ -44,7 +48,7 @@ _LONGEST_DESCRIPTION = 1 << 16  # bytes; what an EXIF block of a JPEG can hold
 _FIRST_VALUES = 64  # of an entry, that are looked at
 _NUMBERS_AT_ONCE = 1 << 16
 _SHORT = 3
-_INTEGERS = {1: "B", _SHORT: "H", 4: "I", 16: "Q"}
+_INTEGERS = {1: "B", _SHORT: "H", 4: "I", 16: "Q", 6: "b", 8: "h", 9: "i", 17: "q"}  # libtiff takes signed ones too
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
@@ -130,6 +134,8 @@ class TiffOutline:
             longest = _LONGEST_DESCRIPTION if tag in DESCRIBING else _LONGEST_ENTRY
             if tag in _TABLES and numbers > _MOST_NUMBERS:
                 raise ImageError(f"damaged: a TIFF of {numbers:,} strips or tiles")
+            if tag in _NUMBERS and kind not in _INTEGERS:  # which some libraries would take, and others not
+                raise ImageError(f"damaged: a TIFF whose entry {tag} is no integer")
             if tag not in _KEPT or size > (len(data) if tag in _TABLES else longest):
                 self.skipped_bytes += size if size <= len(data) else 0
                 continue
@@ -140,13 +146,15 @@ class TiffOutline:
                 tag, _Entry(data[at : at + layout.entry_bytes], kind, numbers, place)
             )  # of a repeated one libtiff takes the first
 
-    def values(self, data: Contents, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """The first numbers of an entry; `default` where there is none, or none of unsigned integers."""
+    def values(
+        self, data: Contents, tag: int, default: tuple[int, ...] = (), most: int = _FIRST_VALUES
+    ) -> tuple[int, ...]:
+        """The first numbers of an entry, at most so many; `default` where there is none, or none of integers."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _INTEGERS or not entry.count:
             return default
         try:
-            return self.layout.read(f"{min(entry.count, _FIRST_VALUES)}{_INTEGERS[entry.kind]}", data, entry.at)
+            return self.layout.read(f"{min(entry.count, most)}{_INTEGERS[entry.kind]}", data, entry.at)
         except struct.error:  # out of the file
             return default
 

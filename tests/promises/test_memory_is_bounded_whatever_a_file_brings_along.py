@@ -4,6 +4,7 @@ If this broke, one scan with its layers, or one picture padded by a broken tool,
 """
 
 import io
+import re
 import struct
 import sys
 
@@ -94,6 +95,18 @@ def test_what_is_not_the_picture_is_not_read(pictures, tmp_path):
             assert result.size == (80, 64)
             if name.endswith(("tif", "webp", "png")):
                 assert np.array_equal(np.asarray(result), GRAY)
+
+
+def test_a_tile_that_is_larger_than_its_picture_is_granted_first(tmp_path):
+    """libtiff decodes a whole one: here 200 MB, out of a file of 200 kB, for 100 x 100 pixels."""
+    corner, side = np.zeros((100, 100, 4), np.uint16), 5000
+    data = tiffs.tiff(corner, bits=16, photometric=tiffs.RGB, extras=(2,), compression=tiffs.DEFLATE, tile=side)
+    (tmp_path / "a.tif").write_bytes(data)
+    arguments = ("run", tmp_path / "a.tif", "--workers", 1, "--format", "png", "--progress", "none")
+    batchgray(*arguments, "--out", tmp_path / "tight", "--memory", "100M", expect=3)
+    (image,) = manifest_of(tmp_path / "tight")["images"]
+    assert re.match(r"needs 2\d\d MB while it is converted, over the limit of 105 MB", image["error"])
+    batchgray(*arguments, "--out", tmp_path / "wide", "--memory", "500M")
 
 
 def test_a_second_opinion_is_asked_for_when_there_is_memory_for_it(tmp_path):
