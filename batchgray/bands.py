@@ -54,7 +54,7 @@ class Way:
     held_bytes: int
     parts: tuple[slice | bytes, ...]
     luma: bool = False  # what libvips takes for R is Y'
-    alpha: bool = True  # the last channel is alpha, where there are 2 or 4
+    alpha: bool = True  # what follows gray or the colours, where something does, is alpha
 
     def scratch_bytes(self, height: int, band_rows: int) -> int:
         """About what reading holds: libvips's rows and its band, our copy of that, and its 8-bit half."""
@@ -118,7 +118,7 @@ class Reader:
             pixels = np.asarray(Image.frombuffer("CMYK", size, pixels.tobytes(), "raw", "CMYK", 0, 1).convert("RGB"))
         alpha = None
         if image.hasalpha() and self._way.alpha:
-            alpha = pixels[..., -1]
+            alpha = pixels[..., 3 if image.bands > 3 else 1]
         values = pixels[..., :3] if image.bands >= 3 and not self._way.luma else pixels[..., 0]
         shape = (bottom - top, image.width, *((3,) if self._source.colour else ()))
         target = np.empty(shape, np.uint8)
@@ -264,7 +264,7 @@ def _tiff_way(data: mmap.mmap, source: Source) -> Way:
         row_bytes=row_bytes,
         held_bytes=_tiff_held(outline, data, source, row_bytes),
         parts=tuple(outline.parts(data, changes)),
-        alpha=tiff.NO_ALPHA not in extras,
+        alpha=tiff.NO_ALPHA not in extras[:1],  # what else follows counts for nothing
     )
 
 

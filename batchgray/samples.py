@@ -15,6 +15,7 @@ _GRAY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA"}
 _WIDE_GRAY_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
 _COLOUR_MODES = {"RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}  # those with alpha
 
+_MOST_COLOURS = 3 << 8  # numbers of a colour map that is read here
 _UPPER_BYTE = 1 if sys.byteorder == "little" else 0  # of 16 bits, as libtiff hands them on
 
 
@@ -24,7 +25,8 @@ class Samples:
 
     It is asked for `mode`; None is the picture's own, of gray with more than 8 bits, of which `shift` are dropped.
     `key` is a value that is transparent. Of `paired`, the four channels are the bytes of 16-bit gray and alpha.
-    `inverted` gray has its 0 for white, `premultiplied` gray is multiplied by its alpha.
+    `inverted` gray has its 0 for white, `premultiplied` gray is multiplied by its alpha. With a `palette`, gray stands
+    for colours.
     """
 
     mode: str | None
@@ -35,6 +37,7 @@ class Samples:
     inverted: bool = False
     premultiplied: bool = False
     opaque: bool = False  # the second sample is not alpha
+    palette: bytes = b""  # R, G and B of each of the 256 values that gray has
 
     @property
     def has_alpha(self) -> bool:
@@ -67,6 +70,8 @@ class Samples:
         if self.premultiplied and alpha is not None:
             divisor = np.where(alpha == 0, 255, alpha)  # what is wholly transparent stays as it is, as Pillow has it
             values = np.minimum(values.astype(np.uint16) * 255 // divisor, 255).astype(np.uint8)
+        if self.palette:
+            values = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)[values]
         return (255 - values if self.inverted else values), (None if self.opaque else alpha)
 
 
@@ -89,8 +94,15 @@ def of_tiff(outline: TiffOutline, data: Contents) -> tuple[dict[int, int], Sampl
     extra = outline.value(data, tiffoutline.EXTRA_SAMPLES, tiffoutline.ALPHA)
     if tiffoutline.SIGNED in outline.values(data, tiffoutline.SAMPLE_FORMAT):
         raise ImageError("signed samples, whose black is not known; convert the file to unsigned ones first")
+    if photometric == tiffoutline.CMYK and outline.value(data, tiffoutline.INK_SET, 1) != tiffoutline.CMYK_INKS:
+        raise ImageError("inks other than cyan, magenta, yellow and black; convert the file to RGB first")
+    palette = _palette_of_bytes(outline, data) if photometric == tiffoutline.PALETTE else None
+    if palette is not None:
+        return _as_gray_of_palette(samples, bits[0], palette)
     inverted = photometric == tiffoutline.WHITE_IS_ZERO
     separate = outline.value(data, tiffoutline.PLANES, 1) == tiffoutline.SEPARATE
+    if samples > 4 and separate and extra != tiffoutline.NO_ALPHA:  # which Pillow calls a decoder's error
+        raise ImageError("a TIFF in planes, with more than colours and alpha, is not read here; convert it first")
     if samples == 2 and separate:
         if extra != tiffoutline.NO_ALPHA:  # Pillow loses it
             raise ImageError("a TIFF of gray, and alpha after it, is not read here; convert the file first")
@@ -114,6 +126,25 @@ def of_tiff(outline: TiffOutline, data: Contents) -> tuple[dict[int, int], Sampl
     changes[tiffoutline.EXTRA_SAMPLES] = tiffoutline.ALPHA
     premultiplied = extra == tiffoutline.PREMULTIPLIED_ALPHA
     return changes, Samples("RGBA", paired=True, inverted=inverted, premultiplied=premultiplied, opaque=not extra)
+
+
+def _palette_of_bytes(outline: TiffOutline, data: Contents) -> np.ndarray | None:
+    """R, G and B of each index where all numbers of the colour map are of 8 bits, else None.
+
+    They should be of 16; early writers got that wrong, and libtiff has always told it by this.
+    """
+    numbers = outline.values(data, tiffoutline.COLOUR_MAP, most=_MOST_COLOURS)
+    if not numbers or len(numbers) % 3 or not 0 <= min(numbers) <= max(numbers) < 256:
+        return None
+    return np.array(numbers, np.uint8).reshape(3, -1).T
+
+
+def _as_gray_of_palette(samples: int, bits: int, palette: np.ndarray) -> tuple[dict[int, int], Samples]:
+    """Indices, which Pillow would look up in a palette of nothing but black, as gray: 8 bits, or the same share."""
+    if samples != 1 or bits not in (1, 2, 4, 8) or len(palette) != 1 << bits:
+        raise ImageError("a TIFF whose palette has colours of 8 bits, not 16, is not read here; convert the file first")
+    spread = np.repeat(palette, 256 // len(palette), axis=0)
+    return {tiffoutline.PHOTOMETRIC: tiffoutline.BLACK_IS_ZERO}, Samples("L", colour=True, palette=spread.tobytes())
 
 
 def unknown_tiff(outline: TiffOutline, data: Contents) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 _SHORT, _LONG, _LONG8 = 3, 4, 16
-_CODES = {1: "B", 2: "s", _SHORT: "H", _LONG: "I", 7: "s", _LONG8: "Q"}
+_CODES = {1: "B", 2: "s", _SHORT: "H", _LONG: "I", 6: "b", 7: "s", 8: "h", 9: "i", _LONG8: "Q"}
 NONE, DEFLATE = 1, 8
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 
