@@ -121,11 +121,9 @@ def summary_lines(event: events.Summary) -> list[str]:
     if event.missing:
         lines.append(f"Taken up again because the output was missing: {event.missing:,}.")
     if event.newly_gone:
-        names = ", ".join(map(shown, event.newly_gone[:_NAMED]))
-        more = len(event.newly_gone) - _NAMED
+        names = _names(event.newly_gone[:_NAMED], len(event.newly_gone))
         lines.append(
-            f"Inputs that are gone since the last run: {names}{f' and {more:,} more' if more > 0 else ''}. "
-            "What was made of them stays; --prune removes it."
+            f"Inputs that are gone since the last run: {names}. What was made of them stays; --prune removes it."
         )
     if event.pruned:
         lines.append(f"Removed because the input is gone: {event.pruned:,}.")
@@ -155,12 +153,16 @@ def trying_again(manifest: str) -> str:
 
 
 def _note_lines(notes: dict[str, str]) -> list[str]:
+    """What is to know of converted images, a note a line: one that hundreds have would hide the others."""
     if not notes:
         return []
+    having: dict[str, list[str]] = {}
+    for name, note in notes.items():
+        having.setdefault(note, []).append(name)
     return [
         "Notes:",
-        *(f"  {shown(name)}: {shown(note)}" for name, note in islice(notes.items(), _LISTED)),
-        *_rest(len(notes)),
+        *(f"  {_names(names[:_NAMED], len(names))}: {shown(note)}" for note, names in islice(having.items(), _LISTED)),
+        *_rest(len(having)),
     ]
 
 
@@ -170,7 +172,7 @@ def reason_lines(reasons: Sequence[Reason]) -> list[str]:
         return []
     return [
         f"Failed: {images(sum(reason.count for reason in reasons))}",
-        *(f"  {_names(reason)}: {shown(reason.error)}" for reason in reasons[:_LISTED]),
+        *(f"  {_names(reason.sources, reason.count)}: {shown(reason.error)}" for reason in reasons[:_LISTED]),
         *_rest(len(reasons)),
     ]
 
@@ -179,9 +181,9 @@ def _rest(count: int) -> list[str]:
     return [f"  ... and {count - _LISTED:,} more, in the manifest"] if count > _LISTED else []
 
 
-def _names(reason: Reason) -> str:
-    names = ", ".join(map(shown, reason.sources))
-    more = reason.count - len(reason.sources)
+def _names(first: Sequence[str], count: int) -> str:
+    """The first of so many names."""
+    names, more = ", ".join(map(shown, first)), count - len(first)
     return f"{names} and {more:,} more" if more else names
 
 

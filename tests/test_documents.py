@@ -113,6 +113,8 @@ def desk(tmp_path, smq_local) -> Iterator[tuple[Path, dict[str, str]]]:
         Image.fromarray(pixels).save(original, quality=90)
         for number in range(1, PICTURES):
             (tmp_path / folder / f"{number:04}.jpg").hardlink_to(original)
+        for number in range(4):
+            Image.new("RGBA", (8, 8)).save(tmp_path / folder / f"veiled{number}.png")
     with smq_local.LocalSMQ(role="batchgray") as server:
         exports = {
             "MNS_ENDPOINT": server.endpoint,

@@ -108,6 +108,17 @@ def test_the_summary_tells_all_that_a_person_has_to_know():
     ]
 
 
+def test_a_note_that_many_images_have_is_told_once_and_hides_no_other():
+    notes = {f"{number}.png": "transparency was dropped" for number in range(1000)} | {"z.gif": "the first of 2 frames"}
+    lines = told(replaced(SUMMARY, notes=notes))
+    at = lines.index("Notes:")
+    assert lines[at + 1 : at + 3] == [
+        "  0.png, 1.png, 2.png and 997 more: transparency was dropped",
+        "  z.gif: the first of 2 frames",
+    ]
+    assert lines[at + 3] == "Failed: 1 image"
+
+
 _NOTHING = {"converted": 0, "pixels": 0, "source_bytes": 0, "output_bytes": 0}
 _WELL = {"failed": 0, "partial": 0, "pending": 0, "failures": {}, "reasons": [], "resume": None}
 
