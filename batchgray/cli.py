@@ -233,7 +233,8 @@ def verify(manifest: Path, as_json: bool, mend: bool, no_lock: bool) -> None:
         quoted = outcome.quoted(str(manifest))
         for damage in verdict.damaged:
             _say(f"damaged: {shown(damage.output)}: {damage.fault}")
-        _say(f"{verdict.checked} outputs checked, {len(verdict.damaged)} damaged.")
+        outputs = f"{verdict.checked} output{'' if verdict.checked == 1 else 's'}"
+        _say(f"{outputs} checked, {len(verdict.damaged)} damaged.")
         lost = sum(damage.gone for damage in verdict.damaged)
         if verdict.mended:
             _say(f"Marked pending. To make them anew: batchgray resume {quoted}")

@@ -180,7 +180,8 @@ def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
         if fault.kind != "AccessDenied":
             return
     else:
-        counted = f"{attributes.active_messages} messages to be had, {attributes.inactive_messages} in somebody's hand"
+        active = f"{attributes.active_messages} message{'' if attributes.active_messages == 1 else 's'} to be had"
+        counted = f"{active}, {attributes.inactive_messages} in somebody's hand"
         detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
     actions: dict[str, Callable[[], object]] = {

@@ -88,7 +88,7 @@ def test_a_resume_through_a_link_goes_on_in_the_real_output_folder(stopped, tmp_
     assert leftovers(out) == []
     assert os.listdir(link.parent) == [link.name]
     assert link.is_symlink()
-    assert "1 outputs checked, 0 damaged" in batchgray("verify", link).stdout
+    assert "1 output checked, 0 damaged" in batchgray("verify", link).stdout
 
 
 def test_every_worker_holds_the_lock_of_what_is_in_flight(stopped, tmp_path):
