@@ -278,10 +278,14 @@ def _webp_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
 
 @dataclass
 class GifOutline:
-    """`frames` beyond MOST_FRAMES, or behind a million blocks, are not counted; `kept` is what the first one needs."""
+    """`frames` beyond MOST_FRAMES, or behind a million blocks, are not counted; `kept` is what the first one needs.
+
+    `window` has its rows and columns of the canvas where it does not cover all of that, else it is empty.
+    """
 
     frames: int = 0
     kept: list[slice] = field(default_factory=list)
+    window: tuple[slice, ...] = ()
 
     @classmethod
     def walk(cls, data: Contents) -> "GifOutline":
@@ -294,6 +298,8 @@ class GifOutline:
                 introducer, start = data[at], at
                 if introducer == 0x2C:
                     outline.frames += 1
+                    if outline.frames == 1:
+                        outline._take_window(data[6:10], data[at + 1 : at + 9])
                     at += 11 + _palette_bytes(data[at + 9 : at + 10])
                 elif introducer == 0x21:
                     at += 2
@@ -316,6 +322,14 @@ class GifOutline:
         if not outline.frames:
             raise ImageError(f"damaged: a GIF without a picture in its first {_GIF_MOST_BLOCKS - left:,} blocks")
         return outline
+
+    def _take_window(self, canvas: bytes, frame: bytes) -> None:
+        if len(frame) < 8:
+            return
+        across, down = struct.unpack("<HH", canvas)
+        left, top, width, height = struct.unpack("<4H", frame)
+        if left or top or width < across or height < down:
+            self.window = slice(top, top + height), slice(left, left + width)
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but its first frame: no comments, no other frames."""

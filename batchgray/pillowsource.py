@@ -162,6 +162,7 @@ class PillowSource(Source):
         outline = containers.GifOutline.walk(data)
         source = cls.probe("GIF", outline.without_metadata(data), data, identity, limits, background)
         source.note = _frames_note(outline.frames)
+        source._take_samples(replace(source.samples, window=outline.window))
         return source
 
     @classmethod

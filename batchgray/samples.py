@@ -37,11 +37,12 @@ class Samples:
     inverted: bool = False
     premultiplied: bool = False
     opaque: bool = False  # the second sample is not alpha
+    window: tuple[slice, ...] = ()  # of rows and columns, outside of which all is transparent
     palette: bytes = b""  # R, G and B of each of the 256 values that gray has
 
     @property
     def has_alpha(self) -> bool:
-        return bool(self.key) or (self.mode in ("LA", "RGBA") and not self.opaque)
+        return bool(self.key or self.window) or (self.mode in ("LA", "RGBA") and not self.opaque)
 
     @classmethod
     def of(cls, image: Image.Image) -> "Samples":
@@ -65,6 +66,10 @@ class Samples:
         if self.key:
             transparent = _equal(values, self.key)
             alpha = np.where(transparent, np.uint8(0), np.uint8(255))
+        if self.window:
+            seen = np.zeros(values.shape[:2], np.uint8)
+            seen[self.window] = 255 if alpha is None else alpha[self.window]
+            alpha = seen
         if self.shift:
             values = (values >> self.shift).astype(np.uint8)
         if self.premultiplied and alpha is not None:

@@ -9,6 +9,7 @@ import pytest
 import tiffs
 from harness import decode
 from naive import picture
+from PIL import Image
 from test_formats import png, png16, saved
 
 from batchgray import bands, codec, transparency
@@ -278,6 +279,25 @@ def test_transparency_is_noted_or_composited(tmp_path, name, background):
     assert (transparency.IGNORED in notes) == (background is None)
     if name.endswith(".png"):
         assert np.array_equal(in_bands(tmp_path / name, background)[0], expected)
+
+
+@pytest.mark.parametrize("background", [None, WHITE, TINT], ids=["", "white", "tint"])
+def test_what_a_gifs_first_frame_leaves_free_is_transparent(tmp_path, background):
+    """As every viewer has it; Pillow fills it with the palette's first colour, whatever that is."""
+    frame = Image.fromarray(VEILED[..., :3]).quantize(60)
+    data = bytearray(saved(frame, "GIF"))
+    data[6:10] = (WIDTH + 9).to_bytes(2, "little") + (HEIGHT + 7).to_bytes(2, "little")
+    at = data.index(b",", 13 + 3 * (2 << (data[10] & 7)))
+    data[at + 1 : at + 5] = bytes((4, 0, 3, 0))
+    (tmp_path / "a.gif").write_bytes(data)
+    pixels, notes = in_memory(tmp_path / "a.gif", background)
+    shown = np.asarray(frame.convert("RGB"))
+    assert np.array_equal(pixels[3 : 3 + HEIGHT, 4 : 4 + WIDTH], shown)
+    assert (transparency.IGNORED in notes) == (background is None)
+    if background:
+        free = np.ones(pixels.shape[:2], bool)
+        free[3 : 3 + HEIGHT, 4 : 4 + WIDTH] = False
+        assert np.array_equal(np.unique(pixels[free].reshape(-1, 3), axis=0), [background])
 
 
 def test_of_what_is_opaque_nothing_is_noted(tmp_path):
