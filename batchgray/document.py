@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-import batchgray
+from batchgray._version import __version__
 from batchgray.messages import SourceIdentity
 from batchgray.names import folders_of, is_inside, is_plain
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
@@ -91,7 +91,7 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
 
     at: Annotated[datetime, Meta(tz=True)]
     workers: Count
-    batchgray: str = batchgray.__version__
+    batchgray: str = __version__
     found: RunState | None
 
 
@@ -116,7 +116,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     """
 
     version: int = VERSION
-    batchgray: str = batchgray.__version__
+    batchgray: str = __version__
     state: RunState = "running"
     generation: Count = 0
     run_id: FolderName

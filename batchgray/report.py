@@ -25,8 +25,8 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-import batchgray
 from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
+from batchgray._version import __version__
 from batchgray.errors import ImageError, shown
 from batchgray.guards import may_be_cut_off, without_dots
 from batchgray.manifest import Image, Manifest
@@ -113,7 +113,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
     script = _text("report.js")
     return _templates.get_template("report.html").render(
-        version=batchgray.__version__,
+        version=__version__,
         now=datetime.now(UTC),
         style=Markup(_text("report.css")),
         script=Markup(script),
