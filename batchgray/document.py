@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Meta
 
 from batchgray._version import __version__
-from batchgray.messages import SourceIdentity
 from batchgray.names import folders_of, is_inside, is_plain
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
+from batchgray.records import SourceIdentity
 from batchgray.spelling import Bytes, ListBytes
 
 VERSION = 1

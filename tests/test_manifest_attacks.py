@@ -23,9 +23,9 @@ from recording import Recording, Rule
 from batchgray import errors, guards, integrity, intents, locks, manifest, partial, planes
 from batchgray.durable import Folder
 from batchgray.manifest import Store
-from batchgray.messages import SourceIdentity, Task
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.plan import plan_resume
+from batchgray.records import SourceIdentity, Task
 
 MEMORY = 3 << 30  # of address space, for a command that has no reason to take any
 OUTSIDE = "../outside.jpg"

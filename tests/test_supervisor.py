@@ -16,10 +16,11 @@ from batchgray import events, flight, messages, planes, supervisor
 from batchgray.document import Image, Manifest
 from batchgray.ledger import Totals
 from batchgray.lifecycle import SALVAGE_SECONDS, Event, State
-from batchgray.messages import Channel, Convert, FromServer, FromWorker, SourceIdentity, ToWorker
+from batchgray.messages import Channel, Convert, FromServer, FromWorker, ToWorker
 from batchgray.notices import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.plan import Plan
+from batchgray.records import SourceIdentity
 from batchgray.supervisor import Supervisor
 
 SIGTERM = InterruptionNotice(source="signal", event_id="SIGTERM")
