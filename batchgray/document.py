@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from batchgray._version import __version__
+from batchgray.events import NoticeSource
 from batchgray.names import folders_of, is_inside, is_plain
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
 from batchgray.records import SourceIdentity
@@ -27,7 +28,6 @@ DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
 WorkState = Literal["pending", "partial", "done", "failed"]
 ImageState = Literal["pending", "partial", "done", "failed", "gone"]
 RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
-NoticeSource = Literal["smq", "metadata", "signal", "disk"]
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
