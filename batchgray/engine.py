@@ -17,11 +17,11 @@ from batchgray.errors import shown
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
+from batchgray.names import kind_of
 from batchgray.notices import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
 from batchgray.supervisor import READY_SECONDS, Supervisor
-from batchgray.tally import kind_of
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
 ExitCode = Literal[0, 3, 75]
