@@ -1,8 +1,8 @@
 """The report: one self-contained page to look at, of pictures, progress over time, interruptions and failures.
 
 Everything is in the page: pictures as data: URIs, style and script inline, and a policy that lets the browser fetch
-nothing. Names come from strangers' disks: whatever the template prints is escaped, and `shown` takes the sting out of
-control characters and of marks that turn the direction of writing.
+nothing. Names come from strangers' disks: whatever the template prints is escaped, and `shown` makes control characters
+and marks that turn the direction of writing harmless.
 """
 
 import base64
