@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
     """A run whose supervisor ends at once, interrupted by a notice; `ended(ledger)` says how."""
 
     def run(ended, sources, notice=NOTICE):
-        def supervisor(plan, resumable, options, ledger, *_):
+        def supervisor(plan, _held, _resumable, _options, ledger, *_):
             def work():
                 ended(ledger)
                 return Counter(image.state for image in plan.manifest.images)
