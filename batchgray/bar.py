@@ -1,15 +1,17 @@
 """The screen of a run on a terminal: a bar, a line for each worker, what went wrong; words and images above it.
 
 Events only count; what is seen is drawn four times a second by rich's thread, so that thousands of events a second cost
-no drawing. Lines end short of the edge: what the terminal echoes (^C) is then drawn over and breaks no line. The
-cursor is never hidden: who stops or kills the program would be left without it.
+no drawing; and only where the terminal has taken what was drawn before, which after Ctrl-S it does not. Lines end short
+of the edge: what the terminal echoes (^C) is then drawn over and breaks no line. The cursor is never hidden: who stops
+or kills the program would be left without it.
 """
 
-import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import IO, cast
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
@@ -20,6 +22,7 @@ from rich.text import Text
 
 from batchgray import events, words
 from batchgray.errors import shown
+from batchgray.outlet import Outlet
 from batchgray.tally import InHand, Tally
 
 _REFRESHES_PER_SECOND = 4
@@ -27,12 +30,32 @@ _EDGE = 5
 _LEAST_BAR = 10
 _LEAST_NAME = 12
 _SHOWN_FROM_SECONDS = 1.0
+_LINES_KEPT = 1000  # for a terminal that goes on; more would be gone from its screen
+
+
+class Screen:
+    """The terminal as rich's Console wants a file to be; what is written goes through an outlet."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self.encoding = outlet.encoding
+
+    @property
+    def busy(self) -> bool:
+        """Whether what was written is not shown yet, or never will be."""
+        return self._outlet.waiting > 0 or self._outlet.closed
+
+    def write(self, text: str) -> None:
+        self._outlet.put(text.encode(self.encoding, "backslashreplace"), last=True)
+
+    def flush(self) -> None:
+        pass  # the outlet keeps nothing back
+
+    def isatty(self) -> bool:
+        return True
 
 
 class _Terminal(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # rich would end the whole process here
-
     def show_cursor(self, show: bool = True) -> bool:
         return False
 
@@ -40,12 +63,12 @@ class _Terminal(Console):
 class _Live(Live):
     """Draws, and says what waits to be said, in one place: so neither is torn by the other.
 
-    A terminal that gets narrower breaks the lines that are there; one that hangs up is no fault of the run.
+    A terminal that gets narrower breaks the lines that are there.
     """
 
-    def __init__(self, bar: "Bar", console: Console) -> None:
+    def __init__(self, bar: "Bar", console: Console, terminal: Screen) -> None:
         self.drawn: list[int] = []  # how many cells wide each line was
-        self._bar = bar
+        self._bar, self._terminal = bar, terminal
         super().__init__(
             console=console,
             refresh_per_second=_REFRESHES_PER_SECOND,
@@ -55,8 +78,9 @@ class _Live(Live):
         )
 
     def refresh(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            super().refresh()
+        if self.is_started and self._terminal.busy:
+            return  # the next one shows all that this one would; the last one, at the stop, is never left out
+        super().refresh()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         width = self.console.width
@@ -70,7 +94,7 @@ class _Live(Live):
 class Bar:
     """A listener that draws the events so far, and tells the important ones above the bar."""
 
-    def __init__(self, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, screen: Screen, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._verbose = verbose
         self._clock = clock
         self._tally = Tally(clock)
@@ -78,10 +102,10 @@ class Bar:
         self._planned: events.Planned | None = None
         self._flushing_until: float | None = None
         self._hurried = False
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._lock = threading.Lock()  # events come from one thread, drawing from another
-        self._console = _Terminal(soft_wrap=True)
-        self._live = _Live(self, self._console)
+        self._console = _Terminal(soft_wrap=True, file=cast(IO[str], screen))
+        self._live = _Live(self, self._console, screen)
 
     def __enter__(self) -> "Bar":
         self._live.start()
@@ -90,8 +114,7 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._live.stop()
+        self._live.stop()
 
     def __call__(self, event: events.Event) -> None:
         with self._lock:
@@ -116,7 +139,8 @@ class Bar:
     def take_lines(self) -> list[str]:
         """What is to be said above the bar; it is then said."""
         with self._lock:
-            lines, self._lines = self._lines, []
+            lines = list(self._lines)
+            self._lines.clear()
         return lines
 
     # the drawing

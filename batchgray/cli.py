@@ -1,6 +1,7 @@
 """The command line: options, exit codes, and which words go where. No logic."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from batchgray.flags import (
     NO_LOCK,
     PATH,
     QUEUE_OPTIONS,
+    WORD,
     Choice,
     Name,
     option,
@@ -29,9 +31,11 @@ from batchgray.flags import (
     queue_options,
     unknown_variables,
 )
+from batchgray.outlet import Outlet
 from batchgray.streams import hold_standard_descriptors, show_any_name, write_utf8
 
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
+_END_SECONDS = 3.0
 EXIT_CODES = """\b
 Exit codes:
   0   every image is done
@@ -173,8 +177,8 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     with _forking() as server:
         from batchgray import engine
 
-        with _listening(given) as listener:
-            result = engine.run(asked, listener, _sources(given), server)
+        with _listening(given) as feed:
+            result = engine.run(asked, feed, _sources(given), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -196,8 +200,8 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     with _forking() as server:
         from batchgray import engine
 
-        with _listening(given) as listener:
-            result = engine.resume(asked, listener, _sources(given), server)
+        with _listening(given) as feed:
+            result = engine.resume(asked, feed, _sources(given), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -256,7 +260,7 @@ def smq() -> None:
 
 
 @smq.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", type=WORD)
 @queue_options
 def create(name: str, **given: Any) -> None:
     """Create the queue NAME; one that is there is left as it is."""
@@ -267,7 +271,7 @@ def create(name: str, **given: Any) -> None:
 
 
 @smq.command(epilog=EXIT_CODES)
-@option("--instance-id", required=True, metavar="ID", help="Whose interruption to simulate.")
+@option("--instance-id", type=WORD, required=True, metavar="ID", help="Whose interruption to simulate.")
 @QUEUE_OPTIONS[0]
 @queue_options
 def simulate(instance_id: str, **given: Any) -> None:
@@ -412,18 +416,38 @@ def _has_working_folder() -> bool:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # nobody reads it; the exit code tells
-        click.echo(f"batchgray: {message}", err=True)
-    sys.exit(code)
+    _end(f"batchgray: {message}", code)
+
+
+def _end(words: str, code: int) -> NoReturn:
+    """With words on standard error, if somebody reads them; the exit code tells too."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # it ends already, and with this code
+    try:
+        outlet = Outlet(sys.stderr, len(words))
+    except RuntimeError:  # no thread can be started, which may be what is to be told
+        with contextlib.suppress(OSError):
+            click.echo(words, err=True)
+    else:
+        outlet.put_text(words)
+        outlet.close(_END_SECONDS)
+    _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once: what is left is memory, which the system takes back sooner than Python does, image by image."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            if stream is not None:
-                stream.flush()
+    """End at once: what is left is memory, which the system takes back sooner than Python does, image by image.
+
+    Nothing is left in Python's streams, whose lock a reader could hold: what is said is flushed, or goes past them.
+    """
     os._exit(code)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C. Of a KeyboardInterrupt click tells standard error, where nobody may read."""
+
+
+def _stop(_signum: int, _frame: object) -> NoReturn:
+    raise _Stopped
 
 
 def _end_early(signum: int, _frame: object) -> NoReturn:
@@ -433,9 +457,11 @@ def _end_early(signum: int, _frame: object) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program. Ends with the exit codes of the contract, and with a sentence instead of a traceback."""
     hold_standard_descriptors()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)  # until the run listens itself, as the others
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_DFL:
-            signal.signal(signum, _end_early)  # until the run listens itself
+            signal.signal(signum, _end_early)
     show_any_name(sys.stdout)
     show_any_name(sys.stderr)
     if sys.getfilesystemencoding() != "utf-8":
@@ -446,11 +472,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        with contextlib.suppress(OSError):
-            error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted before any work. Give the same command again.", 75)
+        said = io.StringIO()
+        error.show(said)
+        _end(said.getvalue().rstrip("\n"), 2)
+    except _Stopped:
+        _end("\nbatchgray: interrupted before any work. Give the same command again.", 75)
     except UsageError as error:
         _fail(f"error: {error}", error.exit_code)
     except BatchgrayError as error:

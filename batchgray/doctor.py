@@ -16,12 +16,14 @@ from batchgray.notices.choice import NoticeOptions
 from batchgray.notices.metadata import MetadataService, Unknown
 from batchgray.notices.queue import GONE, NO_HANDLE, QueueFault, SmqQueue, usage_error
 from batchgray.notices.tools import open_queue
+from batchgray.notices.wholetime import Line, TooSlow
 
 Verdict = Literal["fine", "note", "wrong"]
 
 _LEAST_MEMORY = 200_000_000
 _KERNEL_PIXELS = 4_000_000
 _CLOCK_SECONDS = 60
+_ANSWER_SECONDS = 5.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,18 +133,11 @@ def _credentials(options: NoticeOptions) -> Finding:
 
 
 def _clock(endpoint: str) -> Finding:
-    parts = urlsplit(endpoint)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=5)
     try:
-        connection.request("GET", "/")
-        date = connection.getresponse().getheader("Date")
-        apart = abs(parsedate_to_datetime(date or "").timestamp() - time.time())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        apart = abs(_servers_time(endpoint) - time.time())
+    except (OSError, http.client.HTTPException, ValueError, TooSlow) as error:
         detail = f"can't be compared: {type(error).__name__}"
         return Finding(what="clock", verdict="note", detail=detail, remedy="check the endpoint and the network")
-    finally:
-        connection.close()
     detail = f"{apart:.0f} s from the server's"
     if apart < _CLOCK_SECONDS:
         return Finding(what="clock", verdict="fine", detail=detail)
@@ -151,10 +146,24 @@ def _clock(endpoint: str) -> Finding:
     )
 
 
+def _servers_time(endpoint: str) -> float:
+    """In seconds since the epoch."""
+    parts = urlsplit(endpoint)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_ANSWER_SECONDS)
+    try:
+        with Line(connection).within(_ANSWER_SECONDS):
+            connection.request("GET", "/")
+            date = connection.getresponse().getheader("Date")
+    finally:
+        connection.close()
+    return parsedate_to_datetime(date or "").timestamp()
+
+
 def _queue(options: NoticeOptions) -> Iterator[Finding]:
     try:
         queue = open_queue(options)
-    except (BatchgrayError, QueueFault) as error:
+    except BatchgrayError as error:
         yield Finding(what="queue", verdict="wrong", detail=str(error))
         return
     try:

@@ -20,7 +20,7 @@ from batchgray.manifest import Manifest, Run, Store
 from batchgray.notices import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
-from batchgray.supervisor import Supervisor
+from batchgray.supervisor import READY_SECONDS, Supervisor
 from batchgray.tally import kind_of
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
@@ -32,6 +32,10 @@ INTERRUPTED: ExitCode = 75
 
 def _ignore(_event: events.Event) -> None:
     pass
+
+
+def _always() -> bool:
+    return True
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +59,13 @@ def run(
     on_event: Listener = _ignore,
     notices: Sequence[Source] = (),
     server: ForkServer | None = None,
+    ready: Callable[[], bool] = _always,
 ) -> Result:
     """Convert what the INPUTs hold, or go on with it, and return when it ended.
 
     Nothing is written to the terminal. `on_event` is called with each event as it happens, in this thread; it should
-    not take long, as nothing is handed out meanwhile.
+    not take long, as nothing is handed out and no notice is heard meanwhile. Whoever can't keep up with the events says
+    so through `ready`, which is asked before work is handed out: while it is false none is, and all else goes on.
 
     `notices` is where interruptions come from: an Interrupter for the program's own, a SignalSource for SIGTERM, SIGINT
     and SIGHUP, which is the only one to touch signal handlers, and only works in the main thread. Without it a Ctrl-C
@@ -82,7 +88,7 @@ def run(
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if options.overwrite:
             _take_over(plan, options.engine.locked)
-        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices)
+        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
 def resume(
@@ -90,6 +96,7 @@ def resume(
     on_event: Listener = _ignore,
     notices: Sequence[Source] = (),
     server: ForkServer | None = None,
+    ready: Callable[[], bool] = _always,
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
     manifest.check_is_manifest(options.manifest)
@@ -99,7 +106,7 @@ def resume(
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
-        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices)
+        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
 def dry_run(options: RunOptions) -> Plan:
@@ -196,6 +203,7 @@ def _supervise(
     inbox: Inbox,
     server: ForkServer,
     sources: Sequence[Source],
+    ready: Callable[[], bool],
 ) -> Result:
     began = time.monotonic()
 
@@ -215,8 +223,9 @@ def _supervise(
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
+            _wait_until(ready, inbox)
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
-    supervisor = Supervisor(plan, held, resumable, engine, ledger, server, inbox, send)
+    supervisor = Supervisor(plan, held, resumable, engine, ledger, server, inbox, send, ready)
     try:
         states = supervisor.run()
     finally:
@@ -257,6 +266,12 @@ def _prune(plan: Plan, held: flight.Held, emit: Listener) -> int:
         plan.manifest.images.append(image)
         emit(events.Warned(message=f"{shown(image.output)} can't be removed: {reason}; its input is gone"))
     return pruned.removed
+
+
+def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
+    """Or until a notice comes."""
+    while not ready() and inbox.notice is None:
+        time.sleep(READY_SECONDS)
 
 
 def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:

@@ -202,6 +202,10 @@ class InterruptedEarly(BatchgrayError):
     exit_code = 75
 
 
+class BadMetadataUrl(UsageError):
+    """can't ask for instance metadata at {0}: {1}. Check --metadata-url."""
+
+
 class IncompleteSmq(UsageError):
     """--notices smq can't listen to queue {0}: {1}. Give what is missing, or go without: --notices none."""
 

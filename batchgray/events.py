@@ -189,4 +189,13 @@ class WouldConvert(_Event, frozen=True, kw_only=True, tag="would_convert"):
     output_base64: Bytes = msgspec.UNSET
 
 
+class Dropped(_Event, frozen=True):
+    """In place of `count` events that `--progress json` could not keep: they came faster than anybody read, for long.
+
+    Not part of a run: listeners never see it.
+    """
+
+    count: int
+
+
 Event = Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary

@@ -50,7 +50,20 @@ class ManifestName(Name):
         return path / "manifest.json" if path.is_dir() else path
 
 
+class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """What names something elsewhere: an instance, a queue, a service. Empty, it would be asked for in vain."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        word = str(value).strip()
+        if not word:
+            self.fail("it is empty; give it, or leave the option out", param, ctx)
+        return word
+
+
 PATH = Name(path_type=Path)
+WORD = Word()
 MANIFEST = ManifestName(path_type=Path)
 FOLDER = Name(folder=True, path_type=Path)
 
@@ -100,18 +113,27 @@ NO_LOCK = option(
     help="Go on where the file system refuses to lock the manifest. Nothing then keeps a second process off it.",
 )
 QUEUE_OPTIONS: list[Decorator] = [
-    option("--smq-queue", default="spot-interruption", show_default=True, metavar="NAME", help="The SMQ queue."),
+    option(
+        "--smq-queue",
+        type=WORD,
+        default="spot-interruption",
+        show_default=True,
+        metavar="NAME",
+        help="The SMQ queue.",
+    ),
     click.option(
         "--smq-endpoint",
         envvar=["BATCHGRAY_SMQ_ENDPOINT", "MNS_ENDPOINT"],
+        type=WORD,
         metavar="URL",
         help="The SMQ endpoint.  [default: MNS_ENDPOINT in the environment]",
     ),
 ]
 IDENTITY_OPTIONS: list[Decorator] = [
-    option("--instance-id", metavar="ID", help="Which instance this is.  [default: from instance metadata]"),
+    option("--instance-id", type=WORD, metavar="ID", help="Which instance this is.  [default: from instance metadata]"),
     option(
         "--metadata-url",
+        type=WORD,
         metavar="URL",
         help="The instance metadata service.  [default: http://100.100.100.200, on Alibaba Cloud]",
     ),

@@ -12,9 +12,10 @@ import selectors
 import signal
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool
+from batchgray import errors, events, lifecycle, machine, messages, partial, planes, pool, timelimit
 from batchgray.errors import shown
 from batchgray.flight import Held
 from batchgray.forkserver import ForkServer
@@ -30,8 +31,8 @@ _CHUNK_BYTES = 1 << 20  # some 20 ms of work, in which the round trip to the sup
 _CHUNK_IMAGES = 64
 _DEATHS_PER_IMAGE = 2
 _DEATHS_IN_VAIN = 3
-_LOOK_SECONDS = 1.0
 _PREVIEW_SECONDS = 5.0
+READY_SECONDS = 0.05  # between two questions to a listener that is not ready
 
 
 class Supervisor:
@@ -50,11 +51,13 @@ class Supervisor:
         server: ForkServer,
         inbox: Inbox,
         emit: Listener,
+        ready: Callable[[], bool],
     ) -> None:
         self.notice: InterruptionNotice | None = None
         self.fault: errors.OutputLost | None = None
         self._held = held
-        self._plan, self._engine, self._ledger, self._inbox, self._emit = plan, engine, ledger, inbox, emit
+        self._plan, self._engine, self._ledger, self._inbox = plan, engine, ledger, inbox
+        self._emit, self._ready, self._held_back = emit, ready, False
         self._server, self._servers_lost = server, 0
         self._images = plan.manifest.images
         self._outputs = {image.output for image in self._images}
@@ -270,12 +273,16 @@ class Supervisor:
 
     def _hand_out(self) -> None:
         """Memory to workers that wait for it, work to idle ones; the pipe of who is no longer needed is closed."""
+        self._held_back = False
         if self._lifecycle.state is not State.RUNNING:
             return
         self._fill_up()
         pool.grant_memory(self._members, self._engine.memory)
+        ready = self._ready()
         for member in [member for member in self._members if member.idle]:
-            if self._queue:
+            if self._queue and not ready:
+                self._held_back = True
+            elif self._queue:
                 self._send_chunk(member)
             elif not member.tasks:
                 member.idle = False
@@ -398,7 +405,7 @@ class Supervisor:
         now = time.monotonic()
         if self._lifecycle.state is not State.RUNNING or now < self._look_at:
             return
-        self._look_at = now + _LOOK_SECONDS
+        self._look_at = now + timelimit.LOOK_SECONDS
         for member in self._members:
             if member.cause is None and member.exceeds_time():
                 self._signal(member, signal.SIGKILL)
@@ -425,6 +432,8 @@ class Supervisor:
         until = self._ledger.sync()
         if self._lifecycle.state is State.DRAINING and self._deadline is not None:
             until = min(until, self._deadline)
+        if self._held_back:
+            until = min(until, time.monotonic() + READY_SECONDS)
         return max(0.0, until - time.monotonic())
 
 

@@ -2,12 +2,18 @@
 
 What counts is the worker's processor time, so that a busy machine, a slow disk or a small share of a core fails no
 image; the clock counts too, many times more generously, for what waits instead of working. Both grow with the pixels.
+The clock stands still while the supervisor is stopped, since its workers then mostly are too.
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from batchgray import machine, planes
+from batchgray.ownclock import OwnClock
+
+LOOK_SECONDS = 1.0  # between two looks at a worker
+_LONGEST_STEP = 2 * LOOK_SECONDS  # a supervisor that ran was not later than that
 
 # The slowest sound images measured, WebP and AVIF of 260 megapixels, took 6 to 9 s of processor time: 0.03 s a
 # megapixel.
@@ -24,8 +30,9 @@ class _Begun(NamedTuple):
 class Watch:
     """How long a worker has had the image in its slot in hand."""
 
-    def __init__(self, slot_fd: int) -> None:
+    def __init__(self, slot_fd: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._slot_fd = slot_fd
+        self._clock = OwnClock(_LONGEST_STEP, clock)
         self._begun: _Begun | None = None
 
     def forget(self) -> None:
@@ -33,8 +40,8 @@ class Watch:
         self._begun = None
 
     def exceeded(self, pid: int) -> str | None:
-        """The limit that the image is over, in words, or None. Meant to be asked every second or so."""
-        seen, busy, now = planes.glance(self._slot_fd), machine.processor_seconds(pid), time.monotonic()
+        """The limit that the image is over, in words, or None. To be asked every LOOK_SECONDS."""
+        seen, busy, now = planes.glance(self._slot_fd), machine.processor_seconds(pid), self._clock()
         if seen is None or busy is None:
             self._begun = None
             return None

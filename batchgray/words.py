@@ -185,6 +185,11 @@ def _names(reason: Reason) -> str:
     return f"{names} and {more:,} more" if more else names
 
 
+def left_out(lines: int) -> str:
+    """In place of lines that could not be shown in time."""
+    return f"... {lines:,} line{'' if lines == 1 else 's'} left out, as nothing was read here"
+
+
 def images(count: int) -> str:
     """`1 image`, `2,000 images`."""
     return f"{count:,} image{'' if count == 1 else 's'}"

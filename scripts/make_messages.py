@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs" / "messages.txt"
 
 _SAMPLES = {
+    "BadMetadataUrl": ["http://h:abc", "Port could not be cast to integer value as 'abc'"],
     "BadSize": ["lots"],
     "Collisions": [errors._Lines("\n  /in/b.jpg and /in/b.jpeg -> b.jpg")],
     "DamagedManifest": ["/out/manifest.json", "its seal is broken"],

@@ -24,7 +24,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _WRITTEN: dict[str, Any] = {
     "manifest": manifest.Manifest,
     "journal": manifest.JournalLine,
-    "events": events.Event | events.WouldConvert,
+    "events": events.Event | events.Dropped | events.WouldConvert,
     "status": status.Status,
     "verify": verify.Verdict,
     "doctor": list[doctor.Finding],

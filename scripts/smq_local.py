@@ -78,7 +78,7 @@ STATUSES = {
 # Status and body: SMQ's XML, a metadata item's text, a proxy's page.
 Answer = tuple[int, Element | str | bytes | None]
 
-FaultKind = Literal["status", "html", "drop", "lose", "hang", "throttle", "fast404", "clock"]
+FaultKind = Literal["status", "html", "drop", "lose", "hang", "drip", "throttle", "fast404", "clock"]
 
 
 class SMQError(Exception):
@@ -95,8 +95,9 @@ class Fault:
 
     status: InternalError with `status`.       html: a proxy's page with `status`, such as 502 or 200.
     drop: hung up before anything is done.     lose: done, then hung up instead of answered.
-    hang: `seconds` late, or until the stop.   throttle: QpsLimitExceeded.
-    fast404: MessageNotExist, without waiting. clock: the server's clock is `seconds` off.
+    hang: `seconds` late, or until the stop.   drip: the answer's body, a byte every `seconds`.
+    throttle: QpsLimitExceeded.                fast404: MessageNotExist, without waiting.
+    clock: the server's clock is `seconds` off.
     """
 
     operation: str
@@ -291,6 +292,10 @@ class LocalSMQ:
         with self._changed:
             return [replace(message) for message in self.queues[queue].messages]
 
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Wait so long at most; whether the server stops."""
+        return self._stopping.wait(seconds)
+
     def rotate_credentials(self) -> RoleCredentials:
         """Give the role new credentials, valid for `credential_lifetime` from now; all earlier ones are dead."""
         with self._changed:
@@ -306,7 +311,7 @@ class LocalSMQ:
             case "lose":
                 self._perform(request)
                 return None
-            case "hang" if self._stopping.wait(fault.seconds):
+            case "hang" if self.wait_for_stop(fault.seconds):
                 return None
             case "html":
                 return fault.status, PROXY_PAGE
@@ -318,6 +323,8 @@ class LocalSMQ:
                 return self._error(request, SMQError("MessageNotExist"))
             case "clock":
                 request.skew = fault.seconds
+            case "drip":
+                request.pause = fault.seconds
         return None if self._stopping.is_set() else self._perform(request)
 
     def _next_fault(self, operation: str) -> Fault | None:
@@ -572,7 +579,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.request_id = secrets.token_hex(12).upper()
         self.extra: dict[str, str] = {}
-        self.skew = 0.0
+        self.skew = self.pause = 0.0
         self._route()
         answer = self.server.smq.answer(self)
         LOG.info("%s %s: %s", self.operation, self.subject, answer[0] if answer else "hung up")
@@ -606,7 +613,18 @@ class _Exchange(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.pause:
+            self._drip(body)
+        else:
+            self.wfile.write(body)
+
+    def _drip(self, body: bytes) -> None:
+        for at in range(len(body)):
+            self.wfile.write(body[at : at + 1])
+            self.wfile.flush()
+            if self.server.smq.wait_for_stop(self.pause):
+                self.close_connection = True
+                return
 
     def number(self, name: str, default: int | str) -> int:
         return _number(name, self.query.get(name.lower(), default))

@@ -1,6 +1,7 @@
 """Runs of the real program: started as a user starts it, watched over its NDJSON, stopped with real signals."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -193,6 +194,26 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class StuckPipe:
+    """A pipe that has no room, until it is read: FILLING comes first, then what was written."""
+
+    FILLING = " "
+
+    def __init__(self) -> None:
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, self.FILLING.encode() * 4096)
+        os.set_blocking(writer, True)
+        self.reader, self.writer = os.fdopen(reader, "rb"), os.fdopen(writer, "w", encoding="utf-8")
+
+    def close(self) -> None:
+        self.reader.close()  # first: whoever still writes then fails
+        self.writer.close()
 
 
 def workers_of(process: subprocess.Popen | psutil.Process) -> list[psutil.Process]:

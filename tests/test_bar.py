@@ -2,7 +2,6 @@
 
 import io
 import re
-import sys
 
 import pytest
 from rich.cells import cell_len
@@ -17,6 +16,7 @@ class Screen(io.StringIO):
     """A terminal of so many columns."""
 
     encoding = "utf-8"
+    busy = False
 
     def __init__(self, columns):
         super().__init__()
@@ -39,8 +39,7 @@ def screen_of(monkeypatch):
         monkeypatch.setenv("LINES", str(lines))
         monkeypatch.setenv("TERM", "xterm")
         screen = Screen(columns)
-        monkeypatch.setattr(sys, "stdout", screen)
-        return screen, Bar(**settings)
+        return screen, Bar(screen, **settings)
 
     return screen_of
 
@@ -80,6 +79,23 @@ def test_every_line_fits_and_leaves_room_for_what_the_terminal_echoes(columns, s
     if columns >= 40:
         assert any("━" in line or "─" in line for line in drawn)
         assert drawn[-1].startswith("1 failed; notices: signals"[: columns - 5])
+
+
+def test_nothing_is_drawn_until_the_terminal_has_taken_what_was_drawn_before(screen_of):
+    screen, bar = screen_of(80, verbose=True)
+    with bar:
+        shown_while(bar, screen, PLANNED, started("0.png"))
+        with bar._live._lock:  # none of rich's own is under way
+            screen.busy, before = True, screen.getvalue()
+        shown_while(bar, screen, *(done(f"{number}.png") for number in range(2000)), NOTICE)
+        assert screen.getvalue() == before
+        screen.busy = False
+        lines = shown_while(bar, screen)
+        assert lines[1].startswith("1001.png: ")  # the latest thousand lines: more would be gone from any screen
+        assert [line.partition(" ")[0] for line in lines[999:1002]] == ["1999.png:", "Interrupted", "100%"]
+        screen.busy = True
+        bar(SUMMARY)
+    assert screen.lines[-2] == "To go on: batchgray resume /out/manifest.json"
 
 
 @pytest.mark.parametrize("ending", [[SUMMARY], [NOTICE, FLUSHED, SUMMARY], []])

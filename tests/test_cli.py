@@ -139,6 +139,14 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
         (["resume", "in/a.png"], "was not written by batchgray"),
         (["run", "in", "--out", ""], "the name is empty"),
         (["run", "in", "--out", "new", "--memory", "5"], "--memory takes 1M or more"),
+        (["run", "in", "--out", "o", "--instance-id", ""], "'--instance-id': it is empty"),
+        (["run", "in", "--out", "o", "--smq-endpoint", " "], "'--smq-endpoint': it is empty"),
+        (
+            ["run", "in", "--out", "o", "--metadata-url", "http://h:abc"],
+            "can't ask for instance metadata at http://h:abc",
+        ),
+        (["smq", "simulate", "--instance-id", ""], "'--instance-id': it is empty"),
+        (["smq", "create", "q", "--smq-endpoint", "http://h:abc", "--metadata-url", "http://h"], "InvalidEndpoint"),
         (["status", "in"], "there is no manifest at in/manifest.json"),
         (["verify", "nowhere.json"], "there is no manifest"),
     ],
@@ -148,6 +156,12 @@ def test_usage_errors_exit_2_with_a_sentence_and_leave_nothing(pictures, tmp_pat
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "o" / "manifest.json").exists()
+
+
+def test_doctor_tells_of_an_endpoint_that_is_none():
+    said = batchgray("doctor", "--smq-endpoint", "http://h:abc", "--instance-id", "i-1", expect=1)
+    assert "clock: can't be compared" in said.stdout
+    assert "Traceback" not in said.stderr
 
 
 def test_a_foreign_manifest_is_refused_and_stays(pictures, tmp_path):

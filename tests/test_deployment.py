@@ -1,6 +1,5 @@
 """What docs/spot.md and the files for deployment say is what the program does."""
 
-import inspect
 import json
 import re
 import shlex
@@ -177,9 +176,9 @@ class TestThePage:
         assert longest_fixed_part.strip(" :.(),") in PAGE
 
     def test_what_can_be_missing_is_in_it(self):
-        source = inspect.getsource(SmqSource._missing)
+        missing = SmqSource(smq.SmqOptions(queue="q", endpoint=None, credentials=None, instance_id=None))._missing()
         for what in ("the endpoint is missing", "credentials are missing", "the instance is not known"):
-            assert what in source
+            assert what in missing
             assert what in PAGE
 
     def test_its_figures_are_the_programs(self):
@@ -187,6 +186,8 @@ class TestThePage:
         assert f"{hourly:.0f} requests an hour" in PAGE
         assert f"{hourly * 24 * 30:,.0f} in a month" in PAGE
         assert f"{smq.HOLD_SECONDS} s at a time, renewed every {smq.RENEW_SECONDS:.0f} s" in PAGE
+        assert f"waits for the answers for {smq.CHECK_SECONDS:.0f} s\nat most" in PAGE
+        assert f"it goes on trying, every {smq.LOOK_SECONDS:.0f} s" in PAGE
 
 
 def fenced(language: str) -> list[str]:

@@ -309,12 +309,19 @@ def test_a_unit_that_is_stopped_is_interrupted(stamps, out, tmp_path):
 
 
 class Terminal:
-    """A program with a terminal of its own, of this size. `text` grows as it is read."""
+    """A program with a terminal of its own, of this size, that finds `before` typed. `text` grows as it is read."""
 
     def __init__(
-        self, arguments: list[str], rows: int = 24, columns: int = 80, env: Mapping[str, str] = os.environ, **settings
+        self,
+        arguments: list[str],
+        rows: int = 24,
+        columns: int = 80,
+        env: Mapping[str, str] = os.environ,
+        before: str = "",
+        **settings,
     ) -> None:
         self._ours, theirs = pty.openpty()
+        self.type(before)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.text = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
@@ -379,6 +386,17 @@ def test_ctrl_c_leaves_a_tidy_screen(stamps, out, first_done):
     assert "\x1b[?25l" not in terminal.text
     assert lines[-1] == ""
     assert "" not in lines[:-1]
+
+
+@needs_setsid
+def test_a_terminal_that_was_stopped_by_ctrl_s_keeps_no_signal_from_being_heard(stamps, out, first_done):
+    terminal = Terminal(command("run", stamps, "--out", out, "-v"), env=first_done, before="\x13")
+    supervisor = wait_for_stopped(terminal)
+    supervisor.send_signal(signal.SIGTERM)
+    supervisor.resume()
+    assert terminal.process.wait(DEADLINE) == 75
+    assert manifest_of(out)["state"] == "interrupted"
+    terminal.hang_up()
 
 
 @needs_setsid

@@ -152,6 +152,8 @@ NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
         (None, timedelta(minutes=5)),
         (timedelta(minutes=20), timedelta(minutes=5)),  # one of the clocks is wrong
         (timedelta(minutes=-20), timedelta(minutes=5)),
+        (NOW - datetime.max.replace(tzinfo=UTC), timedelta(minutes=5)),
+        (NOW - datetime.min.replace(tzinfo=UTC), timedelta(minutes=5)),
     ],
 )
 def test_the_deadline_is_five_minutes_from_the_event_unless_the_clocks_disagree(ago, left):

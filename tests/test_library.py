@@ -128,6 +128,35 @@ def test_an_interrupter_interrupts_and_a_later_run_goes_on(pictures, tmp_path):
     assert (resumed.exit_code, resumed.summary.done) == (0, 6)
 
 
+def test_nothing_is_handed_out_while_a_listener_is_not_ready(pictures, tmp_path):
+    started, at_each_no = [], []
+
+    def count(event):
+        if isinstance(event, batchgray.events.Started):
+            started.append(event)
+
+    def ready():
+        at_each_no.append(len(started))
+        return len(at_each_no) > 5
+
+    options = batchgray.RunOptions(inputs=pictures, out=tmp_path)
+    assert batchgray.run(options, count, ready=ready).exit_code == 0
+    assert at_each_no[:6] == [0] * 6
+    assert len(started) == 6
+
+
+def test_a_listener_that_is_never_ready_holds_up_no_notice(pictures, tmp_path):
+    interrupter = batchgray.Interrupter()
+
+    def interrupt(event):
+        if isinstance(event, batchgray.events.Planned):
+            interrupter.interrupt()
+
+    options = batchgray.RunOptions(inputs=pictures, out=tmp_path)
+    result = batchgray.run(options, interrupt, notices=[interrupter], ready=lambda: False)
+    assert (result.exit_code, result.summary.pending) == (75, 6)
+
+
 def test_an_interruption_before_a_run_is_for_the_next_one_and_for_no_other(pictures, tmp_path):
     interrupter = batchgray.Interrupter()
     options = batchgray.RunOptions(inputs=pictures, out=tmp_path / "out")

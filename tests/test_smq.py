@@ -1,5 +1,7 @@
 """The queue as a source of notices: the real SDK over a real socket, against the local server."""
 
+import base64
+import contextlib
 import json
 import math
 import socket
@@ -11,12 +13,13 @@ import pytest
 from harness import DEADLINE
 
 from batchgray import errors
-from batchgray.notices import Complaint, Inbox, InterruptionNotice, smq
+from batchgray.notices import Complaint, Inbox, InterruptionNotice, queue, smq
 from batchgray.notices.event import simulated
 from batchgray.notices.metadata import Credentials
 from batchgray.notices.smq import SmqOptions, SmqSource
 
 QUEUE = "spot-interruption"
+LOOK_SECONDS = smq.LOOK_SECONDS
 KEY = Credentials(key_id="local", secret="local", origin="the test")
 OTHER_KIND = json.dumps({"name": "Instance:StateChange", "content": {"instanceId": "i-mine"}})
 
@@ -31,8 +34,6 @@ def server(smq_local):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(smq, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(smq, "SLOWEST_SECONDS", 0.5)
-    monkeypatch.setattr(smq, "CHECK_SECONDS", 1.0)
 
 
 class Listening:
@@ -68,6 +69,13 @@ class Listening:
                     return item
             time.sleep(0.01)
         return None
+
+
+@contextlib.contextmanager
+def silent(scheme):
+    """An endpoint that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def send(server, instance_id) -> str:
@@ -191,6 +199,75 @@ def test_faults_are_told_once_and_outlived(server, smq_local, operation, kind, s
         assert not any(isinstance(item, Complaint) for item in listening.said)
 
 
+def test_an_answer_that_drips_is_outlived(server, smq_local, monkeypatch):
+    monkeypatch.setattr(queue, "_TIMEOUT_SECONDS", 0.5)
+    with Listening(server) as listening:
+        server.faults.append(smq_local.Fault("BatchPeekMessage", "drip", seconds=0.1))
+        assert "can't be heard (Network: " in listening.complaint().message
+        send(server, "i-mine")
+        assert listening.notice()
+
+
+def test_an_event_of_a_time_that_no_clock_can_tell_is_heard(server):
+    event = json.loads(base64.b64decode(simulated("i-mine", "cn-hangzhou")))
+    with Listening(server) as listening:
+        server.send(QUEUE, json.dumps(event | {"id": "E1", "eventTime": "99991231T235959.000+0000"}))
+        notice = listening.notice()
+        assert notice.event_id == "E1"
+        assert 290 < notice.seconds_left(datetime.now(UTC)) <= 300
+
+
+def fail_oddly(*_):
+    raise OverflowError("odd")
+
+
+@pytest.mark.parametrize("broken", ["_look", "_find_identity", "_own"])
+def test_whatever_goes_wrong_with_a_look_is_told_once_and_outlived(server, monkeypatch, broken):
+    send(server, "i-other")
+    with Listening(server) as listening:
+        with monkeypatch.context() as patch:
+            patch.setattr(SmqSource, broken, fail_oddly)
+            assert "InternalFault: OverflowError" in listening.complaint().message
+            send(server, "i-mine")
+        assert listening.notice()
+        assert not any(isinstance(item, Complaint) for item in listening.said)
+
+
+def test_a_notice_is_given_whatever_goes_wrong_with_its_message(server, monkeypatch):
+    with Listening(server) as listening:
+        with monkeypatch.context() as patch:
+            patch.setattr(SmqSource, "_sift", fail_oddly)
+            send(server, "i-mine")
+            notice = listening.notice()
+        assert notice
+        assert listening.source.acknowledge(notice) is None
+    assert states(server) == {}
+
+
+class Waits:
+    """In place of a source's event: the waits between its looks, which take no time. The tenth is the last."""
+
+    def __init__(self, source):
+        self.source, self.seconds = source, []
+
+    def set(self):
+        pass
+
+    def wait(self, seconds):
+        self.seconds.append(seconds)
+        self.source._stopping = len(self.seconds) >= 10
+
+
+def test_a_service_that_answers_again_is_heard_within_ten_seconds(monkeypatch):
+    """A look that fails just before, the wait after it, and the look that is answered."""
+    monkeypatch.setattr(smq, "LOOK_SECONDS", LOOK_SECONDS)
+    monkeypatch.setattr(smq.random, "uniform", lambda least, most: most)
+    source = SmqSource(SmqOptions(queue=QUEUE, endpoint="http://127.0.0.1:9", credentials=KEY, instance_id="i-mine"))
+    source._wake = waits = Waits(source)
+    source._listen()
+    assert max(waits.seconds) + queue._TIMEOUT_SECONDS + 1 <= 10
+
+
 def test_a_deletion_that_fails_is_tried_again(server, smq_local):
     with Listening(server) as listening:
         send(server, "i-mine")
@@ -263,6 +340,14 @@ class TestAtTheStart:
         with Listening(server, credentials=None) as listening:
             assert "no interruption notices from SMQ" in listening.complaint().message
 
+    def test_which_instance_this_is_where_metadata_does_not_tell(self, server):
+        options = {"instance_id": None, "metadata_url": "http://127.0.0.1:9"}
+        assert "--instance-id" in self.refused(server, errors.IncompleteSmq, required=True, **options)
+
+    def test_credentials_where_metadata_does_not_tell(self, server):
+        options = {"credentials": None, "metadata_url": "http://127.0.0.1:9"}
+        assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in self.refused(server, errors.IncompleteSmq, required=True, **options)
+
     def test_an_endpoint_where_nobody_answers(self, server):
         text = self.refused(server, errors.QueueUnreachable, endpoint="http://127.0.0.1:9", required=True)
         assert "127.0.0.1:9" in text
@@ -275,12 +360,34 @@ class TestAtTheStart:
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     def test_an_endpoint_that_says_nothing(self, server, monkeypatch, scheme):
-        monkeypatch.setattr("batchgray.notices.queue._TIMEOUT_SECONDS", 0.5)
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            endpoint = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
-            began = time.monotonic()
-            self.refused(server, errors.QueueUnreachable, endpoint=endpoint, required=True)
-            assert time.monotonic() - began < DEADLINE
+        monkeypatch.setattr(smq, "CHECK_SECONDS", 0.3)
+        with silent(scheme) as endpoint:
+            text = self.refused(server, errors.QueueUnreachable, endpoint=endpoint, required=True)
+        assert "no answer within 0.3 s" in text
+
+    @pytest.mark.parametrize("operation", ["BatchPeekMessage", "BatchReceiveMessage", "ChangeMessageVisibility"])
+    def test_an_endpoint_that_drips(self, server, smq_local, monkeypatch, operation):
+        monkeypatch.setattr(smq, "CHECK_SECONDS", 0.3)
+        server.faults.append(smq_local.Fault(operation, "drip", seconds=1))
+        self.refused(server, errors.QueueUnreachable, required=True)
+
+    def test_one_that_was_not_asked_for_by_name_is_told_of_and_heard_later(self, server, smq_local, monkeypatch):
+        monkeypatch.setattr(smq, "CHECK_SECONDS", 0.3)
+        monkeypatch.setattr(queue, "_TIMEOUT_SECONDS", 1.0)
+        server.faults.append(smq_local.Fault("BatchPeekMessage", "drip", seconds=1))
+        with Listening(server) as listening:
+            assert "can't be heard (Network: " in listening.complaint().message
+            send(server, "i-mine")
+            assert listening.notice()
+
+    def test_a_notice_ends_the_checks_at_once(self, server, monkeypatch):
+        monkeypatch.setattr(smq, "CHECK_SECONDS", 1e6)
+        with silent("http") as endpoint:
+            listening = Listening(server, endpoint=endpoint, required=True)
+            signal = InterruptionNotice(source="signal", event_id="SIGINT")
+            listening.inbox.put(signal)
+            with listening:
+                assert listening.notice() == signal
 
     def test_a_silent_metadata_service_delays_nothing(self, server, smq_local, monkeypatch):
         monkeypatch.setattr(smq, "METADATA_SECONDS", 10 * DEADLINE)

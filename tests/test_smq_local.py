@@ -397,6 +397,12 @@ def test_a_lost_answer_leaves_its_work_done(server, client):
     assert server.messages("q")[0].dequeue_count == 1
 
 
+def test_a_dripping_answer_is_whole_in_the_end(server, client):
+    server.send("q", "body")
+    server.faults.append(Fault("PeekMessage", "drip", seconds=0.0001))
+    assert client().peek_message().message_body
+
+
 def test_hanging_lasts_so_long_or_until_the_stop(server, client):
     server.send("q", "body")
     server.faults.append(Fault("ReceiveMessage", "hang", seconds=0.1))

@@ -15,13 +15,37 @@ def slot():
     os.close(fd)
 
 
+class Watched:
+    """A worker's watch, with a clock and a processor time of the test's own: `wall` and `busy`, in seconds."""
+
+    def __init__(self, slot):
+        self.wall, self.busy = 1000.0, 50.0
+        self._watch = timelimit.Watch(slot._fd, lambda: self.wall)
+
+    def exceeded(self):
+        return self._watch.exceeded(1)
+
+    def forget(self):
+        self._watch.forget()
+
+    def let_pass(self, wall):
+        """The supervisor runs, and looks every second. Returns what the last look tells."""
+        end, told = self.wall + wall, None
+        while self.wall < end:
+            self.wall = min(end, self.wall + timelimit.LOOK_SECONDS)
+            told = self.exceeded()
+        return told
+
+    def be_stopped(self, wall):
+        """The supervisor does not run, and so does not look."""
+        self.wall += wall
+
+
 @pytest.fixture
-def clocks(monkeypatch):
-    """What the clock and the worker's processor time say, in seconds."""
-    now = {"wall": 1000.0, "busy": 50.0}
-    monkeypatch.setattr(machine, "processor_seconds", lambda pid: now["busy"])
-    monkeypatch.setattr(timelimit.time, "monotonic", lambda: now["wall"])
-    return now
+def watched(slot, monkeypatch):
+    watched = Watched(slot)
+    monkeypatch.setattr(machine, "processor_seconds", lambda pid: watched.busy)
+    return watched
 
 
 def lay_out(slot, megapixels):
@@ -51,43 +75,50 @@ def lay_out(slot, megapixels):
         (40, 261, 1, "260 s"),
     ],
 )
-def test_limits_grow_with_the_pixels(slot, clocks, megapixels, wall, busy, words):
-    watch = timelimit.Watch(slot._fd)
+def test_limits_grow_with_the_pixels(slot, watched, megapixels, wall, busy, words):
     slot.announce(7)
     if megapixels:
         lay_out(slot, megapixels)
-    assert watch.exceeded(1) is None
-    clocks["wall"] += wall
-    clocks["busy"] += busy
-    told = watch.exceeded(1)
+    assert watched.exceeded() is None
+    watched.busy += busy
+    told = watched.let_pass(wall)
     assert (words is None and told is None) or (told is not None and words in told)
 
 
-def test_the_time_begins_anew_with_another_image_and_after_waiting_for_others(slot, clocks):
-    watch = timelimit.Watch(slot._fd)
+@pytest.mark.parametrize(("after", "told"), [(59, None), (61, "over 60 s")])
+def test_time_in_which_the_supervisor_was_stopped_does_not_count(slot, watched, after, told):
+    slot.announce(7)
+    assert watched.exceeded() is None
+    assert watched.let_pass(20) is None
+    watched.be_stopped(120)
+    assert watched.let_pass(20 - timelimit.LOOK_SECONDS) is None
+    watched.be_stopped(120)
+    assert watched.let_pass(after - 40 - timelimit.LOOK_SECONDS) == told
+
+
+def test_the_time_begins_anew_with_another_image_and_after_waiting_for_others(slot, watched):
     for index in range(4):
         slot.announce(index)
-        assert watch.exceeded(1) is None
-        clocks["busy"] += 8
-        assert watch.exceeded(1) is None
-    watch.forget()
-    assert watch.exceeded(1) is None
-    clocks["busy"] += 8
-    assert watch.exceeded(1) is None
-    clocks["busy"] += 8
-    assert watch.exceeded(1) is not None
+        assert watched.exceeded() is None
+        watched.busy += 8
+        assert watched.exceeded() is None
+    watched.forget()
+    assert watched.exceeded() is None
+    watched.busy += 8
+    assert watched.exceeded() is None
+    watched.busy += 8
+    assert watched.exceeded() is not None
 
 
-def test_no_image_and_no_process_have_no_time(slot, clocks, monkeypatch):
-    watch = timelimit.Watch(slot._fd)
+def test_no_image_and_no_process_have_no_time(slot, watched, monkeypatch):
     slot.announce(0)
-    watch.exceeded(1)
-    clocks["busy"] += 100
+    watched.exceeded()
+    watched.busy += 100
     slot.clear()
-    assert watch.exceeded(1) is None
+    assert watched.exceeded() is None
     slot.announce(0)
     monkeypatch.setattr(machine, "processor_seconds", lambda pid: None)
-    assert watch.exceeded(1) is None
+    assert watched.exceeded() is None
 
 
 def test_processor_time_is_that_of_the_process():

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from batchgray.notices import Source
-from batchgray.notices.metadata import Credentials, MetadataSource, on_alibaba_cloud
+from batchgray.notices.metadata import Credentials, MetadataSource, address_of, on_alibaba_cloud
 from batchgray.notices.signals import SignalSource
 from batchgray.notices.smq import SmqOptions, SmqSource
 
@@ -17,7 +17,10 @@ METADATA_URL = "http://100.100.100.200"
 
 
 class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`metadata_url` None is the usual one, where this machine says that it is Alibaba Cloud's."""
+    """`metadata_url` None is the usual one, where this machine says that it is Alibaba Cloud's.
+
+    Raises BadMetadataUrl.
+    """
 
     notices: Notices = "auto"
     queue: str = "spot-interruption"
@@ -26,6 +29,10 @@ class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str | None = None
     any_instance: bool = False
     metadata_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metadata_url is not None:
+            address_of(self.metadata_url)
 
     @property
     def known_metadata_url(self) -> str | None:

@@ -41,7 +41,7 @@ class SpotEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     def deadline(self, now: datetime) -> datetime:
         """When the instance goes: five minutes after the event, or after `now` where the clocks can't both be right."""
-        if self.event_time is not None and now < self.event_time + NOTICE <= now + NOTICE:
+        if self.event_time is not None and -NOTICE < self.event_time - now <= timedelta(0):  # near year 9999 no sum is
             return self.event_time + NOTICE
         return now + NOTICE
 

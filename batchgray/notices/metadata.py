@@ -6,7 +6,8 @@
     GET /latest/meta-data/ram/security-credentials/           -> the role's name; below it, its credentials as JSON
 
 404 is an answer; 401, 403, 429, 5xx, time-outs and nonsense mean "not known": never "safe", and never "interrupted".
-It is asked directly, never through a proxy.
+It is asked directly, never through a proxy. It is asked as often while it does not answer: one that answers again is
+heard within 10 s (the time limit, a wait, and the answer).
 """
 
 import http.client
@@ -15,14 +16,16 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
+from batchgray import errors
 from batchgray.notices import Complaint, Inbox, InterruptionNotice
+from batchgray.notices.wholetime import Line, TooSlow
 
 POLL_SECONDS = 5.0  # it is throttled
-_SLOWEST_SECONDS = 20.0
 _TIMEOUT_SECONDS = 2.0
 _TOKEN_SECONDS = 21600
 _TERMINATION = "/latest/meta-data/instance/spot/termination-time"
@@ -31,6 +34,7 @@ _RENEW_BEFORE_SECONDS = 600.0
 _ANSWER_BYTES = 1 << 20
 
 _VENDOR_FILE = Path("/sys/class/dmi/id/sys_vendor")
+_CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 
 
 class Unknown(Exception):
@@ -67,15 +71,38 @@ def on_alibaba_cloud() -> bool:
         return False
 
 
+class Address(NamedTuple):
+    """Where a service is asked; `path` is what comes before all paths, and ends without a slash."""
+
+    kind: type[http.client.HTTPConnection]
+    host: str
+    port: int | None
+    path: str
+
+
+def address_of(url: str) -> Address:
+    """Raises BadMetadataUrl."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise errors.BadMetadataUrl(url, str(error)) from None
+    kind = _CONNECTIONS.get(parts.scheme)
+    if kind is None or not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+        raise errors.BadMetadataUrl(url, "it is no address such as http://HOST:PORT or https://HOST")
+    return Address(kind, parts.hostname, port, parts.path.rstrip("/"))
+
+
 class MetadataService:
-    """A client; each thread has its own."""
+    """A client; each thread has its own. `timeout` is in seconds, for all requests that one question takes.
+
+    Raises BadMetadataUrl.
+    """
 
     def __init__(self, url: str, timeout: float = _TIMEOUT_SECONDS) -> None:
-        parts = urlsplit(url)
-        self.url = url
+        self._address = address_of(url)
         self._timeout = timeout
-        self._host, self._port = parts.hostname or "", parts.port or 80
-        self._base = parts.path.rstrip("/")
+        self._until = 0.0
         self._token = ""
         self._token_until = 0.0
 
@@ -113,6 +140,7 @@ class MetadataService:
 
     def get(self, path: str) -> str | None:
         """The text at a path, None for 404. Raises Unknown."""
+        self._until = time.monotonic() + self._timeout
         headers = {"X-aliyun-ecs-metadata-token": self._current_token()} if self._current_token() else {}
         status, text = self._ask("GET", path, headers)
         if status in (401, 403):  # the token died early, or is wanted after all
@@ -137,11 +165,18 @@ class MetadataService:
         return self._token
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise Unknown(f"the metadata service does not answer ({self._timeout:g} s)")
+        kind, host, port, base = self._address
+        connection = kind(host, port, timeout=left)
         try:
-            connection.request(method, self._base + path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
+            with Line(connection).within(left):
+                connection.request(method, base + path, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
+        except (TooSlow, TimeoutError):
+            raise Unknown(f"the metadata service does not answer ({self._timeout:g} s)") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unknown(f"the metadata service can't be reached ({type(error).__name__})") from None
         finally:
@@ -194,36 +229,40 @@ class MetadataSource:
         return None
 
     def stop(self) -> None:
+        """Waits for nobody: a thread that is still asking puts nothing any more."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(2 * _TIMEOUT_SECONDS)
 
     def _poll(self, inbox: Inbox) -> None:
-        wait, complained = self._poll_seconds, False
+        complained = False
         while not self._stopping.is_set():
             try:
-                until = self._service.termination_time()
-            except Unknown as error:
-                if not complained:
-                    inbox.put(Complaint(f"interruption notices from metadata are not known: {error}; asking on"))
-                complained = True
-                wait = min(2 * wait, _SLOWEST_SECONDS)
-            else:
-                wait = self._poll_seconds
-                if until is not None:
-                    inbox.put(InterruptionNotice(source="metadata", event_id=None, deadline=iso_utc(until)))
+                if self._look(inbox):
                     return
-            self._stopping.wait(wait * random.uniform(0.8, 1.2))
+            except Exception as error:  # whatever it is: the next answer may be the notice
+                if not complained:
+                    why = str(error) if isinstance(error, Unknown) else type(error).__name__
+                    inbox.put(Complaint(f"interruption notices from metadata are not known: {why}; asking on"))
+                complained = True
+            self._stopping.wait(self._poll_seconds * random.uniform(0.8, 1.2))
+
+    def _look(self, inbox: Inbox) -> bool:
+        """Whether the notice has come. Raises Unknown."""
+        until = self._service.termination_time()
+        if until is None or self._stopping.is_set():
+            return False
+        inbox.put(InterruptionNotice(source="metadata", event_id=None, deadline=iso_utc(until)))
+        return True
 
 
 def parse_utc(text: str) -> datetime:
     """`2015-01-05T18:02:00Z`. Raises Unknown."""
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Unknown("the metadata service told a time that is none") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def iso_utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Of a moment in UTC."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

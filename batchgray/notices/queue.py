@@ -1,9 +1,9 @@
 """An SMQ queue through aliyun-mns-sdk: bodies as they are, every fault by its name, a time limit on every call.
 
 What the SDK needs around it, as seen on the wire with 1.3.0: its own decoding of bodies loses messages that are not
-Base64; https has no time limit unless the connection is given one; one connection an Account, not thread-safe; some
-faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as success. Its DEBUG log prints
-Authorization and stays off.
+Base64; https has no time limit unless the connection is given one, and none holds where a server drips; one connection
+an Account, not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as
+success. Its DEBUG log prints Authorization and stays off.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from batchgray import errors
 from batchgray.notices.metadata import Credentials, Unknown
+from batchgray.notices.wholetime import Line, TooSlow
 
 PAGE = 16  # the most that one request may look at
 _TIMEOUT_SECONDS = 5.0
+NO_CREDENTIALS = "credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)"
 NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
 
 GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
@@ -29,7 +31,7 @@ class QueueFault(Exception):
 
     def __init__(self, kind: str, text: str = "", action: str = "") -> None:
         super().__init__(f"{kind}: {text}" if text else kind)
-        self.kind, self.action = kind, action
+        self.kind, self.text, self.action = kind, text, action
 
 
 class Message(NamedTuple):
@@ -65,8 +67,9 @@ class SmqQueue:
             self._account = Account(endpoint, credentials_provider=_Provider(credentials))
         except Exception as error:
             raise QueueFault("InvalidEndpoint", type(error).__name__) from None
-        self._account.mns_client.http.conn.timeout = _TIMEOUT_SECONDS
-        self._account.mns_client.http.conn.connection_timeout = _TIMEOUT_SECONDS
+        connection = self._account.mns_client.http.conn
+        connection.timeout = connection.connection_timeout = _TIMEOUT_SECONDS
+        self._line = Line(connection)
         self._queue = self._account.get_queue(name)
         self._queue.set_encoding(False)
 
@@ -141,7 +144,10 @@ class SmqQueue:
         action = "".join(word.capitalize() for word in call.__name__.split("_"))  # as RAM names it
         # "from None": the SDK's exceptions quote requests and answers, which are nobody's business in a traceback.
         try:
-            return call(*arguments)
+            with self._line.within(_TIMEOUT_SECONDS):
+                return call(*arguments)
+        except TooSlow as error:
+            raise QueueFault("Network", str(error), action) from None
         except MNSServerException as error:
             raise QueueFault(error.type, action=action) from None
         except MNSClientNetworkException as error:
@@ -152,14 +158,14 @@ class SmqQueue:
             raise QueueFault("UnexpectedAnswer", type(error).__name__, action) from None
 
 
-def check_actions(queue: SmqQueue) -> None:
-    """Use each action that listening needs, once. Raises QueueFault, with the `action` that is denied, or of another
-    kind.
+def check_taking(queue: SmqQueue) -> None:
+    """Use each action that listening needs beside peeking, once.
+
+    Raises QueueFault, with the `action` that is denied, or of another kind.
 
     Hiding and deleting are tried with a handle of no message: the service looks at permissions first. A message that is
     received is given back at once.
     """
-    queue.peek()
     for message in queue.receive(1):
         queue.hide(message.handle, 1)
     for attempt in (lambda: queue.hide(NO_HANDLE, 1), lambda: queue.delete(NO_HANDLE)):
@@ -179,7 +185,7 @@ def usage_error(fault: QueueFault, name: str, endpoint: str) -> errors.UsageErro
     if fault.kind in REFUSED_KEY:
         return errors.KeyRefused(name, endpoint, fault.kind)
     if fault.kind == "Credentials":
-        return errors.IncompleteSmq(name, str(fault))
+        return errors.IncompleteSmq(name, f"{NO_CREDENTIALS}; {fault.text}")
     return errors.QueueUnreachable(name, endpoint, str(fault))
 
 

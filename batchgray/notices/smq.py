@@ -12,14 +12,20 @@ Make room: what lies in the way is received and hidden, old events (their instan
 for a moment, in which everybody sees what is behind them. The random moment lets one of the fleet do it for all: the
 others then find the way free. Nothing that is not this instance's interruption is ever deleted.
 
-Costs a request every 3 s, 1200 an hour and instance.
+Costs a request every 3 s, 1200 an hour and instance; no less often while the service does not answer, so that one that
+answers again is heard within 10 s.
+
+The start of a run waits for the first requests, which tell whether listening can work, for CHECK_SECONDS at most; a
+notice ends that at once. What is not known by then the thread finds out while the work goes on.
 """
 
+import contextlib
 import logging
 import random
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -31,30 +37,34 @@ from batchgray.notices.metadata import Credentials, MetadataService, RoleCredent
 from batchgray.notices.queue import (
     FINAL,
     GONE,
+    NO_CREDENTIALS,
     PAGE,
     REFUSED_KEY,
     Message,
     QueueFault,
     SmqQueue,
-    check_actions,
+    check_taking,
     usage_error,
 )
 
 LOOK_SECONDS = 3.0
-SLOWEST_SECONDS = 30.0
 OLD_SECONDS = 600.0  # twice the notice that an instance gets
 HIDE_OLD_SECONDS = 300
 HIDE_FRESH_SECONDS = 2
 HOLD_SECONDS = 60
 RENEW_SECONDS = 20.0
 ACKNOWLEDGE_SECONDS = 60.0
-CHECK_SECONDS = 8.0
+CHECK_SECONDS = 3.0
 METADATA_SECONDS = 2.0
 _GLANCE_SECONDS = 0.3
+_TRY_SECONDS = 2.0  # within CHECK_SECONDS, and so early that the last attempt has time
+_HEED_SECONDS = 0.05
 _LEAST_SECONDS = 5.0
 _STOP_SECONDS = 2.0
-_UNREACHABLE = frozenset({"Network", "InvalidEndpoint", "UnexpectedAnswer", "Credentials"})
+_UNREACHABLE = frozenset({"Network", "InvalidEndpoint", "UnexpectedAnswer", "Credentials", "InternalFault"})
 _REMEMBERED = 10_000
+
+_NO_INSTANCE = "the instance is not known (--instance-id, or --any-instance for a queue of one's own)"
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +97,9 @@ class SmqSource:
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopping = False
+        self._checked = threading.Event()
+        self._fault: QueueFault | Unknown | None = None  # of the last attempt at the start
+        self._receiving = False  # what is not ours may be hidden from those it is for
         self._acknowledging_until: float | None = None
         self._outcome: str | None = None
         self._held: dict[str, str] = {}  # our event's messages and their handles
@@ -109,12 +122,33 @@ class SmqSource:
         if missing:
             inbox.put(Complaint(f"no interruption notices from SMQ: {missing}"))
             return
-        if options.required or options.credentials is not None:
-            self._check(CHECK_SECONDS, METADATA_SECONDS)
-        else:
-            self._check(0.0, _GLANCE_SECONDS)  # a metadata service that is silent delays nothing
-        self._thread = threading.Thread(target=self._listen, name="smq", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="smq", daemon=True)
         self._thread.start()
+        if not self._wait_for_check(inbox):
+            return
+        fault = self._fault
+        refusal = fault and self._refusal(fault)
+        if refusal is not None:
+            self.stop()
+            raise refusal
+        if fault is not None and self._is_awaited:
+            self._complain(fault)
+
+    def _wait_for_check(self, inbox: Inbox) -> bool:
+        """Whether there is a verdict: False where a notice came first."""
+        until = time.monotonic() + CHECK_SECONDS
+        while not self._checked.wait(_HEED_SECONDS):
+            if inbox.notice is not None:
+                return False
+            if time.monotonic() >= until:
+                self._fault = self._fault or QueueFault("Network", f"no answer within {CHECK_SECONDS:g} s")
+                break
+        return True
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether somebody wants it who configured it; else a metadata service that is silent delays nothing."""
+        return self._options.required or self._options.credentials is not None
 
     def acknowledge(self, notice: InterruptionNotice) -> str | None:
         """Delete our event, if we have it. Tries until it is done, the time left is over, or a signal comes."""
@@ -135,10 +169,15 @@ class SmqSource:
     def stop(self) -> None:
         self._stopping = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
+        if self._thread is not None and (self._receiving or self._held or self._wanted):
+            self._thread.join(_STOP_SECONDS)  # it gives back what it has
 
     # the thread
+
+    def _run(self) -> None:
+        self._check()
+        self._checked.set()
+        self._listen()
 
     def _listen(self) -> None:
         wait = LOOK_SECONDS
@@ -155,9 +194,9 @@ class SmqSource:
                     full_before = self._look(queue, full_before)
                     wait = LOOK_SECONDS
                 self._recovered()
-            except (QueueFault, Unknown) as fault:
-                self._complain(fault)
-                wait = min(SLOWEST_SECONDS, 2 * wait)
+            except Exception as error:  # whatever it is: the next look may find our event
+                self._complain(_as_fault(error))
+                wait = LOOK_SECONDS
             self._wake.wait(random.uniform(0, wait / 2) if full_before else wait * random.uniform(0.8, 1.2))
         if queue is not None:
             self._end(queue)
@@ -166,7 +205,10 @@ class SmqSource:
     def _find_identity(self) -> None:
         """Raises Unknown."""
         if self._instance_id is None and not self._options.any_instance:
-            self._instance_id = MetadataService(self._options.metadata_url or "").instance_id()
+            try:
+                self._instance_id = MetadataService(self._options.metadata_url or "").instance_id()
+            except Unknown as error:
+                raise Unknown(f"{_NO_INSTANCE}; {error}") from None
 
     def _open(self, metadata_seconds: float = METADATA_SECONDS) -> SmqQueue:
         """Raises QueueFault."""
@@ -196,8 +238,8 @@ class SmqSource:
         self._wanted = {message.message_id for message, _ in own}
         try:
             self._sift(queue)
-        except QueueFault as fault:
-            self._complain(fault)
+        except Exception as error:  # the notice comes before all
+            self._complain(_as_fault(error))
         self._give_notice(*own[0])
 
     def _give_notice(self, message: Message, event: SpotEvent) -> None:
@@ -233,6 +275,10 @@ class SmqSource:
 
     def _sift(self, queue: SmqQueue) -> int:
         """Receive a page: keep what is ours, give back what is not. Returns how many messages there were."""
+        with self._giving_back():
+            return self._sift_page(queue)
+
+    def _sift_page(self, queue: SmqQueue) -> int:
         page = queue.receive()
         ours = [(message, event) for message in page if (event := self._own(message))]
         for message, _ in ours:
@@ -247,16 +293,23 @@ class SmqSource:
             self._give_notice(message, event)
         return len(page)
 
+    @contextlib.contextmanager
+    def _giving_back(self) -> Iterator[None]:
+        """While the block runs, others' messages may be in hand."""
+        self._receiving = True
+        try:
+            yield
+        finally:
+            self._receiving = False
+
     def _end(self, queue: SmqQueue) -> None:
         """Delete our event, or give it back where nothing was flushed for it."""
         if self._acknowledging_until is not None:
             self._outcome = self._delete(queue, self._acknowledging_until)
             return
         for handle in self._held.values():
-            try:
+            with contextlib.suppress(Exception):  # it comes back by itself
                 queue.hide(handle, 1)
-            except QueueFault:
-                pass  # it comes back by itself
 
     def _delete(self, queue: SmqQueue, until: float) -> str | None:
         """Returns None, or why our event could not be deleted."""
@@ -274,7 +327,8 @@ class SmqSource:
                     self._delete_one(queue, message_id, handle)
                 if in_hand:
                     continue  # look whether one came back, or was there twice
-            except QueueFault as fault:
+            except Exception as error:
+                fault = _as_fault(error)
                 reason = str(fault)
                 self._renew_credentials(fault)
             time.sleep(max(0.0, min(wait, until - time.monotonic())))
@@ -327,48 +381,50 @@ class SmqSource:
         if not options.endpoint:
             missing.append("the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)")
         if options.credentials is None and not options.metadata_url:
-            missing.append("credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)")
+            missing.append(NO_CREDENTIALS)
         if options.instance_id is None and not options.any_instance and not options.metadata_url:
-            missing.append("the instance is not known (--instance-id, or --any-instance for a queue of one's own)")
+            missing.append(_NO_INSTANCE)
         return "; ".join(missing)
 
-    def _check(self, seconds: float, metadata_seconds: float) -> None:
-        """Every action that is needed, once, before any work. Raises UsageError.
-
-        What may pass is waited for some seconds.
-        """
-        name, endpoint = self._options.queue, self._options.endpoint or ""
-        until = time.monotonic() + seconds
+    def _check(self) -> None:
+        """Every action that is needed, once; `_fault` is why that failed. What may pass is waited for some seconds."""
+        until = time.monotonic() + (_TRY_SECONDS if self._is_awaited else 0.0)
         while True:
             try:
-                queue = self._open(metadata_seconds)
-                try:
-                    check_actions(queue)
-                finally:
-                    queue.close()
-                if self._options.required:
-                    self._find_identity()
+                self._use_each_action()
+                self._fault = None
                 return
-            except (QueueFault, Unknown) as error:
-                fault = error
-            if isinstance(fault, QueueFault) and fault.kind in FINAL:
-                raise usage_error(fault, name, endpoint)
-            if time.monotonic() >= until:
-                break
-            time.sleep(1.0)
+            except Exception as error:
+                self._fault = _as_fault(error)
+            final = isinstance(self._fault, QueueFault) and self._fault.kind in FINAL
+            if final or time.monotonic() >= until or self._wake.wait(1.0):
+                return
+
+    def _use_each_action(self) -> None:
+        """Raises QueueFault, Unknown."""
+        queue = self._open(METADATA_SECONDS if self._is_awaited else _GLANCE_SECONDS)
+        try:
+            queue.peek()
+            with self._giving_back():
+                check_taking(queue)
+        finally:
+            queue.close()
         if self._options.required:
-            if isinstance(fault, Unknown):
-                raise errors.IncompleteSmq(name, str(fault))
-            if fault.kind in _UNREACHABLE:
-                raise usage_error(fault, name, endpoint)
-        if seconds:
-            self._complain(fault)
+            self._find_identity()
+
+    def _refusal(self, fault: QueueFault | Unknown) -> errors.UsageError | None:
+        """What keeps a run from beginning: what will not pass, and of what was asked for by name, what is not there."""
+        name, endpoint = self._options.queue, self._options.endpoint or ""
+        if isinstance(fault, Unknown):
+            return errors.IncompleteSmq(name, str(fault)) if self._options.required else None
+        if fault.kind in FINAL or (self._options.required and fault.kind in _UNREACHABLE):
+            return usage_error(fault, name, endpoint)
+        return None
 
     def _complain(self, fault: QueueFault | Unknown) -> None:
         """Once for each kind, until it works again."""
         kind = fault.kind if isinstance(fault, QueueFault) else "Metadata"
-        if isinstance(fault, QueueFault):
-            self._renew_credentials(fault)
+        self._renew_credentials(fault)
         if kind not in self._complained and self._inbox is not None:
             text = f"queue {self._options.queue} at {self._options.endpoint} can't be heard ({fault}); trying on"
             self._inbox.put(Complaint(text))
@@ -377,6 +433,13 @@ class SmqSource:
     def _recovered(self) -> None:
         self._complained.clear()
 
-    def _renew_credentials(self, fault: QueueFault) -> None:
-        if self._role is not None and fault.kind in REFUSED_KEY:
+    def _renew_credentials(self, fault: QueueFault | Unknown) -> None:
+        if self._role is not None and isinstance(fault, QueueFault) and fault.kind in REFUSED_KEY:
             self._role.renew()
+
+
+def _as_fault(error: Exception) -> QueueFault | Unknown:
+    """Any failure as one that can be told; of a strange one only the kind, since its text may quote an answer."""
+    if isinstance(error, QueueFault | Unknown):
+        return error
+    return QueueFault("InternalFault", type(error).__name__)

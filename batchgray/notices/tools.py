@@ -1,10 +1,12 @@
 """Making the queue and rehearsing an interruption: what a person does with the queue, apart from runs."""
 
+from collections.abc import Callable
+
 from batchgray import errors
 from batchgray.notices.choice import NoticeOptions
 from batchgray.notices.event import simulated
-from batchgray.notices.metadata import MetadataService, RoleCredentials
-from batchgray.notices.queue import QueueFault, SmqQueue, usage_error
+from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials
+from batchgray.notices.queue import NO_CREDENTIALS, QueueFault, SmqQueue, usage_error
 
 
 def create_queue(options: NoticeOptions) -> bool:
@@ -33,12 +35,16 @@ def open_queue(options: NoticeOptions) -> SmqQueue:
     """The queue as the options name it. Raises UsageError where they name too little."""
     if not options.endpoint:
         raise errors.IncompleteSmq(options.queue, "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)")
-    credentials = options.credentials
-    if credentials is not None:
-        return SmqQueue(options.endpoint, options.queue, lambda: credentials)
+    try:
+        return SmqQueue(options.endpoint, options.queue, _credentials(options))
+    except QueueFault as fault:
+        raise usage_error(fault, options.queue, options.endpoint) from None
+
+
+def _credentials(options: NoticeOptions) -> Callable[[], Credentials]:
+    given = options.credentials
+    if given is not None:
+        return lambda: given
     if not options.known_metadata_url:
-        missing = "credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)"
-        raise errors.IncompleteSmq(options.queue, missing)
-    return SmqQueue(
-        options.endpoint, options.queue, RoleCredentials(MetadataService(options.known_metadata_url)).current
-    )
+        raise errors.IncompleteSmq(options.queue, NO_CREDENTIALS)
+    return RoleCredentials(MetadataService(options.known_metadata_url)).current
