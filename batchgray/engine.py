@@ -99,8 +99,9 @@ def resume(
     ready: Callable[[], bool] = _always,
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
-    manifest.check_is_manifest(options.manifest)
-    path = Path(os.path.realpath(options.manifest))
+    given = options.manifest.absolute()
+    manifest.check_is_manifest(given)
+    path = Path(os.path.realpath(given))
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
