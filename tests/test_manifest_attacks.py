@@ -413,6 +413,14 @@ def test_a_manifest_that_is_a_link_to_itself_is_refused(victim):
         manifest.load(victim.path)
 
 
+def test_every_command_refuses_a_manifest_behind_more_links_than_the_stack_is_deep(victim):
+    victim.path.unlink()
+    for number in range(1500):
+        (victim.folder / f"{number}").symlink_to(f"{number - 1}")
+    victim.path.symlink_to(victim.folder / "1499")
+    victim.is_refused_by_every_command()
+
+
 @pytest.mark.parametrize("put", [a_fifo, a_folder, a_loop, a_device])
 def test_what_is_no_journal_is_refused(victim, put):
     victim.journal.unlink()
