@@ -78,7 +78,7 @@ def test_a_branch_is_held_against_where_it_left_main(repository):
     (repository / "batchgray" / "cli.py").write_text('option("--out")\noption("--dry-run")\noption("--new")\n')
     code, said = check(repository)
     assert (code, "+ --new" in said, "Changelog: none" in said) == (1, True, True)
-    commit(repository, "An option")
+    commit(repository, "An option\n\nChangelog: later")
     assert check(repository)[0] == 1
     git(repository, "commit", "-q", "--allow-empty", "-m", "Only for tests\n\nChangelog: none")
     assert check(repository) == (0, "")
