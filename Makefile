@@ -47,11 +47,12 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
 	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
 
-lint: .venv/tested  ## ruff, mypy, and the layers of the architecture
+lint: .venv/tested  ## ruff, mypy, codespell, and the layers of the architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/codespell
 
 photos: .venv/installed  ## fetch real photographs into ./photos (Debian, Ubuntu)
 	$(BIN)/python scripts/fetch_photos.py ./photos

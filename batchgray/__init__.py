@@ -8,6 +8,8 @@ used, and numpy when `to_gray` is called.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from batchgray._version import __version__
+
 if TYPE_CHECKING:
     from batchgray import events
     from batchgray.arrays import to_gray
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from batchgray.notices.signals import SignalSource
     from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 
-__version__ = "0.1.0"
 __all__ = [
     "BatchgrayError",
     "EngineOptions",

@@ -18,8 +18,9 @@ from batchgray.bandstore import Plane, band_rows
 from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt
-from batchgray.messages import Flushed, Task
+from batchgray.messages import Flushed
 from batchgray.options import PixelOptions
+from batchgray.records import Task
 from batchgray.sources import Source
 
 # A checkpoint takes its time too, and the interval bounds both.

@@ -24,8 +24,8 @@ from batchgray.containers import HEAD_BYTES, Excerpt, PngOutline, format_of
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.jpegoutline import JpegOutline
-from batchgray.messages import SourceIdentity
 from batchgray.options import Method
+from batchgray.records import SourceIdentity
 from batchgray.sources import Source
 from batchgray.tiffoutline import TiffOutline
 

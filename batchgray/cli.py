@@ -13,8 +13,8 @@ import click
 import msgspec
 from click.shell_completion import get_completion_class
 
-import batchgray
 from batchgray import errors, events, options, spelling
+from batchgray._version import __version__
 from batchgray.errors import BatchgrayError, UsageError, shown
 from batchgray.flags import (
     FOLDER,
@@ -69,7 +69,7 @@ def _show_help(ctx: click.Context, _param: click.Parameter, asked: bool) -> None
 
 def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        _say(f"batchgray {batchgray.__version__}")
+        _say(f"batchgray {__version__}")
         ctx.exit()
 
 

@@ -18,8 +18,8 @@ from batchgray import containers, transparency
 from batchgray.containers import EXIF_HEADER, Contents
 from batchgray.errors import ImageError
 from batchgray.jpegsource import JpegSource
-from batchgray.messages import SourceIdentity
 from batchgray.options import Method
+from batchgray.records import SourceIdentity
 from batchgray.sources import Limits, Reserve, Source, let_go, library_reason, reserve_nothing
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION

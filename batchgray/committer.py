@@ -19,7 +19,8 @@ from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.guards import LeadsOutside
 from batchgray.intents import Intent, IntentLog
-from batchgray.messages import Done, Failed, ImageDone, OutputFault, Task
+from batchgray.messages import Done, Failed, ImageDone, OutputFault
+from batchgray.records import Task
 
 _WAITING_FILES = 64
 _GROUP_FILES = 48  # enough for the syncs and the waking of this thread to be lost in the work

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from batchgray import errors
 from batchgray.guards import without_dots
-from batchgray.messages import SourceIdentity
 from batchgray.options import SUFFIXES, Format
+from batchgray.records import SourceIdentity
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}

@@ -14,10 +14,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-import batchgray
-from batchgray.messages import SourceIdentity
+from batchgray._version import __version__
+from batchgray.events import NoticeSource
 from batchgray.names import folders_of, is_inside, is_plain
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
+from batchgray.records import SourceIdentity
 from batchgray.spelling import Bytes, ListBytes
 
 VERSION = 1
@@ -27,7 +28,6 @@ DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
 WorkState = Literal["pending", "partial", "done", "failed"]
 ImageState = Literal["pending", "partial", "done", "failed", "gone"]
 RunState = Literal["running", "interrupted", "complete", "complete_with_failures"]
-NoticeSource = Literal["smq", "metadata", "signal", "disk"]
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -91,7 +91,7 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
 
     at: Annotated[datetime, Meta(tz=True)]
     workers: Count
-    batchgray: str = batchgray.__version__
+    batchgray: str = __version__
     found: RunState | None
 
 
@@ -116,7 +116,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     """
 
     version: int = VERSION
-    batchgray: str = batchgray.__version__
+    batchgray: str = __version__
     state: RunState = "running"
     generation: Count = 0
     run_id: FolderName

@@ -17,11 +17,11 @@ from batchgray.errors import shown
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
 from batchgray.manifest import Manifest, Run, Store
+from batchgray.names import kind_of
 from batchgray.notices import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.plan import Plan, plan_resume, plan_run
 from batchgray.supervisor import READY_SECONDS, Supervisor
-from batchgray.tally import kind_of
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
 ExitCode = Literal[0, 3, 75]
@@ -99,8 +99,9 @@ def resume(
     ready: Callable[[], bool] = _always,
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
-    path = Path(os.path.realpath(options.manifest))
-    manifest.check_is_manifest(path)
+    given = options.manifest.absolute()
+    manifest.check_is_manifest(given)
+    path = Path(os.path.realpath(given))
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
@@ -121,9 +122,10 @@ def _manifest_of(options: RunOptions) -> Path:
     anybody's, and so may be one that leads to nothing: what is written through it would be in a place of their choice.
     """
     given = options.manifest_path.absolute()
+    if os.path.islink(given) and not os.path.exists(given):
+        raise errors.LinkInTheWay(given)
     path = Path(os.path.realpath(given))
-    leads_out = options.manifest is None and str(path.parent) != os.path.realpath(options.out)
-    if os.path.islink(given) and (leads_out or not os.path.exists(path)):
+    if os.path.islink(given) and options.manifest is None and str(path.parent) != os.path.realpath(options.out):
         raise errors.LinkInTheWay(given)
     _refuse_foreign(path, options.overwrite)
     return path

@@ -4,9 +4,13 @@ Each has an `event` and, once it is sent, the moment `at` (seconds since the run
 ever added. A name is as in the manifest's records, so it may hold bytes that are not UTF-8 (see `spelling`).
 """
 
+from typing import Literal
+
 import msgspec
 
 from batchgray.spelling import Bytes, KeyBytes, ListBytes
+
+NoticeSource = Literal["smq", "metadata", "signal", "disk"]  # what interrupts a run
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=lambda name: name.lower()):

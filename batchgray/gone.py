@@ -18,7 +18,7 @@ from batchgray import errors, integrity, words
 from batchgray.document import Image, Manifest
 from batchgray.durable import Folder
 from batchgray.guards import LeadsOutside, without_dots
-from batchgray.messages import SourceIdentity
+from batchgray.records import SourceIdentity
 
 NEVER_SEEN = SourceIdentity(0, 0)  # of an input that could not be looked at when it was planned
 

@@ -132,7 +132,10 @@ def _exchange(old: int, new: int) -> int:
 
 def _below(root: Path, target: str, name: str) -> str:
     """Where an absolute link leads, relative to `root`: a text; the way down is taken part by part as any other."""
-    inside = os.path.relpath(os.path.realpath(target), os.path.realpath(root))
+    try:
+        inside = os.path.relpath(os.path.realpath(target), os.path.realpath(root))
+    except RecursionError:  # far more links than the kernel follows
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
     if inside == ".." or inside.startswith("../"):
         raise _leads_outside(name)
     return inside

@@ -14,9 +14,9 @@ import simplejpeg
 from batchgray.containers import Contents
 from batchgray.errors import ImageError
 from batchgray.jpegoutline import JpegOutline
-from batchgray.messages import SourceIdentity
 from batchgray.options import Method
 from batchgray.planes import Image as Planes
+from batchgray.records import SourceIdentity
 from batchgray.sources import Limits, SecondOpinion, Source, check_dimensions, let_go, reserve_nothing
 
 # Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.

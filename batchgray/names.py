@@ -1,5 +1,6 @@
-"""Names relative to a folder, as strings: which stay inside it, and which folders they need. No I/O."""
+"""Names relative to a folder, as strings: what stays inside it, what folders they need, what they promise. No I/O."""
 
+import os
 from collections.abc import Iterable
 
 
@@ -22,3 +23,8 @@ def folders_of(names: Iterable[str]) -> set[str]:
             folders.add(folder)
             folder = folder.rpartition("/")[0]
     return folders
+
+
+def kind_of(name: str) -> str:
+    """`.jpg`, `.png`: what kind of file a name promises."""
+    return os.path.splitext(name)[1].lower()

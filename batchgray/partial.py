@@ -20,9 +20,10 @@ import msgspec
 
 from batchgray import bandstore, errors, integrity, planes, spelling, tiles
 from batchgray.durable import Folder
-from batchgray.messages import Flushed, Task
+from batchgray.messages import Flushed
 from batchgray.names import is_plain
 from batchgray.options import PixelOptions
+from batchgray.records import Task
 
 _HEADER_BYTES = 1 << 20
 _COPY_BYTES = 8 << 20

@@ -17,9 +17,9 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 from batchgray import containers, tiffoutline, transparency
 from batchgray.containers import EXIF_HEADER, Contents, Excerpt
 from batchgray.errors import ImageError
-from batchgray.messages import SourceIdentity
 from batchgray.planes import EXIF_BYTES
 from batchgray.planes import Image as Planes
+from batchgray.records import SourceIdentity
 from batchgray.samples import Samples, of_tiff, unknown_tiff
 from batchgray.sources import (
     Limits,

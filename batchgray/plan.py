@@ -25,8 +25,8 @@ from batchgray.document import (
     own_names,
 )
 from batchgray.guards import without_dots
-from batchgray.messages import SourceIdentity
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
+from batchgray.records import SourceIdentity
 
 _LONGEST_CHARACTER = 4  # bytes
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchgray import tiles
-from batchgray.messages import SourceIdentity
+from batchgray.records import SourceIdentity
 
 _ANNOUNCEMENT = struct.Struct("<QQ")
 _EXIF_AT = 4096

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from batchgray import errors, planes, timelimit
 from batchgray.forkserver import ForkServer
-from batchgray.messages import Channel, Convert, GiveBack, Granted, NeedMemory, Refused, Setup, Task
+from batchgray.messages import Channel, Convert, GiveBack, Granted, NeedMemory, Refused, Setup
+from batchgray.records import Task
 
 _REMEDIES = {
     errno.EMFILE: "raise ulimit -n, or use fewer --workers",

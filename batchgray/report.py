@@ -1,8 +1,8 @@
 """The report: one self-contained page to look at, of pictures, progress over time, interruptions and failures.
 
 Everything is in the page: pictures as data: URIs, style and script inline, and a policy that lets the browser fetch
-nothing. Names come from strangers' disks: whatever the template prints is escaped, and `shown` takes the sting out of
-control characters and of marks that turn the direction of writing.
+nothing. Names come from strangers' disks: whatever the template prints is escaped, and `shown` makes control characters
+and marks that turn the direction of writing harmless.
 """
 
 import base64
@@ -25,8 +25,8 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-import batchgray
 from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
+from batchgray._version import __version__
 from batchgray.errors import ImageError, shown
 from batchgray.guards import may_be_cut_off, without_dots
 from batchgray.manifest import Image, Manifest
@@ -113,7 +113,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
     script = _text("report.js")
     return _templates.get_template("report.html").render(
-        version=batchgray.__version__,
+        version=__version__,
         now=datetime.now(UTC),
         style=Markup(_text("report.css")),
         script=Markup(script),

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from batchgray.containers import Contents
 from batchgray.errors import ImageError, shown
-from batchgray.messages import SourceIdentity
 from batchgray.planes import Image as Planes
+from batchgray.records import SourceIdentity
 
 _BRIEF = 250  # characters of what a library says
 

@@ -21,11 +21,11 @@ from batchgray.flight import Held
 from batchgray.forkserver import ForkServer
 from batchgray.ledger import Ledger, Listener
 from batchgray.lifecycle import Event, State
-from batchgray.messages import Task
 from batchgray.notices import Complaint, Inbox, InterruptionNotice
 from batchgray.options import EngineOptions
 from batchgray.plan import Plan
 from batchgray.pool import Member
+from batchgray.records import Task
 
 _CHUNK_BYTES = 1 << 20  # some 20 ms of work, in which the round trip to the supervisor is lost
 _CHUNK_IMAGES = 64

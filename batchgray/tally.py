@@ -6,12 +6,12 @@ suffix) teaches its own pixels a byte, and its own worker seconds a pixel; all k
 nobody has seen yet. How many workers' seconds go into a second is measured too: waiting for the disk is in it.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from batchgray import events
+from batchgray.names import kind_of
 
 
 class InHand(NamedTuple):
@@ -165,8 +165,3 @@ class Tally:
     def _seconds_a_pixel(self, kind: _Kind) -> float:
         seen = [kind] if kind.pixels else self._kinds.values()
         return sum(each.seconds for each in seen) / max(1, sum(each.pixels for each in seen))
-
-
-def kind_of(name: str) -> str:
-    """`.jpg`, `.png`: what kind of file a name promises."""
-    return os.path.splitext(name)[1].lower()

@@ -47,9 +47,9 @@ from batchgray.messages import (
     Ready,
     Refused,
     Setup,
-    Task,
     ToWorker,
 )
+from batchgray.records import Task
 from batchgray.sources import SecondOpinion, Source, joined
 from batchgray.transparency import colour_of
 

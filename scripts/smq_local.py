@@ -640,7 +640,9 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def hung_up(self) -> bool:
         """Whether the client has left: one that waits for its answer sends nothing, so what can be read is the end."""
-        return bool(select.select([self.connection], [], [], 0)[0])
+        poll = select.poll()  # select knows no descriptor beyond 1023
+        poll.register(self.connection, select.POLLIN)
+        return bool(poll.poll(0))
 
     def log_message(self, format: str, *args: object) -> None:
         LOG.info(format, *args)

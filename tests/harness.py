@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from batchgray import committer, durable, integrity
-from batchgray.messages import ImageDone, SourceIdentity, Task
+from batchgray.messages import ImageDone
+from batchgray.records import SourceIdentity, Task
 from batchgray.sources import SecondOpinion, Source
 
 SCALE = float(os.environ.get("TEST_BATCHGRAY_SCALE", "1"))

@@ -15,6 +15,7 @@ missing() {
 chromium chromium
 cloud-init cloud-init
 fish fish
+git git
 mkfs.ext4 e2fsprogs
 setpriv util-linux
 systemd-analyze systemd

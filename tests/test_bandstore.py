@@ -9,8 +9,8 @@ import pytest
 
 from batchgray import bandstore, durable, integrity, partial, planes, tiles
 from batchgray.durable import Folder
-from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
+from batchgray.records import SourceIdentity, Task
 
 WIDTH, HEIGHT = 30_000, 100
 OUTPUT = "a/b.jpg"

@@ -164,6 +164,27 @@ def test_the_lock_is_let_go_before_its_folder_goes(world, monkeypatch):
     assert not world.flight.exists()
 
 
+@pytest.mark.parametrize("state", ["gone", "failed"])
+def test_what_is_begun_of_an_image_that_is_away_stays_and_with_it_what_the_folder_is_known_by(world, state):
+    world.plan.manifest.images[0].state = state
+    kept = {world.folders.sidecar.name, *bandstore.names(TASK.output), locks.FLIGHT_LOCK, "run.manifest"}
+    for name in {*kept, *bandstore.names(OTHER)} - {world.folders.sidecar.name, locks.FLIGHT_LOCK}:
+        (world.flight / name).write_bytes(b"")
+    world.plan.todo = [1]
+    flight.take_away(world.plan, world.held)
+    assert {path.name for path in world.flight.iterdir()} == kept
+    assert world.folders.preview.read_bytes() == b"jpeg"
+    assert locks.is_running(world.plan.path, world.flight)
+
+
+def test_a_partial_jpeg_makes_way_where_its_name_is_to_be_an_outputs(world):
+    preview = partial.preview_name(TASK.output)
+    world.plan.manifest.images.append(Image(root=0, source=preview, output=preview, size=1, mtime_ns=1))
+    assert flight.prepare(world.plan, world.held) == {0}
+    assert world.left() == {world.folders.sidecar.name}
+    assert not world.folders.preview.exists()
+
+
 def test_a_run_of_which_no_manifest_comes_leaves_nothing_in_flight(tmp_path, world):
     flight.take_away(world.plan, world.held)
     with pytest.raises(ZeroDivisionError), flight.holding(world.plan, locked=True):

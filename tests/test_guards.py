@@ -104,6 +104,13 @@ def test_a_link_to_itself_ends(root, opened, target):
         opened("loop/x")
 
 
+def test_a_chain_of_links_that_is_longer_than_the_stack_is_deep_ends(root, opened):
+    for number in range(1, 1500):
+        (root / f"{number}").symlink_to(root / f"{number - 1}")
+    with pytest.raises(OSError, match="Too many levels"):
+        opened("1499")
+
+
 def test_what_is_no_folder_is_told_by_name(root, opened):
     (root / "file").touch()
     for name in ("file", "file/x"):

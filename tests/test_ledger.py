@@ -14,10 +14,11 @@ from batchgray import durable, errors, events, flight, manifest, messages
 from batchgray.document import Image, Manifest, Run
 from batchgray.ledger import Ledger
 from batchgray.manifest import Store
-from batchgray.messages import ImageDone, SourceIdentity
+from batchgray.messages import ImageDone
 from batchgray.notices import InterruptionNotice
 from batchgray.options import PixelOptions
 from batchgray.plan import Plan
+from batchgray.records import SourceIdentity
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
 IDENTITY = SourceIdentity(1234, 5678)

@@ -23,9 +23,9 @@ from recording import Recording, Rule
 from batchgray import errors, guards, integrity, intents, locks, manifest, partial, planes
 from batchgray.durable import Folder
 from batchgray.manifest import Store
-from batchgray.messages import SourceIdentity, Task
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.plan import plan_resume
+from batchgray.records import SourceIdentity, Task
 
 MEMORY = 3 << 30  # of address space, for a command that has no reason to take any
 OUTSIDE = "../outside.jpg"
@@ -411,6 +411,14 @@ def test_a_manifest_that_is_a_link_to_itself_is_refused(victim):
     a_loop(victim.path)
     with pytest.raises(errors.UnreadableManifest):
         manifest.load(victim.path)
+
+
+def test_every_command_refuses_a_manifest_behind_more_links_than_the_stack_is_deep(victim):
+    victim.path.unlink()
+    for number in range(1500):
+        (victim.folder / f"{number}").symlink_to(f"{number - 1}")
+    victim.path.symlink_to(victim.folder / "1499")
+    victim.is_refused_by_every_command()
 
 
 @pytest.mark.parametrize("put", [a_fifo, a_folder, a_loop, a_device])

@@ -14,7 +14,7 @@ from harness import DEADLINE, save_gradient
 import batchgray
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = {".ci", "benchmarks", "batchgray", "docs", "scripts", "tests"}
+SHIPPED = {".ci", ".github", "benchmarks", "batchgray", "docs", "scripts", "tests"}
 JUNK = (
     ".venv/lib/a.py",
     "batchgray/__pycache__/a.cpython-311.pyc",

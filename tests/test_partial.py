@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batchgray import durable, integrity, partial, planes, tiles
 from batchgray.guards import LeadsOutside
-from batchgray.messages import SourceIdentity, Task
 from batchgray.options import PixelOptions
+from batchgray.records import SourceIdentity, Task
 
 IDENTITY = SourceIdentity(1234, 5678)
 TASK = Task(index=3, source="/in/a/b.png", output="a/b.jpg", identity=IDENTITY)

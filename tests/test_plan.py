@@ -8,9 +8,9 @@ import pytest
 from harness import deep_tree
 
 from batchgray import errors
-from batchgray.messages import SourceIdentity
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.plan import plan_resume, plan_run
+from batchgray.records import SourceIdentity
 
 ENGINE = EngineOptions(workers=1, memory=1)
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray import planes
-from batchgray.messages import SourceIdentity
+from batchgray.records import SourceIdentity
 
 KILLED_WORKER = """
 import os, signal, sys
 from batchgray import planes
-from batchgray.messages import SourceIdentity
+from batchgray.records import SourceIdentity
 slot = planes.Slot(int(sys.argv[1]))
 slot.announce(41)
 record = planes.SlotRecord(

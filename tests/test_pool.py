@@ -7,7 +7,8 @@ import pytest
 from stream import Clock
 
 from batchgray import planes, pool, timelimit
-from batchgray.messages import GiveBack, Granted, NeedMemory, Refused, SourceIdentity
+from batchgray.messages import GiveBack, Granted, NeedMemory, Refused
+from batchgray.records import SourceIdentity
 
 MB = 1 << 20
 EMPTY = planes.EMPTY_SLOT_BYTES

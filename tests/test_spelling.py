@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray import events, manifest, spelling
-from batchgray.messages import Channel, Convert, SourceIdentity, Task, ToWorker
+from batchgray.messages import Channel, Convert, ToWorker
 from batchgray.options import PixelOptions
+from batchgray.records import SourceIdentity, Task
 
 NAMES = st.binary(min_size=1, max_size=8).map(os.fsdecode)
 

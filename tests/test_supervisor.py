@@ -16,10 +16,11 @@ from batchgray import events, flight, messages, planes, supervisor
 from batchgray.document import Image, Manifest
 from batchgray.ledger import Totals
 from batchgray.lifecycle import SALVAGE_SECONDS, Event, State
-from batchgray.messages import Channel, Convert, FromServer, FromWorker, SourceIdentity, ToWorker
+from batchgray.messages import Channel, Convert, FromServer, FromWorker, ToWorker
 from batchgray.notices import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.plan import Plan
+from batchgray.records import SourceIdentity
 from batchgray.supervisor import Supervisor
 
 SIGTERM = InterruptionNotice(source="signal", event_id="SIGTERM")
@@ -93,7 +94,9 @@ class World:
         held = stack.enter_context(flight.holding(plan, locked=True))
         self.clock, self.server, self.ledger, self.inbox, self.said = clock, Server(), Ledger(), Inbox(), []
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
-        self.it = Supervisor(plan, held, set(), options, self.ledger, self.server, self.inbox, self.said.append)
+        self.it = Supervisor(
+            plan, held, set(), options, self.ledger, self.server, self.inbox, self.said.append, lambda: True
+        )
         self.it._lifecycle.happened(Event.PLANNED)
         self.it._selector.register(self.server.channel, 1, self.it._hear_server)
 
@@ -250,14 +253,15 @@ def test_the_wait_ends_at_the_deadline(world):
 def test_what_finished_after_the_notice_is_told_when_all_is_flushed(world):
     world.begin()
     world.forked(11, 12)
-    world.ledger.totals.converted = 5
+    world.ready(0, 1)
     world.it._take_notice(SIGTERM)
-    world.ledger.totals.converted = 7
+    for index, state in enumerate(["done", "failed"]):
+        world.it._images[index].state = state
     world.clock.now += 0.5
     world.it._finish()
     assert world.ledger.told == [("commit", SIGTERM)]
     (flushed,) = world.sayings(events.Flushed)
-    assert (flushed.finished, flushed.seconds) == (2, 0.5)
+    assert (flushed.in_hand, flushed.finished, flushed.failed, flushed.seconds) == (2, 2, 1, 0.5)
 
 
 # deaths

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from batchgray import machine, planes, timelimit
-from batchgray.messages import SourceIdentity
+from batchgray.records import SourceIdentity
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from PIL import Image
 from batchgray import codec, heap, partial, pillowsource, planes, transparency, worker
 from batchgray.durable import Folder
 from batchgray.interrupt import Interrupted
-from batchgray.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup, Task
+from batchgray.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
 from batchgray.options import PixelOptions
+from batchgray.records import Task
 
 CHECKPOINT = 1000.0  # seconds; longer than any of this takes
 

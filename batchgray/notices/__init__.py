@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from batchgray.manifest import NoticeSource
+from batchgray.events import NoticeSource
 
 
 class InterruptionNotice(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,9 @@ import msgspec
 from PIL import Image
 
 from batchgray import manifest, partial, planes
-from batchgray.messages import SourceIdentity
 from batchgray.notices import event
 from batchgray.options import PixelOptions
+from batchgray.records import SourceIdentity
 
 
 def manifests() -> list[bytes]:

@@ -44,7 +44,7 @@ def pictures(tmp_path: Path, width: int = 64, height: int = 48) -> tuple[Path, P
     """The folder of the pictures, and that of the same ones under plain names."""
     odd, plain = path_of(tmp_path, b"in\xe9"), tmp_path / "plain"
     for seed, (name, other) in enumerate(NAMES.items()):
-        source = save_gradient(path_of(odd, name), width, height, seed)
+        source = save_gradient(path_of(odd, name), width, height, seed, exact=True)
         path_of(plain, other.encode()).parent.mkdir(parents=True, exist_ok=True)
         path_of(plain, other.encode()).write_bytes(source.read_bytes())
     return odd, plain
@@ -102,8 +102,8 @@ def test_an_interrupted_one_goes_on_where_it_was(tmp_path, way):
 
 
 def test_one_that_is_larger_than_memory_goes_on_where_it_was(tmp_path):
-    source = save_gradient(path_of(tmp_path / "in", b"large \xff.tif"), 3000, 2400)
-    save_gradient(tmp_path / "plain" / "a.tif", 3000, 2400)
+    source = save_gradient(path_of(tmp_path / "in", b"large \xff.tif"), 3000, 2400, exact=True)
+    save_gradient(tmp_path / "plain" / "a.tif", 3000, 2400, exact=True)
     assert source.read_bytes() == (tmp_path / "plain" / "a.tif").read_bytes()
     batchgray("run", tmp_path / "plain", "--out", tmp_path / "reference", "--progress", "none")
     recording = Recording(tmp_path / "record", Rule("band", "large", after=9))

@@ -57,7 +57,7 @@ def interrupted(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     for number in range(3):
         save_gradient(photos / "sub" / f"{number}.jpg", 90, 70, seed=number)
-    save_gradient(photos / "big.jpg", 400, 64 * TILES, quality=90)
+    save_gradient(photos / "big.jpg", 400, 64 * TILES, quality=90, exact=True)
     batchgray("run", photos, "--out", tmp_path / "whole", *OPTIONS, "--progress", "none")
     recording = Recording(tmp_path / "record", IN_THE_MIDDLE)
     work = Work(photos, out, tree(tmp_path / "whole"))

@@ -90,7 +90,7 @@ def test_overwrite_replaces_no_input_by_the_output_of_another(tmp_path):
 def begun(tmp_path):
     """Inputs and outputs of a run that was interrupted in the middle of `a.jpg`."""
     photos, out = tmp_path / "photos", tmp_path / "gray"
-    save_gradient(photos / "a.jpg", 400, 1000, quality=90)
+    save_gradient(photos / "a.jpg", 400, 1000, quality=90, exact=True)
     interrupt_in(photos, out, tmp_path / "record 1")
     return photos, out
 
@@ -106,7 +106,7 @@ def test_a_partial_jpeg_makes_way_for_the_output_of_that_name(begun, tmp_path):
     """It is converted first, as its file is large, and `a.jpg` is interrupted once more after it."""
     photos, out = begun
     assert (out / "a.partial.jpg").exists()
-    save_gradient(photos / "a.partial.bmp", 700, 700, seed=5)
+    save_gradient(photos / "a.partial.bmp", 700, 700, seed=5, exact=True)
     batchgray("run", photos, "--out", tmp_path / "whole", "--tile-rows", 64, "--progress", "none")
     whole = tree(tmp_path / "whole")
     interrupt_in(photos, out, tmp_path / "record 2")
@@ -118,7 +118,7 @@ def test_a_partial_jpeg_makes_way_for_the_output_of_that_name(begun, tmp_path):
 
 def test_a_partial_jpeg_makes_way_before_there_is_an_output_of_that_name(begun, tmp_path):
     photos, out = begun
-    save_gradient(photos / "a.partial.jpg", 90, 70, seed=5)
+    save_gradient(photos / "a.partial.jpg", 90, 70, seed=5, exact=True)
     interrupt_in(photos, out, tmp_path / "record 2")
     assert [image["state"] for image in manifest_of(out)["images"]] == ["partial", "pending"]
     assert not (out / "a.partial.jpg").exists()

@@ -1,0 +1,38 @@
+"""What everything speaks of: which version of an input, and one image to convert."""
+
+import msgspec
+
+from batchgray import spelling
+
+
+class SourceIdentity(msgspec.Struct, frozen=True):
+    """Which version of an input: size in bytes, modification time in nanoseconds.
+
+    A file system can tell of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
+    """
+
+    size: int
+    mtime_ns: int
+
+    def __post_init__(self) -> None:
+        if not -(2**63) <= self.mtime_ns < 2**63:
+            msgspec.structs.force_setattr(self, "mtime_ns", (self.mtime_ns + 2**63) % 2**64 - 2**63)
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One image to convert. `index` is its place in the manifest; `output` is relative to the output folder.
+
+    `replaces` says what may be at the output's name already: "" nothing, "*" anything, else the checksum of the file
+    that an earlier conversion put there. `preview` says whether a partial JPEG may be drawn: not where its name is
+    another image's output.
+    """
+
+    index: int
+    source: str
+    source_base64: spelling.Bytes = msgspec.UNSET
+    output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
+    identity: SourceIdentity
+    replaces: str = ""
+    preview: bool = True
+    resumable: bool = False  # there is a sidecar
