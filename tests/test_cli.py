@@ -139,6 +139,7 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
         (["resume", "in/a.png"], "was not written by batchgray"),
         (["run", "in", "--out", ""], "the name is empty"),
         (["run", "in", "--out", "new", "--memory", "5"], "--memory takes 1M or more"),
+        (["run", "in", "--out", "o", "--memory", ""], "is not a size"),
         (["run", "in", "--out", "o", "--instance-id", ""], "'--instance-id': it is empty"),
         (["run", "in", "--out", "o", "--smq-endpoint", " "], "'--smq-endpoint': it is empty"),
         (

@@ -75,6 +75,12 @@ def test_the_work_goes_on_to_its_end(mode, images, stuck, tmp_path):
     assert manifest_of(tmp_path)["state"] == "complete"
 
 
+def test_a_warning_of_the_environment_does_not_keep_the_work_from_its_beginning(images, stuck, tmp_path):
+    arguments = ["run", images, "--out", tmp_path, "--progress", "none"]
+    with Started(*arguments, output=stuck.writer, env=os.environ | {"BATCHGRAY_QUALTY": "90"}) as run:
+        assert run.process.wait(DEADLINE) == 0
+
+
 def test_an_interruption_before_any_work_has_its_exit_code(images, stuck, tmp_path):
     """Its words go to standard error, which takes nothing either."""
     recording = Recording(tmp_path / "record", Rule("call", "batchgray.engine:plan_run"))
