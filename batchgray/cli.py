@@ -5,7 +5,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -179,7 +179,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         from batchgray import engine
 
         with _listening(given) as feed:
-            result = engine.run(asked, feed, _sources(given), server, feed.ready)
+            result = engine.run(asked, feed, _sources(given, feed.hurry), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -202,7 +202,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
         from batchgray import engine
 
         with _listening(given) as feed:
-            result = engine.resume(asked, feed, _sources(given), server, feed.ready)
+            result = engine.resume(asked, feed, _sources(given, feed.hurry), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -341,10 +341,10 @@ def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
     return options.EngineOptions(**known, locked=not given["no_lock"])
 
 
-def _sources(given: dict[str, Any]) -> list[Any]:
+def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[Any]:
     from batchgray.notices.choice import chosen_sources
 
-    return chosen_sources(_notice_options(given))
+    return chosen_sources(_notice_options(given), afterwards)
 
 
 def _notice_options(given: dict[str, Any]) -> Any:

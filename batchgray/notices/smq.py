@@ -1,8 +1,8 @@
 """Interruption notices from an SMQ queue that a whole fleet may share.
 
 Peeking sees without hiding; receiving hides a message from the one it was meant for. So this only peeks, until its
-own event is among the sixteen oldest visible messages. Then it gives notice, receives, gives back at once what belongs to
-others, keeps its own hidden while the flush runs, and deletes it when the flush is durable.
+own event is among the sixteen oldest visible messages. Then it gives notice, receives, gives back at once what belongs
+to others, keeps its own hidden while the flush runs, and deletes it when the flush is durable.
 
     look: peek 16 --ours--> notice --> take: receive, give others back --> hold: renew --acknowledge--> delete
             |

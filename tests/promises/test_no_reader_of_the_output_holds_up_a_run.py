@@ -114,6 +114,28 @@ def test_a_second_signal_at_the_end_changes_no_exit_code(images, stuck, heeding_
         assert run.process.wait(DEADLINE) == 75
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_waiting_for_who_reads_slowly(signum, stuck, heeding_ctrl_c, tmp_path):
+    """The run is through, and its exit code is that of its work; who reads goes on reading, a little at a time."""
+    (tmp_path / "images").mkdir()
+    for number in range(3000):
+        (tmp_path / "images" / f"{number}.jpg").touch()
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.outlet:Outlet.close"))
+    arguments = ["run", tmp_path / "images", "--out", tmp_path / "gray", *MODES["plain"]]
+    with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
+        supervisor = wait_for_stopped(run)
+        run.process.send_signal(signum)
+        supervisor.resume()
+        stuck.writer.close()
+        said = b""
+        while run.process.poll() is None:
+            said += os.read(stuck.reader.fileno(), 4096)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(1)
+        assert run.process.returncode == 3
+        assert b"Done: 0 of 3,000 images" not in said + stuck.reader.read(), "all was read, and nothing ended it"
+
+
 def events_in(said):
     return events_of(said.decode().lstrip(StuckPipe.FILLING))
 
