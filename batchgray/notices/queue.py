@@ -1,9 +1,10 @@
 """An SMQ queue through aliyun-mns-sdk: bodies as they are, every fault by its name, a time limit on every call.
 
 What the SDK needs around it, as seen on the wire with 1.3.0: its own decoding of bodies loses messages that are not
-Base64; one message without a body makes the whole page unreadable; an answer of any length is read whole; https has no time limit unless the connection is given one, and none holds where a server drips; one connection
-an Account, not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as
-success. Its DEBUG log prints Authorization and stays off.
+Base64; one message without a body makes the whole page unreadable; an answer is read whole, whatever its length; https
+has no time limit unless the connection is given one, and none holds where a server drips; one connection an Account,
+not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as success. Its DEBUG
+log prints Authorization and stays off.
 """
 
 import http.client
