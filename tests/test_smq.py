@@ -7,6 +7,7 @@ import math
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -143,6 +144,19 @@ def test_others_that_came_in_the_same_batch_are_given_back(server, smq_local):
     assert found[own].visible_at <= server.now() + 1
 
 
+def test_a_deletion_that_a_signal_cuts_short_is_told_with_its_cause(server, smq_local):
+    with Listening(server) as listening:
+        send(server, "i-mine")
+        notice = listening.notice()
+        server.faults.append(smq_local.Fault("DeleteMessage", "status", times=math.inf))
+        tried = server.requests["DeleteMessage"] + 1
+        with ThreadPoolExecutor(1) as pool:
+            outcome = pool.submit(listening.source.acknowledge, notice)
+            server.wait_until(lambda: server.requests["DeleteMessage"] > tried)
+            listening.inbox.put(InterruptionNotice(source="signal", event_id="SIGINT"))
+            assert outcome.result() == "InternalError"
+
+
 @pytest.mark.parametrize("operation", ["BatchReceiveMessage", "ChangeMessageVisibility"])
 def test_a_notice_waits_for_nothing_else_that_is_asked_of_the_service(server, smq_local, operation):
     """A service that takes seconds to answer would be asked sixteen times to give back what is others'."""
@@ -155,8 +169,8 @@ def test_a_notice_waits_for_nothing_else_that_is_asked_of_the_service(server, sm
         assert listening.notice(queue._TIMEOUT_SECONDS / 2)
 
 
-@pytest.mark.parametrize("body", ["", "  "])
-def test_a_message_without_a_body_hides_no_other(server, body):
+@pytest.mark.parametrize("body", ["", "  ", "a\x01\x0b\x1f", "\ufffe"])
+def test_a_message_that_is_no_xml_or_has_no_body_hides_no_other(server, body):
     server.send(QUEUE, body, base64=False)
     with Listening(server) as listening:
         assert "is left alone: " in listening.complaint().message

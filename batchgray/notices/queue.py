@@ -1,10 +1,10 @@
 """An SMQ queue through aliyun-mns-sdk: bodies as they are, every fault by its name, a time limit on every call.
 
 What the SDK needs around it, as seen on the wire with 1.3.0: its own decoding of bodies loses messages that are not
-Base64; one message without a body makes the whole page unreadable; an answer is read whole, whatever its length; https
-has no time limit unless the connection is given one, and none holds where a server drips; one connection an Account,
-not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as success. Its DEBUG
-log prints Authorization and stays off.
+Base64; one message without a body, or with what is no XML, makes the whole page unreadable; an answer is read whole,
+whatever its length; https has no time limit unless the connection is given one, and none holds where a server drips;
+one connection an Account, not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399
+counts as success. Its DEBUG log prints Authorization and stays off.
 """
 
 import http.client
@@ -20,6 +20,10 @@ PAGE = 16  # the most that one request may look at
 _TIMEOUT_SECONDS = 5.0
 _ANSWER_BYTES = 1 << 24  # 16 messages of 64 kB, each character of them as XML's longest reference to it
 _NO_BODY = re.compile(r"<MessageBody\s*/>|<MessageBody></MessageBody>")
+_NO_XML = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));",
+    re.IGNORECASE,
+)
 NO_CREDENTIALS = "credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)"
 NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
 
@@ -49,13 +53,21 @@ class Message(NamedTuple):
 
 
 class _Answer(http.client.HTTPResponse):
-    """One that is too long is a fault."""
+    """One whose messages the SDK can read, whatever is in their bodies: what it can't becomes what is no event either.
+
+    One that is too long, or not whole, is a fault.
+    """
 
     def read(self, amount: int | None = None) -> bytes:
-        data = super().read(_ANSWER_BYTES + 1 if amount is None else amount)
+        if amount is not None:
+            return super().read(amount)
+        data = super().read(_ANSWER_BYTES + 1)
         if len(data) > _ANSWER_BYTES:
             raise http.client.HTTPException(f"an answer longer than {_ANSWER_BYTES} bytes")
-        return data
+        if self.length:
+            raise http.client.IncompleteRead(b"", self.length)
+        text = _NO_BODY.sub("<MessageBody> </MessageBody>", data.decode("utf-8", "replace"))
+        return _NO_XML.sub("\ufffd", text).encode("utf-8")
 
 
 class _Provider:
@@ -82,9 +94,7 @@ class SmqQueue:
             self._account = Account(endpoint, credentials_provider=_Provider(credentials))
         except Exception as error:
             raise QueueFault("InvalidEndpoint", type(error).__name__) from None
-        wire = self._account.mns_client.http
-        wire.send_request = _filling_empty_bodies(wire.send_request)
-        connection = wire.conn
+        connection = self._account.mns_client.http.conn
         connection.response_class = _Answer
         connection.timeout = connection.connection_timeout = _TIMEOUT_SECONDS
         self._line = Line(connection)
@@ -174,17 +184,6 @@ class SmqQueue:
             raise QueueFault("Credentials", str(error), action) from None
         except Exception as error:  # what the SDK makes of an answer that is not the service's
             raise QueueFault("UnexpectedAnswer", type(error).__name__, action) from None
-
-
-def _filling_empty_bodies(send: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Of an answer, a message without a body gets a blank one, which is no event either."""
-
-    def send_and_fill(request: Any) -> Any:
-        answer = send(request)
-        answer.data = _NO_BODY.sub("<MessageBody> </MessageBody>", answer.data)
-        return answer
-
-    return send_and_fill
 
 
 def check_taking(queue: SmqQueue) -> None:

@@ -329,7 +329,7 @@ class SmqSource:
                     continue  # look whether one came back, or was there twice
             except Exception as error:
                 fault = _as_fault(error)
-                reason = str(fault)
+                self._outcome = reason = str(fault)  # also for who waits no longer
                 self._renew_credentials(fault)
             time.sleep(max(0.0, min(wait, until - time.monotonic())))
             wait = min(2 * wait, LOOK_SECONDS)
