@@ -81,7 +81,7 @@ def source(calls):
 
 
 def test_the_notice_comes_first_and_others_events_are_given_back_while_the_flush_runs(source, queue, calls):
-    """Each call may take seconds, and the flush needs them; until theirs are given back nobody else can hear of them."""
+    """Each call may take seconds, and the flush needs them; nobody else hears of theirs until they are given back."""
     queue.put("theirs", "i-other")
     queue.put("ours", "i-mine")
     source._look(queue, False)
