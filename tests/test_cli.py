@@ -147,6 +147,8 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
             "can't ask for instance metadata at http://h:abc",
         ),
         (["smq", "simulate", "--instance-id", ""], "'--instance-id': it is empty"),
+        (["smq", "simulate", "--instance-id", "i-\udcff"], "i-\\xff has a character that can't be shown"),
+        (["run", "in", "--out", "o", "--smq-queue", "a\nb"], "a\\nb has a character that can't be shown"),
         (["smq", "create", "q", "--smq-endpoint", "http://h:abc", "--metadata-url", "http://h"], "InvalidEndpoint"),
         (["status", "in"], "there is no manifest at in/manifest.json"),
         (["verify", "nowhere.json"], "there is no manifest"),
