@@ -457,7 +457,7 @@ def _stop(_signum: int, _frame: object) -> NoReturn:
 
 
 def _end_early(signum: int, _frame: object) -> NoReturn:
-    raise errors.InterruptedEarly(signal.Signals(signum).name)
+    raise errors.Stopped(signal.Signals(signum).name)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -482,7 +482,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show(said)
         _end(said.getvalue().rstrip("\n"), 2)
     except _Stopped:
-        _end("\nbatchgray: interrupted before any work. Give the same command again.", 75)
+        _end(f"\nbatchgray: {errors.Stopped('SIGINT')}", 75)
     except UsageError as error:
         _fail(f"error: {error}", error.exit_code)
     except BatchgrayError as error:
