@@ -5,7 +5,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +36,7 @@ from batchgray.streams import hold_standard_descriptors, show_any_name, write_ut
 
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
 _END_SECONDS = 3.0
+_WARNING_SECONDS = 1.0
 EXIT_CODES = """\b
 Exit codes:
   0   every image is done
@@ -85,9 +86,9 @@ def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Convert folders of images to grayscale, be interrupted, and go on as if nothing had happened."""
-    for message in unknown_variables(ctx.command, os.environ):
-        with contextlib.suppress(OSError):
-            click.echo(f"batchgray: warning: {message}", err=True)
+    warnings = [f"batchgray: warning: {message}" for message in unknown_variables(ctx.command, os.environ)]
+    if warnings:
+        _tell("\n".join(warnings), _WARNING_SECONDS)
 
 
 @cli.command(short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
@@ -178,7 +179,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         from batchgray import engine
 
         with _listening(given) as feed:
-            result = engine.run(asked, feed, _sources(given), server, feed.ready)
+            result = engine.run(asked, feed, _sources(given, feed.hurry), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -201,7 +202,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
         from batchgray import engine
 
         with _listening(given) as feed:
-            result = engine.resume(asked, feed, _sources(given), server, feed.ready)
+            result = engine.resume(asked, feed, _sources(given, feed.hurry), server, feed.ready)
     _leave(result.exit_code)
 
 
@@ -334,17 +335,17 @@ def _forking() -> contextlib.AbstractContextManager[Any]:
 
 def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
     known = {name: given[name] for name in ("workers", "checkpoint", "grace") if given[name] is not None}
-    if given["memory"]:
+    if given["memory"] is not None:
         known["memory"] = options.parse_size(given["memory"])
         if known["memory"] < _LEAST_MEMORY:
             raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
     return options.EngineOptions(**known, locked=not given["no_lock"])
 
 
-def _sources(given: dict[str, Any]) -> list[Any]:
+def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[Any]:
     from batchgray.notices.choice import chosen_sources
 
-    return chosen_sources(_notice_options(given))
+    return chosen_sources(_notice_options(given), afterwards)
 
 
 def _notice_options(given: dict[str, Any]) -> Any:
@@ -424,6 +425,12 @@ def _end(words: str, code: int) -> NoReturn:
     """With words on standard error, if somebody reads them; the exit code tells too."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # it ends already, and with this code
+    _tell(words, _END_SECONDS)
+    _leave(code)
+
+
+def _tell(words: str, seconds: float) -> None:
+    """On standard error; where nobody reads, it is waited for so long."""
     try:
         outlet = Outlet(sys.stderr, len(words))
     except RuntimeError:  # no thread can be started, which may be what is to be told
@@ -431,8 +438,7 @@ def _end(words: str, code: int) -> NoReturn:
             click.echo(words, err=True)
     else:
         outlet.put_text(words)
-        outlet.close(_END_SECONDS)
-    _leave(code)
+        outlet.close(seconds)
 
 
 def _leave(code: int) -> NoReturn:
@@ -452,7 +458,7 @@ def _stop(_signum: int, _frame: object) -> NoReturn:
 
 
 def _end_early(signum: int, _frame: object) -> NoReturn:
-    raise errors.InterruptedEarly(signal.Signals(signum).name)
+    raise errors.Stopped(signal.Signals(signum).name)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -477,7 +483,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show(said)
         _end(said.getvalue().rstrip("\n"), 2)
     except _Stopped:
-        _end("\nbatchgray: interrupted before any work. Give the same command again.", 75)
+        _end(f"\nbatchgray: {errors.Stopped('SIGINT')}", 75)
     except UsageError as error:
         _fail(f"error: {error}", error.exit_code)
     except BatchgrayError as error:

@@ -77,6 +77,7 @@ class Discovery:
     def find(self, inputs: Sequence[Path]) -> Iterator[Found]:
         """Everything under the INPUTs, each input once. Raises NoSuchInput before anything is walked."""
         for path in inputs:
+            self._pause()
             if not os.path.lexists(path):
                 raise errors.NoSuchInput(path)
         inputs = list(dict.fromkeys(map(without_dots, inputs)))
@@ -142,6 +143,7 @@ class Discovery:
         return True
 
     def _found(self, root: str, source: str, mirrored: str, look: Callable[[], os.stat_result], is_link: bool) -> Found:
+        self._pause()
         try:
             found = look()
         except OSError as error:

@@ -288,10 +288,10 @@ def _at(began: float, event: AnyEvent) -> AnyEvent:
 
 
 def _commit_start(plan: Plan, workers: int, store: Store) -> None:
-    if plan.todo:
+    if plan.todo:  # else it is no run, and its death would be taken for that of the one before
         found = plan.manifest.state if plan.resumed else None
         plan.manifest.runs.append(Run(at=datetime.now(UTC), workers=workers, found=found))
-    plan.manifest.state = "running"
+        plan.manifest.state = "running"
     try:
         store.commit(plan.manifest)
     except OSError as error:  # the store lets only a full disk through

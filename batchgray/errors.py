@@ -196,6 +196,12 @@ class NobodyToTell(BatchgrayError):
     """can't write to standard output: {0}. Send it to where there is room."""
 
 
+class Stopped(BatchgrayError):
+    """interrupted ({0}). Give the same command again."""
+
+    exit_code = 75
+
+
 class InterruptedEarly(BatchgrayError):
     """interrupted ({0}) while the list of images was being made; nothing was begun. Give the same command again."""
 

@@ -51,7 +51,10 @@ class ManifestName(Name):
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """What names something elsewhere: an instance, a queue, a service. Empty, it would be asked for in vain."""
+    """What names something elsewhere: an instance, a queue, a service.
+
+    Empty, or with what is no text, it would be asked for in vain.
+    """
 
     name = "text"
 
@@ -59,6 +62,8 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
         word = str(value).strip()
         if not word:
             self.fail("it is empty; give it, or leave the option out", param, ctx)
+        if not word.isprintable():
+            self.fail(f"{shown(word)} has a character that can't be shown; look for a stray one", param, ctx)
         return word
 
 

@@ -73,13 +73,16 @@ class Outlet:
         with self._changed:
             return self._waiting <= within or self._silent_seconds() >= STALLED_SECONDS
 
-    def close(self, seconds: float | None) -> None:
-        """Wait for what waits, as long as somebody reads; for `seconds` at most, and then for the last line alone."""
+    def close(self, seconds: float | None, hurried: Callable[[], bool] = lambda: False) -> None:
+        """Wait for what waits, as long as somebody reads; for `seconds` at most, and then for the last line alone.
+
+        And no longer than until it is `hurried`.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
             before = self._written
-            if self._drain(seconds) or self._written == before:
+            if self._drain(seconds, hurried) or self._written == before or hurried():
                 return
             *rest, last = self._lines or [b""]
             self._lines.clear()
@@ -87,12 +90,12 @@ class Outlet:
             self._dropped += len(rest)
             self._append_gap()
             self._append(last)
-            self._drain(LAST_SECONDS)
+            self._drain(LAST_SECONDS, hurried)
 
-    def _drain(self, seconds: float | None) -> bool:
+    def _drain(self, seconds: float | None, hurried: Callable[[], bool]) -> bool:
         clock = OwnClock(10 * _LOOK_SECONDS)
         while self._waiting:
-            if self._silent_seconds() >= STALLED_SECONDS or (seconds is not None and clock() >= seconds):
+            if self._silent_seconds() >= STALLED_SECONDS or (seconds is not None and clock() >= seconds) or hurried():
                 return False
             self._changed.wait(_LOOK_SECONDS)
         return True

@@ -51,6 +51,7 @@ _SAMPLES = {
     "QueueMissing": ["spot-interruption", "http://mns.example.com"],
     "QueueUnreachable": ["spot-interruption", "http://mns.example.com", "Connection refused"],
     "RootsMismatch": [1, 2, "/in, /more"],
+    "Stopped": ["SIGTERM"],
     "TakenNames": [errors._Lines("\n  /day1/b.jpg and /day2/b.jpg -> b.jpg")],
     "UnlockableManifest": ["/out/manifest.json.lock", "No locks available"],
     "UnreadableInput": ["/in", "Permission denied"],

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -139,6 +140,7 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
         (["resume", "in/a.png"], "was not written by batchgray"),
         (["run", "in", "--out", ""], "the name is empty"),
         (["run", "in", "--out", "new", "--memory", "5"], "--memory takes 1M or more"),
+        (["run", "in", "--out", "o", "--memory", ""], "is not a size"),
         (["run", "in", "--out", "o", "--instance-id", ""], "'--instance-id': it is empty"),
         (["run", "in", "--out", "o", "--smq-endpoint", " "], "'--smq-endpoint': it is empty"),
         (
@@ -146,6 +148,8 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
             "can't ask for instance metadata at http://h:abc",
         ),
         (["smq", "simulate", "--instance-id", ""], "'--instance-id': it is empty"),
+        (["smq", "simulate", "--instance-id", "i-\udcff"], "i-\\xff has a character that can't be shown"),
+        (["run", "in", "--out", "o", "--smq-queue", "a\nb"], "a\\nb has a character that can't be shown"),
         (["smq", "create", "q", "--smq-endpoint", "http://h:abc", "--metadata-url", "http://h"], "InvalidEndpoint"),
         (["status", "in"], "there is no manifest at in/manifest.json"),
         (["verify", "nowhere.json"], "there is no manifest"),
@@ -233,6 +237,25 @@ def test_a_variable_of_an_option_that_may_be_repeated_has_one_value_a_line(pictu
     environment = os.environ | {"BATCHGRAY_INPUT_ROOT": str(moved)}
     batchgray("resume", tmp_path / "out", env=environment)
     assert manifest_of(tmp_path / "out")["input_roots"] == [str(moved)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_told_as_the_end_of_a_run_where_there_is_none(pictures, tmp_path, signum):
+    """`verify --mend` may have written by then."""
+    batchgray("run", pictures, "--out", tmp_path / "out")
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.cli:_say"))
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        arguments = command("verify", tmp_path / "out", "--mend")
+        process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=recording.environment)
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    verifying = wait_for_stopped(SimpleNamespace(process=process))
+    process.send_signal(signum)
+    verifying.resume()
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 75
+    assert said.strip() == f"batchgray: interrupted ({signum.name}). Give the same command again."
 
 
 def test_a_misspelt_variable_is_warned_of_by_name(pictures, tmp_path):

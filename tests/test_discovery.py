@@ -197,7 +197,7 @@ def test_every_format_is_known_by_its_suffix_in_any_case(tmp_path, inside, suffi
 
 def test_pause_is_called_for_every_folder_and_may_end_the_walk(tmp_path, inside):
     make(inside, "a/a.png", "b/a.png")
-    pauses = iter([None, None])
+    pauses = iter([None] * 4)  # for the list of inputs, the folder, a, and what is in a
 
     def pause():
         if next(pauses, "stop"):
@@ -207,6 +207,15 @@ def test_pause_is_called_for_every_folder_and_may_end_the_walk(tmp_path, inside)
     assert next(taken).source == "a/a.png"
     with pytest.raises(errors.InterruptedEarly):
         next(taken)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_pause_ends_a_walk_in_a_large_folder_and_a_long_list_too(tmp_path, inside, one_by_one):
+    make(inside, *(f"{number}.png" for number in range(50)))
+    inputs = sorted(inside.iterdir()) if one_by_one else [inside]
+    pauses = []
+    list(Discovery(tmp_path / "out", pause=lambda: pauses.append(None)).find(inputs))
+    assert len(pauses) > 50
 
 
 # globs

@@ -1,5 +1,6 @@
 """The instance metadata service: 404 and blank are answers, all that is unclear is unknown, no proxy is asked."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -131,6 +132,31 @@ def test_a_token_that_died_early_is_replaced(server):
     service = MetadataService(server.metadata_url)
     service.instance_id()
     server.advance(7 * 3600)
+    assert service.instance_id() == "i-mine"
+
+
+def page_of_a_proxy(smq_local, monkeypatch):
+    monkeypatch.setattr(smq_local, "PROXY_PAGE", b"<html>\n<h1>Welcome</h1>\n</html>")
+    return smq_local.Fault("*", "html", status=200)
+
+
+def test_a_page_in_place_of_a_token_costs_one_question(server, smq_local, monkeypatch):
+    service = MetadataService(server.metadata_url)
+    fault = page_of_a_proxy(smq_local, monkeypatch)
+    fault.operation = "CreateToken"
+    server.faults.append(fault)
+    with contextlib.suppress(Unknown):
+        service.termination_time()
+    assert service.instance_id() == "i-mine"
+
+
+def test_a_page_in_place_of_an_instance_id_is_none(server, smq_local, monkeypatch):
+    fault = page_of_a_proxy(smq_local, monkeypatch)
+    fault.operation = "GetInstanceId"
+    server.faults.append(fault)
+    service = MetadataService(server.metadata_url)
+    with pytest.raises(Unknown, match="no instance id"):
+        service.instance_id()
     assert service.instance_id() == "i-mine"
 
 

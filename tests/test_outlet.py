@@ -81,15 +81,15 @@ def test_whoever_reads_on_gets_the_last_line_where_there_is_no_time_for_all(pipe
     for number in range(1000):
         out.put(b"%03d\n" % number * 1024)
 
-    def take_one_and_be_late(self, seconds):
+    def take_one_and_be_late(self, *limits):
         monkeypatch.setattr(Outlet, "_drain", take_the_rest)
         os.read(pipe.reader.fileno(), 4096)  # the filling
         self._changed.wait_for(lambda: self._written)
         return False
 
-    def take_the_rest(self, seconds):
+    def take_the_rest(self, *limits):
         taking = pool.submit(pipe.reader.read)
-        done = drain(self, seconds)
+        done = drain(self, *limits)
         pipe.writer.close()
         assert done
         lines.extend(taking.result().decode().split())

@@ -7,6 +7,7 @@ import math
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -129,7 +130,7 @@ def test_what_is_not_ours_is_left_alone_and_told_once(server):
         server.wait_until(lambda: states(server) == dict.fromkeys(foreign, "visible"))
 
 
-def test_others_that_came_in_the_same_batch_are_given_back_before_the_notice(server, smq_local):
+def test_others_that_came_in_the_same_batch_are_given_back(server, smq_local):
     """They come when it listens already: at the start it looks, by receiving one, whether it may."""
     with Listening(server) as listening:
         not_yet = smq_local.Fault("BatchPeekMessage", "status", status=500, times=math.inf)
@@ -137,10 +138,53 @@ def test_others_that_came_in_the_same_batch_are_given_back_before_the_notice(ser
         other, own = send(server, "i-other"), send(server, "i-mine")
         server.faults.remove(not_yet)
         assert listening.notice()
-        found = {message.message_id: message for message in server.messages(QUEUE)}
-        assert found[other].dequeue_count == 1, "it was in the same batch"
-        assert found[other].visible_at <= server.now() + smq.HIDE_FRESH_SECONDS
-        assert found[own].state(server.now()) == "hidden"
+    found = {message.message_id: message for message in server.messages(QUEUE)}
+    assert found[other].dequeue_count == 1, "it was in the same batch"
+    assert found[other].visible_at <= server.now() + smq.HIDE_FRESH_SECONDS
+    assert found[own].visible_at <= server.now() + 1
+
+
+def test_a_deletion_that_a_signal_cuts_short_is_told_with_its_cause(server, smq_local):
+    with Listening(server) as listening:
+        send(server, "i-mine")
+        notice = listening.notice()
+        server.faults.append(smq_local.Fault("DeleteMessage", "status", times=math.inf))
+        tried = server.requests["DeleteMessage"] + 1
+        with ThreadPoolExecutor(1) as pool:
+            outcome = pool.submit(listening.source.acknowledge, notice)
+            server.wait_until(lambda: server.requests["DeleteMessage"] > tried)
+            listening.inbox.put(InterruptionNotice(source="signal", event_id="SIGINT"))
+            assert outcome.result() == "InternalError"
+
+
+@pytest.mark.parametrize("operation", ["BatchReceiveMessage", "ChangeMessageVisibility"])
+def test_a_notice_waits_for_nothing_else_that_is_asked_of_the_service(server, smq_local, operation):
+    """A service that takes seconds to answer would be asked sixteen times to give back what is others'."""
+    with Listening(server) as listening:
+        server.wait_until(lambda: server.requests["BatchPeekMessage"] > 2)
+        server.faults.append(smq_local.Fault(operation, "hang", seconds=10 * DEADLINE))
+        for number in range(3):
+            send(server, f"i-{number}")
+        send(server, "i-mine")
+        assert listening.notice(queue._TIMEOUT_SECONDS / 2)
+
+
+@pytest.mark.parametrize("body", ["", "  ", "a\x01\x0b\x1f", "\ufffe"])
+def test_a_message_that_is_no_xml_or_has_no_body_hides_no_other(server, body):
+    server.send(QUEUE, body, base64=False)
+    with Listening(server) as listening:
+        assert "is left alone: " in listening.complaint().message
+        send(server, "i-mine")
+        notice = listening.notice()
+        assert listening.source.acknowledge(notice) is None
+    assert [message.body for message in server.messages(QUEUE)] == [body]
+
+
+def test_an_answer_of_any_length_takes_no_more_memory_than_the_longest_page(server):
+    server.send(QUEUE, "x" * (2 * queue._ANSWER_BYTES), base64=False)
+    opened = queue.SmqQueue(server.endpoint, QUEUE, lambda: KEY)
+    with contextlib.closing(opened), pytest.raises(queue.QueueFault, match="longer than"):
+        opened.peek()
 
 
 def test_the_same_event_twice_is_one_and_both_messages_go(server):

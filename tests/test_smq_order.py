@@ -80,14 +80,21 @@ def source(calls):
     return source
 
 
-def test_others_events_are_given_back_before_the_notice_is_given(source, queue, calls):
-    """The notice begins a flush that may take minutes; until they are given back nobody else can hear of theirs."""
+def test_the_notice_comes_first_and_others_events_are_given_back_while_the_flush_runs(source, queue, calls):
+    """Each call may take seconds, and the flush needs them; nobody else hears of theirs until they are given back."""
     queue.put("theirs", "i-other")
     queue.put("ours", "i-mine")
     source._look(queue, False)
-    given_back = calls.index(f"hide theirs {smq.HIDE_FRESH_SECONDS}")
-    assert given_back < calls.index("InterruptionNotice")
-    assert calls.index(f"hide ours {smq.HOLD_SECONDS}") < calls.index("InterruptionNotice")
+    given_back, held = f"hide theirs {smq.HIDE_FRESH_SECONDS}", f"hide ours {smq.HOLD_SECONDS}"
+    assert calls == ["peek", "InterruptionNotice", "receive", given_back, held]
+
+
+def test_an_event_that_only_receiving_shows_is_noticed_before_others_are_given_back(source, queue, calls):
+    for number in range(PAGE):
+        queue.put(f"theirs-{number}", "i-other")
+    queue.messages[-1] = queue.messages[-1]._replace(body=simulated("i-mine", "cn-hangzhou").decode())
+    source._sift(queue)
+    assert calls[:2] == ["receive", "InterruptionNotice"]
 
 
 @pytest.mark.parametrize(
@@ -134,8 +141,9 @@ def test_a_full_page_of_others_is_looked_at_again_before_room_is_made(source, qu
 def test_an_event_that_can_not_be_received_now_is_noticed_all_the_same_and_wanted(source, queue, calls):
     queue.put("ours", "i-mine")
     queue.faults["receive"] = QueueFault("Network")
-    source._look(queue, False)
-    assert [type(item).__name__ for item in source._inbox.items] == ["Complaint", "InterruptionNotice"]
+    with pytest.raises(QueueFault):
+        source._look(queue, False)
+    assert [type(item).__name__ for item in source._inbox.items] == ["InterruptionNotice"]
     assert (source._wanted, source._held) == ({"ours"}, {})
     del queue.faults["receive"]
     source._hold(queue)

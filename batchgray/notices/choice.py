@@ -3,6 +3,7 @@
 no option costs time on a machine without the service.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -51,9 +52,12 @@ class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def chosen_sources(options: NoticeOptions) -> list[Source]:
-    """Signals always; the queue and metadata where they are asked for, or, with `auto`, where they are configured."""
-    sources: list[Source] = [SignalSource(to_the_end=True)]
+def chosen_sources(options: NoticeOptions, afterwards: Callable[[], object]) -> list[Source]:
+    """Signals always; the queue and metadata where they are asked for, or, with `auto`, where they are configured.
+
+    Signals that come when nobody listens any more call `afterwards`.
+    """
+    sources: list[Source] = [SignalSource(afterwards)]
     asked = options.notices.split(",")
     automatic = options.notices == "auto"
     if "smq" in asked or (automatic and options.endpoint):

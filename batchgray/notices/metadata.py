@@ -12,6 +12,7 @@ heard within 10 s (the time limit, a wait, and the answer).
 
 import http.client
 import random
+import re
 import threading
 import time
 from datetime import UTC, datetime
@@ -32,6 +33,9 @@ _TERMINATION = "/latest/meta-data/instance/spot/termination-time"
 _ROLES = "/latest/meta-data/ram/security-credentials/"
 _RENEW_BEFORE_SECONDS = 600.0
 _ANSWER_BYTES = 1 << 20
+# What else comes in place of them is a page, such as a proxy's.
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TOKEN = re.compile(r"[A-Za-z0-9+/=._~-]{1,4096}")
 
 _VENDOR_FILE = Path("/sys/class/dmi/id/sys_vendor")
 _CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
@@ -109,7 +113,7 @@ class MetadataService:
     def instance_id(self) -> str:
         """Raises Unknown."""
         found = self.get("/latest/meta-data/instance-id")
-        if not found:
+        if not found or not _INSTANCE_ID.fullmatch(found):
             raise Unknown("the instance metadata has no instance id")
         return found
 
@@ -160,7 +164,7 @@ class MetadataService:
             )
             if status >= 500 or status == 429:
                 raise Unknown(f"the metadata service answered {status}")
-            self._token = text.strip() if status == 200 else ""
+            self._token = text.strip() if status == 200 and _TOKEN.fullmatch(text.strip()) else ""
             self._token_until = time.monotonic() + _TOKEN_SECONDS / 2
         return self._token
 

@@ -1,11 +1,14 @@
 """An SMQ queue through aliyun-mns-sdk: bodies as they are, every fault by its name, a time limit on every call.
 
 What the SDK needs around it, as seen on the wire with 1.3.0: its own decoding of bodies loses messages that are not
-Base64; https has no time limit unless the connection is given one, and none holds where a server drips; one connection
-an Account, not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399 counts as
-success. Its DEBUG log prints Authorization and stays off.
+Base64; one message without a body, or with what is no XML, makes the whole page unreadable; an answer is read whole,
+whatever its length; https has no time limit unless the connection is given one, and none holds where a server drips;
+one connection an Account, not thread-safe; some faults come as KeyError or binascii.Error; any answer from 200 to 399
+counts as success. Its DEBUG log prints Authorization and stays off.
 """
 
+import http.client
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +18,12 @@ from batchgray.notices.wholetime import Line, TooSlow
 
 PAGE = 16  # the most that one request may look at
 _TIMEOUT_SECONDS = 5.0
+_ANSWER_BYTES = 1 << 24  # 16 messages of 64 kB, each character of them as XML's longest reference to it
+_NO_BODY = re.compile(r"<MessageBody\s*/>|<MessageBody></MessageBody>")
+_NO_XML = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));",
+    re.IGNORECASE,
+)
 NO_CREDENTIALS = "credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)"
 NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
 
@@ -43,6 +52,24 @@ class Message(NamedTuple):
     enqueued: float
 
 
+class _Answer(http.client.HTTPResponse):
+    """One whose messages the SDK can read, whatever is in their bodies: what it can't becomes what is no event either.
+
+    One that is too long, or not whole, is a fault.
+    """
+
+    def read(self, amount: int | None = None) -> bytes:
+        if amount is not None:
+            return super().read(amount)
+        data = super().read(_ANSWER_BYTES + 1)
+        if len(data) > _ANSWER_BYTES:
+            raise http.client.HTTPException(f"an answer longer than {_ANSWER_BYTES} bytes")
+        if self.length:
+            raise http.client.IncompleteRead(b"", self.length)
+        text = _NO_BODY.sub("<MessageBody> </MessageBody>", data.decode("utf-8", "replace"))
+        return _NO_XML.sub("\ufffd", text).encode("utf-8")
+
+
 class _Provider:
     """The SDK asks it before every request, so that renewed credentials are used at once."""
 
@@ -68,6 +95,7 @@ class SmqQueue:
         except Exception as error:
             raise QueueFault("InvalidEndpoint", type(error).__name__) from None
         connection = self._account.mns_client.http.conn
+        connection.response_class = _Answer
         connection.timeout = connection.connection_timeout = _TIMEOUT_SECONDS
         self._line = Line(connection)
         self._queue = self._account.get_queue(name)

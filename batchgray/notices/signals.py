@@ -14,14 +14,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class SignalSource:
     """Installs handlers while it listens; only the main thread may start it. There is nothing to acknowledge.
 
-    With `to_the_end` signals are ignored afterwards, else what was there before is put back. That is for a program
-    that has only to exit then: a second signal at its very end must not change its exit code.
+    Afterwards what was there before is put back; or signals only call `afterwards`. That is for a program that has
+    only to exit then: a second signal at its very end must not change its exit code.
     """
 
     name = "signals"
 
-    def __init__(self, to_the_end: bool = False) -> None:
-        self._to_the_end = to_the_end
+    def __init__(self, afterwards: Callable[[], object] | None = None) -> None:
+        self._afterwards = afterwards
         self._earlier: dict[signal.Signals, _Handler] = {}
 
     def start(self, inbox: Inbox) -> None:
@@ -37,6 +37,7 @@ class SignalSource:
         return None
 
     def stop(self) -> None:
+        late = self._afterwards
         for signum, handler in self._earlier.items():
-            signal.signal(signum, signal.SIG_IGN if self._to_the_end else handler or signal.SIG_DFL)
+            signal.signal(signum, (lambda *_: late()) if late else handler or signal.SIG_DFL)
         self._earlier.clear()

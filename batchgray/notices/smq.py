@@ -1,10 +1,10 @@
 """Interruption notices from an SMQ queue that a whole fleet may share.
 
 Peeking sees without hiding; receiving hides a message from the one it was meant for. So this only peeks, until its
-own event is among the sixteen oldest visible messages. Then it receives, gives back at once what belongs to others,
-keeps its own hidden while the flush runs, and deletes it when the flush is durable.
+own event is among the sixteen oldest visible messages. Then it gives notice, receives, gives back at once what belongs
+to others, keeps its own hidden while the flush runs, and deletes it when the flush is durable.
 
-    look: peek 16 --ours--> take: receive, give others back --> notice --> hold: renew --acknowledge--> delete
+    look: peek 16 --ours--> notice --> take: receive, give others back --> hold: renew --acknowledge--> delete
             |
             +--16, none ours--> look again after a random moment --still 16--> make room
 
@@ -234,13 +234,13 @@ class SmqSource:
         return False
 
     def _take(self, queue: SmqQueue, own: list[tuple[Message, SpotEvent]]) -> None:
-        """Receive our event and give the others back, then give notice; what can't be received now is tried again."""
+        """Give notice, receive our event and give the others back; what can't be received now is tried again.
+
+        The notice comes first: a slow service may take a minute for the rest, and may refuse it.
+        """
         self._wanted = {message.message_id for message, _ in own}
-        try:
-            self._sift(queue)
-        except Exception as error:  # the notice comes before all
-            self._complain(_as_fault(error))
         self._give_notice(*own[0])
+        self._sift(queue)
 
     def _give_notice(self, message: Message, event: SpotEvent) -> None:
         """Once for each event, however often and in however many messages it comes."""
@@ -281,16 +281,16 @@ class SmqSource:
     def _sift_page(self, queue: SmqQueue) -> int:
         page = queue.receive()
         ours = [(message, event) for message in page if (event := self._own(message))]
-        for message, _ in ours:
+        for message, event in ours:
             self._held[message.message_id] = message.handle
             self._wanted.discard(message.message_id)
+            self._give_notice(message, event)
         for message in page:
             if message.message_id not in self._held:
                 old = time.time() - message.enqueued > OLD_SECONDS
                 queue.hide(message.handle, HIDE_OLD_SECONDS if old else HIDE_FRESH_SECONDS)
-        for message, event in ours:
+        for message, _ in ours:
             self._held[message.message_id] = queue.hide(message.handle, HOLD_SECONDS)
-            self._give_notice(message, event)
         return len(page)
 
     @contextlib.contextmanager
@@ -329,7 +329,7 @@ class SmqSource:
                     continue  # look whether one came back, or was there twice
             except Exception as error:
                 fault = _as_fault(error)
-                reason = str(fault)
+                self._outcome = reason = str(fault)  # also for who waits no longer
                 self._renew_credentials(fault)
             time.sleep(max(0.0, min(wait, until - time.monotonic())))
             wait = min(2 * wait, LOOK_SECONDS)

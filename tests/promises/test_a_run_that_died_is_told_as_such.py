@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from harness import Running, batchgray, manifest_of, save_gradient
-from recording import Recording, Rule, interrupt, wait_for_stopped_worker
+from recording import Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 
 def status_of(out):
@@ -71,6 +71,20 @@ def test_a_run_that_was_killed_after_an_interruption_and_one_that_was_interrupte
     assert (found["last_run"], [died["run"] for died in found["died"]]) == ("interrupted", [1])
     told = [line.split()[0] for line in lines[1:] if line.startswith(("interrupted ", "died "))]
     assert told == ["interrupted", "died", "interrupted"]
+
+
+def test_a_run_with_nothing_to_do_that_was_killed_is_not_taken_for_the_one_before(world, tmp_path):
+    out, _ = world
+    batchgray("run", tmp_path / "in", "--out", out)
+    recording = Recording(tmp_path / "again", Rule("return", "batchgray.engine:_commit_start"))
+    with Running("run", tmp_path / "in", "--out", out, env=recording.environment) as run:
+        wait_for_stopped(run)
+        run.kill()
+    found, lines = status_of(out)
+    assert (found["state"], found["last_run"], found["died"]) == ("complete", "finished", [])
+    assert lines[0].startswith("complete: 6 of 6")
+    batchgray("resume", out)
+    assert status_of(out) == (found, lines)
 
 
 def test_a_run_that_is_at_work_and_one_that_finished_did_not_die(world):

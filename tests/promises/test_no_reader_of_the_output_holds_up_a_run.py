@@ -75,6 +75,12 @@ def test_the_work_goes_on_to_its_end(mode, images, stuck, tmp_path):
     assert manifest_of(tmp_path)["state"] == "complete"
 
 
+def test_a_warning_of_the_environment_does_not_keep_the_work_from_its_beginning(images, stuck, tmp_path):
+    arguments = ["run", images, "--out", tmp_path, "--progress", "none"]
+    with Started(*arguments, output=stuck.writer, env=os.environ | {"BATCHGRAY_QUALTY": "90"}) as run:
+        assert run.process.wait(DEADLINE) == 0
+
+
 def test_an_interruption_before_any_work_has_its_exit_code(images, stuck, tmp_path):
     """Its words go to standard error, which takes nothing either."""
     recording = Recording(tmp_path / "record", Rule("call", "batchgray.engine:plan_run"))
@@ -106,6 +112,28 @@ def test_a_second_signal_at_the_end_changes_no_exit_code(images, stuck, heeding_
             run.process.send_signal(signal.SIGINT)
             supervisor.resume()
         assert run.process.wait(DEADLINE) == 75
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_waiting_for_who_reads_slowly(signum, stuck, heeding_ctrl_c, tmp_path):
+    """The run is through, and its exit code is that of its work; who reads goes on reading, a little at a time."""
+    (tmp_path / "images").mkdir()
+    for number in range(3000):
+        (tmp_path / "images" / f"{number}.jpg").touch()
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.outlet:Outlet.close"))
+    arguments = ["run", tmp_path / "images", "--out", tmp_path / "gray", *MODES["plain"]]
+    with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
+        supervisor = wait_for_stopped(run)
+        run.process.send_signal(signum)
+        supervisor.resume()
+        stuck.writer.close()
+        said = b""
+        while run.process.poll() is None:
+            said += os.read(stuck.reader.fileno(), 4096)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(1)
+        assert run.process.returncode == 3
+        assert b"Done: 0 of 3,000 images" not in said + stuck.reader.read(), "all was read, and nothing ended it"
 
 
 def events_in(said):
