@@ -1,10 +1,11 @@
 """Interruption notices from an SMQ queue that a whole fleet may share.
 
 Peeking sees without hiding; receiving hides a message from the one it was meant for. So this only peeks, until its
-own event is among the sixteen oldest visible messages. Then it gives notice, receives, gives back at once what belongs
-to others, keeps its own hidden while the flush runs, and deletes it when the flush is durable.
+own event is among the sixteen oldest visible messages. Then it receives, gives back at once what belongs to others,
+keeps its own hidden while the flush runs, and deletes it when the flush is durable. The notice waits for what is given
+back, which is another machine's, but not longer than a moment.
 
-    look: peek 16 --ours--> notice --> take: receive, give others back --> hold: renew --acknowledge--> delete
+    look: peek 16 --ours--> take: receive, give others back --> notice --> hold: renew --acknowledge--> delete
             |
             +--16, none ours--> look again after a random moment --still 16--> make room
 
@@ -60,6 +61,7 @@ _GLANCE_SECONDS = 0.3
 _TRY_SECONDS = 2.0  # within CHECK_SECONDS, and so early that the last attempt has time
 _HEED_SECONDS = 0.05
 _LEAST_SECONDS = 5.0
+_COURTESY_SECONDS = 1.0
 _STOP_SECONDS = 2.0
 _UNREACHABLE = frozenset({"Network", "InvalidEndpoint", "UnexpectedAnswer", "Credentials", "InternalFault"})
 _REMEMBERED = 10_000
@@ -105,6 +107,7 @@ class SmqSource:
         self._held: dict[str, str] = {}  # our event's messages and their handles
         self._wanted: set[str] = set()  # our event's messages that are still to be received
         self._noticed: set[str] = set()
+        self._giving_notice = threading.Lock()
         self._told: OrderedDict[str, None] = OrderedDict()
         self._complained: set[str] = set()
 
@@ -234,21 +237,32 @@ class SmqSource:
         return False
 
     def _take(self, queue: SmqQueue, own: list[tuple[Message, SpotEvent]]) -> None:
-        """Give notice, receive our event and give the others back; what can't be received now is tried again.
-
-        The notice comes first: a slow service may take a minute for the rest, and may refuse it.
-        """
+        """Receive our event and give the others back, then give notice; what can't be received now is tried again."""
         self._wanted = {message.message_id for message, _ in own}
-        self._give_notice(*own[0])
-        self._sift(queue)
+        with self._noticing(own):
+            self._sift(queue)
 
-    def _give_notice(self, message: Message, event: SpotEvent) -> None:
+    @contextlib.contextmanager
+    def _noticing(self, own: list[tuple[Message, SpotEvent]]) -> Iterator[None]:
+        """Give notice after the block; before its end where that takes long, as with a slow service it may."""
+        late = threading.Timer(_COURTESY_SECONDS, self._give_notices, [own])
+        late.daemon = True
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()
+            self._give_notices(own)
+
+    def _give_notices(self, own: list[tuple[Message, SpotEvent]]) -> None:
         """Once for each event, however often and in however many messages it comes."""
-        event_id = event.event_id or message.message_id
-        if event_id not in self._noticed and self._inbox is not None:
-            self._noticed.add(event_id)
-            deadline = iso_utc(event.deadline(datetime.now(UTC)))
-            self._inbox.put(InterruptionNotice(source="smq", event_id=event_id, deadline=deadline))
+        for message, event in own:
+            event_id = event.event_id or message.message_id
+            with self._giving_notice:
+                if event_id not in self._noticed and self._inbox is not None:
+                    self._noticed.add(event_id)
+                    deadline = iso_utc(event.deadline(datetime.now(UTC)))
+                    self._inbox.put(InterruptionNotice(source="smq", event_id=event_id, deadline=deadline))
 
     def _hold(self, queue: SmqQueue) -> None:
         """Keep our event hidden while the flush runs, and receive what we have not got yet."""
@@ -281,16 +295,16 @@ class SmqSource:
     def _sift_page(self, queue: SmqQueue) -> int:
         page = queue.receive()
         ours = [(message, event) for message in page if (event := self._own(message))]
-        for message, event in ours:
+        for message, _ in ours:
             self._held[message.message_id] = message.handle
             self._wanted.discard(message.message_id)
-            self._give_notice(message, event)
-        for message in page:
-            if message.message_id not in self._held:
-                old = time.time() - message.enqueued > OLD_SECONDS
-                queue.hide(message.handle, HIDE_OLD_SECONDS if old else HIDE_FRESH_SECONDS)
-        for message, _ in ours:
-            self._held[message.message_id] = queue.hide(message.handle, HOLD_SECONDS)
+        with self._noticing(ours):
+            for message in page:
+                if message.message_id not in self._held:
+                    old = time.time() - message.enqueued > OLD_SECONDS
+                    queue.hide(message.handle, HIDE_OLD_SECONDS if old else HIDE_FRESH_SECONDS)
+            for message, _ in ours:
+                self._held[message.message_id] = queue.hide(message.handle, HOLD_SECONDS)
         return len(page)
 
     @contextlib.contextmanager
