@@ -133,6 +133,8 @@ def _clean(plan: Plan, held: Held, left: list[str]) -> set[int]:
     images = plan.manifest.images
     waiting = {image.output: index for index, image in enumerate(images) if image.state == "gone"}
     waiting.update((images[index].output, index) for index in plan.todo)
+    for output in plan.new_outputs:
+        waiting.pop(output, None)
     resumable, finished = {}, _finished(plan.manifest)
     for name in left:
         header = _sidecar_under_its_name(held.flight, name)

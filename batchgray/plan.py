@@ -40,7 +40,8 @@ class Plan:
 
     `new`, `changed` (the input is another than the one converted) and `missing` (the output is) say why there is
     work; `already_done` images need none. `newly_gone` are the names of inputs that are gone since the last run,
-    `pruned` images that are no longer in the manifest, and whose outputs are to be removed.
+    `pruned` images that are no longer in the manifest, and whose outputs are to be removed. `new_outputs` are of images
+    that no earlier run knew under these names: what one has in flight for such an output is another image's.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Plan:
     ignored: Counter[str] = field(default_factory=Counter)
     newly_gone: list[str] = field(default_factory=list)
     pruned: list[Image] = field(default_factory=list)
+    new_outputs: set[str] = field(default_factory=set)
 
     @property
     def flight(self) -> Path:
@@ -301,6 +303,7 @@ def _merge(
             image = _new_image(root, item, output, made.get(output))
             image.mend = overwrite
             plan.new += 1
+            plan.new_outputs.add(output)
         images.append(image)
         identities.append(identity if item.seen or image.identity == gone.NEVER_SEEN else None)
     manifest.input_roots = list(roots)
