@@ -65,6 +65,11 @@ class OutputIsSource(UsageError):
     """the output {0} would replace the input of that name. Choose another --out."""
 
 
+class PrunedIsSource(UsageError):
+    """the output {0} is an input too, and --prune would remove it: what it was made of is gone. Move it away, or \
+leave --prune out."""
+
+
 class OutputIsInput(UsageError):
     """the output folder {0} is an INPUT too: its results would be taken for images. Choose another --out."""
 
@@ -164,6 +169,11 @@ class RootsMismatch(UsageError):
 
 class MovedOutput(UsageError):
     """the output folder {0} of this manifest is not there. Mount or move it back to that place."""
+
+
+class OutputsGone(UsageError):
+    """the output folder {0} held what was made of {1}, as the manifest {2} says, and now holds none of it. Mount it, \
+or put its files back; to make all anew, use `batchgray run` with --overwrite."""
 
 
 class ForeignReport(UsageError):

@@ -71,12 +71,14 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
     Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
-    Collisions, OutputInTheWay, OptionsDiffer, OtherOutput.
+    Collisions, OutputInTheWay, PrunedIsSource, OptionsDiffer, OtherOutput,
+    OutputsGone.
     """
     out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
     if previous is not None:
         _check_same_options(options, previous)
         _check_same_output(path, out, previous)
+        gone.refuse_empty_output(previous, path)
     earlier = gone.Earlier(previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
     found = list(discovery.find(gone.walkable(options.inputs, earlier, options.prune)))
@@ -95,12 +97,16 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     _check_inputs_stay(plan, discovery, found, outputs)
     identities = _merge(plan, found, outputs, left, options.overwrite)
     _check_outputs_fit(plan)
+    _refuse_to_prune_inputs(plan)
     _take_stock(plan, identities)
     return plan
 
 
 def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], None] = lambda: None) -> Plan:
-    """Plan to go on where `manifest` stopped. Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput."""
+    """Plan to go on where `manifest` stopped.
+
+    Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput, OutputsGone, PrunedIsSource.
+    """
     earlier_roots = manifest.input_roots
     _move_roots(manifest, options.input_roots)
     path = Path(os.path.realpath(options.manifest))
@@ -108,6 +114,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
     plan = Plan(path, out, manifest, resumed=True)
+    gone.refuse_empty_output(manifest, path)
     accepted = set(earlier_roots) if options.prune else set()
     _refuse_missing_roots(manifest, accepted)
     looks = _look(plan, manifest.images, pause)
@@ -116,6 +123,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     if options.prune:
         looks = [(image, identity) for image, identity in looks if identity or not _prune(plan, image)]
     manifest.images = [image for image, _ in looks]
+    _refuse_to_prune_inputs(plan)
     _take_stock(plan, [identity for _, identity in looks])
     return plan
 
@@ -239,6 +247,16 @@ def _check_inputs_stay(plan: Plan, discovery: Discovery, found: Sequence[Found],
     for output in outputs:
         if output and os.path.join(real(plan.out), output) in sources:
             raise errors.OutputIsSource(plan.out / output)
+
+
+def _refuse_to_prune_inputs(plan: Plan) -> None:
+    """What was made of a gone input may be an input itself since, also by a link. Raises PrunedIsSource."""
+    if not plan.pruned:
+        return
+    sources = {os.path.realpath(plan.source_path(image)) for image in plan.manifest.images}
+    for image in plan.pruned:
+        if os.path.realpath(plan.out / image.output) in sources:
+            raise errors.PrunedIsSource(plan.out / image.output)
 
 
 def _check_outputs_fit(plan: Plan) -> None:

@@ -47,6 +47,8 @@ _SAMPLES = {
     "OutputIsInput": ["/in"],
     "OutputIsSource": ["/in/a.jpg"],
     "OutputLost": ["/out", "Read-only file system"],
+    "OutputsGone": ["/out", "12 images", "/jobs/manifest.json"],
+    "PrunedIsSource": ["/out/a.jpg"],
     "QueueDenied": ["spot-interruption", "http://mns.example.com", "ReceiveMessage"],
     "QueueMissing": ["spot-interruption", "http://mns.example.com"],
     "QueueUnreachable": ["spot-interruption", "http://mns.example.com", "Connection refused"],
