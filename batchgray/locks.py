@@ -28,8 +28,7 @@ Pause = Callable[[], None]
 _SUFFIX = ".lock"
 _LOOKING_SECONDS = 0.2
 _ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
-_OWNED_BY = "process "  # begins the text of a lock file; a power cut can make it empty, or zeros
-_OWNER = re.compile(r"process (\d+) on (.*), since ")
+_OWNER = re.compile(r"process (\d+) on (.*), since [-0-9:TZ]+", re.DOTALL)  # the text of a lock file
 _OWNER_BYTES = 500
 _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 
@@ -141,13 +140,13 @@ def _lock_patiently(path: Path, folder: Folder, name: str, locked: bool, pause: 
         raise errors.UnwritableOutput(folder.path, error.strerror) from None
     with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
+        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
     return fd
 
 
 def _has_ended(owner: str) -> bool:
     """Whether the process that a lock names is gone from this machine; others may still hold what it held."""
-    found = _OWNER.match(owner)
+    found = _OWNER.fullmatch(owner)
     if found is None or found[2] != socket.gethostname():
         return False
     try:
@@ -189,6 +188,7 @@ def _lock(path: Path, folder: Folder, name: str, flags: int, kind: int) -> int:
 
 
 def _is_ours(fd: int) -> bool:
-    """Whether a file is a lock, or the ruin of one, and nobody's file under a second name."""
-    head = os.pread(fd, len(_OWNED_BY), 0).rstrip(b"\0").decode("latin-1")
-    return _OWNED_BY.startswith(head) and os.fstat(fd).st_nlink <= 1
+    """Whether a file is a lock, and nobody's file under a second name. A power cut can make it empty, or zeros."""
+    text = os.pread(fd, _OWNER_BYTES, 0).rstrip(b"\0").decode("latin-1").removesuffix("\n")
+    found = os.fstat(fd)
+    return found.st_size < _OWNER_BYTES and found.st_nlink <= 1 and (not text or bool(_OWNER.fullmatch(text)))

@@ -73,7 +73,7 @@ def test_another_process_owns_the_manifest_until_it_dies(path):
 
 
 def test_a_shorter_owner_leaves_nothing_of_a_longer_one(path):
-    locks.lock_path(path).write_text("process 99999999 on a host with a very long name indeed" * 5)
+    locks.lock_path(path).write_text(f"process 99999999 on {'a long name ' * 9}, since 2026-11-22T18:00:00Z\n")
     with locks.owning(path):
         assert locks.lock_path(path).read_text().count("process") == 1
 
@@ -223,7 +223,7 @@ def test_an_owner_is_only_thought_dead_where_that_can_be_told(text):
 def test_an_owner_on_this_machine_is_looked_for():
     with subprocess.Popen(["true"]) as process:
         pass
-    here = f" on {socket.gethostname()}, since now"
+    here = f" on {socket.gethostname()}, since 2026-11-22T18:00:00Z"
     assert locks._has_ended(f"process {process.pid}{here}")
     assert not locks._has_ended(f"process {os.getpid()}{here}")
     assert not locks._has_ended(f"process {10**30}{here}")

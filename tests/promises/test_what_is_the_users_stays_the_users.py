@@ -63,6 +63,43 @@ def test_what_lies_beside_the_manifest_is_not_removed(pictures, tmp_path, name):
     assert (out / name).read_bytes() == b"mine"
 
 
+DISK = bytes(32768) + b"\1CD001" + bytes(900)  # as an image of a CD begins
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m", DISK),
+        ("m", bytes(1000) + b'{"text": "but not where a block begins"}'),
+        ("m.lock", DISK),
+        ("m.lock", bytes(8) + b"mine"),
+        ("m.lock", b"process all of these pictures before Friday\n"),
+        ("m.journal", DISK),
+        (".m.tmp", DISK),
+    ],
+)
+def test_what_begins_as_a_crash_would_leave_it_is_not_replaced(pictures, tmp_path, name, content):
+    mine = tmp_path / "disks" / name
+    mine.parent.mkdir()
+    mine.write_bytes(content)
+    for arguments in ((), ("--overwrite",)):
+        batchgray("run", pictures, "--out", tmp_path / "out", "--manifest", tmp_path / "disks/m", *arguments, expect=2)
+        assert mine.read_bytes() == content
+
+
+@pytest.mark.parametrize("lost", [100, 512, 5120, None])
+def test_what_a_power_cut_left_is_replaced(pictures, tmp_path, lost):
+    out = tmp_path / "out"
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    whole = (out / "manifest.json").read_bytes() + b" " * 9999
+    lost = len(whole) if lost is None else lost
+    (out / "manifest.json").write_bytes(bytes(lost) + (whole[lost:] if lost >= 512 else b""))
+    (out / ".manifest.json.tmp").write_bytes((out / "manifest.json").read_bytes())
+    (out / "manifest.json.lock").write_bytes(bytes(40))
+    batchgray("run", pictures, "--out", out, "--overwrite", "--progress", "none")
+    assert [image["state"] for image in manifest_of(out)["images"]] == ["done", "done"]
+
+
 def test_what_lies_beside_the_report_is_not_removed(pictures, tmp_path):
     out = tmp_path / "out"
     batchgray("run", pictures, "--out", out, "--progress", "none")
