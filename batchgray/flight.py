@@ -115,8 +115,13 @@ def prepare(plan: Plan, held: Held) -> set[int]:
 
     The plan's images learn which files under their outputs' names are batchgray's own, placed just before a crash.
     """
+    images = plan.manifest.images
     with _telling(plan.out):
-        return _clean(plan, held, [name for name in held.flight.names() if name not in (locks.FLIGHT_LOCK, _MARK)])
+        resumable = _clean(plan, held, [name for name in held.flight.names() if name not in (locks.FLIGHT_LOCK, _MARK)])
+        for index in plan.todo:
+            if images[index].state == "partial" and index not in resumable:
+                partial.remove_stray_preview(held.out, images[index].output)
+    return resumable
 
 
 def forget_intents(plan: Plan, held: Held) -> None:

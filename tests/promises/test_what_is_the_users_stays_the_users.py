@@ -162,3 +162,24 @@ def test_a_partial_jpeg_makes_way_before_there_is_an_output_of_that_name(begun, 
     batchgray("resume", out, "--progress", "none")
     batchgray("run", photos, "--out", tmp_path / "whole", "--tile-rows", 64, "--progress", "none")
     assert tree(out) == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("end", ["killed", "interrupted"])
+def test_what_somebody_puts_under_a_partial_jpegs_name_stays(tmp_path, end):
+    """There is no partial JPEG yet when the first finished tiles are on the disk; then they put theirs there."""
+    photos, out = tmp_path / "photos", tmp_path / "gray"
+    save_gradient(photos / "a.jpg", 400, 1000, quality=90)
+    recording = Recording(tmp_path / "record", Rule("rename", r"\.tiles$"))
+    arguments = ("run", photos, "--out", out, "--tile-rows", 64, "--workers", 1, "--checkpoint", 0.001)
+    with Running(*arguments, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        (out / "a.partial.jpg").write_bytes(b"mine")
+        if end == "killed":
+            run.kill()
+        else:
+            interrupt(run, worker)
+            run.finish(expect=75)
+    assert list(out.glob(".batchgray/*/*.tiles"))
+    batchgray("resume", out, "--progress", "none")
+    assert (out / "a.partial.jpg").read_bytes() == b"mine"
+    assert (out / "a.jpg").exists()
