@@ -29,6 +29,7 @@ _SUFFIX = ".lock"
 _LOOKING_SECONDS = 0.2
 _ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
 _OWNER = re.compile(r"process (\d+) on (.*), since [-0-9:TZ]+", re.DOTALL)  # the text of a lock file
+_TORN_OWNER = re.compile(r"p|pr|pro|proc|proce|proces|process( (\d+( (o|on( .*)?)?)?)?)?", re.DOTALL)
 _OWNER_BYTES = 500
 _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 
@@ -172,7 +173,8 @@ def _lock(path: Path, folder: Folder, name: str, flags: int, kind: int) -> int:
         raise
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        if not _is_ours(fd):
+        found = os.fstat(fd)
+        if not _is_ours(fd, found):
             raise FileExistsError(errno.EEXIST, "it is somebody else's file")
     except BlockingIOError:
         owner = os.pread(fd, _OWNER_BYTES, 0).decode("utf-8", "replace").strip()
@@ -181,14 +183,20 @@ def _lock(path: Path, folder: Folder, name: str, flags: int, kind: int) -> int:
     except OSError as error:
         os.close(fd)
         raise errors.UnlockableManifest(lock, error.strerror) from None
-    if os.fstat(fd).st_nlink == 0:  # its last owner took it away while it was waited for
+    there = folder.stat(name)
+    if there is None or not os.path.samestat(there, found):  # it was taken away while it was waited for
+        os.close(fd)
+        return _lock(path, folder, name, flags, kind)
+    if found.st_nlink > 1 and kind == fcntl.LOCK_EX:  # in a copy by hard links, which is another place
+        folder.remove(name)
         os.close(fd)
         return _lock(path, folder, name, flags, kind)
     return fd
 
 
-def _is_ours(fd: int) -> bool:
-    """Whether a file is a lock, and nobody's file under a second name. A power cut can make it empty, or zeros."""
+def _is_ours(fd: int, found: os.stat_result) -> bool:
+    """Whether a file is a lock. A power cut can tear it, or make it zeros; with a second name that may be anybody's."""
     text = os.pread(fd, _OWNER_BYTES, 0).rstrip(b"\0").decode("latin-1").removesuffix("\n")
-    found = os.fstat(fd)
-    return found.st_size < _OWNER_BYTES and found.st_nlink <= 1 and (not text or bool(_OWNER.fullmatch(text)))
+    is_whole = _OWNER.fullmatch(text) is not None
+    is_torn = not text or _TORN_OWNER.fullmatch(text) is not None
+    return found.st_size < _OWNER_BYTES and (is_whole or (is_torn and found.st_nlink <= 1))
