@@ -109,6 +109,10 @@ class LinkInTheWay(UsageError):
     """{0} is a link: what is written and removed there would be elsewhere. Remove it, or choose another --out."""
 
 
+class ManifestInFlight(UsageError):
+    """the manifest {0} would lie in the folder of what is in flight, which is cleaned up. Name another --manifest."""
+
+
 class OutputInTheWay(UsageError):
     """{0}. Rename the input that it would be made of, or choose another --out."""
 

@@ -35,6 +35,7 @@ _SAMPLES = {
     "ManifestLocked": ["/out/manifest.json", "process 4711 on host-1"],
     "ManifestUnwritable": ["/out/manifest.json", "Input/output error"],
     "MovedInputs": ["/in", "12 images", "now there is none of them"],
+    "ManifestInFlight": ["/out/.batchgray/m.json"],
     "MovedOutput": ["/out"],
     "NobodyToTell": ["No space left on device"],
     "NothingFound": ["/in", "are: 3 .txt, 1 hidden"],

@@ -30,6 +30,14 @@ def test_overwrite_replaces_no_input_by_the_manifest(pictures, tmp_path, content
     assert {name: tree(pictures)[name] for name in before} == before
 
 
+def test_a_manifest_lies_nowhere_where_it_would_be_cleaned_up(pictures, tmp_path):
+    """The run of another manifest takes what it finds there for what a kill left."""
+    out = tmp_path / "out"
+    arguments = ("run", pictures, "--out", out, "--manifest", out / ".batchgray" / "default" / "m.json")
+    assert "would lie in the folder of what is in flight" in batchgray(*arguments, expect=2).stderr
+    assert not out.exists()
+
+
 def test_overwrite_replaces_no_file_of_somebody_elses_by_the_manifest(pictures, tmp_path):
     mine = tmp_path / "mine.json"
     mine.write_text('{"dependencies": {"batchgray": "1.0"}}')
