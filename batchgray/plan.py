@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgray import errors, gone, outcome, words
-from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, short_output
+from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, raise_pairs, short_output
 from batchgray.document import (
     DEFAULT_RUN_ID,
     FLIGHT_FOLDER,
@@ -26,6 +26,7 @@ from batchgray.document import (
 )
 from batchgray.guards import without_dots
 from batchgray.messages import SourceIdentity
+from batchgray.names import folders_of
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 
 _LONGEST_CHARACTER = 4  # bytes
@@ -97,6 +98,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     _check_inputs_stay(plan, discovery, found, outputs)
     identities = _merge(plan, found, outputs, left, options.overwrite)
     _check_outputs_fit(plan)
+    _refuse_linked_outputs(plan)
     _refuse_to_prune_inputs(plan)
     _take_stock(plan, identities)
     return plan
@@ -105,7 +107,7 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
 def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], None] = lambda: None) -> Plan:
     """Plan to go on where `manifest` stopped.
 
-    Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput, OutputsGone, PrunedIsSource.
+    Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput, OutputsGone, PrunedIsSource, Collisions.
     """
     earlier_roots = manifest.input_roots
     _move_roots(manifest, options.input_roots)
@@ -123,6 +125,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     if options.prune:
         looks = [(image, identity) for image, identity in looks if identity or not _prune(plan, image)]
     manifest.images = [image for image, _ in looks]
+    _refuse_linked_outputs(plan)
     _refuse_to_prune_inputs(plan)
     _take_stock(plan, [identity for _, identity in looks])
     return plan
@@ -247,6 +250,28 @@ def _check_inputs_stay(plan: Plan, discovery: Discovery, found: Sequence[Found],
     for output in outputs:
         if output and os.path.join(real(plan.out), output) in sources:
             raise errors.OutputIsSource(plan.out / output)
+
+
+def _refuse_linked_outputs(plan: Plan) -> None:
+    """A link between folders below the output folder can make two outputs one file. Raises Collisions."""
+    images = [image for image in plan.manifest.images if image.resumable]
+    real, linked = {"": os.path.realpath(plan.out)}, False
+    for folder in sorted(folders_of(image.output for image in images)):
+        above, _, name = folder.rpartition("/")
+        real[folder] = os.path.join(real[above], name)
+        if os.path.islink(real[folder]):
+            real[folder], linked = os.path.realpath(real[folder]), True
+    first: dict[tuple[str, str], Image] = {}
+    pairs = []
+    for image in images if linked else ():
+        folder, _, name = image.output.rpartition("/")
+        other = first.setdefault((real[folder], name), image)
+        if other is not image:
+            inputs = " and ".join(errors.shown(plan.source_path(each)) for each in (other, image))
+            pairs.append(
+                f"  {inputs} -> {errors.shown(other.output)}, which is {errors.shown(image.output)}, by a link"
+            )
+    raise_pairs(errors.Collisions, pairs)
 
 
 def _refuse_to_prune_inputs(plan: Plan) -> None:

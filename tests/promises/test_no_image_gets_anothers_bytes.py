@@ -81,3 +81,20 @@ def test_tiles_that_a_killed_run_could_not_tell_of_go_into_no_other_image(twins,
     first.rename(tmp_path / "elsewhere")
     batchgray("run", second, "--out", out, "--tile-rows", 64, "--progress", "none")
     assert tree(out) == whole(second, tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--overwrite",)])
+def test_two_outputs_that_a_link_makes_one_file_are_refused(tmp_path, arguments):
+    """The folder `deep/sub` of the outputs is a link to `sub`, and `new` will be made in both."""
+    out, pictures = tmp_path / "out", tmp_path / "in"
+    for number, name in enumerate(("sub/new/a.png", "deep/sub/new/a.png", "deep/sub/b.png")):
+        save_gradient(pictures / name, 90, 70, seed=number)
+    for folder in (out / "sub", out / "deep"):
+        folder.mkdir(parents=True)
+    (out / "deep" / "sub").symlink_to("../sub")
+    told = batchgray("run", pictures, "--out", out, *arguments, expect=2).stderr
+    assert "deep/sub/new/a.png and" in told
+    assert "sub/new/a.jpg, by a link" in told
+    (pictures / "sub/new/a.png").unlink()
+    batchgray("run", pictures, "--out", out, *arguments, "--progress", "none")
+    assert sorted(tree(out)) == ["sub/b.jpg", "sub/new/a.jpg"]
