@@ -344,7 +344,7 @@ def _merge(
             image = _refused(root, item)
         elif image is None or image.output != output:
             image = _new_image(root, item, output, made.get(output))
-            image.mend = overwrite
+            image.mend = overwrite and os.path.lexists(plan.out / output)  # what comes there later is not meant
             plan.new += 1
             plan.new_outputs.add(output)
         images.append(image)

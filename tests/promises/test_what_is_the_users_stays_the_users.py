@@ -30,6 +30,21 @@ def test_overwrite_replaces_no_input_by_the_manifest(pictures, tmp_path, content
     assert {name: tree(pictures)[name] for name in before} == before
 
 
+def test_overwrite_is_not_meant_for_what_comes_later(pictures, tmp_path):
+    """An image failed in that run; its file is mended, and another one stands under its output's name, long after."""
+    out, sound = tmp_path / "out", (pictures / "a.png").read_bytes()
+    (pictures / "a.png").write_bytes(b"broken")
+    arguments = ("run", pictures, "--out", out)
+    batchgray(*arguments, "--overwrite", "--progress", "none", expect=3)
+    (pictures / "a.png").write_bytes(sound)
+    (out / "a.jpg").write_bytes(b"mine")
+    for command in (arguments, ("resume", out)):
+        assert "did not make the file" in batchgray(*command, expect=3).stdout
+        assert (out / "a.jpg").read_bytes() == b"mine"
+    batchgray(*arguments, "--overwrite", "--progress", "none")
+    assert (out / "a.jpg").read_bytes() != b"mine"
+
+
 def test_a_manifest_lies_nowhere_where_it_would_be_cleaned_up(pictures, tmp_path):
     """The run of another manifest takes what it finds there for what a kill left."""
     out = tmp_path / "out"
