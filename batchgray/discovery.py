@@ -230,7 +230,7 @@ def _refuse_taken(
         holder = holders.get(output) or (of_full_name.get(output) if output == item.mirrored + suffix else None)
         if holder is not None and before.get((item.root, item.source)) != output:
             pairs.append(f"  {errors.shown(holder)} and {_path(item)} -> {errors.shown(output)}")
-    _raise_pairs(errors.TakenNames, pairs)
+    raise_pairs(errors.TakenNames, pairs)
 
 
 def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
@@ -253,10 +253,11 @@ def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
         for folder, inside in folders.items()
         if folder in first
     ]
-    _raise_pairs(errors.Collisions, pairs)
+    raise_pairs(errors.Collisions, pairs)
 
 
-def _raise_pairs(kind: type[errors.Collisions], pairs: Sequence[str]) -> None:
+def raise_pairs(kind: type[errors.Collisions], pairs: Sequence[str]) -> None:
+    """Refuse pairs of inputs, each a line; the first of them are shown. Raises `kind`, unless there is none."""
     if pairs:
         more = [f"  and {len(pairs) - 20} more pairs"] if len(pairs) > 20 else []
         raise kind.of([*pairs[:20], *more])

@@ -13,6 +13,7 @@ import msgspec
 
 from batchgray import durable, errors, events, flight, gone, locks, manifest, outcome
 from batchgray.discovery import JPEG_SUFFIXES
+from batchgray.document import FLIGHT_FOLDER
 from batchgray.errors import shown
 from batchgray.forkserver import ForkServer, forking
 from batchgray.ledger import Ledger, Listener, Totals
@@ -116,7 +117,7 @@ def dry_run(options: RunOptions) -> Plan:
 
 
 def _manifest_of(options: RunOptions) -> Path:
-    """The real path of the manifest. Raises LinkInTheWay, ForeignManifest, UnreadableManifest.
+    """The real path of the manifest. Raises LinkInTheWay, ManifestInFlight, ForeignManifest, UnreadableManifest.
 
     A link to a manifest is that manifest, where the user names it. One that stands in the output folder may be
     anybody's, and so may be one that leads to nothing: what is written through it would be in a place of their choice.
@@ -127,6 +128,8 @@ def _manifest_of(options: RunOptions) -> Path:
     path = Path(os.path.realpath(given))
     if os.path.islink(given) and options.manifest is None and str(path.parent) != os.path.realpath(options.out):
         raise errors.LinkInTheWay(given)
+    if path.is_relative_to(os.path.join(os.path.realpath(options.out), FLIGHT_FOLDER)):
+        raise errors.ManifestInFlight(path)
     _refuse_foreign(path, options.overwrite)
     return path
 

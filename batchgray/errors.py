@@ -65,6 +65,11 @@ class OutputIsSource(UsageError):
     """the output {0} would replace the input of that name. Choose another --out."""
 
 
+class PrunedIsSource(UsageError):
+    """the output {0} is an input too, and --prune would remove it: what it was made of is gone. Move it away, or \
+leave --prune out."""
+
+
 class OutputIsInput(UsageError):
     """the output folder {0} is an INPUT too: its results would be taken for images. Choose another --out."""
 
@@ -102,6 +107,10 @@ each pair, or use another --out:{0}"""
 
 class LinkInTheWay(UsageError):
     """{0} is a link: what is written and removed there would be elsewhere. Remove it, or choose another --out."""
+
+
+class ManifestInFlight(UsageError):
+    """the manifest {0} would lie in the folder of what is in flight, which is cleaned up. Name another --manifest."""
 
 
 class OutputInTheWay(UsageError):
@@ -164,6 +173,11 @@ class RootsMismatch(UsageError):
 
 class MovedOutput(UsageError):
     """the output folder {0} of this manifest is not there. Mount or move it back to that place."""
+
+
+class OutputsGone(UsageError):
+    """the output folder {0} held what was made of {1}, as the manifest {2} says, and now holds none of it. Mount it, \
+or put its files back; to make all anew, use `batchgray run` with --overwrite."""
 
 
 class ForeignReport(UsageError):

@@ -1,4 +1,4 @@
-"""Inputs of earlier runs that are not there now: refused, waited for, or pruned.
+"""Inputs of earlier runs that are not there now: refused, waited for, or pruned; and outputs, all at once.
 
 What can't be seen may come back: a mount that is away, a folder that may not be read for a while, a file that was
 renamed. So an INPUT of which nothing is left is refused before any work; a single input is `gone`, and what was made of
@@ -7,6 +7,7 @@ to be absent; what merely can't be looked at is no reason to remove anything.
 """
 
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import Collection, Iterable, Sequence
@@ -103,6 +104,20 @@ def refuse_empty(inputs: Iterable[Path], earlier: Earlier, seen: Iterable[str]) 
         place = str(without_dots(path))
         if place not in alive and earlier.had(place):
             raise errors.InputGone(path, earlier.count(place), "now there is none")
+
+
+def refuse_empty_output(manifest: Manifest, path: Path) -> None:
+    """An output folder of which nothing is left is not mounted, as far as a manifest elsewhere can know.
+
+    Raises OutputsGone.
+    """
+    if manifest.output_root == ".":
+        return
+    out = manifest.output_folder(path)
+    made = [image for image in manifest.images if image.finished or "partial" in (image.state, image.was)]
+    places = itertools.chain([manifest.flight_folder(path)], (out / image.output for image in made))
+    if made and not any(map(os.path.lexists, places)):
+        raise errors.OutputsGone(out, words.images(len(made)), path)
 
 
 class Pruned(NamedTuple):

@@ -8,12 +8,16 @@ a name to the next (`open_folder`), and what was looked at is what is used.
 
 import errno
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
+_BLOCK_BYTES = 512
+_LONGEST_LOSS = 1 << 26  # bytes of zeros
+_NO_TEXT = re.compile(rb"[\0-\x09\x0b-\x1f]")
 _MOST_LINKS = 40  # in one name, as the kernel counts them
 
 
@@ -43,18 +47,30 @@ def open_descriptor(path: Path | str, flags: int, folder: int | None = None) -> 
 
 
 def may_be_cut_off(path: Path | str, beginning: bytes) -> bool:
-    """Whether a file is, as far as it goes, one that begins so: also one that is empty, torn, or not there.
-
-    A power cut can leave zeros in place of what was written last.
-    """
+    """Whether a file of text is, as far as it goes, one that begins so: also one that is empty, torn, or not there."""
     try:
         with open_regular(path, follow_links=False) as file:
             head = file.read(len(beginning))
+            return head == beginning or (beginning.startswith(head.rstrip(b"\0")) and _is_lost_up_to_a_text(file, head))
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    return beginning.startswith(head.rstrip(b"\0"))
+
+
+def _is_lost_up_to_a_text(file: BufferedReader, head: bytes) -> bool:
+    """Whether what follows `head` is zeros to the end, or to a block of text: a power cut loses whole blocks.
+
+    Other files may begin with zeros, too: an image of a disk.
+    """
+    at = len(head)
+    while piece := file.read(_BLOCK_BYTES - at % _BLOCK_BYTES):
+        if piece.strip(b"\0"):
+            return at % _BLOCK_BYTES == 0 and not _NO_TEXT.search(piece.rstrip(b"\0"))
+        at += len(piece)
+        if at > _LONGEST_LOSS:
+            return False
+    return True
 
 
 def without_dots(path: Path) -> Path:

@@ -28,8 +28,8 @@ Pause = Callable[[], None]
 _SUFFIX = ".lock"
 _LOOKING_SECONDS = 0.2
 _ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
-_OWNED_BY = "process "  # begins the text of a lock file; a power cut can make it empty, or zeros
-_OWNER = re.compile(r"process (\d+) on (.*), since ")
+_OWNER = re.compile(r"process (\d+) on (.*), since [-0-9:TZ]+", re.DOTALL)  # the text of a lock file
+_TORN_OWNER = re.compile(r"p|pr|pro|proc|proce|proces|process( (\d+( (o|on( .*)?)?)?)?)?", re.DOTALL)
 _OWNER_BYTES = 500
 _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 
@@ -141,13 +141,13 @@ def _lock_patiently(path: Path, folder: Folder, name: str, locked: bool, pause: 
         raise errors.UnwritableOutput(folder.path, error.strerror) from None
     with contextlib.suppress(OSError):  # a full disk: the lock holds, only its owner's name is not told
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{_OWNED_BY}{os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
+        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}, since {utc_now()}\n".encode(), 0)
     return fd
 
 
 def _has_ended(owner: str) -> bool:
     """Whether the process that a lock names is gone from this machine; others may still hold what it held."""
-    found = _OWNER.match(owner)
+    found = _OWNER.fullmatch(owner)
     if found is None or found[2] != socket.gethostname():
         return False
     try:
@@ -173,7 +173,8 @@ def _lock(path: Path, folder: Folder, name: str, flags: int, kind: int) -> int:
         raise
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        if not _is_ours(fd):
+        found = os.fstat(fd)
+        if not _is_ours(fd, found):
             raise FileExistsError(errno.EEXIST, "it is somebody else's file")
     except BlockingIOError:
         owner = os.pread(fd, _OWNER_BYTES, 0).decode("utf-8", "replace").strip()
@@ -182,13 +183,20 @@ def _lock(path: Path, folder: Folder, name: str, flags: int, kind: int) -> int:
     except OSError as error:
         os.close(fd)
         raise errors.UnlockableManifest(lock, error.strerror) from None
-    if os.fstat(fd).st_nlink == 0:  # its last owner took it away while it was waited for
+    there = folder.stat(name)
+    if there is None or not os.path.samestat(there, found):  # it was taken away while it was waited for
+        os.close(fd)
+        return _lock(path, folder, name, flags, kind)
+    if found.st_nlink > 1 and kind == fcntl.LOCK_EX:  # in a copy by hard links, which is another place
+        folder.remove(name)
         os.close(fd)
         return _lock(path, folder, name, flags, kind)
     return fd
 
 
-def _is_ours(fd: int) -> bool:
-    """Whether a file is a lock, or the ruin of one, and nobody's file under a second name."""
-    head = os.pread(fd, len(_OWNED_BY), 0).rstrip(b"\0").decode("latin-1")
-    return _OWNED_BY.startswith(head) and os.fstat(fd).st_nlink <= 1
+def _is_ours(fd: int, found: os.stat_result) -> bool:
+    """Whether a file is a lock. A power cut can tear it, or make it zeros; with a second name that may be anybody's."""
+    text = os.pread(fd, _OWNER_BYTES, 0).rstrip(b"\0").decode("latin-1").removesuffix("\n")
+    is_whole = _OWNER.fullmatch(text) is not None
+    is_torn = not text or _TORN_OWNER.fullmatch(text) is not None
+    return found.st_size < _OWNER_BYTES and (is_whole or (is_torn and found.st_nlink <= 1))

@@ -219,7 +219,7 @@ def check_is_manifest(path: Path, or_ruin: bool = False) -> None:
     head = _head(path)
     if _VERSION.match(head):
         return
-    if not _BEGINNING.startswith(head.rstrip(b"\0")):
+    if not may_be_cut_off(os.path.realpath(path), _BEGINNING):
         raise errors.ForeignManifest(path, "it is not a manifest")
     if not or_ruin:
         raise errors.DamagedManifest(path, "its beginning is lost")

@@ -4,8 +4,9 @@ The sidecar holds the finished tiles' exact gray bytes. The partial JPEG can't b
 again changes finished pixels. A sidecar is one line of sealed JSON (SidecarHeader), then the source's EXIF, then the
 finished tiles, top to bottom.
 
-A partial JPEG is batchgray's own only if the sidecar, which is durable before it, claims its name; so it is never
-written over, or cleaned up with, somebody else's file.
+A partial JPEG is batchgray's own only if it says so itself, after its end, where no viewer looks and what another
+program writes has nothing. So it is never written over, or cleaned up with, somebody else's file, whenever that comes.
+The sidecar, which is durable before it, claims its name, so that it is known where to clean up.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
 _LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
 _LONGEST_NAME = 255  # bytes; NAME_MAX
+_TRAILER = b"\nbatchgray: partial image of %019d bytes\n"
 _NO_FOLDER_OF_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # gone, somebody else's, or out of the output folder
 
 
@@ -119,13 +121,30 @@ def flushed_message(task: Task, header: SidecarHeader) -> Flushed:
 
 
 def _is_free(out: Folder, name: str) -> bool:
-    """Whether nothing stands under a name below the output folder, nor a link on the way that leads out of it."""
+    """Whether nothing but a partial JPEG stands under a name below the output folder.
+
+    Nor a link on the way that leads out of it.
+    """
     folder, _, last = name.rpartition("/")
     try:
         with out.below(folder) as holding:
-            return holding.stat(last) is None
+            return _is_ours_or_free(holding, last)
     except OSError as error:
         return error.errno == errno.ENOENT
+
+
+def _is_ours_or_free(folder: Folder, name: str) -> bool:
+    return folder.stat(name) is None or _is_ours(folder, name)
+
+
+def _is_ours(folder: Folder, name: str) -> bool:
+    """Whether a partial JPEG stands under that name, as it was drawn."""
+    try:
+        with folder.open(name) as file:
+            end = os.fstat(file.fileno()).st_size - len(_TRAILER % 0)
+            return end > 0 and file.seek(end) == end and file.read() == _TRAILER % end
+    except OSError:
+        return False
 
 
 def read_header(flight: Folder, name: str) -> SidecarHeader | None:
@@ -206,20 +225,33 @@ def blacken_unfinished(image: planes.Image) -> None:
 
 
 def write_preview(flight: Folder, out: Folder, header: SidecarHeader, jpeg: Iterable[bytes]) -> None:
-    """Put the partial JPEG where the sidecar claims it. Raises OSError; LeadsOutside where a link does."""
+    """Put the partial JPEG where the sidecar claims it, unless something else stands there by now.
+
+    Raises OSError; LeadsOutside where a link does.
+    """
     folder, _, name = preview_name(header.output).rpartition("/")
-    temporary = f"{integrity.short_name(header.output)}.preview"
-    with out.below(folder, make=True) as holding, holding.saving(name, temporary, flight) as file:
-        for piece in jpeg:
-            file.append(piece)
+    temporary, size = f"{integrity.short_name(header.output)}.preview", 0
+    with out.below(folder, make=True) as holding:
+        if _is_ours_or_free(holding, name):
+            with holding.saving(name, temporary, flight) as file:
+                for piece in jpeg:
+                    file.append(piece)
+                    size += len(piece)
+                file.append(_TRAILER % size)
 
 
 def discard_preview(flight: Folder, folder: Folder, output: str) -> None:
     """Remove the partial JPEG of an output, which is to stand in `folder`, if its sidecar claims it."""
     header = read_header(flight, sidecar_name(output))
     if header and header.output == output and header.owns_preview:
-        with contextlib.suppress(OSError):  # a folder in its place, or no longer ours to change
-            folder.remove(preview_name(output).rpartition("/")[2])
+        _remove_preview(folder, output)
+
+
+def _remove_preview(folder: Folder, output: str) -> None:
+    name = preview_name(output).rpartition("/")[2]
+    with contextlib.suppress(OSError):  # no longer ours to change
+        if _is_ours(folder, name):
+            folder.remove(name)
 
 
 def discard(flight: Folder, out: Folder, output: str) -> None:
@@ -230,15 +262,31 @@ def discard(flight: Folder, out: Folder, output: str) -> None:
 
 def withdraw_preview(flight: Folder, out: Folder, output: str) -> None:
     """Remove the partial JPEG of an output, durably, wherever it is, if its sidecar claims it. Raises OSError."""
+    with _folder_of(out, output) as folder:
+        if folder is not None:
+            discard_preview(flight, folder, output)
+            folder.sync()
+
+
+def remove_stray_preview(out: Folder, output: str) -> None:
+    """Remove the partial JPEG of an output whose sidecar was lost: of a tree that was copied without it."""
+    with _folder_of(out, output) as folder:
+        if folder is not None:
+            _remove_preview(folder, output)
+
+
+@contextlib.contextmanager
+def _folder_of(out: Folder, output: str) -> Iterator[Folder | None]:
+    """The folder that an output is to stand in; None where there is none of ours."""
     try:
         folder = out.below(output.rpartition("/")[0])
     except OSError as error:
         if error.errno not in _NO_FOLDER_OF_OURS:
             raise
+        yield None
     else:
         with folder:
-            discard_preview(flight, folder, output)
-            folder.sync()
+            yield folder
 
 
 def remove(flight: Folder, output: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgray import errors, gone, outcome, words
-from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, short_output
+from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, raise_pairs, short_output
 from batchgray.document import (
     DEFAULT_RUN_ID,
     FLIGHT_FOLDER,
@@ -25,6 +25,7 @@ from batchgray.document import (
     own_names,
 )
 from batchgray.guards import without_dots
+from batchgray.names import folders_of
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 from batchgray.records import SourceIdentity
 
@@ -40,7 +41,8 @@ class Plan:
 
     `new`, `changed` (the input is another than the one converted) and `missing` (the output is) say why there is
     work; `already_done` images need none. `newly_gone` are the names of inputs that are gone since the last run,
-    `pruned` images that are no longer in the manifest, and whose outputs are to be removed.
+    `pruned` images that are no longer in the manifest, and whose outputs are to be removed. `new_outputs` are of images
+    that no earlier run knew under these names: what one has in flight for such an output is another image's.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Plan:
     ignored: Counter[str] = field(default_factory=Counter)
     newly_gone: list[str] = field(default_factory=list)
     pruned: list[Image] = field(default_factory=list)
+    new_outputs: set[str] = field(default_factory=set)
 
     @property
     def flight(self) -> Path:
@@ -69,12 +72,14 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
 
     Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
-    Collisions, OutputInTheWay, OptionsDiffer, OtherOutput.
+    Collisions, OutputInTheWay, PrunedIsSource, OptionsDiffer, OtherOutput,
+    OutputsGone.
     """
     out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
     if previous is not None:
         _check_same_options(options, previous)
         _check_same_output(path, out, previous)
+        gone.refuse_empty_output(previous, path)
     earlier = gone.Earlier(previous)
     discovery = Discovery(out, options.include, options.exclude, pause)
     found = list(discovery.find(gone.walkable(options.inputs, earlier, options.prune)))
@@ -93,12 +98,17 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     _check_inputs_stay(plan, discovery, found, outputs)
     identities = _merge(plan, found, outputs, left, options.overwrite)
     _check_outputs_fit(plan)
+    _refuse_linked_outputs(plan)
+    _refuse_to_prune_inputs(plan)
     _take_stock(plan, identities)
     return plan
 
 
 def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], None] = lambda: None) -> Plan:
-    """Plan to go on where `manifest` stopped. Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput."""
+    """Plan to go on where `manifest` stopped.
+
+    Raises MovedInputs, OtherInputs, RootsMismatch, MovedOutput, OutputsGone, PrunedIsSource, Collisions.
+    """
     earlier_roots = manifest.input_roots
     _move_roots(manifest, options.input_roots)
     path = Path(os.path.realpath(options.manifest))
@@ -106,6 +116,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
     plan = Plan(path, out, manifest, resumed=True)
+    gone.refuse_empty_output(manifest, path)
     accepted = set(earlier_roots) if options.prune else set()
     _refuse_missing_roots(manifest, accepted)
     looks = _look(plan, manifest.images, pause)
@@ -114,6 +125,8 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     if options.prune:
         looks = [(image, identity) for image, identity in looks if identity or not _prune(plan, image)]
     manifest.images = [image for image, _ in looks]
+    _refuse_linked_outputs(plan)
+    _refuse_to_prune_inputs(plan)
     _take_stock(plan, [identity for _, identity in looks])
     return plan
 
@@ -239,6 +252,38 @@ def _check_inputs_stay(plan: Plan, discovery: Discovery, found: Sequence[Found],
             raise errors.OutputIsSource(plan.out / output)
 
 
+def _refuse_linked_outputs(plan: Plan) -> None:
+    """A link between folders below the output folder can make two outputs one file. Raises Collisions."""
+    images = [image for image in plan.manifest.images if image.resumable]
+    real, linked = {"": os.path.realpath(plan.out)}, False
+    for folder in sorted(folders_of(image.output for image in images)):
+        above, _, name = folder.rpartition("/")
+        real[folder] = os.path.join(real[above], name)
+        if os.path.islink(real[folder]):
+            real[folder], linked = os.path.realpath(real[folder]), True
+    first: dict[tuple[str, str], Image] = {}
+    pairs = []
+    for image in images if linked else ():
+        folder, _, name = image.output.rpartition("/")
+        other = first.setdefault((real[folder], name), image)
+        if other is not image:
+            inputs = " and ".join(errors.shown(plan.source_path(each)) for each in (other, image))
+            pairs.append(
+                f"  {inputs} -> {errors.shown(other.output)}, which is {errors.shown(image.output)}, by a link"
+            )
+    raise_pairs(errors.Collisions, pairs)
+
+
+def _refuse_to_prune_inputs(plan: Plan) -> None:
+    """What was made of a gone input may be an input itself since, also by a link. Raises PrunedIsSource."""
+    if not plan.pruned:
+        return
+    sources = {os.path.realpath(plan.source_path(image)) for image in plan.manifest.images}
+    for image in plan.pruned:
+        if os.path.realpath(plan.out / image.output) in sources:
+            raise errors.PrunedIsSource(plan.out / image.output)
+
+
 def _check_outputs_fit(plan: Plan) -> None:
     """Also with the outputs of earlier runs, and with the files that are batchgray's own."""
     outputs = {image.output for image in plan.manifest.images if image.resumable}
@@ -299,8 +344,9 @@ def _merge(
             image = _refused(root, item)
         elif image is None or image.output != output:
             image = _new_image(root, item, output, made.get(output))
-            image.mend = overwrite
+            image.mend = overwrite and os.path.lexists(plan.out / output)  # what comes there later is not meant
             plan.new += 1
+            plan.new_outputs.add(output)
         images.append(image)
         identities.append(identity if item.seen or image.identity == gone.NEVER_SEEN else None)
     manifest.input_roots = list(roots)

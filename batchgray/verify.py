@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import codec, errors, flight, integrity, locks, machine, manifest
+from batchgray import codec, errors, flight, gone, integrity, locks, machine, manifest
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.manifest import Image, Manifest, Store
@@ -44,6 +44,7 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
     manifest.check_is_manifest(path)
     with locks.owning(path, locked), contextlib.ExitStack() as stack:
         document = manifest.load(path)
+        gone.refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
             stack.enter_context(flight.owning(document, path, locked))
         damaged = _verdict(document, path)

@@ -60,7 +60,7 @@ def test_at_the_start_what_a_kill_left_is_cleaned_away(world):
     (world.flight / "folder").mkdir()
     assert flight.prepare(world.plan, world.held) == {0}
     assert world.left() == {world.folders.sidecar.name}
-    assert world.folders.preview.read_bytes() == b"jpeg"
+    assert world.folders.preview.read_bytes().startswith(b"jpeg\n")
 
 
 def test_at_the_start_a_sidecar_of_no_image_goes_with_the_partial_jpeg_that_it_claims(world):
@@ -82,8 +82,34 @@ def test_a_sidecar_under_another_images_name_costs_the_live_image_nothing(world,
     else:
         flight._discard(world.held, stray.name, set())
     assert world.left() == {world.folders.sidecar.name}
-    assert world.folders.preview.read_bytes() == b"jpeg"
+    assert world.folders.preview.read_bytes().startswith(b"jpeg\n")
     assert partial.read_header(world.held.flight, world.folders.sidecar.name) == world.header
+
+
+def test_a_partial_jpeg_whose_sidecar_was_lost_goes(world):
+    """The tree was copied without its hidden folder: nothing would claim it any more."""
+    world.plan.manifest.images[0].state = "partial"
+    world.folders.sidecar.unlink()
+    assert flight.prepare(world.plan, world.held) == set()
+    assert not world.folders.preview.exists()
+
+
+@pytest.mark.parametrize("what", ["prepare", "abandon"])
+def test_what_was_begun_under_a_shorter_name_is_taken_up(world, what):
+    """Else its finished tiles would be lost, and its partial JPEG, of which it alone knows, would stay for ever."""
+    for name in (world.folders.sidecar.name, *bandstore.names(TASK.output)):
+        (world.flight / name).touch()
+        (world.flight / name).rename(world.flight / f"0123456789abcdef{os.path.splitext(name)[1]}")
+    world.folders.preview.write_bytes(b"a JPEG of then")
+    if what == "prepare":
+        assert flight.prepare(world.plan, world.held) == {0}
+        assert world.left() == {world.folders.sidecar.name, *bandstore.names(TASK.output)}
+        assert partial.read_header(world.held.flight, world.folders.sidecar.name) == world.header
+    else:
+        world.held.lock.release()
+        flight.abandon(world.plan.manifest, world.plan.path, locked=True)
+        assert not world.flight.exists()
+    assert not world.folders.preview.exists()
 
 
 def test_a_sidecar_of_a_finished_image_is_nothing_to_go_on_from(world):

@@ -73,7 +73,7 @@ def test_another_process_owns_the_manifest_until_it_dies(path):
 
 
 def test_a_shorter_owner_leaves_nothing_of_a_longer_one(path):
-    locks.lock_path(path).write_text("process 99999999 on a host with a very long name indeed" * 5)
+    locks.lock_path(path).write_text(f"process 99999999 on {'a long name ' * 9}, since 2026-11-22T18:00:00Z\n")
     with locks.owning(path):
         assert locks.lock_path(path).read_text().count("process") == 1
 
@@ -223,7 +223,7 @@ def test_an_owner_is_only_thought_dead_where_that_can_be_told(text):
 def test_an_owner_on_this_machine_is_looked_for():
     with subprocess.Popen(["true"]) as process:
         pass
-    here = f" on {socket.gethostname()}, since now"
+    here = f" on {socket.gethostname()}, since 2026-11-22T18:00:00Z"
     assert locks._has_ended(f"process {process.pid}{here}")
     assert not locks._has_ended(f"process {os.getpid()}{here}")
     assert not locks._has_ended(f"process {10**30}{here}")
@@ -242,6 +242,41 @@ def test_a_lock_under_a_planted_name_is_refused_and_its_target_stays(flight, pat
             pass
         assert target.read_bytes() == b""
         lock.unlink(missing_ok=True)
+
+
+def test_a_lock_in_a_copy_by_hard_links_is_another_places(path, tmp_path):
+    """As `cp -al` makes them. What is locked here is not locked there, and nothing is written there."""
+    with locks.owning(path):
+        path.touch()
+    lock, copy = locks.lock_path(path), tmp_path / "copy.lock"
+    os.link(lock, copy)
+    assert not locks.is_running(path)
+    with locks.owning(path), locks.owning(tmp_path / "copy"):
+        assert locks.is_running(path)
+    assert lock.stat().st_nlink == 1
+    os.link(lock, tmp_path / "backup")
+    before = (tmp_path / "backup").read_bytes()
+    with locks.owning(path):
+        assert (tmp_path / "backup").read_bytes() == before
+
+
+def test_a_lock_that_another_one_took_the_place_of_is_none(path, monkeypatch):
+    """It came between the opening and the lock; two would own the manifest."""
+    lock, flock = locks.lock_path(path), fcntl.flock
+    lock.touch()
+    others = []
+
+    def once(fd, kind):
+        if not others:
+            lock.rename(lock.with_suffix(".old"))
+            others.append(os.open(lock, os.O_RDWR | os.O_CREAT))
+            flock(others[0], fcntl.LOCK_EX)
+        flock(fd, kind)
+
+    monkeypatch.setattr(fcntl, "flock", once)
+    with pytest.raises(errors.ManifestLocked), locks.owning(path):
+        pass
+    os.close(others[0])
 
 
 def test_where_locks_are_refused_nothing_is_held_and_nothing_left(flight, path, monkeypatch):

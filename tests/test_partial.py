@@ -275,7 +275,7 @@ def test_a_partial_jpeg_of_our_own_is_replaced_and_goes_with_the_sidecar(folders
         header = folders.write(folders.begun())
         assert header.owns_preview
         partial.write_preview(folders.flight, folders.out, header, [content, b"!"])
-        assert folders.preview.read_bytes() == content + b"!"
+        assert folders.preview.read_bytes().startswith(content + b"!\nbatchgray: partial image of 0000")
     partial.discard(folders.flight, folders.out, TASK.output)
     assert not folders.preview.exists()
     assert folders.flight.names() == []
@@ -284,7 +284,7 @@ def test_a_partial_jpeg_of_our_own_is_replaced_and_goes_with_the_sidecar(folders
 def test_a_partial_jpeg_makes_its_folder(folders):
     (folders.out.path / "a").rmdir()
     partial.write_preview(folders.flight, folders.out, folders.write(folders.begun()), [b"jpeg"])
-    assert folders.preview.read_bytes() == b"jpeg"
+    assert folders.preview.read_bytes().startswith(b"jpeg\n")
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link"])
@@ -298,6 +298,34 @@ def test_a_name_that_is_somebody_elses_is_never_claimed(folders, kind):
     partial.discard(folders.flight, folders.out, TASK.output)
     assert os.path.lexists(folders.preview)
     assert not folders.sidecar.exists()
+
+
+@pytest.mark.parametrize("change", ["another file", "edited", "cut", "a link", "a folder"])
+def test_a_claimed_name_that_somebody_else_took_is_theirs(folders, change):
+    """The claim is older than their file; and what they made of the partial JPEG is theirs, too."""
+    header = folders.write(folders.begun())
+    partial.write_preview(folders.flight, folders.out, header, [b"jpeg"])
+    drawn = folders.preview.read_bytes()
+    folders.preview.unlink()
+    if change == "a link":
+        (folders.preview.parent / "mine").write_bytes(drawn)
+        folders.preview.symlink_to("mine")
+    elif change == "a folder":
+        folders.preview.mkdir()
+    else:
+        folders.preview.write_bytes({"another file": b"mine", "edited": b"!" + drawn, "cut": drawn[1:]}[change])
+    before = os.lstat(folders.preview)
+    partial.write_preview(folders.flight, folders.out, header, [b"again"])
+    partial.discard(folders.flight, folders.out, TASK.output)
+    assert os.path.samestat(os.lstat(folders.preview), before)
+    assert folders.flight.names() == []
+
+
+def test_a_partial_jpeg_without_its_sidecar_is_claimed_again(folders):
+    """The tree was copied without what was in flight."""
+    partial.write_preview(folders.flight, folders.out, folders.write(folders.begun()), [b"jpeg"])
+    folders.sidecar.unlink()
+    assert folders.write(folders.begun()).owns_preview
 
 
 def test_a_name_that_is_another_images_output_is_never_claimed(folders):

@@ -107,3 +107,19 @@ def test_a_manifest_is_of_one_output_folder(tmp_path):
     first.rename(second)
     assert "nothing to do" in batchgray("run", pictures, "--out", second, "--manifest", path).stdout
     assert "nothing to do" in batchgray("resume", path).stdout
+
+
+def test_a_copy_by_hard_links_is_in_nobodys_way(samples, tmp_path):
+    """As `cp -al` and rsync's --link-dest make them: the lock file has two names then."""
+    out, copy = tmp_path / "out", tmp_path / "copy"
+    batchgray("run", samples, "--out", out, "--progress", "none")
+    shutil.copytree(out, copy, copy_function=os.link)
+    before = contents(copy)
+    batchgray("run", samples, "--out", out, "--progress", "none")
+    assert contents(copy) == before
+    batchgray("resume", copy, "--progress", "none")
+
+
+def contents(folder):
+    """Of all files, the manifest and its lock included."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -134,3 +134,19 @@ def test_a_kill_between_the_files_and_the_manifest_is_made_good(pictures, out, t
     assert sources(out) == {"a.png", "d.png", "sub/b.png", "sub/c.png"}
     summary, _ = go_on("run", pictures, out)
     assert (summary["state"], sources(out)) == ("complete", {"d.png", "sub/b.png", "sub/c.png"})
+
+
+@pytest.mark.parametrize("way", ["a link", "by name"])
+def test_what_is_an_input_itself_by_now_stays(pictures, out, way):
+    (pictures / "sub" / "b.png").unlink()
+    made = out / "sub" / "b.jpg"
+    before = made.read_bytes()
+    if way == "a link":
+        (pictures / "again.jpg").symlink_to(made)
+    inputs = [pictures] if way == "a link" else [pictures, made]
+    told = batchgray("run", *inputs, "--out", out, "--prune", expect=2).stderr
+    assert "sub/b.jpg is an input too" in told
+    assert made.read_bytes() == before
+    batchgray("run", *inputs, "--out", out, "--progress", "none")
+    assert "sub/b.jpg is an input too" in batchgray("resume", out, "--prune", expect=2).stderr
+    assert made.read_bytes() == before

@@ -243,3 +243,34 @@ def test_a_suffix_that_was_changed_costs_nothing(finished):
     summary, done, _ = finished.go_on()
     assert (summary["done"], summary["gone"], done) == (4, 0, [])
     assert tree(finished.out) == finished.whole
+
+
+@pytest.mark.parametrize("stage", ["finished", "begun"])
+@pytest.mark.parametrize("verb", ["run", "resume"])
+def test_an_output_folder_that_is_not_mounted_is_refused(tmp_path, verb, stage):
+    """The manifest lies elsewhere, and stays; else the whole work would be done again, to the disk below the mount."""
+    photos, out, path = tmp_path / "photos", tmp_path / "usb" / "out", tmp_path / "jobs" / "m.json"
+    save_gradient(photos / "big.jpg", 400, 64 * TILES, quality=90)
+    run = ("run", photos, "--out", out, "--manifest", path, *OPTIONS)
+    if stage == "begun":
+        recording = Recording(tmp_path / "record", IN_THE_MIDDLE)
+        with Running(*run, env=recording.environment) as running:
+            interrupt(running, wait_for_stopped_worker(running))
+            running.finish(expect=75)
+    else:
+        batchgray(*run, "--progress", "none")
+    before = path.read_bytes()
+    out.parent.rename(tmp_path / "away")
+    (tmp_path / "usb").mkdir()
+    if verb == "resume":
+        out.mkdir()
+    arguments = run if verb == "run" else ("resume", path)
+    assert "Mount it" in batchgray(*arguments, expect=2).stderr
+    if verb == "resume":
+        assert "Mount it" in batchgray("verify", path, "--mend", expect=2).stderr
+    assert path.read_bytes() == before
+    assert not any(out.iterdir()) if verb == "resume" else not out.exists()
+    shutil.rmtree(tmp_path / "usb")
+    (tmp_path / "away").rename(tmp_path / "usb")
+    (done,) = named(events_of(batchgray(*arguments, "--progress", "json").stdout), "done") or [None]
+    assert done is None if stage == "finished" else done["tiles_computed"] < TILES

@@ -30,6 +30,29 @@ def test_overwrite_replaces_no_input_by_the_manifest(pictures, tmp_path, content
     assert {name: tree(pictures)[name] for name in before} == before
 
 
+def test_overwrite_is_not_meant_for_what_comes_later(pictures, tmp_path):
+    """An image failed in that run; its file is mended, and another one stands under its output's name, long after."""
+    out, sound = tmp_path / "out", (pictures / "a.png").read_bytes()
+    (pictures / "a.png").write_bytes(b"broken")
+    arguments = ("run", pictures, "--out", out)
+    batchgray(*arguments, "--overwrite", "--progress", "none", expect=3)
+    (pictures / "a.png").write_bytes(sound)
+    (out / "a.jpg").write_bytes(b"mine")
+    for command in (arguments, ("resume", out)):
+        assert "did not make the file" in batchgray(*command, expect=3).stdout
+        assert (out / "a.jpg").read_bytes() == b"mine"
+    batchgray(*arguments, "--overwrite", "--progress", "none")
+    assert (out / "a.jpg").read_bytes() != b"mine"
+
+
+def test_a_manifest_lies_nowhere_where_it_would_be_cleaned_up(pictures, tmp_path):
+    """The run of another manifest takes what it finds there for what a kill left."""
+    out = tmp_path / "out"
+    arguments = ("run", pictures, "--out", out, "--manifest", out / ".batchgray" / "default" / "m.json")
+    assert "would lie in the folder of what is in flight" in batchgray(*arguments, expect=2).stderr
+    assert not out.exists()
+
+
 def test_overwrite_replaces_no_file_of_somebody_elses_by_the_manifest(pictures, tmp_path):
     mine = tmp_path / "mine.json"
     mine.write_text('{"dependencies": {"batchgray": "1.0"}}')
@@ -61,6 +84,43 @@ def test_what_lies_beside_the_manifest_is_not_removed(pictures, tmp_path, name):
     assert not (out / "a.jpg").exists()
     batchgray("run", pictures, "--out", out, "--manifest", tmp_path / "m.json", "--progress", "none")
     assert (out / name).read_bytes() == b"mine"
+
+
+DISK = bytes(32768) + b"\1CD001" + bytes(900)  # as an image of a CD begins
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m", DISK),
+        ("m", bytes(1000) + b'{"text": "but not where a block begins"}'),
+        ("m.lock", DISK),
+        ("m.lock", bytes(8) + b"mine"),
+        ("m.lock", b"process all of these pictures before Friday\n"),
+        ("m.journal", DISK),
+        (".m.tmp", DISK),
+    ],
+)
+def test_what_begins_as_a_crash_would_leave_it_is_not_replaced(pictures, tmp_path, name, content):
+    mine = tmp_path / "disks" / name
+    mine.parent.mkdir()
+    mine.write_bytes(content)
+    for arguments in ((), ("--overwrite",)):
+        batchgray("run", pictures, "--out", tmp_path / "out", "--manifest", tmp_path / "disks/m", *arguments, expect=2)
+        assert mine.read_bytes() == content
+
+
+@pytest.mark.parametrize("lost", [100, 512, 5120, None])
+def test_what_a_power_cut_left_is_replaced(pictures, tmp_path, lost):
+    out = tmp_path / "out"
+    batchgray("run", pictures, "--out", out, "--progress", "none")
+    whole = (out / "manifest.json").read_bytes() + b" " * 9999
+    lost = len(whole) if lost is None else lost
+    (out / "manifest.json").write_bytes(bytes(lost) + (whole[lost:] if lost >= 512 else b""))
+    (out / ".manifest.json.tmp").write_bytes((out / "manifest.json").read_bytes())
+    (out / "manifest.json.lock").write_bytes(bytes(40))
+    batchgray("run", pictures, "--out", out, "--overwrite", "--progress", "none")
+    assert [image["state"] for image in manifest_of(out)["images"]] == ["done", "done"]
 
 
 def test_what_lies_beside_the_report_is_not_removed(pictures, tmp_path):
@@ -125,3 +185,24 @@ def test_a_partial_jpeg_makes_way_before_there_is_an_output_of_that_name(begun, 
     batchgray("resume", out, "--progress", "none")
     batchgray("run", photos, "--out", tmp_path / "whole", "--tile-rows", 64, "--progress", "none")
     assert tree(out) == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("end", ["killed", "interrupted"])
+def test_what_somebody_puts_under_a_partial_jpegs_name_stays(tmp_path, end):
+    """There is no partial JPEG yet when the first finished tiles are on the disk; then they put theirs there."""
+    photos, out = tmp_path / "photos", tmp_path / "gray"
+    save_gradient(photos / "a.jpg", 400, 1000, quality=90)
+    recording = Recording(tmp_path / "record", Rule("rename", r"\.tiles$"))
+    arguments = ("run", photos, "--out", out, "--tile-rows", 64, "--workers", 1, "--checkpoint", 0.001)
+    with Running(*arguments, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        (out / "a.partial.jpg").write_bytes(b"mine")
+        if end == "killed":
+            run.kill()
+        else:
+            interrupt(run, worker)
+            run.finish(expect=75)
+    assert list(out.glob(".batchgray/*/*.tiles"))
+    batchgray("resume", out, "--progress", "none")
+    assert (out / "a.partial.jpg").read_bytes() == b"mine"
+    assert (out / "a.jpg").exists()
