@@ -21,7 +21,6 @@ from batchgray.plan import Plan
 _MARK = "run.manifest"
 _LONGEST_MARK = 1 << 16
 _OF_A_BEGUN_IMAGE = (".tiles", *bandstore.SUFFIXES)
-_EARLIER_DIGITS = 16
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -118,31 +117,11 @@ def prepare(plan: Plan, held: Held) -> set[int]:
     """
     images = plan.manifest.images
     with _telling(plan.out):
-        _take_up_earlier_names(held, _finished(plan.manifest))
         resumable = _clean(plan, held, [name for name in held.flight.names() if name not in (locks.FLIGHT_LOCK, _MARK)])
         for index in plan.todo:
             if images[index].state == "partial" and index not in resumable:
                 partial.remove_stray_preview(held.out, images[index].output)
     return resumable
-
-
-def _take_up_earlier_names(held: Held, finished: set[str]) -> None:
-    """What was begun before short names had their length: the sidecar tells of whose it is, and comes last.
-
-    Its partial JPEG, which says nothing of whose it is, goes.
-    """
-    for name in held.flight.names():
-        key, suffix = os.path.splitext(name)
-        header = partial.read_header(held.flight, name) if (len(key), suffix) == (_EARLIER_DIGITS, ".tiles") else None
-        if header is None:
-            continue
-        if header.owns_preview and partial.preview_name(header.output) not in finished:
-            with contextlib.suppress(OSError), held.out.below(os.path.dirname(header.output)) as folder:
-                folder.remove(os.path.basename(partial.preview_name(header.output)))
-        today = integrity.short_name(header.output)
-        for each in reversed(_OF_A_BEGUN_IMAGE):
-            if held.flight.stat(key + each) is not None:
-                held.flight.replace(key + each, held.flight, today + each)
 
 
 def forget_intents(plan: Plan, held: Held) -> None:
@@ -232,7 +211,6 @@ def _can_be_read(path: str) -> bool:
 def abandon(manifest: Manifest, path: Path, locked: bool) -> None:
     """Take away what a run of the manifest at `path` has in flight, if anything. Raises ManifestLocked."""
     with contextlib.suppress(OSError), owning(manifest, path, locked) as held:
-        _take_up_earlier_names(held, _finished(manifest))
         _empty(held, _finished(manifest))
 
 

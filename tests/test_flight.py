@@ -94,24 +94,6 @@ def test_a_partial_jpeg_whose_sidecar_was_lost_goes(world):
     assert not world.folders.preview.exists()
 
 
-@pytest.mark.parametrize("what", ["prepare", "abandon"])
-def test_what_was_begun_under_a_shorter_name_is_taken_up(world, what):
-    """Else its finished tiles would be lost, and its partial JPEG, of which it alone knows, would stay for ever."""
-    for name in (world.folders.sidecar.name, *bandstore.names(TASK.output)):
-        (world.flight / name).touch()
-        (world.flight / name).rename(world.flight / f"0123456789abcdef{os.path.splitext(name)[1]}")
-    world.folders.preview.write_bytes(b"a JPEG of then")
-    if what == "prepare":
-        assert flight.prepare(world.plan, world.held) == {0}
-        assert world.left() == {world.folders.sidecar.name, *bandstore.names(TASK.output)}
-        assert partial.read_header(world.held.flight, world.folders.sidecar.name) == world.header
-    else:
-        world.held.lock.release()
-        flight.abandon(world.plan.manifest, world.plan.path, locked=True)
-        assert not world.flight.exists()
-    assert not world.folders.preview.exists()
-
-
 def test_a_sidecar_of_a_finished_image_is_nothing_to_go_on_from(world):
     world.plan.todo = [1]
     assert flight.prepare(world.plan, world.held) == set()
