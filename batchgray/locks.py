@@ -29,7 +29,7 @@ _SUFFIX = ".lock"
 _LOOKING_SECONDS = 0.2
 _ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
 _OWNER = re.compile(r"process (\d+) on (.*), since [-0-9:TZ]+", re.DOTALL)  # the text of a lock file
-_TORN_OWNER = re.compile(r"p|pr|pro|proc|proce|proces|process( (\d+( (o|on( .*)?)?)?)?)?", re.DOTALL)
+_TORN_OWNER = re.compile(r"process( (\d+( (o|on( .*)?)?)?)?)?", re.DOTALL)
 _OWNER_BYTES = 500
 _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR}
 
@@ -198,5 +198,5 @@ def _is_ours(fd: int, found: os.stat_result) -> bool:
     """Whether a file is a lock. A power cut can tear it, or make it zeros; with a second name that may be anybody's."""
     text = os.pread(fd, _OWNER_BYTES, 0).rstrip(b"\0").decode("latin-1").removesuffix("\n")
     is_whole = _OWNER.fullmatch(text) is not None
-    is_torn = not text or _TORN_OWNER.fullmatch(text) is not None
+    is_torn = "process".startswith(text) or _TORN_OWNER.fullmatch(text) is not None
     return found.st_size < _OWNER_BYTES and (is_whole or (is_torn and found.st_nlink <= 1))
