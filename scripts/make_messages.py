@@ -91,9 +91,11 @@ def _errors() -> list[type[errors.BatchgrayError]]:
 
 
 def _sentences(tree: ast.AST) -> Iterator[str]:
-    """String literals of some words, in their order, but for docstrings."""
+    """String literals of some words, in their order, but for docstrings and regular expressions."""
     skipped = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for inner in ast.walk(node)}
     skipped |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile")
+    skipped |= {id(argument) for call in calls for argument in call.args}
     found = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     found += [
         node
