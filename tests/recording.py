@@ -111,8 +111,8 @@ class Recording:
         return found
 
 
-# At the first outputs that are done the supervisor stops itself, with most of the work still to be handed out.
-AT_THE_FIRST_DONE = Rule("call", "batchgray.ledger:Ledger.done")
+# The supervisor stops itself when a worker has its first images, and most of the work is still to be handed out.
+AT_THE_FIRST_CHUNK = Rule("return", "batchgray.supervisor:Supervisor._send_chunk")
 
 
 def wait_for_stopped_worker(run: Running) -> psutil.Process:

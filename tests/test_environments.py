@@ -37,7 +37,7 @@ from harness import (
     tree,
     wait_until,
 )
-from recording import AT_THE_FIRST_DONE, Recording, Rule, resume_when_told, stopped_worker_of, wait_for_stopped
+from recording import AT_THE_FIRST_CHUNK, Recording, Rule, resume_when_told, stopped_worker_of, wait_for_stopped
 from stream import lines_on_screen
 
 import batchgray as package
@@ -155,13 +155,13 @@ def modes(folder: Path) -> set[tuple[bool, str]]:
 
 
 @pytest.fixture
-def first_done(tmp_path) -> dict[str, str]:
-    """An environment in which the supervisor stops itself at the first outputs that are done."""
-    return Recording(tmp_path / "record", AT_THE_FIRST_DONE).environment
+def first_chunk(tmp_path) -> dict[str, str]:
+    """An environment in which the supervisor stops itself when the first images are handed out."""
+    return Recording(tmp_path / "record", AT_THE_FIRST_CHUNK).environment
 
 
-def test_the_umask_decides_the_modes_also_of_what_is_in_flight(stamps, out, first_done):
-    with Running("run", stamps, "--out", out, umask=0o077, env=first_done) as run:
+def test_the_umask_decides_the_modes_also_of_what_is_in_flight(stamps, out, first_chunk):
+    with Running("run", stamps, "--out", out, umask=0o077, env=first_chunk) as run:
         supervisor = wait_for_stopped(run)
         run.signal(signal.SIGTERM)
         supervisor.resume()
@@ -234,8 +234,8 @@ def test_a_refused_lock_is_told_with_what_to_do_and_can_be_gone_without(no_locks
     assert tree(out) == whole
 
 
-def test_a_lock_that_is_to_be_had_is_taken_and_heeded_all_the_same(stamps, out, first_done):
-    with Running("run", stamps, "--out", out, "--no-lock", env=first_done) as run:
+def test_a_lock_that_is_to_be_had_is_taken_and_heeded_all_the_same(stamps, out, first_chunk):
+    with Running("run", stamps, "--out", out, "--no-lock", env=first_chunk) as run:
         wait_for_stopped(run)
         assert f"process {run.process.pid} " in batchgray("run", stamps, "--out", out, "--no-lock", expect=2).stderr
 
@@ -296,7 +296,7 @@ def test_a_run_from_cron_needs_nothing_of_a_login(pictures, whole, out):
 @pytest.mark.skipif(not can("systemd-run", "--pipe", "--wait", "--quiet"), reason="no systemd here")
 def test_a_unit_that_is_stopped_is_interrupted(stamps, out, tmp_path):
     unit = f"batchgray-test-{os.getpid()}"
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     asked = ["systemd-run", "--pipe", "--wait", "--quiet", f"--unit={unit}"]
     asked += [f"--setenv={name}={value}" for name, value in recording.variables.items()]
     run = subprocess.Popen(
@@ -370,8 +370,8 @@ def test_a_terminal_of_any_size_has_room_for_the_bar(size, pictures, whole, out)
 
 
 @needs_setsid
-def test_ctrl_c_leaves_a_tidy_screen(stamps, out, first_done):
-    terminal = Terminal(command("run", stamps, "--out", out), columns=300, env=first_done)
+def test_ctrl_c_leaves_a_tidy_screen(stamps, out, first_chunk):
+    terminal = Terminal(command("run", stamps, "--out", out), columns=300, env=first_chunk)
     supervisor = wait_for_stopped(terminal)
     terminal.type("\x03")
     supervisor.resume()
@@ -389,8 +389,8 @@ def test_ctrl_c_leaves_a_tidy_screen(stamps, out, first_done):
 
 
 @needs_setsid
-def test_a_terminal_that_was_stopped_by_ctrl_s_keeps_no_signal_from_being_heard(stamps, out, first_done):
-    terminal = Terminal(command("run", stamps, "--out", out, "-v"), env=first_done, before="\x13")
+def test_a_terminal_that_was_stopped_by_ctrl_s_keeps_no_signal_from_being_heard(stamps, out, first_chunk):
+    terminal = Terminal(command("run", stamps, "--out", out, "-v"), env=first_chunk, before="\x13")
     supervisor = wait_for_stopped(terminal)
     supervisor.send_signal(signal.SIGTERM)
     supervisor.resume()
@@ -400,8 +400,8 @@ def test_a_terminal_that_was_stopped_by_ctrl_s_keeps_no_signal_from_being_heard(
 
 
 @needs_setsid
-def test_a_terminal_that_is_closed_interrupts_the_run(stamps, out, first_done):
-    terminal = Terminal(command("run", stamps, "--out", out), env=first_done)
+def test_a_terminal_that_is_closed_interrupts_the_run(stamps, out, first_chunk):
+    terminal = Terminal(command("run", stamps, "--out", out), env=first_chunk)
     supervisor = wait_for_stopped(terminal)
     terminal.hang_up()
     supervisor.resume()

@@ -463,7 +463,8 @@ def test_an_input_that_is_changed_before_the_run_goes_on_is_made_anew(recorded, 
     for cut in cuts(recorded):
         if cut.version == "first":
             lagging = not_done_but_there(recorded, cut, manifest_in(recorded, cut.tree, tmp_path / "scratch"))
-            chosen += [(cut, {image.output for image, _ in lagging})] if lagging else []
+            # All of them would be another folder's images, and refused.
+            chosen += [(cut, sorted(image.output for image, _ in lagging)[:2])] if lagging else []
     random.Random(SEED).shuffle(chosen)
     assert chosen
     for number, (cut, outputs) in enumerate(chosen if RESUMES == "all" else chosen[: max(2, int(RESUMES) // 10)]):

@@ -30,7 +30,7 @@ ODD_STATES = 3  # a cut point, beside the extreme ones
 TILE_ROWS = 64
 WIDTH, HEIGHT = 2048, 1280  # of those in bands: 42 MB would be needed in memory, 22 MB in bands
 MEMORY = 30_000_000
-OPTIONS = ("--checkpoint", 0.00001, "--workers", 1, "--memory", MEMORY)
+OPTIONS = ("--checkpoint", 0.000001, "--workers", 1, "--memory", MEMORY)
 
 
 @dataclass

@@ -73,7 +73,7 @@ def test_tiles_that_a_killed_run_could_not_tell_of_go_into_no_other_image(twins,
     """The manifest knows the image as pending, and gives its name to another when its input is gone."""
     first, second = twins
     out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("rename", r"\.tiles$"))
-    arguments = ("run", first, "--out", out, "--tile-rows", 64, "--checkpoint", 0.001)
+    arguments = ("run", first, "--out", out, "--tile-rows", 64, "--checkpoint", 0.000001)
     with Running(*arguments, env=recording.environment) as run:
         wait_for_stopped_worker(run)
         run.kill()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import DEADLINE, StuckPipe, batchgray, command, events_of, manifest_of, named, save_gradient, tree
-from recording import AT_THE_FIRST_DONE, Recording, Rule, wait_for_stopped
+from recording import AT_THE_FIRST_CHUNK, Recording, Rule, wait_for_stopped
 
 IMAGES = 120
 
@@ -55,7 +55,7 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_signal_is_heard_and_the_flush_is_made(mode, images, stuck, tmp_path):
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     out = tmp_path / "gray"
     arguments = ["run", images, "--out", out, "--workers", 1, *MODES[mode]]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
@@ -142,7 +142,7 @@ def events_in(said):
 
 def test_who_reads_slowly_gets_every_event_in_its_order(images, stuck, tmp_path):
     """Nothing is read before the run is at work and its pipe has no room; then a few bytes at a time."""
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     arguments = ["run", images, "--out", tmp_path / "gray", "--workers", 1, "--progress", "json"]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         wait_for_stopped(run).resume()
@@ -159,7 +159,7 @@ def test_who_reads_slowly_gets_every_event_in_its_order(images, stuck, tmp_path)
 
 
 def test_who_reads_again_after_the_notice_gets_the_last_words(images, stuck, tmp_path):
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_DONE, Rule("call", "batchgray.engine:_summary"))
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine:_summary"))
     arguments = ["run", images, "--out", tmp_path / "gray", "--workers", 1, "--progress", "json"]
     with ThreadPoolExecutor(1) as pool, Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)

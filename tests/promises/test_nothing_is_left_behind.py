@@ -9,14 +9,14 @@ import signal
 
 import pytest
 from harness import Running, batchgray, is_alive, leftovers, shared_memory_unchanged, tree, wait_until
-from recording import AT_THE_FIRST_DONE, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
+from recording import AT_THE_FIRST_CHUNK, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 SMALL_TILES = ("--tile-rows", 8, "--workers", 1)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_every_process_ends_with_the_supervisor(samples, tmp_path, signum):
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     arguments = ("run", samples, "--out", tmp_path / "out")
     with shared_memory_unchanged(), Running(*arguments, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)
@@ -41,7 +41,7 @@ def test_a_worker_in_a_long_call_ends_with_a_killed_supervisor(samples, tmp_path
 
 
 def test_a_killed_fork_server_takes_its_workers_along_and_the_run_goes_on(samples, converted, tmp_path):
-    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     with Running("run", samples, "--out", out, "--tile-rows", 8, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)
         server = run.descendants()[0].pid
@@ -55,7 +55,7 @@ def test_a_killed_fork_server_takes_its_workers_along_and_the_run_goes_on(sample
 
 
 def test_what_a_kill_left_on_disk_the_next_resume_cleans(samples, tmp_path):
-    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     arguments = ("run", samples, "--out", out, "--tile-rows", 8, "--checkpoint", 0.01)
     with Running(*arguments, env=recording.environment) as run:
         wait_for_stopped(run)

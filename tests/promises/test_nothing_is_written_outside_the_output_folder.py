@@ -38,7 +38,7 @@ def test_links_under_the_names_of_what_is_in_flight(tall, precious, tmp_path, ki
     out, name = tmp_path / "out", integrity.short_name("tall.jpg")
     began = Rule("return", "batchgray.engine:_commit_start")
     recording = Recording(tmp_path / "record", began, Rule("tile", r"tall\.jpg", after=30))
-    arguments = ("run", tall, "--out", out, "--tile-rows", 8, "--workers", 1, "--checkpoint", 0.00001)
+    arguments = ("run", tall, "--out", out, "--tile-rows", 8, "--workers", 1, "--checkpoint", 0.000001)
     with Running(*arguments, env=recording.environment) as run:
         wait_for_stopped(run)
         for planted in ("1-1.out", f"{name}.tmp", f"{name}.tiles", f"{name}.preview", f"{name}.gray", f"{name}.bands"):

@@ -9,11 +9,11 @@ import shutil
 
 import pytest
 from harness import Running, batchgray, leftovers, save_gradient, tree
-from recording import AT_THE_FIRST_DONE, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
+from recording import AT_THE_FIRST_CHUNK, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 
 def test_the_second_run_and_resume_are_refused(samples, tmp_path):
-    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     with Running("run", samples, "--out", out, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)  # it holds what it has while the others try
         for arguments in (
@@ -30,7 +30,7 @@ def test_the_second_run_and_resume_are_refused(samples, tmp_path):
 
 
 def test_the_lock_goes_with_its_owner(samples, tmp_path):
-    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_DONE)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     with Running("run", samples, "--out", out, env=recording.environment) as run:
         wait_for_stopped(run)
         run.process.kill()

@@ -250,7 +250,7 @@ def test_a_suffix_that_was_changed_costs_nothing(finished):
 def test_an_output_folder_that_is_not_mounted_is_refused(tmp_path, verb, stage):
     """The manifest lies elsewhere, and stays; else the whole work would be done again, to the disk below the mount."""
     photos, out, path = tmp_path / "photos", tmp_path / "usb" / "out", tmp_path / "jobs" / "m.json"
-    save_gradient(photos / "big.jpg", 400, 64 * TILES, quality=90)
+    save_gradient(photos / "big.jpg", 400, 64 * TILES, quality=90, exact=True)
     run = ("run", photos, "--out", out, "--manifest", path, *OPTIONS)
     if stage == "begun":
         recording = Recording(tmp_path / "record", IN_THE_MIDDLE)

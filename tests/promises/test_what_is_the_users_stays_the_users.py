@@ -191,9 +191,9 @@ def test_a_partial_jpeg_makes_way_before_there_is_an_output_of_that_name(begun, 
 def test_what_somebody_puts_under_a_partial_jpegs_name_stays(tmp_path, end):
     """There is no partial JPEG yet when the first finished tiles are on the disk; then they put theirs there."""
     photos, out = tmp_path / "photos", tmp_path / "gray"
-    save_gradient(photos / "a.jpg", 400, 1000, quality=90)
+    save_gradient(photos / "a.jpg", 400, 1000, quality=90, exact=True)
     recording = Recording(tmp_path / "record", Rule("rename", r"\.tiles$"))
-    arguments = ("run", photos, "--out", out, "--tile-rows", 64, "--workers", 1, "--checkpoint", 0.001)
+    arguments = ("run", photos, "--out", out, "--tile-rows", 64, "--workers", 1, "--checkpoint", 0.000001)
     with Running(*arguments, env=recording.environment) as run:
         worker = wait_for_stopped_worker(run)
         (out / "a.partial.jpg").write_bytes(b"mine")
