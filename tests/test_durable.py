@@ -358,10 +358,27 @@ def test_what_is_done_in_a_held_folder_is_done_there(tmp_path):
 
 def test_what_goes_wrong_names_the_whole_path(folder, tmp_path):
     (tmp_path / "file").touch()
-    for fault in (lambda: folder.open("gone"), lambda: folder.create("file"), lambda: folder.inner("file")):
+    for fault in (
+        lambda: folder.open("gone"),
+        lambda: folder.create("file"),
+        lambda: folder.inner("file"),
+        lambda: folder.stat("a" * 300),
+        lambda: folder.replace("gone", folder, "file"),
+        lambda: folder.rename_new("gone", folder, "free"),
+    ):
         with pytest.raises(OSError, match=r".") as refused:
             fault()
         assert Path(refused.value.filename).parent == tmp_path
+
+
+def test_a_folder_that_can_not_be_read_is_named(folder, tmp_path, monkeypatch):
+    def refuse(fd):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), fd)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(OSError, match=r"Input/output") as refused:
+        folder.names()
+    assert refused.value.filename == str(tmp_path)
 
 
 def test_folders_may_be_deeper_than_a_call_may_be_nested(tmp_path):
