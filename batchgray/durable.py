@@ -345,7 +345,11 @@ class SparseFile:
             folder.remove(name)
             found = folder.create(name, os.O_RDWR)
         self._fd = found
-        os.ftruncate(self._fd, size)
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError:  # longer than a file may be here, for one
+            self.close()
+            raise
 
     def write(self, at: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")

@@ -247,6 +247,19 @@ def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch, 
         assert file.map()[-4:] == b"\0\0in"
 
 
+def test_a_sparse_file_that_would_be_too_long_is_closed_again(folder, monkeypatch):
+    def refuse(fd, size):
+        refused.append(fd)
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    refused = []
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    with pytest.raises(OSError, match="File too large"):
+        durable.SparseFile(folder, "plane", 1 << 50)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(refused[0])
+
+
 def test_a_sparse_file_is_not_opened_through_a_link(tmp_path, folder):
     """Somebody else's file would be cut to another length, and written over."""
     (tmp_path / "theirs").write_bytes(b"theirs")
