@@ -9,7 +9,6 @@ libvips does not, so a warning is refused too.
 """
 
 import contextlib
-import io
 import mmap
 import os
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import numpy as np
 
 from batchgray import jpegsource, transparency
 from batchgray import tiffoutline as tiff
-from batchgray.containers import HEAD_BYTES, Excerpt, PngOutline, format_of
+from batchgray.containers import HEAD_BYTES, PngOutline, excerpt, format_of
 from batchgray.errors import ImageError
 from batchgray.guards import open_regular
 from batchgray.jpegoutline import JpegOutline
@@ -133,10 +132,10 @@ class Reader:
 
     def _open_input(self) -> Any:
         self._data = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ)
-        excerpt = io.BufferedReader(Excerpt(self._data, self._way.parts))
+        file = excerpt(self._data, self._way.parts)
         source = self._vips.SourceCustom()
-        source.on_read(excerpt.read)
-        source.on_seek(excerpt.seek)
+        source.on_read(file.read)
+        source.on_seek(file.seek)
         return source
 
     def _check(self) -> None:

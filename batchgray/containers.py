@@ -181,7 +181,7 @@ class PngOutline:
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no text, no profile, no other frames."""
-        return io.BufferedReader(Excerpt(data, [slice(0, 8), *self.kept]))  # Pillow needs no end chunk
+        return excerpt(data, [slice(0, 8), *self.kept])  # Pillow needs no end chunk
 
     def parts(self, data: Contents) -> list[slice | bytes]:
         """The same for an Excerpt, with an end chunk where the last chunk is whole."""
@@ -260,7 +260,7 @@ class WebpOutline:
         parts: list[slice | bytes] = [head, *self.kept]
         if data[self.kept[0]][:4] == b"VP8X":
             parts[1] = b"VP8X\x0a\0\0\0" + bytes([self._flags]) + data[self.kept[0]][9:18]
-        return io.BufferedReader(Excerpt(data, parts))
+        return excerpt(data, parts)
 
 
 def _webp_chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
@@ -333,7 +333,7 @@ class GifOutline:
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but its first frame: no comments, no other frames."""
-        return io.BufferedReader(Excerpt(data, [*self.kept, b";"]))
+        return excerpt(data, [*self.kept, b";"])
 
 
 def _palette_bytes(flags: bytes) -> int:
@@ -382,3 +382,8 @@ class Excerpt(io.RawIOBase):
         target[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
+
+
+def excerpt(data: Contents, parts: Sequence[slice | bytes], fd: int | None = None) -> BinaryIO:
+    """An Excerpt as libraries want a file to be."""
+    return io.BufferedReader(Excerpt(data, parts, fd))

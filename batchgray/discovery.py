@@ -81,12 +81,12 @@ class Discovery:
             if not os.path.lexists(path):
                 raise errors.NoSuchInput(path)
         inputs = list(dict.fromkeys(map(without_dots, inputs)))
-        folders = [path for path in inputs if path.is_dir()]
+        folders = [path for path in inputs if os.path.isdir(path)]
         walked = set(folders)
         folders = [path for path in folders if walked.isdisjoint(path.parents)]  # walked anyway
         if any(_file_id(folder) == self._out for folder in folders if self._out):
             raise errors.OutputIsInput(self._out_path)
-        self._named = {str(path) for path in inputs if not path.is_dir()}
+        self._named = {str(path) for path in inputs if path not in walked}
         for path in folders:
             yield from self._walk(str(path), f"{path.name or 'root'}/" if len(folders) > 1 else "")
         for path in inputs:

@@ -77,14 +77,14 @@ class Folder:
             return Folder(self.path / name, os.open(name, flags, dir_fd=self._fd))
 
     def names(self) -> list[str]:
-        return os.listdir(self._fd)
+        with self._naming(""):
+            return os.listdir(self._fd)
 
     def stat(self, name: str) -> os.stat_result | None:
         """Of what stands under that name; None where nothing does."""
-        try:
+        with contextlib.suppress(FileNotFoundError), self._naming(name):
             return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
+        return None
 
     def open(self, name: str) -> BufferedReader:
         """A regular file, to be read."""
@@ -108,7 +108,8 @@ class Folder:
 
     def replace(self, name: str, folder: "Folder", target: str) -> None:
         """Rename over whatever `target` in `folder` is. Durable after `sync`."""
-        os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
+        with self._naming(name):
+            os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
 
     def rename_new(self, name: str, folder: "Folder", target: str) -> None:
         """Rename to a name in `folder` that must be free: raises FileExistsError, and never replaces.
@@ -121,12 +122,13 @@ class Folder:
                 return
             code = ctypes.get_errno()
             if code not in (errno.EINVAL, errno.ENOSYS):
-                raise OSError(code, os.strerror(code), name, None, target)
+                raise OSError(code, os.strerror(code), str(self.path / name), None, str(folder.path / target))
         # The kernel or this file system can't: look, then rename. Only a stranger writing that very name in between is
         # missed.
         if folder.stat(target) is not None:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        os.rename(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder.path / target))
+        with self._naming(name):
+            os.rename(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
 
     def remove(self, name: str) -> None:
         """Unlink a file that may be gone already."""
@@ -343,7 +345,11 @@ class SparseFile:
             folder.remove(name)
             found = folder.create(name, os.O_RDWR)
         self._fd = found
-        os.ftruncate(self._fd, size)
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError:  # longer than a file may be here, for one
+            self.close()
+            raise
 
     def write(self, at: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")

@@ -47,7 +47,7 @@ class ManifestName(Name):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
-        return path / "manifest.json" if path.is_dir() else path
+        return path / "manifest.json" if os.path.isdir(path) else path
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4

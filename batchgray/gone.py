@@ -56,11 +56,15 @@ def is_named(path: str, inputs: Collection[str]) -> bool:
 
 
 class Earlier:
-    """The inputs that earlier runs have seen, by their places."""
+    """The inputs that earlier runs have seen, by their places; worked out when one is asked for, as few runs do."""
 
     def __init__(self, previous: Manifest | None) -> None:
-        roots, images = (previous.input_roots, previous.images) if previous else ([], [])
-        self._paths = [
+        self._previous = previous
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        roots, images = (self._previous.input_roots, self._previous.images) if self._previous else ([], [])
+        return [
             os.path.join(roots[image.root], image.source)
             for image in images
             if image.resumable and image.identity != NEVER_SEEN

@@ -3,13 +3,12 @@
 Like `containers`, with a bound on every step; the rules are those of ITU-T T.81, annex B.
 """
 
-import io
 import re
 import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from batchgray.containers import EXIF_HEADER, Contents, Excerpt, check_plausible
+from batchgray.containers import EXIF_HEADER, Contents, check_plausible, excerpt
 from batchgray.errors import ImageError
 
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
@@ -172,4 +171,4 @@ class JpegOutline:
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""
-        return io.BufferedReader(Excerpt(data, [slice(0, 2), *self.kept]))
+        return excerpt(data, [slice(0, 2), *self.kept])

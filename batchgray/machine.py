@@ -76,7 +76,7 @@ def _own_cgroups() -> list[Path]:
 def _mount_of(controllers: str) -> Path:
     """Where a hierarchy is mounted; version 2 names no controllers, and beside version 1 it is `unified`."""
     mount = _CGROUPS / (controllers or "unified")
-    return mount if controllers or mount.is_dir() else _CGROUPS
+    return mount if controllers or os.path.isdir(mount) else _CGROUPS
 
 
 def _cpu_quota() -> float:

@@ -150,11 +150,17 @@ class Outlet:
             try:
                 rest = rest[os.write(fd, rest) :]
             except BlockingIOError:  # whoever shares it has made it so
-                select.select([], [fd], [])
+                _wait_for_room(fd)
         with self._changed:
             self._waiting -= len(piece)
             self._written += 1
             self._changed.notify_all()
+
+
+def _wait_for_room(fd: int) -> None:
+    room = select.poll()  # select knows no descriptor beyond 1023
+    room.register(fd, select.POLLOUT)
+    room.poll()
 
 
 def _own_descriptor(stream: TextIO | None) -> int | None:

@@ -3,7 +3,6 @@
 What `containers` can tell of a file comes first, and of Pillow's parsers only the one for its format ever sees it.
 """
 
-import io
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 
 from batchgray import containers, tiffoutline, transparency
-from batchgray.containers import EXIF_HEADER, Contents, Excerpt
+from batchgray.containers import EXIF_HEADER, Contents, excerpt
 from batchgray.errors import ImageError
 from batchgray.planes import EXIF_BYTES
 from batchgray.planes import Image as Planes
@@ -332,10 +331,6 @@ def _tile_bytes(outline: TiffOutline, data: Contents) -> int:
     pixel_bytes = max(samples * max(outline.values(data, tiffoutline.BITS, (1,))) // 8, 4)
     width, rows = (outline.value(data, tag, 1) for tag in (tiffoutline.TILE_WIDTH, tiffoutline.TILE_ROWS))
     return max(0, width * rows * pixel_bytes)
-
-
-def excerpt(data: Contents, parts: list[slice | bytes], fd: int | None = None) -> BinaryIO:
-    return io.BufferedReader(Excerpt(data, parts, fd))
 
 
 def _depth_note(bits: int) -> str | None:

@@ -90,8 +90,12 @@ def spawn(server: ForkServer, number: int, setup: Setup, held: Iterable[int], sl
             os.close(fd)
             raise
         member = Member(number, fd, channel)
-        member.resize(slot_bytes)
-        channel.send(setup)
+        try:
+            member.resize(slot_bytes)
+            channel.send(setup)
+        except OSError:
+            member.close()
+            raise
     except OSError as error:
         if error.errno in _REMEDIES:
             raise errors.WorkersCannotWork(f"{error.strerror}; {_REMEDIES[error.errno]}") from None

@@ -89,7 +89,7 @@ def write(path: Path, html: Path | None = None) -> Path:
 def _refuse_foreign(target: Path) -> None:
     if not os.path.lexists(target):
         return
-    if not target.is_file():
+    if not os.path.isfile(target):
         raise errors.ForeignReport(target)
     try:
         with target.open("rb") as file:

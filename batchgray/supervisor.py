@@ -106,7 +106,8 @@ class Supervisor:
         states = self._ledger.commit(self.notice)
         self._lifecycle.happened(Event.COMMITTED)
         if killed and not self._hurried:
-            self._draw_previews()
+            with contextlib.suppress(errors.WorkersCannotWork):  # all is durable, and a notice to be acknowledged
+                self._draw_previews()
         if self.notice is not None:
             seconds = time.monotonic() - self._drain_began
             self._emit(self._flushed(states, seconds))

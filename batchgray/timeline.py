@@ -155,7 +155,7 @@ def charts(found: Sequence[Session], total: int, before: int) -> Charts:
             for session in found
             if session.ending in ("interrupted", "died")
         ],
-        times=_time_ticks(found, axis),
+        times=_time_ticks(axis),
         counts=[Tick(100 * done / counts[-1], f"{done:,.0f}") for done in counts],
         rates=[Tick(100 * rate / highest[-1], f"{rate:,g}") for rate in highest],
     )
@@ -218,7 +218,7 @@ def _pauses(found: Sequence[Session], axis: _Axis) -> list[Pause]:
     return pauses
 
 
-def _time_ticks(found: Sequence[Session], axis: _Axis) -> list[Tick]:
+def _time_ticks(axis: _Axis) -> list[Tick]:
     seconds = axis.working_ms / 1000
     days = int(-(-seconds // (_TICKS * _DAY))) * _DAY
     step = next((step for step in _STEPS if seconds / step <= _TICKS), days)

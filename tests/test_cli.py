@@ -45,6 +45,20 @@ def test_version_and_help_are_there_and_light():
         assert "Usage: batchgray" in batchgray(*arguments).stdout
 
 
+def test_a_name_that_the_system_refuses_is_told_in_a_sentence(tmp_path):
+    name = "a" * 300
+    for arguments in (["status", name], ["resume", name], ["verify", name], ["report", name]):
+        assert "can't read the manifest" in batchgray(*arguments, cwd=tmp_path, expect=2).stderr
+
+
+def test_a_link_that_the_system_refuses_to_follow_costs_one_image(tmp_path):
+    save_gradient(tmp_path / "a.png", 32, 24)
+    (tmp_path / "b.png").symlink_to("b" * 300)
+    batchgray("run", "a.png", "b.png", "--out", "out", cwd=tmp_path, expect=3)
+    states = {image["source"]: image["state"] for image in manifest_of(tmp_path / "out")["images"]}
+    assert states == {"a.png": "done", "b.png": "failed"}
+
+
 def test_the_help_tells_the_exit_codes_the_shells_and_the_nearest_word():
     for arguments in (["-h"], ["run", "-h"], ["resume", "-h"], ["verify", "-h"], ["smq", "create", "-h"]):
         assert "75  interrupted" in batchgray(*arguments).stdout

@@ -247,6 +247,19 @@ def test_a_sparse_file_is_zeros_where_it_was_not_written(tmp_path, monkeypatch, 
         assert file.map()[-4:] == b"\0\0in"
 
 
+def test_a_sparse_file_that_would_be_too_long_is_closed_again(folder, monkeypatch):
+    def refuse(fd, size):
+        refused.append(fd)
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    refused = []
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    with pytest.raises(OSError, match="File too large"):
+        durable.SparseFile(folder, "plane", 1 << 50)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(refused[0])
+
+
 def test_a_sparse_file_is_not_opened_through_a_link(tmp_path, folder):
     """Somebody else's file would be cut to another length, and written over."""
     (tmp_path / "theirs").write_bytes(b"theirs")
@@ -358,10 +371,27 @@ def test_what_is_done_in_a_held_folder_is_done_there(tmp_path):
 
 def test_what_goes_wrong_names_the_whole_path(folder, tmp_path):
     (tmp_path / "file").touch()
-    for fault in (lambda: folder.open("gone"), lambda: folder.create("file"), lambda: folder.inner("file")):
+    for fault in (
+        lambda: folder.open("gone"),
+        lambda: folder.create("file"),
+        lambda: folder.inner("file"),
+        lambda: folder.stat("a" * 300),
+        lambda: folder.replace("gone", folder, "file"),
+        lambda: folder.rename_new("gone", folder, "free"),
+    ):
         with pytest.raises(OSError, match=r".") as refused:
             fault()
         assert Path(refused.value.filename).parent == tmp_path
+
+
+def test_a_folder_that_can_not_be_read_is_named(folder, tmp_path, monkeypatch):
+    def refuse(fd):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), fd)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(OSError, match=r"Input/output") as refused:
+        folder.names()
+    assert refused.value.filename == str(tmp_path)
 
 
 def test_folders_may_be_deeper_than_a_call_may_be_nested(tmp_path):

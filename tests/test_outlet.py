@@ -1,7 +1,9 @@
 """The way out for lines: in order and whole for whoever reads, however slowly; who does not is not waited for."""
 
 import contextlib
+import fcntl
 import os
+import resource
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -122,6 +124,31 @@ def test_a_pipe_that_refuses_instead_of_waiting_is_waited_for(pipe):
     out.put(b"1")
     os.read(pipe.reader.fileno(), 4096)
     out.close(None)
+    assert os.read(pipe.reader.fileno(), 4096) == b"1"
+
+
+def test_one_with_a_high_descriptor_is_waited_for_too(pipe, monkeypatch):
+    """As where whoever started the program left it a thousand open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    high = fcntl.fcntl(pipe.writer.fileno(), fcntl.F_DUPFD_CLOEXEC, 1500)
+    monkeypatch.setattr(outlet, "_own_descriptor", lambda stream: high)
+    write, refusals = os.write, [BlockingIOError]
+
+    def refuse_once(fd, data):
+        if fd == high and refusals:
+            raise refusals.pop()
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", refuse_once)
+    os.read(pipe.reader.fileno(), 4096)
+    try:
+        out = Outlet(pipe.writer, LIMIT)
+        out.put(b"1")
+        out.close(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.set_blocking(pipe.reader.fileno(), False)
     assert os.read(pipe.reader.fileno(), 4096) == b"1"
 
 

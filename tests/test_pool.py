@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from types import SimpleNamespace
 
 import pytest
 from stream import Clock
@@ -171,3 +172,14 @@ def test_the_time_that_an_image_waits_for_memory_is_not_held_against_it(member, 
     assert not exceeds_after(59)
     assert exceeds_after(2)
     assert "stopped" in one.cause
+
+
+def test_a_worker_that_can_not_be_told_its_task_leaves_nothing_open(monkeypatch):
+    channel, made = Pipe(), []
+    channel.dead = True
+    memory = planes.make_memory
+    monkeypatch.setattr(planes, "make_memory", lambda: made.append(memory()) or made[0])
+    with pytest.raises(BrokenPipeError):
+        pool.spawn(SimpleNamespace(fork=lambda *fds: channel), 1, None, [], EMPTY)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(made[0])

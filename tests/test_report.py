@@ -346,7 +346,8 @@ def test_a_folder_or_a_dangling_link_is_not_replaced(tmp_path):
     manifest = written(tmp_path, [image("a.jpg")])
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
-    for name in ("folder", "link"):
+    (tmp_path / "refused").symlink_to("x" * 300)
+    for name in ("folder", "link", "refused"):
         with pytest.raises(errors.ForeignReport):
             report.write(manifest, tmp_path / name)
     assert (tmp_path / "link").is_symlink()

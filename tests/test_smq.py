@@ -305,6 +305,16 @@ def test_a_service_that_answers_again_is_heard_within_ten_seconds(monkeypatch):
     assert max(waits.seconds) + queue._TIMEOUT_SECONDS + 1 <= 10
 
 
+def test_a_notice_is_given_where_no_thread_can_be_started(server, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    with Listening(server) as listening:
+        send(server, "i-mine")
+        assert listening.notice()
+
+
 def test_a_deletion_that_fails_is_tried_again(server, smq_local):
     with Listening(server) as listening:
         send(server, "i-mine")

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from stream import Clock
 
-from batchgray import events, flight, messages, planes, supervisor
+from batchgray import errors, events, flight, messages, planes, supervisor
 from batchgray.document import Image, Manifest
 from batchgray.ledger import Totals
 from batchgray.lifecycle import SALVAGE_SECONDS, Event, State
@@ -520,6 +520,19 @@ def test_partial_jpegs_of_killed_workers_are_drawn_unless_somebody_is_in_a_hurry
     world.it._heed_deadline()
     world.it._finish()
     assert drawing == ["commit"] * drawn
+
+
+def test_partial_jpegs_that_no_worker_can_draw_cost_nothing_else(world, monkeypatch):
+    def refuse():
+        raise errors.WorkersCannotWork("no process can be started")
+
+    monkeypatch.setattr(world.it, "_draw_previews", refuse)
+    world.begin()
+    world.it._take_notice(SIGTERM)
+    world.clock.now += 31.0
+    world.it._heed_deadline()
+    world.it._finish()
+    assert len(world.sayings(events.Flushed)) == 1
 
 
 def test_a_suspect_is_tried_only_when_no_other_worker_has_anything_in_hand(world):

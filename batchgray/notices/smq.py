@@ -247,8 +247,8 @@ class SmqSource:
         """Give notice after the block; before its end where that takes long, as with a slow service it may."""
         late = threading.Timer(_COURTESY_SECONDS, self._give_notices, [own])
         late.daemon = True
-        late.start()
         try:
+            late.start()
             yield
         finally:
             late.cancel()
