@@ -324,7 +324,8 @@ class Terminal:
         self.type(before)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.text = ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
+        # A read may end in the middle of a character, and what the terminal echoes may come there.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.process = subprocess.Popen(
             # setsid --ctty makes it the terminal's own: it is hung up with it.
             ["setsid", "--ctty", *arguments],

@@ -325,16 +325,6 @@ def test_a_deletion_that_fails_is_tried_again(server, smq_local):
     assert states(server) == {}
 
 
-def test_a_deletion_that_fails_for_good_is_told(server, monkeypatch):
-    monkeypatch.setattr(smq, "ACKNOWLEDGE_SECONDS", 1.0)
-    with Listening(server) as listening:
-        message_id = send(server, "i-mine")
-        notice = listening.notice()
-        server.denied.add("DeleteMessage")
-        assert "AccessDenied" in listening.source.acknowledge(notice)
-        assert message_id in states(server)
-
-
 def test_a_signal_ends_the_waiting_for_an_acknowledgement(server, monkeypatch):
     monkeypatch.setattr(smq, "ACKNOWLEDGE_SECONDS", 10 * DEADLINE)
     with Listening(server) as listening:

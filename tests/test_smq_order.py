@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import wait_until
+from stream import Clock
 
 from batchgray.notices import InterruptionNotice, smq
 from batchgray.notices.event import simulated
@@ -117,6 +118,21 @@ def test_a_fresh_event_of_anothers_is_hidden_for_a_moment_and_only_an_old_one_fo
     queue.put("ours", "i-mine")
     source._look(queue, False)
     assert [call for call in calls if call.startswith("hide theirs")] == [f"hide theirs {seconds}"]
+
+
+def test_a_deletion_that_fails_until_there_is_no_time_left_is_told_with_its_cause(source, queue, monkeypatch):
+    clock = Clock()
+    slept = SimpleNamespace(
+        monotonic=clock, time=time.time, sleep=lambda seconds: setattr(clock, "now", clock.now + seconds)
+    )
+    monkeypatch.setattr(smq, "time", slept)
+    queue.put("ours", "i-mine")
+    source._look(queue, False)
+    queue.faults["delete"] = QueueFault("AccessDenied")
+    began = clock.now
+    assert source._delete(queue, began + 60) == "AccessDenied"
+    assert clock.now >= began + 60
+    assert [message.message_id for message in queue.messages] == ["ours"]
 
 
 def test_nothing_of_anothers_is_ever_deleted(source, queue, calls):
