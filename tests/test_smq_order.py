@@ -122,13 +122,14 @@ def test_a_fresh_event_of_anothers_is_hidden_for_a_moment_and_only_an_old_one_fo
 
 def test_a_deletion_that_fails_until_there_is_no_time_left_is_told_with_its_cause(source, queue, monkeypatch):
     clock = Clock()
-    slept = SimpleNamespace(
-        monotonic=clock, time=time.time, sleep=lambda seconds: setattr(clock, "now", clock.now + seconds)
-    )
-    monkeypatch.setattr(smq, "time", slept)
+
+    def sleep(seconds):
+        clock.now += seconds
+
+    monkeypatch.setattr(smq, "time", SimpleNamespace(monotonic=clock, time=time.time, sleep=sleep))
     queue.put("ours", "i-mine")
     source._look(queue, False)
-    queue.faults["delete"] = QueueFault("AccessDenied")
+    queue.faults["delete ours"] = QueueFault("AccessDenied")
     began = clock.now
     assert source._delete(queue, began + 60) == "AccessDenied"
     assert clock.now >= began + 60

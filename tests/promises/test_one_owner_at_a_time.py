@@ -8,7 +8,7 @@ import os
 import shutil
 
 import pytest
-from harness import Running, batchgray, leftovers, save_gradient, tree
+from harness import Running, batchgray, is_alive, leftovers, save_gradient, tree, wait_until
 from recording import AT_THE_FIRST_CHUNK, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 
@@ -33,8 +33,10 @@ def test_the_lock_goes_with_its_owner(samples, tmp_path):
     out, recording = tmp_path / "out", Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
     with Running("run", samples, "--out", out, env=recording.environment) as run:
         wait_for_stopped(run)
+        family = run.descendants()
         run.process.kill()
         run.finish()
+        wait_until(lambda: not any(map(is_alive, family)))  # a worker holds the lock to its own end
         status = json.loads(batchgray("status", out / "manifest.json", "--json").stdout)
         assert status["state"] == "interrupted"
         batchgray("resume", out / "manifest.json", "--progress", "none")
