@@ -18,7 +18,7 @@ from batchgray.bandstore import Plane, band_rows
 from batchgray.durable import Folder
 from batchgray.errors import ImageError
 from batchgray.interrupt import Interrupt
-from batchgray.messages import Flushed
+from batchgray.messages import Flushed, flushed
 from batchgray.options import PixelOptions
 from batchgray.records import Task
 from batchgray.sources import Source
@@ -121,16 +121,7 @@ class Conversion:
                 self._flight, self._out, self._task, self._pixels, self._record, self._exif
             )
         self.plane.checkpoint()
-        self._flushed(
-            Flushed(
-                index=self._task.index,
-                identity=self._record.identity,
-                width=self._record.width,
-                height=self._record.height,
-                tiles_done=self.plane.tiles_done,
-                tiles_total=self._record.tiles_total,
-            )
-        )
+        self._flushed(flushed(self._task, self._record, self.plane.tiles_done))
 
     def flush(self) -> None:
         """Checkpoint, then the partial JPEG."""

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from batchgray import events, words
+from batchgray import events, quantities, words
 from batchgray.errors import shown
 from batchgray.outlet import Outlet
 from batchgray.tally import InHand, Tally
@@ -154,7 +154,7 @@ class Bar:
 
     def _draw(self, width: int, height: int, unicode: bool) -> list[Text]:
         if self._planned is None:
-            return [_cut(f"Looking for images  {words.rounded_duration(self._clock() - self._began)}", width)]
+            return [_cut(f"Looking for images  {quantities.rounded_duration(self._clock() - self._began)}", width)]
         if not self._planned.todo:
             return []
         return [self._bar_line(width, unicode), *self._worker_lines(width, height), self._foot_line(width)]
@@ -166,7 +166,7 @@ class Bar:
         percent, count = f"{share:4.0%}", f"{tally.done:,}/{tally.total:,}"
         pixels = [f"{tally.pixels / 1e6:,.0f} MP"] if tally.pixels else []
         rate = [f"{tally.rate:,.0f} MP/s"] if tally.pixels else []
-        eta = [] if left is None or self._flushing_until is not None else [f"{words.rounded_duration(left)} left"]
+        eta = [] if left is None or self._flushing_until is not None else [f"{quantities.rounded_duration(left)} left"]
         for figures in (
             [f"{count} images", *pixels, *rate, *eta],
             [f"{count} images", *rate, *eta],
@@ -192,7 +192,7 @@ class Bar:
 
     def _foot_line(self, width: int) -> Text:
         if self._flushing_until is not None:
-            left = words.rounded_duration(max(0.0, self._flushing_until - self._clock()))
+            left = quantities.rounded_duration(max(0.0, self._flushing_until - self._clock()))
             what = "Stopping" if self._hurried else f"Flushing, at most {left} more; Ctrl-C stops at once"
             return _cut(what, width, "yellow")
         parts = [f"notices: {', '.join(self._planned.notices)}"] if self._planned and self._planned.notices else []
@@ -212,7 +212,7 @@ def _bar(share: float, cells: int, unicode: bool) -> list[tuple[str, str]]:
 
 def _worker_line(hand: InHand, width: int, digits: int) -> Text:
     number = f"{hand.worker:>{digits}}  "
-    time_taken = f"  {words.rounded_duration(hand.seconds)}" if hand.seconds >= _SHOWN_FROM_SECONDS else ""
+    time_taken = f"  {quantities.rounded_duration(hand.seconds)}" if hand.seconds >= _SHOWN_FROM_SECONDS else ""
     room = width - len(number) - len(time_taken)
     if room < _LEAST_NAME:
         return _cut(number + shown(hand.source), width)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from batchgray import machine, planes, words
+from batchgray import machine, planes, quantities
 from batchgray.errors import BatchgrayError
 from batchgray.notices.choice import NoticeOptions
 from batchgray.notices.metadata import MetadataService, Unknown
@@ -63,7 +63,7 @@ def _cores() -> Finding:
 
 def _memory() -> Finding:
     available = machine.available_memory()
-    detail = f"{words.size(available)} available to this process"
+    detail = f"{quantities.size(available)} available to this process"
     if available >= _LEAST_MEMORY:
         return Finding(what="memory", verdict="fine", detail=detail)
     return Finding(what="memory", verdict="wrong", detail=detail, remedy="free some, or raise the cgroup's limit")
@@ -128,7 +128,7 @@ def _credentials(options: NoticeOptions) -> Finding:
         credentials, left = MetadataService(options.known_metadata_url).role_credentials()
     except Unknown as error:
         return Finding(what="credentials", verdict=verdict, detail=str(error), remedy=remedy)
-    detail = f"from {credentials.origin}, for {words.duration(left)}"
+    detail = f"from {credentials.origin}, for {quantities.duration(left)}"
     return Finding(what="credentials", verdict="fine", detail=detail)
 
 

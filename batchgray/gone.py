@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from batchgray import errors, integrity, words
+from batchgray import errors, integrity, quantities
 from batchgray.document import Image, Manifest
 from batchgray.durable import Folder
 from batchgray.guards import LeadsOutside, without_dots
@@ -80,7 +80,7 @@ class Earlier:
 
     def count(self, path: str) -> str:
         """How many, in words."""
-        return words.images(sum(is_named(each, (path,)) for each in self._paths))
+        return quantities.images(sum(is_named(each, (path,)) for each in self._paths))
 
 
 def walkable(inputs: Sequence[Path], earlier: Earlier, prune: bool) -> list[Path]:
@@ -121,7 +121,7 @@ def refuse_empty_output(manifest: Manifest, path: Path) -> None:
     made = [image for image in manifest.images if image.finished or "partial" in (image.state, image.was)]
     places = itertools.chain([manifest.flight_folder(path)], (out / image.output for image in made))
     if made and not any(map(os.path.lexists, places)):
-        raise errors.OutputsGone(out, words.images(len(made)), path)
+        raise errors.OutputsGone(out, quantities.images(len(made)), path)
 
 
 class Pruned(NamedTuple):

@@ -8,6 +8,7 @@ import msgspec
 
 from batchgray import spelling
 from batchgray.options import PixelOptions
+from batchgray.planes import SlotRecord
 from batchgray.records import SourceIdentity, Task
 
 
@@ -130,6 +131,18 @@ class Flushed(_Message, frozen=True):
     height: int
     tiles_done: int
     tiles_total: int
+
+
+def flushed(task: Task, record: SlotRecord, tiles_done: int) -> Flushed:
+    """What to report when so many tiles of the image that `record` describes are durable."""
+    return Flushed(
+        index=task.index,
+        identity=record.identity,
+        width=record.width,
+        height=record.height,
+        tiles_done=tiles_done,
+        tiles_total=record.tiles_total,
+    )
 
 
 class OutputFault(_Message, frozen=True):

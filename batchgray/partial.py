@@ -21,7 +21,6 @@ import msgspec
 
 from batchgray import bandstore, errors, integrity, planes, spelling, tiles
 from batchgray.durable import Folder
-from batchgray.messages import Flushed
 from batchgray.names import is_plain
 from batchgray.options import PixelOptions
 from batchgray.records import Task
@@ -106,18 +105,6 @@ def _save(
         for chunk in payload:
             file.append(chunk)
     return header
-
-
-def flushed_message(task: Task, header: SidecarHeader) -> Flushed:
-    """What to report of a sidecar that is durable."""
-    return Flushed(
-        index=task.index,
-        identity=header.record.identity,
-        width=header.record.width,
-        height=header.record.height,
-        tiles_done=header.tiles_done,
-        tiles_total=header.record.tiles_total,
-    )
 
 
 def _is_free(out: Folder, name: str) -> bool:

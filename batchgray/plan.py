@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgray import errors, gone, outcome, words
+from batchgray import errors, gone, outcome, quantities
 from batchgray.discovery import Discovery, Found, TakenName, assign_outputs, raise_pairs, short_output
 from batchgray.document import (
     DEFAULT_RUN_ID,
@@ -441,7 +441,7 @@ def _at_stake(manifest: Manifest, accepted: set[str]) -> Iterator[tuple[int, str
     )
     for index, root in enumerate(manifest.input_roots):
         if counts[index] and root not in accepted:
-            yield index, root, words.images(counts[index])
+            yield index, root, quantities.images(counts[index])
 
 
 def _refuse_missing_roots(manifest: Manifest, accepted: set[str]) -> None:
@@ -469,4 +469,4 @@ def _refuse_other_roots(manifest: Manifest, looks: _Looks, before: Sequence[str]
             others[image.root] += identity.size != image.size
     for index, (root, earlier) in enumerate(zip(manifest.input_roots, before, strict=True)):
         if root != earlier and 2 * others[index] > seen[index]:
-            raise errors.OtherInputs(root, earlier, words.images(seen[index]), f"{others[index]:,}")
+            raise errors.OtherInputs(root, earlier, quantities.images(seen[index]), f"{others[index]:,}")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
-from batchgray import events, spelling, words
+from batchgray import events, quantities, spelling, words
 from batchgray.outlet import Outlet
 from batchgray.tally import Tally
 
@@ -143,7 +143,7 @@ class Plain:
     def _line(self) -> str:
         tally = self._tally
         left = tally.seconds_left
-        eta = "" if left is None else f", {words.rounded_duration(left)} left"
+        eta = "" if left is None else f", {quantities.rounded_duration(left)} left"
         failed = f", {tally.failed:,} failed" if tally.failed else ""
-        done = f"{tally.done:,} of {words.images(tally.total)}, {tally.pixels / 1e6:,.0f} MP"
+        done = f"{tally.done:,} of {quantities.images(tally.total)}, {tally.pixels / 1e6:,.0f} MP"
         return f"{done}{failed}, {tally.rate:,.0f} MP/s{eta}"

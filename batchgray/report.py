@@ -25,7 +25,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from batchgray import durable, errors, machine, outcome, partial, status, thumbnails, timeline, words
+from batchgray import durable, errors, machine, outcome, partial, quantities, status, thumbnails, timeline
 from batchgray._version import __version__
 from batchgray.errors import ImageError, shown
 from batchgray.guards import may_be_cut_off, without_dots
@@ -273,9 +273,9 @@ _templates = jinja2.Environment(
 )
 _templates.filters.update(
     moment=_moment,
-    size=words.size,
-    duration=words.duration,
-    rounded_duration=words.rounded_duration,
+    size=quantities.size,
+    duration=quantities.duration,
+    rounded_duration=quantities.rounded_duration,
     grouped=lambda count: f"{count:,}",
     megapixels=lambda pixels: f"{pixels / 1e6:,.0f}" if pixels >= 1e7 else f"{pixels / 1e6:,.1f}",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import locks, manifest, outcome, timeline, words
+from batchgray import locks, manifest, outcome, quantities, timeline, words
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest import Interruption, Manifest, RunState
@@ -131,14 +131,14 @@ def status_lines(found: Status) -> list[str]:
     counts = found.counts
     state = "died" if found.state == "interrupted" and found.last_run == "died" else found.state.replace("_", " ")
     lines = [
-        f"{state}: {counts.done:,} of {words.images(counts.total)} done, "
+        f"{state}: {counts.done:,} of {quantities.images(counts.total)} done, "
         f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
         f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:
         lines.append(
-            f"done so far: {found.pixels / 1e6:,.0f} MP in {words.duration(found.seconds)}, "
-            f"{words.size(found.source_bytes)} -> {words.size(found.output_bytes)}"
+            f"done so far: {found.pixels / 1e6:,.0f} MP in {quantities.duration(found.seconds)}, "
+            f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
     lines += _ending_lines(found)[-_LISTED:]
     lines += words.reason_lines(found.reasons)

@@ -394,7 +394,7 @@ class Supervisor:
             return
         self._salvaged.append(task)
         self._resumable.add(task.index)
-        self._ledger.flushed(partial.flushed_message(task, header))
+        self._ledger.flushed(messages.flushed(task, header.record, header.tiles_done))
 
     def _heed_deadline(self) -> None:
         if self._lifecycle.state is State.DRAINING and time.monotonic() >= (self._deadline or 0.0):

@@ -12,7 +12,7 @@ from itertools import accumulate, count, pairwise
 from math import ceil
 from typing import Literal, NamedTuple
 
-from batchgray import words
+from batchgray import quantities
 from batchgray.manifest import Image, Interruption, Manifest, Run
 
 Ending = Literal["running", "interrupted", "died", "finished"]
@@ -213,7 +213,10 @@ def _pauses(found: Sequence[Session], axis: _Axis) -> list[Pause]:
         x = axis.x(session, session.end_ms)
         middle, label = x + axis.pause / 2, ""
         if free_from <= middle <= 100 - _LABELS_APART / 2:
-            label, free_from = words.rounded_duration((after.start_ms - session.end_ms) / 1000), middle + _LABELS_APART
+            label, free_from = (
+                quantities.rounded_duration((after.start_ms - session.end_ms) / 1000),
+                middle + _LABELS_APART,
+            )
         pauses.append(Pause(x, axis.pause, label))
     return pauses
 
@@ -222,7 +225,7 @@ def _time_ticks(axis: _Axis) -> list[Tick]:
     seconds = axis.working_ms / 1000
     days = int(-(-seconds // (_TICKS * _DAY))) * _DAY
     step = next((step for step in _STEPS if seconds / step <= _TICKS), days)
-    return [Tick(axis.x_of_work(at * 1000), words.rounded_duration(at)) for at in range(0, int(seconds) + 1, step)]
+    return [Tick(axis.x_of_work(at * 1000), quantities.rounded_duration(at)) for at in range(0, int(seconds) + 1, step)]
 
 
 def _ticks(highest: float, least: float = 0.1) -> list[float]:

@@ -48,6 +48,7 @@ from batchgray.messages import (
     Refused,
     Setup,
     ToWorker,
+    flushed,
 )
 from batchgray.records import Task
 from batchgray.sources import SecondOpinion, Source, joined
@@ -344,7 +345,7 @@ class Worker:
     def _checkpoint(self, task: Task, image: planes.Image) -> partial.SidecarHeader:
         """Make the finished tiles durable and say so."""
         header = partial.write_sidecar(self._flight, self._out, task, self._pixels, image)
-        self._channel.send(partial.flushed_message(task, header))
+        self._channel.send(flushed(task, header.record, header.tiles_done))
         self._checkpointed = True
         return header
 

@@ -247,12 +247,6 @@ def test_tiles_of_another_output_do_not_match(folders):
     assert partial.matching_header(folders.flight, task, OPTIONS) is None
 
 
-def test_a_flush_is_reported_as_the_sidecar_has_it(folders):
-    message = partial.flushed_message(TASK, folders.write(folders.begun()))
-    assert (message.index, message.identity) == (3, IDENTITY)
-    assert (message.width, message.height, message.tiles_done, message.tiles_total) == (5, 20, 2, 3)
-
-
 # the partial JPEG
 
 

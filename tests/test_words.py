@@ -5,7 +5,7 @@ from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, done, replaced, st
 
 from batchgray import events
 from batchgray.events import Reason
-from batchgray.words import duration, rounded_duration, size, told, told_of_image, told_of_trouble
+from batchgray.words import told, told_of_image, told_of_trouble
 
 
 def test_a_run_begins_with_what_there_is_to_do():
@@ -168,46 +168,3 @@ def test_quiet_is_told_what_is_not_as_it_should_be():
     ]
     for event in (events.Warned(message="a worker died"), NOTICE, FLUSHED):
         assert told_of_trouble(event) == told(event) != []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0.0 s"),
-        (4.21, "4.2 s"),
-        (60, "1 min 00 s"),
-        (200.4, "3 min 20 s"),
-        (3599.7, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-    ],
-)
-def test_durations_are_as_people_write_them(seconds, words):
-    assert duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (12_345_678, "12.3 MB"),
-        (123_456_789, "123 MB"),
-        (2.5e9, "2.5 GB"),
-        (7e15, "7000.0 TB"),
-    ],
-)
-def test_sizes_are_in_powers_of_1000(count, words):
-    assert size(count) == words
-
-
-def test_figures_that_round_up_move_to_the_next_unit():
-    assert [size(999_999), duration(59.97)] == ["1.0 MB", "1 min 00 s"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (59.6, "1 min"), (200, "3 min 20 s"), (7200, "2 h"), (7201, "2 h"), (273600, "3 d 4 h")],
-)
-def test_rounded_durations(seconds, words):
-    assert rounded_duration(seconds) == words
