@@ -10,13 +10,12 @@ import msgspec
 
 from batchgray import errors, machine
 from batchgray.codecs import codec
-from batchgray.engine import flight
 from batchgray.errors import ImageError
 from batchgray.manifest import locks, manifest
 from batchgray.manifest.manifest import Image, Manifest, Store
 from batchgray.planning import gone
 from batchgray.spelling import Bytes
-from batchgray.storage import integrity
+from batchgray.storage import integrity, run_folder
 from batchgray.storage.guards import open_regular
 
 _READ_AHEAD = 8
@@ -51,7 +50,7 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
         document = manifest.load(path)
         gone.refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
-            stack.enter_context(flight.owning(document, path, locked))
+            stack.enter_context(_holding_run_folder(document, path, locked))
         damaged = _verdict(document, path)
         mended = 0
         if damaged.damaged:
@@ -62,6 +61,15 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
             except OSError as error:
                 raise errors.ManifestUnwritable(path, error.strerror) from None
         return msgspec.structs.replace(damaged, mended=mended)
+
+
+def _holding_run_folder(
+    document: Manifest, path: Path, locked: bool
+) -> contextlib.AbstractContextManager[run_folder.RunFolder]:
+    """Entering raises ManifestLocked, LinkInTheWay, and OSError where nothing is in flight."""
+    return run_folder.holding(
+        document.output_folder(path), document.run_id, lambda inner: locks.owning_flight(inner, path, locked)
+    )
 
 
 def _verdict(document: Manifest, path: Path) -> Verdict:

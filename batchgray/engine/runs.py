@@ -12,12 +12,11 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import errors, events
-from batchgray.engine import flight
+from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger, Listener, Totals
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
 from batchgray.errors import shown
 from batchgray.manifest import locks, manifest, outcome
-from batchgray.manifest.document import FLIGHT_FOLDER
 from batchgray.manifest.manifest import Manifest, Run, Store
 from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
@@ -26,6 +25,7 @@ from batchgray.planning.discovery import JPEG_SUFFIXES
 from batchgray.planning.plan import Plan, plan_resume, plan_run
 from batchgray.storage import durable
 from batchgray.storage.names import kind_of
+from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
@@ -155,11 +155,11 @@ def _take_over(plan: Plan, locked: bool) -> None:
     try:
         before = manifest.load(plan.path)
     except errors.UsageError:  # none, or a ruin of one
-        ours = flight.run_ids_of(plan.out, plan.path)
+        ours = recovery.run_ids_of(plan.out, plan.path)
     else:
         here = os.path.realpath(before.output_folder(plan.path)) == os.path.realpath(plan.out)
         if not here:
-            flight.abandon(before, plan.path, locked)
+            recovery.abandon(before, plan.path, locked)
         ours = [before.run_id] if here else []
     if ours:
         plan.manifest.run_id = ours[0]
@@ -218,12 +218,12 @@ def _supervise(
     def send(event: events.Event) -> None:
         emit(_at(began, event))
 
-    held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
+    held = stack.enter_context(recovery.holding(plan, engine.locked, _pause(inbox)))
     store = stack.enter_context(contextlib.closing(Store(plan.path)))
     pruned = _prune(plan, held, send)
-    resumable = flight.prepare(plan, held)
+    resumable = recovery.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
-    flight.forget_intents(plan, held)
+    recovery.forget_intents(plan, held)
     ledger = Ledger(plan, held, store, engine.checkpoint, send)
     planned = _planned(plan, engine, sources)
     if _needs_more_than_jpeg(planned, plan.manifest.options):
@@ -259,7 +259,7 @@ def _supervise(
     )
 
 
-def _prune(plan: Plan, held: flight.Held, emit: Listener) -> int:
+def _prune(plan: Plan, held: RunFolder, emit: Listener) -> int:
     """Remove the outputs of inputs that are gone for good: before the manifest forgets them, as it may lag the disk.
 
     Returns how many were removed.

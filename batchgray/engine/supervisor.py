@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from batchgray import errors, events, machine
 from batchgray.checkpoints import partial
 from batchgray.engine import lifecycle, pool, timelimit
-from batchgray.engine.flight import Held
 from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.lifecycle import Event, State
 from batchgray.engine.pool import Member
@@ -28,6 +27,7 @@ from batchgray.options import EngineOptions
 from batchgray.planes import slots
 from batchgray.planning.plan import Plan
 from batchgray.records import Task
+from batchgray.storage.run_folder import RunFolder
 from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
 
@@ -48,7 +48,7 @@ class Supervisor:
     def __init__(
         self,
         plan: Plan,
-        held: Held,
+        held: RunFolder,
         resumable: set[int],
         engine: EngineOptions,
         ledger: Ledger,
@@ -391,7 +391,7 @@ class Supervisor:
 
     def _save_tiles(self, task: Task, image: slots.Image) -> None:
         try:
-            header = partial.write_sidecar(self._held.flight, self._held.out, task, self._plan.manifest.options, image)
+            header = partial.write_sidecar(self._held.inner, self._held.out, task, self._plan.manifest.options, image)
         except OSError as error:
             reason = f"can't save the finished tiles of {shown(task.output)}: {error.strerror}; they are made anew"
             self._emit(events.Warned(message=reason))
@@ -422,7 +422,7 @@ class Supervisor:
         """
         until = time.monotonic() + _PREVIEW_SECONDS
         for task in self._salvaged:
-            header = partial.read_header(self._held.flight, partial.sidecar_name(task.output))
+            header = partial.read_header(self._held.inner, partial.sidecar_name(task.output))
             if header is None or time.monotonic() >= until:
                 continue
             member = self._spawn(header.record.slot_bytes)

@@ -20,9 +20,9 @@ from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
 from batchgray.records import SourceIdentity
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.names import folders_of, is_inside, is_plain
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 VERSION = 1
-FLIGHT_FOLDER = ".batchgray"
 DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
 
 WorkState = Literal["pending", "partial", "done", "failed"]

@@ -20,8 +20,7 @@ from batchgray import errors
 from batchgray.manifest.document import utc_now
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import open_descriptor
-
-FLIGHT_LOCK = "run.lock"
+from batchgray.storage.run_folder import LOCK_NAME
 
 Pause = Callable[[], None]
 
@@ -87,11 +86,11 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
     Raises as `owning` does.
     """
     try:
-        fd = _lock_patiently(path, flight, FLIGHT_LOCK, locked, pause)
+        fd = _lock_patiently(path, flight, LOCK_NAME, locked, pause)
     except errors.UnlockableManifest:
-        found = flight.stat(FLIGHT_LOCK)
+        found = flight.stat(LOCK_NAME)
         if found is not None and found.st_size == 0:  # just made, in vain
-            flight.remove(FLIGHT_LOCK)
+            flight.remove(LOCK_NAME)
         raise
     lock = FlightLock(fd)
     try:
@@ -102,7 +101,7 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
 
 def is_running(path: Path, flight: Path | None = None) -> bool:
     """Whether some process owns the manifest; or the folder of what is in flight, by a copy of the manifest."""
-    return _is_owned(path, lock_path(path)) or (flight is not None and _is_owned(path, flight / FLIGHT_LOCK))
+    return _is_owned(path, lock_path(path)) or (flight is not None and _is_owned(path, flight / LOCK_NAME))
 
 
 def _is_owned(path: Path, lock: Path) -> bool:

@@ -17,7 +17,6 @@ from batchgray import errors, quantities
 from batchgray.manifest import outcome
 from batchgray.manifest.document import (
     DEFAULT_RUN_ID,
-    FLIGHT_FOLDER,
     Image,
     Manifest,
     fault_of_outputs,
@@ -30,6 +29,7 @@ from batchgray.planning.discovery import Discovery, Found, TakenName, assign_out
 from batchgray.records import SourceIdentity
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import folders_of
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _LONGEST_CHARACTER = 4  # bytes
 

@@ -11,7 +11,7 @@ import pytest
 from stream import Clock
 
 from batchgray import errors, events
-from batchgray.engine import flight
+from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger
 from batchgray.manifest import manifest
 from batchgray.manifest.document import Image, Manifest, Run
@@ -55,7 +55,7 @@ class Books:
             runs=[Run(at=datetime(2026, 11, 22, tzinfo=UTC), workers=1, found=None)],
         )
         self.plan = Plan(out / "manifest.json", out, document, resumed=False, todo=[0, 1, 2])
-        self.held = self.stack.enter_context(flight.holding(self.plan, locked=True))
+        self.held = self.stack.enter_context(recovery.holding(self.plan, locked=True))
         self.store = Store(self.plan.path)
         self.store.commit(document)
         self.said = []

@@ -13,7 +13,7 @@ import pytest
 from stream import Clock
 
 from batchgray import errors, events
-from batchgray.engine import flight, supervisor
+from batchgray.engine import recovery, supervisor
 from batchgray.engine.ledger import Totals
 from batchgray.engine.lifecycle import SALVAGE_SECONDS, Event, State
 from batchgray.engine.supervisor import Supervisor
@@ -94,7 +94,7 @@ class World:
             images=images,
         )
         plan = Plan(out / "manifest.json", out, document, resumed=False, todo=list(range(count)))
-        held = stack.enter_context(flight.holding(plan, locked=True))
+        held = stack.enter_context(recovery.holding(plan, locked=True))
         self.clock, self.server, self.ledger, self.inbox, self.said = clock, Server(), Ledger(), Inbox(), []
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
         self.it = Supervisor(

@@ -13,6 +13,7 @@ import pytest
 from batchgray import errors
 from batchgray.manifest import locks
 from batchgray.storage.durable import Folder
+from batchgray.storage.run_folder import LOCK_NAME
 
 HOLD_LOCK = """
 import sys
@@ -30,6 +31,7 @@ import sys
 from pathlib import Path
 from batchgray.manifest import locks
 from batchgray.storage.durable import Folder
+from batchgray.storage.run_folder import LOCK_NAME
 path = Path(sys.argv[1])
 with Folder.at(path / "flight") as flight, locks.owning_flight(flight, path / "manifest.json") as held:
     worker = subprocess.Popen(["sleep", "1000"], pass_fds=held.descriptors, stdout=subprocess.DEVNULL)
@@ -236,7 +238,7 @@ def test_a_lock_under_a_planted_name_is_refused_and_its_target_stays(flight, pat
     target.write_bytes(b"")  # as a lock that a power cut left
     for lock, owning in [
         (locks.lock_path(path), lambda: locks.owning(path)),
-        (flight.path / locks.FLIGHT_LOCK, lambda: locks.owning_flight(flight, path)),
+        (flight.path / LOCK_NAME, lambda: locks.owning_flight(flight, path)),
     ]:
         put(target, lock)
         with pytest.raises(errors.UnlockableManifest), owning():
