@@ -7,11 +7,11 @@ with the same short name (see `integrity.short_name`).
 import os
 from collections.abc import Collection, Mapping
 
-from batchgray.checkpoints import bandstore, partial
+from batchgray.checkpoints import band_plane, partial
 from batchgray.storage.durable import Folder
 from batchgray.storage.run_folder import RunFolder
 
-_OF_A_BEGUN_IMAGE = (".tiles", *bandstore.SUFFIXES)
+_OF_A_BEGUN_IMAGE = (".tiles", *band_plane.SUFFIXES)
 
 
 def sound_sidecars(held: RunFolder, outputs: Mapping[str, int]) -> dict[str, int]:

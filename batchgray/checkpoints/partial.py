@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchgray import errors, spelling, tiles
-from batchgray.checkpoints import bandstore
+from batchgray.checkpoints import band_plane
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
@@ -68,7 +68,9 @@ def sidecar_name(output: str) -> str:
     return f"{integrity.short_name(output)}.tiles"
 
 
-def write_sidecar(flight: Folder, out: Folder, task: Task, options: PixelOptions, image: slots.Image) -> SidecarHeader:
+def write_sidecar(
+    flight: Folder, out: Folder, task: Task, options: PixelOptions, image: slots.SlotImage
+) -> SidecarHeader:
     """Make the finished tiles durable. Raises OSError; an earlier sidecar then stays as it was."""
     spans = tiles.spans(image.flags)
     rows = [image.rows(first, last) for first, last in spans]
@@ -78,7 +80,7 @@ def write_sidecar(flight: Folder, out: Folder, task: Task, options: PixelOptions
 def write_claim(
     flight: Folder, out: Folder, task: Task, options: PixelOptions, record: slots.SlotRecord, exif: bytes
 ) -> SidecarHeader:
-    """A sidecar without tiles, for an image whose plane is a file of its own (see `bandstore`). Raises OSError."""
+    """A sidecar without tiles, for an image whose plane is a file of its own (see `band_plane`). Raises OSError."""
     return _save(flight, out, task, options, record, [], [exif])
 
 
@@ -159,7 +161,7 @@ def matching_header(flight: Folder, task: Task, options: PixelOptions) -> Sideca
     return msgspec.structs.replace(header, owns_preview=header.owns_preview and task.preview)
 
 
-def restore(flight: Folder, output: str, slot: slots.Slot) -> slots.Image | None:
+def restore(flight: Folder, output: str, slot: slots.Slot) -> slots.SlotImage | None:
     """Lay out a sidecar's image in `slot`, with its finished tiles in place and flagged; None where it is damaged.
 
     The slot must be long enough: the `slot_bytes` of the header's record.
@@ -207,7 +209,7 @@ def stored_rows(flight: Folder, output: str) -> Iterator[tuple[int, bytes]]:
                 at += len(piece)
 
 
-def blacken_unfinished(image: slots.Image) -> None:
+def blacken_unfinished(image: slots.SlotImage) -> None:
     """Make the rows of unfinished tiles black, for the partial JPEG."""
     for tile in tiles.unfinished(image.flags, image.record.height, image.record.tile_rows):
         rows = image.rows(tile.index, tile.index + 1)
@@ -282,7 +284,7 @@ def _folder_of(out: Folder, output: str) -> Iterator[Folder | None]:
 def remove(flight: Folder, output: str) -> None:
     """Remove the sidecar, and the plane of an image that has one. Raises OSError."""
     flight.remove(sidecar_name(output))
-    bandstore.discard(flight, output)
+    band_plane.discard(flight, output)
 
 
 def preview_name(output: str) -> str:

@@ -389,7 +389,7 @@ class Supervisor:
             reason = f"{_DEATHS_PER_IMAGE} workers died on it, the last one alone ({_cause(member)})"
             self._ledger.failed(task.index, reason)
 
-    def _save_tiles(self, task: Task, image: slots.Image) -> None:
+    def _save_tiles(self, task: Task, image: slots.SlotImage) -> None:
         try:
             header = partial.write_sidecar(self._held.inner, self._held.out, task, self._plan.manifest.options, image)
         except OSError as error:

@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> N-M.out
+    bands.Reader --RGB--> kernel --gray--> band_plane.BandPlane (checkpoints) --> jpegbands or Pillow --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from batchgray.checkpoints import partial
-from batchgray.checkpoints.bandstore import Plane, band_rows
+from batchgray.checkpoints.band_plane import BandPlane, band_rows
 from batchgray.codecs import bands, codec, transparency
 from batchgray.codecs.opened import Source
 from batchgray.errors import ImageError
@@ -58,7 +58,7 @@ class Conversion:
         self._flight, self._out, self._flushed = flight, out, flushed
         header = partial.matching_header(flight, task, pixels)
         self._claim = header if header and header.record.is_of(record) else None
-        self.plane = Plane(flight, task.output, record, pixels)
+        self.plane = BandPlane(flight, task.output, record, pixels)
         if self._claim and self._claim.tiles:
             self.plane.take_up(partial.stored_rows(flight, task.output))
             self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")

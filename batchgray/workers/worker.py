@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from batchgray import tiles
-from batchgray.checkpoints import bandstore, partial
+from batchgray.checkpoints import band_plane, partial
 from batchgray.codecs import bands, codec
 from batchgray.codecs.opened import SecondOpinion, Source, joined
 from batchgray.codecs.transparency import colour_of
@@ -234,7 +234,7 @@ class Worker:
         header = partial.matching_header(self._flight, task, self._pixels) if task.resumable else None
         return header if header and codec.identity_of(task.source) == header.record.identity else None
 
-    def _restore_finished(self, task: Task, header: partial.SidecarHeader | None) -> slots.Image | None:
+    def _restore_finished(self, task: Task, header: partial.SidecarHeader | None) -> slots.SlotImage | None:
         """An image of which only the encoding is missing, without opening its source."""
         if header is None or header.tiles_done < header.record.tiles_total:
             return None
@@ -249,7 +249,7 @@ class Worker:
             return None
         return partial.restore(self._flight, task.output, self._slot)
 
-    def _compute(self, task: Task, header: partial.SidecarHeader | None, started: float) -> tuple[slots.Image, int]:
+    def _compute(self, task: Task, header: partial.SidecarHeader | None, started: float) -> tuple[slots.SlotImage, int]:
         """Decode, and run the kernel over the tiles that are not there yet.
 
         Returns the image and how many tiles had to be computed.
@@ -282,7 +282,7 @@ class Worker:
             lambda scratch_bytes: self._reserve(slots.EMPTY_SLOT_BYTES, scratch_bytes),
         )
 
-    def _decode(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> tuple[slots.Image, int]:
+    def _decode(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> tuple[slots.SlotImage, int]:
         """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
         image = self._lay_out(task, source, header)
         missing = image.record.tiles_total - image.tiles_done
@@ -290,14 +290,14 @@ class Worker:
             note = source.decode(image)
         return self._slot.annotate(image, joined(source.note, note)), missing
 
-    def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> slots.Image:
+    def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> slots.SlotImage:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
         restored = header and header.record.is_of(record) and partial.restore(self._flight, task.output, self._slot)
         image = restored or self._slot.begin(record, exif)
         if restored and not image.tiles_done:  # it was begun in bands
-            bandstore.fill(image, self._flight, task.output, self._pixels)
+            band_plane.fill(image, self._flight, task.output, self._pixels)
         return image
 
     def _describe(self, source: Source) -> tuple[slots.SlotRecord, bytes]:
@@ -316,7 +316,7 @@ class Worker:
         )
         return record, exif
 
-    def _run_kernel(self, task: Task, image: slots.Image) -> None:
+    def _run_kernel(self, task: Task, image: slots.SlotImage) -> None:
         """Tile by tile; a flag goes up after its tile is written.
 
         Raises Interrupted, with the finished tiles flushed.
@@ -335,19 +335,19 @@ class Worker:
                 self._checkpoint(task, image)
                 checkpoint_at = time.monotonic() + self._setup.checkpoint
 
-    def _checkpoint(self, task: Task, image: slots.Image) -> partial.SidecarHeader:
+    def _checkpoint(self, task: Task, image: slots.SlotImage) -> partial.SidecarHeader:
         """Make the finished tiles durable and say so."""
         header = partial.write_sidecar(self._flight, self._out, task, self._pixels, image)
         self._channel.send(flushed(task, header.record, header.tiles_done))
         self._checkpointed = True
         return header
 
-    def _flush(self, task: Task, image: slots.Image) -> None:
+    def _flush(self, task: Task, image: slots.SlotImage) -> None:
         """Finished tiles to the sidecar, then to the partial JPEG; an image without one stays as it was."""
         if image.tiles_done:
             self._save_preview(self._checkpoint(task, image), image)
 
-    def _save_preview(self, header: partial.SidecarHeader, image: slots.Image) -> None:
+    def _save_preview(self, header: partial.SidecarHeader, image: slots.SlotImage) -> None:
         if not header.owns_preview:
             return
         partial.blacken_unfinished(image)
@@ -364,7 +364,7 @@ class Worker:
         if header and image:
             self._save_preview(header, image)
 
-    def _encode(self, image: slots.Image) -> list[bytes]:
+    def _encode(self, image: slots.SlotImage) -> list[bytes]:
         record, exif = image.record, bytes(image.exif)
         if self._pixels.format == "png":
             return codec.encode_png(image.gray, record.width, record.height, exif)

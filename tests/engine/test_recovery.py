@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from begun import IDENTITY, OPTIONS, TASK, making_folders
 
-from batchgray.checkpoints import bandstore, cleanup, partial
+from batchgray.checkpoints import band_plane, cleanup, partial
 from batchgray.engine import recovery
 from batchgray.manifest import locks
 from batchgray.manifest.document import Image, Manifest
@@ -104,10 +104,10 @@ def test_a_sidecar_of_a_finished_image_is_nothing_to_go_on_from(world):
 
 
 def test_a_plane_stays_with_its_sidecar_and_goes_without_one(world):
-    for name in (*bandstore.names(TASK.output), *bandstore.names(OTHER)):
+    for name in (*band_plane.names(TASK.output), *band_plane.names(OTHER)):
         (world.flight / name).write_bytes(b"")
     recovery.prepare(world.plan, world.held)
-    assert world.left() == {*bandstore.names(TASK.output), world.folders.sidecar.name}
+    assert world.left() == {*band_plane.names(TASK.output), world.folders.sidecar.name}
 
 
 def test_a_partial_jpeg_that_has_become_an_output_is_not_cleaned_away(world):
@@ -147,8 +147,8 @@ def test_when_the_run_is_complete_nothing_of_it_is_left_and_that_is_durable(worl
 @pytest.mark.parametrize("state", ["gone", "failed"])
 def test_what_is_begun_of_an_image_that_is_away_stays_and_with_it_what_the_folder_is_known_by(world, state):
     world.plan.manifest.images[0].state = state
-    kept = {world.folders.sidecar.name, *bandstore.names(TASK.output), LOCK_NAME, "run.manifest"}
-    for name in {*kept, *bandstore.names(OTHER)} - {world.folders.sidecar.name, LOCK_NAME}:
+    kept = {world.folders.sidecar.name, *band_plane.names(TASK.output), LOCK_NAME, "run.manifest"}
+    for name in {*kept, *band_plane.names(OTHER)} - {world.folders.sidecar.name, LOCK_NAME}:
         (world.flight / name).write_bytes(b"")
     world.plan.todo = [1]
     recovery.remove(world.plan, world.held)

@@ -583,7 +583,7 @@ def test_a_sidecar_that_no_run_would_write_is_doubted_though_it_is_sealed(victim
     assert restored(victim) is None
 
 
-def restored(victim: Victim) -> slots.Image | None:
+def restored(victim: Victim) -> slots.SlotImage | None:
     fd = slots.make_memory()
     try:
         slots.resize_memory(fd, 64 << 20)

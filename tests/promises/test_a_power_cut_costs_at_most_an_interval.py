@@ -21,7 +21,7 @@ from disk_model import Disk, Tree
 from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray.checkpoints import bandstore, partial
+from batchgray.checkpoints import band_plane, partial
 from batchgray.manifest import manifest
 from batchgray.planes import slots
 from batchgray.storage import integrity
@@ -137,7 +137,7 @@ class Flight:
         header = partial.read_header(self._held, partial.sidecar_name(output))
         if header is None:
             return 0
-        plane = bandstore.Plane(self._held, output, header.record, header.options)
+        plane = band_plane.BandPlane(self._held, output, header.record, header.options)
         finished = sum(plane.finished(band.index) for band in plane.bands())
         plane.close()
         return finished
@@ -177,7 +177,7 @@ def test_of_an_image_in_memory_no_more_than_the_last_interval_is_lost(recorded, 
 
 def test_of_an_image_in_bands_no_more_than_the_last_interval_is_lost(recorded, scratch):
     """The first checkpoint writes the claim too, under the same temporary name: it begins twice."""
-    total = -(-HEIGHT // bandstore.band_rows(WIDTH))
+    total = -(-HEIGHT // band_plane.band_rows(WIDTH))
     begun = most = 0
     target = str(recorded.out / "scan.jpg")
     for number, record, _, states in cuts(recorded):

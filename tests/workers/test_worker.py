@@ -226,7 +226,7 @@ def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
     assert second.scratch_bytes > 4 * first.scratch_bytes
     assert "fault in the file" in image.record.note
     assert computed == image.record.tiles_total
-    assert image.finished
+    assert image.tiles_done == image.record.tiles_total
 
 
 def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
@@ -299,7 +299,8 @@ def test_the_tiles_of_a_source_that_has_changed_since_the_plan_are_not_used(worl
 def test_a_finished_plane_is_encoded_without_its_source_unless_it_claims_to_be_too_large(world, picture):
     task = begun_earlier(world, picture)
     header = world.it._usable_sidecar(task)
-    assert world.it._restore_finished(task, header).finished
+    restored = world.it._restore_finished(task, header)
+    assert restored.tiles_done == restored.record.tiles_total
     world.it._setup = msgspec.structs.replace(world.it._setup, max_pixels=40 * 64 - 1)
     assert world.it._restore_finished(task, header) is None
 

@@ -46,7 +46,7 @@ def band_rows(width: int) -> int:
     return max(tiles.BLOCK_ROWS, _BAND_PIXELS // width // tiles.BLOCK_ROWS * tiles.BLOCK_ROWS)
 
 
-class Plane:
+class BandPlane:
     """The plane of an image that is being converted. `finished` says which bands are whole and checked.
 
     `ignored` says whether transparency was, in any of these.
@@ -143,7 +143,7 @@ def discard(flight: Folder, output: str) -> None:
         flight.remove(name)
 
 
-def fill(image: slots.Image, flight: Folder, output: str, options: PixelOptions) -> None:
+def fill(image: slots.SlotImage, flight: Folder, output: str, options: PixelOptions) -> None:
     """Put the finished bands into an image that is laid out in memory now, and raise the flags of their tiles."""
     record = image.record
     header = _read_header(flight, output, record, options)

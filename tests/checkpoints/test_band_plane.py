@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from batchgray import tiles
-from batchgray.checkpoints import bandstore, partial
+from batchgray.checkpoints import band_plane, partial
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity, Task
@@ -27,13 +27,13 @@ GRAY = Random(5).randbytes(WIDTH * HEIGHT)
 BANDS = 13  # of 8 rows, the last one of 4
 
 
-def plane_in(folder, record=RECORD, options=OPTIONS) -> bandstore.Plane:
-    return bandstore.Plane(Folder.at(folder), OUTPUT, record, options)
+def plane_in(folder, record=RECORD, options=OPTIONS) -> band_plane.BandPlane:
+    return band_plane.BandPlane(Folder.at(folder), OUTPUT, record, options)
 
 
 def paths(folder) -> list[Path]:
     """Of the plane and its header."""
-    return [folder / name for name in bandstore.names(OUTPUT)]
+    return [folder / name for name in band_plane.names(OUTPUT)]
 
 
 def written(folder, bands) -> None:
@@ -45,7 +45,7 @@ def written(folder, bands) -> None:
     plane.close()
 
 
-def finished(plane: bandstore.Plane) -> set[int]:
+def finished(plane: band_plane.BandPlane) -> set[int]:
     for band in plane.bands():
         if plane.finished(band.index):
             assert plane.read(band.index) == GRAY[band.top * WIDTH : band.bottom * WIDTH]
@@ -62,7 +62,7 @@ def slot():
 
 def test_bands_are_whole_blocks_of_about_one_size():
     for width in (1, 7, 1000, 30_000, 262_144, 10**8):
-        rows = bandstore.band_rows(width)
+        rows = band_plane.band_rows(width)
         assert rows % 8 == 0
         assert rows == 8 or rows * width <= 1 << 18
 
@@ -129,7 +129,7 @@ def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
     with paths(tmp_path)[0].open("r+b") as file:
         file.write(b"damaged!")
     image = slot.begin(RECORD, b"exif")
-    bandstore.fill(image, Folder.at(tmp_path), OUTPUT, OPTIONS)
+    band_plane.fill(image, Folder.at(tmp_path), OUTPUT, OPTIONS)
     assert [index for index, flag in enumerate(image.flags) if flag] == [6]
     assert bytes(image.gray[96 * WIDTH :]) == GRAY[96 * WIDTH :]
 
@@ -180,13 +180,15 @@ def test_two_images_under_one_name_share_no_byte(tmp_path, monkeypatch):
     """No two names are the same; but if they were, neither image would be given what the other has."""
     monkeypatch.setattr(integrity, "short_name", lambda text: "same")
     first = plane_in(tmp_path)
-    second = bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS)
+    second = band_plane.BandPlane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS)
     rows = GRAY[: 8 * WIDTH]
     first.write(0, rows)
     second.write(0, bytes(len(rows)))
     assert first.read(0) == rows
     first.checkpoint()
-    assert not any(bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS).finished(0) for _ in range(2))
+    assert not any(
+        band_plane.BandPlane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS).finished(0) for _ in range(2)
+    )
     assert not plane_in(tmp_path).finished(0)
     for plane in (first, second):
         plane.close()
