@@ -12,7 +12,7 @@ from batchgray import errors, machine
 from batchgray.codecs import codec
 from batchgray.engine import flight
 from batchgray.errors import ImageError
-from batchgray.manifest import locks, manifest
+from batchgray.manifest import lock, manifest
 from batchgray.manifest.manifest import Image, Manifest, Store
 from batchgray.planning import gone
 from batchgray.spelling import Bytes
@@ -40,14 +40,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
-    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `locks.owning`).
+    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `lock.owning`).
 
     Raises BatchgrayError.
     """
     if not mend:
         return _verdict(manifest.load(path), path)
     manifest.check_is_manifest(path)
-    with locks.owning(path, locked), contextlib.ExitStack() as stack:
+    with lock.owning(path, locked), contextlib.ExitStack() as stack:
         document = manifest.load(path)
         gone.refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from batchgray import errors
 from batchgray.checkpoints import bandstore, partial
-from batchgray.manifest import locks
 from batchgray.manifest.document import DEFAULT_RUN_ID, FLIGHT_FOLDER, Manifest
+from batchgray.manifest.lock import FLIGHT_LOCK, owning_flight
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import open_regular
+from batchgray.storage.locking import Lock, Pause
 
 # In the folder, the real path of a manifest that lies elsewhere: how what is in flight is found if that one is a ruin.
 _MARK = "run.manifest"
@@ -28,22 +29,22 @@ _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class Held(NamedTuple):
-    """What a run holds to its end, and its workers to theirs: folders, and the lock of the innermost (see `locks`)."""
+    """What a run holds to its end, and its workers to theirs: folders, and the lock of the innermost."""
 
     out: Folder
     above: Folder
     flight: Folder
-    lock: locks.FlightLock
+    lock: Lock
 
     @property
     def for_workers(self) -> list[int]:
         """The descriptors of the output folder, of the folder of what is in flight, and of its lock."""
-        return [self.out.fileno(), self.flight.fileno(), *self.lock.descriptors]
+        return [self.out.fileno(), self.flight.fileno(), *self.lock.for_children]
 
 
 @contextlib.contextmanager
-def holding(plan: Plan, locked: bool, pause: locks.Pause = lambda: None) -> Iterator[Held]:
-    """Make the folder and be its one owner (see `locks.owning`). Where no manifest comes of it, nothing is left.
+def holding(plan: Plan, locked: bool, pause: Pause = lambda: None) -> Iterator[Held]:
+    """Make the folder and be its one owner (see `lock.owning`). Where no manifest comes of it, nothing is left.
 
     Raises ManifestLocked, UnlockableManifest, LinkInTheWay, UnwritableOutput, DiskFullAtStart.
     """
@@ -64,14 +65,14 @@ def holding(plan: Plan, locked: bool, pause: locks.Pause = lambda: None) -> Iter
 
 @contextlib.contextmanager
 def _holding(
-    out: Path, run_id: str, path: Path, locked: bool, pause: locks.Pause = lambda: None, make: bool = False
+    out: Path, run_id: str, path: Path, locked: bool, pause: Pause = lambda: None, make: bool = False
 ) -> Iterator[Held]:
     """Raises OSError as well where something is not there, or can't be made."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder.at(out))
         above, flight = map(stack.enter_context, _two_inner(folder, run_id, make))
         try:
-            lock = stack.enter_context(locks.owning_flight(flight, path, locked, pause))
+            lock = stack.enter_context(owning_flight(flight, path, locked, pause))
         except BaseException:
             if make and above.remove_folder(run_id):  # it was empty
                 folder.remove_folder(FLIGHT_FOLDER)
@@ -120,7 +121,7 @@ def prepare(plan: Plan, held: Held) -> set[int]:
     """
     images = plan.manifest.images
     with _telling(plan.out):
-        resumable = _clean(plan, held, [name for name in held.flight.names() if name not in (locks.FLIGHT_LOCK, _MARK)])
+        resumable = _clean(plan, held, [name for name in held.flight.names() if name not in (FLIGHT_LOCK, _MARK)])
         for index in plan.todo:
             if images[index].state == "partial" and index not in resumable:
                 partial.remove_stray_preview(held.out, images[index].output)
@@ -264,7 +265,7 @@ def _empty(held: Held, finished: set[str], kept: Collection[str] = ()) -> None:
     for name in held.flight.names():
         key, suffix = os.path.splitext(name)
         is_kept = key in kept and suffix in _OF_A_BEGUN_IMAGE
-        if not is_kept and name not in (locks.FLIGHT_LOCK, _MARK):
+        if not is_kept and name not in (FLIGHT_LOCK, _MARK):
             _discard(held, name, finished)
     if not kept:
         _remove_folder(held)
@@ -272,9 +273,8 @@ def _empty(held: Held, finished: set[str], kept: Collection[str] = ()) -> None:
 
 def _remove_folder(held: Held) -> None:
     """With nothing in it but the lock and the mark."""
-    for name in (_MARK, locks.FLIGHT_LOCK):
-        held.flight.remove(name)
-    held.lock.release()  # else NFS keeps the file, under another name, and so the folder
+    held.flight.remove(_MARK)
+    held.lock.discard()
     held.above.remove_folder(held.flight.path.name)
     held.out.remove_folder(FLIGHT_FOLDER)
     held.out.sync()

@@ -10,7 +10,7 @@ from begun import IDENTITY, OPTIONS, TASK, making_folders
 from batchgray import errors
 from batchgray.checkpoints import bandstore, partial
 from batchgray.engine import flight
-from batchgray.manifest import locks
+from batchgray.manifest import lock
 from batchgray.manifest.document import Image, Manifest
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents
@@ -47,7 +47,7 @@ class World:
 
     def left(self):
         """But for the lock."""
-        return {path.name for path in self.flight.iterdir()} - {locks.FLIGHT_LOCK}
+        return {path.name for path in self.flight.iterdir()} - {lock.FLIGHT_LOCK}
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_the_lock_is_let_go_before_its_folder_goes(world, monkeypatch):
     remove_folder = durable.Folder.remove_folder
 
     def watched(self, name):
-        assert world.held.lock.descriptors == []
+        assert world.held.lock.for_children == []
         return remove_folder(self, name)
 
     flight.prepare(world.plan, world.held)
@@ -179,14 +179,14 @@ def test_the_lock_is_let_go_before_its_folder_goes(world, monkeypatch):
 @pytest.mark.parametrize("state", ["gone", "failed"])
 def test_what_is_begun_of_an_image_that_is_away_stays_and_with_it_what_the_folder_is_known_by(world, state):
     world.plan.manifest.images[0].state = state
-    kept = {world.folders.sidecar.name, *bandstore.names(TASK.output), locks.FLIGHT_LOCK, "run.manifest"}
-    for name in {*kept, *bandstore.names(OTHER)} - {world.folders.sidecar.name, locks.FLIGHT_LOCK}:
+    kept = {world.folders.sidecar.name, *bandstore.names(TASK.output), lock.FLIGHT_LOCK, "run.manifest"}
+    for name in {*kept, *bandstore.names(OTHER)} - {world.folders.sidecar.name, lock.FLIGHT_LOCK}:
         (world.flight / name).write_bytes(b"")
     world.plan.todo = [1]
     flight.take_away(world.plan, world.held)
     assert {path.name for path in world.flight.iterdir()} == kept
     assert world.folders.preview.read_bytes().startswith(b"jpeg")
-    assert locks.is_running(world.plan.path, world.flight)
+    assert lock.is_running(world.plan.path, world.flight)
 
 
 def test_a_partial_jpeg_makes_way_where_its_name_is_to_be_an_outputs(world):
