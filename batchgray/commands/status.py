@@ -12,7 +12,7 @@ from batchgray import quantities
 from batchgray.commands.report import timeline
 from batchgray.errors import shown
 from batchgray.events import Reason
-from batchgray.manifest import locks, manifest, outcome
+from batchgray.manifest import lock, manifest, outcome
 from batchgray.manifest.manifest import Interruption, Manifest, RunState
 from batchgray.progress import words
 from batchgray.spelling import Bytes
@@ -80,7 +80,7 @@ def status(path: Path) -> Status:
 def load(path: Path) -> tuple[Manifest, bool]:
     """The manifest, and whether a process is at work on it. Raises BatchgrayError."""
     document = manifest.load(path)
-    running = locks.is_running(path, document.flight_folder(path))
+    running = lock.is_running(path, document.flight_folder(path))
     if document.state == "running" and not running:
         document = manifest.load(path)  # it may have ended since
     return document, running

@@ -11,7 +11,7 @@ import msgspec
 from batchgray import errors, machine
 from batchgray.codecs import codec
 from batchgray.errors import ImageError
-from batchgray.manifest import locks, manifest
+from batchgray.manifest import lock, manifest
 from batchgray.manifest.manifest import Image, Manifest, Store
 from batchgray.planning import gone
 from batchgray.spelling import Bytes
@@ -39,14 +39,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
-    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `locks.owning`).
+    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `lock.owning`).
 
     Raises BatchgrayError.
     """
     if not mend:
         return _verdict(manifest.load(path), path)
     manifest.check_is_manifest(path)
-    with locks.owning(path, locked), contextlib.ExitStack() as stack:
+    with lock.owning(path, locked), contextlib.ExitStack() as stack:
         document = manifest.load(path)
         gone.refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
@@ -68,7 +68,7 @@ def _holding_run_folder(
 ) -> contextlib.AbstractContextManager[run_folder.RunFolder]:
     """Entering raises ManifestLocked, LinkInTheWay, and OSError where nothing is in flight."""
     return run_folder.holding(
-        document.output_folder(path), document.run_id, lambda inner: locks.owning_flight(inner, path, locked)
+        document.output_folder(path), document.run_id, lambda inner: lock.owning_flight(inner, path, locked)
     )
 
 

@@ -7,18 +7,19 @@ from pathlib import Path
 
 from batchgray import errors
 from batchgray.checkpoints import cleanup, partial
-from batchgray.manifest import locks
 from batchgray.manifest.document import DEFAULT_RUN_ID, Manifest
+from batchgray.manifest.lock import owning_flight
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents, run_folder
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import open_regular
+from batchgray.storage.locking import Lock, Pause
 from batchgray.storage.run_folder import RunFolder
 
 
 @contextlib.contextmanager
-def holding(plan: Plan, locked: bool, pause: locks.Pause = lambda: None) -> Iterator[RunFolder]:
-    """Make the run's folder and be its one owner (see `locks.owning`). Where no manifest comes of it, nothing is left.
+def holding(plan: Plan, locked: bool, pause: Pause = lambda: None) -> Iterator[RunFolder]:
+    """Make the run's folder and be its one owner (see `lock.owning`). Where no manifest comes of it, nothing is left.
 
     Raises ManifestLocked, UnlockableManifest, LinkInTheWay, UnwritableOutput, DiskFullAtStart.
     """
@@ -39,10 +40,10 @@ def holding(plan: Plan, locked: bool, pause: locks.Pause = lambda: None) -> Iter
 
 
 def _holding(
-    out: Path, run_id: str, path: Path, locked: bool, pause: locks.Pause = lambda: None, make: bool = False
+    out: Path, run_id: str, path: Path, locked: bool, pause: Pause = lambda: None, make: bool = False
 ) -> contextlib.AbstractContextManager[RunFolder]:
-    def owning(inner: Folder) -> contextlib.AbstractContextManager[locks.FlightLock]:
-        return locks.owning_flight(inner, path, locked, pause)
+    def owning(inner: Folder) -> contextlib.AbstractContextManager[Lock]:
+        return owning_flight(inner, path, locked, pause)
 
     return run_folder.holding(out, run_id, owning, make)
 

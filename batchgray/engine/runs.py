@@ -16,7 +16,7 @@ from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger, Listener, Totals
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
 from batchgray.errors import shown
-from batchgray.manifest import locks, manifest, outcome
+from batchgray.manifest import lock, manifest, outcome
 from batchgray.manifest.manifest import Manifest, Run, Store
 from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
@@ -89,7 +89,7 @@ def run(
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(_folders(options.out.absolute(), path.parent))
-        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
+        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if options.overwrite:
             _take_over(plan, options.engine.locked)
@@ -110,7 +110,7 @@ def resume(
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
+        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_resume(options, manifest.load(path), _pause(inbox))
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 

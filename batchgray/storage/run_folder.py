@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from batchgray import errors
 from batchgray.storage import durable
 from batchgray.storage.durable import Folder
+from batchgray.storage.locking import Lock
 
 FLIGHT_FOLDER = ".batchgray"
 LOCK_NAME = "run.lock"
@@ -24,15 +25,6 @@ LOCK_NAME = "run.lock"
 _MARK = "run.manifest"
 _LONGEST_MARK = 1 << 16
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-
-
-class Lock(Protocol):
-    """Held while the run folder is; `descriptors` is what a worker has to hold as well."""
-
-    descriptors: list[int]
-
-    def release(self) -> None:
-        """May be called again."""
 
 
 Owning = Callable[[Folder], contextlib.AbstractContextManager[Lock]]
@@ -49,7 +41,7 @@ class RunFolder(NamedTuple):
     @property
     def for_workers(self) -> list[int]:
         """The descriptors of the output folder, of the run's own folder, and of its lock."""
-        return [self.out.fileno(), self.inner.fileno(), *self.lock.descriptors]
+        return [self.out.fileno(), self.inner.fileno(), *self.lock.for_children]
 
     def names(self) -> list[str]:
         """Of what is in flight. Raises OSError."""
@@ -72,9 +64,8 @@ class RunFolder(NamedTuple):
 
     def remove(self) -> None:
         """With nothing in it but the lock and the mark; durably. Raises OSError."""
-        for name in (_MARK, LOCK_NAME):
-            self.inner.remove(name)
-        self.lock.release()  # else NFS keeps the file, under another name, and so the folder
+        self.inner.remove(_MARK)
+        self.lock.discard()
         self.above.remove_folder(self.inner.path.name)
         self.out.remove_folder(FLIGHT_FOLDER)
         self.out.sync()

@@ -8,7 +8,7 @@ from begun import IDENTITY, OPTIONS, TASK, making_folders
 
 from batchgray.checkpoints import band_plane, cleanup, partial
 from batchgray.engine import recovery
-from batchgray.manifest import locks
+from batchgray.manifest import lock
 from batchgray.manifest.document import Image, Manifest
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents
@@ -154,7 +154,7 @@ def test_what_is_begun_of_an_image_that_is_away_stays_and_with_it_what_the_folde
     recovery.remove(world.plan, world.held)
     assert {path.name for path in world.flight.iterdir()} == kept
     assert world.folders.preview.read_bytes().startswith(b"jpeg")
-    assert locks.is_running(world.plan.path, world.flight)
+    assert lock.is_running(world.plan.path, world.flight)
 
 
 def test_a_partial_jpeg_makes_way_where_its_name_is_to_be_an_outputs(world):

@@ -22,7 +22,7 @@ from recording import Recording, Rule
 
 from batchgray import errors
 from batchgray.checkpoints import partial
-from batchgray.manifest import locks, manifest
+from batchgray.manifest import lock, manifest
 from batchgray.manifest.manifest import Store
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.planes import slots
@@ -72,7 +72,7 @@ class Victim:
         self.killed, self.folder, self.out = killed, folder, folder / "out"
         shutil.copytree(killed.out, self.out, symlinks=True)
         self.path = self.out / "manifest.json"
-        self.journal, self.lock = manifest.journal_path(self.path), locks.lock_path(self.path)
+        self.journal, self.lock = manifest.journal_path(self.path), lock.lock_path(self.path)
         self.flight = self.out / ".batchgray" / "default"
         self.sidecar = self.flight / partial.sidecar_name("m/m.jpg")
 
@@ -454,8 +454,8 @@ def test_what_is_no_lock_is_refused_and_stays(victim, put):
     victim.lock.unlink()
     put(victim.lock)
     before = everything_below(victim.out)
-    assert not locks.is_running(victim.path)
-    with pytest.raises(errors.UnlockableManifest, match="lock"), locks.owning(victim.path):
+    assert not lock.is_running(victim.path)
+    with pytest.raises(errors.UnlockableManifest, match="lock"), lock.owning(victim.path):
         pass
     assert everything_below(victim.out) == before
 
@@ -463,7 +463,7 @@ def test_what_is_no_lock_is_refused_and_stays(victim, put):
 @pytest.mark.parametrize("content", [b"", b"\0" * 40, b"proc", b"process 1 on x"])
 def test_a_lock_that_a_power_cut_left_is_one(victim, content):
     victim.lock.write_bytes(content)
-    with locks.owning(victim.path):
+    with lock.owning(victim.path):
         assert victim.lock.read_bytes().startswith(f"process {os.getpid()} on ".encode())
 
 
