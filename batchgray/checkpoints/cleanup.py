@@ -7,18 +7,17 @@ with the same short name (see `integrity.short_name`).
 import os
 from collections.abc import Collection, Mapping
 
-from batchgray.checkpoints import band_plane, partial
-from batchgray.storage.durable import Folder
+from batchgray.checkpoints import band_plane, folder, preview, sidecar
 from batchgray.storage.run_folder import RunFolder
 
-_OF_A_BEGUN_IMAGE = (".tiles", *band_plane.SUFFIXES)
+_OF_A_BEGUN_IMAGE = (sidecar.SUFFIX, *band_plane.SUFFIXES)
 
 
 def sound_sidecars(held: RunFolder, outputs: Mapping[str, int]) -> dict[str, int]:
     """The short names of those of `outputs` that have a sound sidecar, with what `outputs` has of each."""
     found = {}
     for name in held.names():
-        header = _sidecar_under_its_name(held.inner, name)
+        header = sidecar.header_under_its_name(held.inner, name)
         if header is not None and header.output in outputs:
             found[os.path.splitext(name)[0]] = outputs[header.output]
     return found
@@ -35,9 +34,9 @@ def discard(held: RunFolder, name: str, finished: Collection[str]) -> None:
 
     `finished` are the names of the outputs that there are. Raises OSError.
     """
-    header = _sidecar_under_its_name(held.inner, name)
-    if header is not None and partial.preview_name(header.output) not in finished:
-        partial.discard(held.inner, held.out, header.output)
+    header = sidecar.header_under_its_name(held.inner, name)
+    if header is not None and preview.name_of(header.output) not in finished:
+        folder.discard(held.inner, held.out, header.output)
     else:
         held.discard(name)
 
@@ -52,9 +51,3 @@ def remove_all(held: RunFolder, finished: Collection[str], kept: Collection[str]
             discard(held, name, finished)
     if not kept:
         held.remove()
-
-
-def _sidecar_under_its_name(folder: Folder, name: str) -> partial.SidecarHeader | None:
-    """The header of a sound sidecar, if it is not of another image than its name says."""
-    header = partial.read_header(folder, name) if name.endswith(".tiles") else None
-    return header if header and partial.sidecar_name(header.output) == name else None

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchgray import errors
-from batchgray.checkpoints import cleanup, partial
+from batchgray.checkpoints import cleanup, folder, preview
 from batchgray.manifest.document import DEFAULT_RUN_ID, Manifest
 from batchgray.manifest.lock import owning_flight
 from batchgray.planning.plan import Plan
-from batchgray.storage import durable, integrity, intents, run_folder
+from batchgray.storage import integrity, intents, run_folder
+from batchgray.storage.base import is_full
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import open_regular
 from batchgray.storage.locking import Lock, Pause
@@ -53,7 +54,7 @@ def _telling(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in durable.FULL_DISK:
+        if is_full(error):
             raise errors.DiskFullAtStart(error.filename or out, error.strerror) from None
         raise errors.UnwritableOutput(error.filename or out, error.strerror) from None
 
@@ -68,7 +69,7 @@ def prepare(plan: Plan, held: RunFolder) -> set[int]:
         resumable = _clean(plan, held)
         for index in plan.todo:
             if images[index].state == "partial" and index not in resumable:
-                partial.remove_stray_preview(held.out, images[index].output)
+                preview.remove(held.out, images[index].output)  # its sidecar was lost: the tree was copied without it
     return resumable
 
 
@@ -112,14 +113,14 @@ def _free_names(plan: Plan, held: RunFolder, begun: set[int]) -> None:
     images = plan.manifest.images
     awaited = {image.output for image in images} - _finished(plan.manifest)
     for index in begun:
-        if partial.preview_name(images[index].output) in awaited:
-            partial.withdraw_preview(held.inner, held.out, images[index].output)
+        if preview.name_of(images[index].output) in awaited:
+            folder.withdraw_preview(held.inner, held.out, images[index].output)
 
 
-def _recognise(plan: Plan, folder: Folder, log: str) -> None:
+def _recognise(plan: Plan, inner: Folder, log: str) -> None:
     """Where a file stands as it was intended, and no journal line tells of it, the image is told whose it is."""
     waiting = {image.output: image for image in plan.manifest.images if image.state != "done"}
-    for intent in intents.read(folder, log):
+    for intent in intents.read(inner, log):
         image = waiting.get(intent.output)
         if image is not None and integrity.checksum_of(plan.out / intent.output) == intent.checksum:
             image.checksum, image.output_size = intent.checksum, intent.size

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from batchgray import tiles
-from batchgray.checkpoints import band_plane, partial
+from batchgray.checkpoints import band_plane, sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity, Task
@@ -29,6 +30,10 @@ BANDS = 13  # of 8 rows, the last one of 4
 
 def plane_in(folder, record=RECORD, options=OPTIONS) -> band_plane.BandPlane:
     return band_plane.BandPlane(Folder.at(folder), OUTPUT, record, options)
+
+
+def checkpoints_in(folder) -> FolderCheckpoints:
+    return FolderCheckpoints(Folder.at(folder), Folder.at(folder), OPTIONS)
 
 
 def paths(folder) -> list[Path]:
@@ -142,13 +147,13 @@ def test_a_plane_takes_up_the_tiles_of_a_sidecar(tmp_path, slot, done, bands):
     for tile in (tiles.tile_at(index, HEIGHT, 16) for index in done):
         image.gray[tile.top * WIDTH : tile.bottom * WIDTH] = GRAY[tile.top * WIDTH : tile.bottom * WIDTH]
         image.flags[tile.index] = 1
-    partial.write_sidecar(Folder.at(tmp_path), Folder.at(tmp_path), TASK, OPTIONS, image)
+    checkpoints_in(tmp_path).save(TASK, image)
     plane = plane_in(tmp_path)
-    plane.take_up(partial.stored_rows(Folder.at(tmp_path), OUTPUT))
+    plane.take_up(checkpoints_in(tmp_path).rows(OUTPUT))
     assert finished(plane) == bands
-    path = tmp_path / partial.sidecar_name(OUTPUT)
+    path = tmp_path / sidecar.name_of(OUTPUT)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert list(partial.stored_rows(Folder.at(tmp_path), OUTPUT)) == []
+    assert list(checkpoints_in(tmp_path).rows(OUTPUT)) == []
 
 
 @pytest.mark.parametrize(
@@ -170,9 +175,9 @@ def test_pieces_that_do_not_follow_each_other_are_taken_up_each_for_itself(tmp_p
 
 def test_what_is_discarded_is_gone(tmp_path):
     written(tmp_path, {0})
-    folder = Folder.at(tmp_path)
-    partial.write_claim(folder, folder, TASK, OPTIONS, RECORD, b"exif")
-    partial.discard(folder, folder, OUTPUT)
+    checkpoints = checkpoints_in(tmp_path)
+    checkpoints.claim(TASK, RECORD, b"exif")
+    checkpoints.discard(OUTPUT)
     assert list(tmp_path.iterdir()) == []
 
 

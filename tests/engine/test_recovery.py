@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from begun import IDENTITY, OPTIONS, TASK, making_folders
 
-from batchgray.checkpoints import band_plane, cleanup, partial
+from batchgray.checkpoints import band_plane, cleanup, preview, sidecar
 from batchgray.engine import recovery
 from batchgray.manifest import lock
 from batchgray.manifest.document import Image, Manifest
@@ -39,7 +39,7 @@ class World:
         self.held = self.hold()
         self.flight, folders.flight = self.plan.flight, self.held.inner
         self.header = folders.write(folders.begun())
-        partial.write_preview(self.held.inner, self.held.out, self.header, [b"jpeg"])
+        folders.draw(self.header, b"jpeg")
 
     def hold(self):
         return self.stack.enter_context(recovery.holding(self.plan, locked=True))
@@ -78,7 +78,7 @@ def test_at_the_start_a_sidecar_of_no_image_goes_with_the_partial_jpeg_that_it_c
 @pytest.mark.parametrize("what", ["prepare", "discard"])
 def test_a_sidecar_under_another_images_name_costs_the_live_image_nothing(world, what):
     """It claims the live image's partial JPEG, and names its tiles; it is not where that image's sidecar would be."""
-    stray = world.flight / partial.sidecar_name("gone.jpg")
+    stray = world.flight / sidecar.name_of("gone.jpg")
     stray.write_bytes(world.folders.sidecar.read_bytes())
     if what == "prepare":
         assert recovery.prepare(world.plan, world.held) == {0}
@@ -86,7 +86,7 @@ def test_a_sidecar_under_another_images_name_costs_the_live_image_nothing(world,
         cleanup.discard(world.held, stray.name, set())
     assert world.left() == {world.folders.sidecar.name}
     assert world.folders.preview.read_bytes().startswith(b"jpeg\n")
-    assert partial.read_header(world.held.inner, world.folders.sidecar.name) == world.header
+    assert sidecar.read_header(world.held.inner, world.folders.sidecar.name) == world.header
 
 
 def test_a_partial_jpeg_whose_sidecar_was_lost_goes(world):
@@ -112,9 +112,9 @@ def test_a_plane_stays_with_its_sidecar_and_goes_without_one(world):
 
 def test_a_partial_jpeg_that_has_become_an_output_is_not_cleaned_away(world):
     """An input of that very name was added, and its output is finished: a/b.partial.jpg is a picture of its own."""
-    preview = partial.preview_name(TASK.output)
+    name = preview.name_of(TASK.output)
     world.plan.manifest.images.append(
-        Image(root=0, source=preview, output=preview, size=1, mtime_ns=1, state="done", checksum="x:y")
+        Image(root=0, source=name, output=name, size=1, mtime_ns=1, state="done", checksum="x:y")
     )
     recovery.remove(world.plan, world.held)
     assert world.folders.preview.exists()
@@ -158,8 +158,8 @@ def test_what_is_begun_of_an_image_that_is_away_stays_and_with_it_what_the_folde
 
 
 def test_a_partial_jpeg_makes_way_where_its_name_is_to_be_an_outputs(world):
-    preview = partial.preview_name(TASK.output)
-    world.plan.manifest.images.append(Image(root=0, source=preview, output=preview, size=1, mtime_ns=1))
+    name = preview.name_of(TASK.output)
+    world.plan.manifest.images.append(Image(root=0, source=name, output=name, size=1, mtime_ns=1))
     assert recovery.prepare(world.plan, world.held) == {0}
     assert world.left() == {world.folders.sidecar.name}
     assert not world.folders.preview.exists()

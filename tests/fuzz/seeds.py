@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import sidecar
 from batchgray.manifest import manifest
 from batchgray.notices import event
 from batchgray.options import PixelOptions
@@ -57,7 +57,7 @@ def sidecars() -> list[bytes]:
         record = slots.SlotRecord(
             identity=SourceIdentity(1, 2), width=2, height=20, tile_rows=8, colour=True, exif_bytes=3, note=None
         )
-        header = partial.SidecarHeader(
+        header = sidecar.SidecarHeader(
             output="a/b.jpg",
             owns_preview=True,
             record=record,

@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["batchgray"]):
     from batchgray import errors, options
-    from batchgray.checkpoints import partial
+    from batchgray.checkpoints import sidecar
     from batchgray.codecs import codec, containers, jpeg_outline, tiff_outline
     from batchgray.manifest import document, manifest
     from batchgray.storage import integrity, intents
@@ -64,7 +64,7 @@ def fuzz_sidecar(data: bytes) -> None:
     path = _FOLDER / "sidecar.tiles"
     line, _, payload = data.partition(b"\n")
     path.write_bytes((integrity.seal(line) if len(line) > 2 else line) + b"\n" + payload)
-    header = partial.read_header(_HELD, path.name)
+    header = sidecar.read_header(_HELD, path.name)
     if header is not None:
         assert len(payload) == header.record.exif_bytes + header.pixels
         assert 0 <= header.tiles_done <= header.record.tiles_total

@@ -10,7 +10,8 @@ import pytest
 from harness import save_gradient
 from PIL import Image
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.codecs import codec, pillow, transparency
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
@@ -83,8 +84,17 @@ class World:
             max_pixels=10**9,
             checkpoint=CHECKPOINT,
         )
+        out = Folder.at(self.out)
+        self.checkpoints = FolderCheckpoints(self.flight, out, setup.pixels)
         self.it = worker.Worker(
-            self.pipe, setup, Folder.at(self.out), self.flight, slots.Slot(self.fd), self.interrupt, self.broken.append
+            self.pipe,
+            setup,
+            out,
+            self.flight,
+            self.checkpoints,
+            slots.Slot(self.fd),
+            self.interrupt,
+            self.broken.append,
         )
 
     def task(self, path, **changes):
@@ -93,7 +103,7 @@ class World:
         )
 
     def header(self, task):
-        return partial.read_header(self.flight, partial.sidecar_name(task.output))
+        return sidecar.read_header(self.flight, sidecar.name_of(task.output))
 
 
 @pytest.fixture
@@ -277,7 +287,7 @@ def begun_earlier(world, path, tiles=8, **changes):
     slots.resize_memory(fd, record.slot_bytes)
     image = slots.Slot(fd).begin(record, b"")
     image.flags[:tiles] = b"\1" * tiles
-    partial.write_sidecar(world.flight, Folder.at(world.out), task, world.it._pixels, image)
+    world.checkpoints.save(task, image)
     os.close(fd)
     return task
 
