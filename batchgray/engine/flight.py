@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from batchgray import errors
 from batchgray.checkpoints import bandstore, partial
-from batchgray.manifest.document import DEFAULT_RUN_ID, FLIGHT_FOLDER, Manifest
 from batchgray.manifest.lock import FLIGHT_LOCK, owning_flight
+from batchgray.manifest.records import DEFAULT_RUN_ID, FLIGHT_FOLDER, Manifest
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents
 from batchgray.storage.durable import Folder

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from batchgray import errors, events
 from batchgray.engine import flight
 from batchgray.errors import shown
-from batchgray.manifest.document import utc_now
-from batchgray.manifest.manifest import ImageChange, Interruption, Store
+from batchgray.manifest.records import ImageChange, Interruption, utc_now
+from batchgray.manifest.store import Store
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable

@@ -11,7 +11,7 @@ from batchgray import errors
 from batchgray.checkpoints import bandstore, partial
 from batchgray.engine import flight
 from batchgray.manifest import lock
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents
 from batchgray.storage.intents import Intent, IntentLog
