@@ -11,8 +11,10 @@ import msgspec
 from batchgray import errors, machine
 from batchgray.codecs import codec
 from batchgray.errors import ImageError
-from batchgray.manifest import lock, manifest
-from batchgray.manifest.manifest import Image, Manifest, Store
+from batchgray.manifest import lock
+from batchgray.manifest.document import check_is_manifest
+from batchgray.manifest.records import Image, Manifest
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.planning import gone
 from batchgray.spelling import Bytes
 from batchgray.storage import integrity, run_folder
@@ -44,10 +46,10 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
     Raises BatchgrayError.
     """
     if not mend:
-        return _verdict(manifest.load(path), path)
-    manifest.check_is_manifest(path)
+        return _verdict(load_manifest(path), path)
+    check_is_manifest(path)
     with lock.owning(path, locked), contextlib.ExitStack() as stack:
-        document = manifest.load(path)
+        document = load_manifest(path)
         gone.refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
             stack.enter_context(_holding_run_folder(document, path, locked))

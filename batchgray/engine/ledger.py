@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from batchgray import errors, events
 from batchgray.engine import recovery
 from batchgray.errors import shown
-from batchgray.manifest.document import utc_now
-from batchgray.manifest.manifest import ImageChange, Interruption, Store
+from batchgray.manifest.records import ImageChange, Interruption, utc_now
+from batchgray.manifest.store import Store
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.planning.plan import Plan
-from batchgray.storage import durable
+from batchgray.storage.base import is_full
 from batchgray.storage.run_folder import RunFolder
 from batchgray.workers import messages
 
@@ -187,7 +187,7 @@ class Ledger:
         try:
             yield
         except OSError as error:
-            if error.errno not in durable.FULL_DISK:
+            if not is_full(error):
                 raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
             self.disk_full = True
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from batchgray import errors
 from batchgray.checkpoints import cleanup, folder, preview
-from batchgray.manifest.document import DEFAULT_RUN_ID, Manifest
 from batchgray.manifest.lock import owning_flight
+from batchgray.manifest.records import DEFAULT_RUN_ID, Manifest
 from batchgray.planning.plan import Plan
 from batchgray.storage import integrity, intents, run_folder
 from batchgray.storage.base import is_full

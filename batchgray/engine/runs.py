@@ -16,8 +16,10 @@ from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger, Listener, Totals
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
 from batchgray.errors import shown
-from batchgray.manifest import lock, manifest, outcome
-from batchgray.manifest.manifest import Manifest, Run, Store
+from batchgray.manifest import lock, outcome
+from batchgray.manifest.document import check_is_manifest
+from batchgray.manifest.records import Manifest, Run
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
@@ -105,13 +107,13 @@ def resume(
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
     given = options.manifest.absolute()
-    manifest.check_is_manifest(given)
+    check_is_manifest(given)
     path = Path(os.path.realpath(given))
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
-        plan = plan_resume(options, manifest.load(path), _pause(inbox))
+        plan = plan_resume(options, load_manifest(path), _pause(inbox))
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
@@ -140,11 +142,11 @@ def _manifest_of(options: RunOptions) -> Path:
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if os.path.exists(path):
-        manifest.check_is_manifest(path, or_ruin=overwrite)
+        check_is_manifest(path, or_ruin=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
-    return None if overwrite or not os.path.exists(path) else manifest.load(path)
+    return None if overwrite or not os.path.exists(path) else load_manifest(path)
 
 
 def _take_over(plan: Plan, locked: bool) -> None:
@@ -153,7 +155,7 @@ def _take_over(plan: Plan, locked: bool) -> None:
     Raises ManifestLocked.
     """
     try:
-        before = manifest.load(plan.path)
+        before = load_manifest(plan.path)
     except errors.UsageError:  # none, or a ruin of one
         ours = recovery.run_ids_of(plan.out, plan.path)
     else:

@@ -6,24 +6,16 @@ it as well, so that no other run comes in before the last one is gone.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from batchgray import errors
-from batchgray.manifest.document import utc_now
+from batchgray.manifest.files import files_of
+from batchgray.manifest.records import utc_now
 from batchgray.storage import locking
 from batchgray.storage.durable import Folder
 from batchgray.storage.locking import FolderLock, Lock, Pause
 from batchgray.storage.run_folder import LOCK_NAME
-
-_SUFFIX = ".lock"
-
-
-def lock_path(path: Path) -> Path:
-    """Where the lock of the manifest at `path` lies."""
-    real = Path(os.path.realpath(path))
-    return real.with_name(real.name + _SUFFIX)
 
 
 @contextlib.contextmanager
@@ -34,7 +26,8 @@ def owning(path: Path, locked: bool = True, pause: Pause = lambda: None) -> Iter
 
     Raises ManifestLocked, naming the owner, UnwritableOutput or UnlockableManifest.
     """
-    there = lock_path(path)
+    files = files_of(path)
+    there = files.lock
     try:
         folder = Folder.at(there.parent)
     except OSError as error:
@@ -45,7 +38,7 @@ def owning(path: Path, locked: bool = True, pause: Pause = lambda: None) -> Iter
         try:
             yield
         finally:
-            if held and folder.stat(there.name.removesuffix(_SUFFIX)) is None:  # refused, or interrupted, before it was
+            if held and folder.stat(files.document.name) is None:  # refused, or interrupted, before it was
                 with contextlib.suppress(OSError):
                     lock.discard()
             lock.release()
@@ -71,7 +64,7 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
 
 def is_running(path: Path, flight: Path | None = None) -> bool:
     """Whether some process owns the manifest; or the folder of what is in flight, by a copy of the manifest."""
-    return _is_owned(lock_path(path)) or (flight is not None and _is_owned(flight / LOCK_NAME))
+    return _is_owned(files_of(path).lock) or (flight is not None and _is_owned(flight / LOCK_NAME))
 
 
 def _is_owned(lock: Path) -> bool:

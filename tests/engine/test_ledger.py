@@ -13,9 +13,8 @@ from stream import Clock
 from batchgray import errors, events
 from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger
-from batchgray.manifest import manifest
-from batchgray.manifest.document import Image, Manifest, Run
-from batchgray.manifest.manifest import Store
+from batchgray.manifest.records import Image, Manifest, Run
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
@@ -62,7 +61,7 @@ class Books:
         self.ledger = Ledger(self.plan, self.held, self.store, checkpoint=5.0, emit=self.said.append)
 
     def loaded(self):
-        return manifest.load(self.plan.path)
+        return load_manifest(self.plan.path)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from begun import IDENTITY, OPTIONS, TASK, making_folders
 from batchgray.checkpoints import band_plane, cleanup, preview, sidecar
 from batchgray.engine import recovery
 from batchgray.manifest import lock
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.planning.plan import Plan
 from batchgray.storage import durable, integrity, intents
 from batchgray.storage.intents import Intent, IntentLog

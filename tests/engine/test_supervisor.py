@@ -18,7 +18,7 @@ from batchgray.engine import recovery, supervisor
 from batchgray.engine.ledger import Totals
 from batchgray.engine.lifecycle import SALVAGE_SECONDS, Event, State
 from batchgray.engine.supervisor import Supervisor
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.planes import slots

@@ -11,6 +11,7 @@ import pytest
 
 from batchgray import errors
 from batchgray.manifest import lock
+from batchgray.manifest.files import files_of
 from batchgray.storage import locking
 from batchgray.storage.durable import Folder
 from batchgray.storage.run_folder import LOCK_NAME
@@ -58,7 +59,7 @@ def test_another_process_owns_the_manifest_until_it_dies(path):
         child.wait()
         assert not lock.is_running(path)
         with lock.owning(path):
-            assert f"process {os.getpid()} on " in lock.lock_path(path).read_text()
+            assert f"process {os.getpid()} on " in files_of(path).lock.read_text()
 
 
 def test_asking_whether_it_runs_touches_nothing(path):
@@ -71,8 +72,8 @@ def test_asking_whether_it_runs_touches_nothing(path):
 
 def test_who_was_refused_before_there_was_a_manifest_leaves_no_lock_behind(path):
     with lock.owning(path):
-        assert lock.lock_path(path).exists()
-    assert not lock.lock_path(path).exists()
+        assert files_of(path).lock.exists()
+    assert not files_of(path).lock.exists()
 
 
 def test_a_file_system_without_locks_is_refused(path, monkeypatch):
@@ -133,7 +134,7 @@ def test_a_lock_under_a_planted_name_is_refused_and_its_target_stays(flight, pat
     target = tmp_path / "precious"
     target.write_bytes(b"")  # as a lock that a power cut left
     for file, owning in [
-        (lock.lock_path(path), lambda: lock.owning(path)),
+        (files_of(path).lock, lambda: lock.owning(path)),
         (flight.path / LOCK_NAME, lambda: lock.owning_flight(flight, path)),
     ]:
         put(target, file)

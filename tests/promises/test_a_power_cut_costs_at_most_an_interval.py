@@ -22,7 +22,8 @@ from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray.checkpoints import band_plane, preview, sidecar
-from batchgray.manifest import manifest
+from batchgray.manifest.files import files_of
+from batchgray.manifest.store import load_manifest
 from batchgray.planes import slots
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
@@ -67,7 +68,7 @@ def recorded(tmp_path_factory) -> Recorded:
     assert (out / "cut.partial.jpg").exists()
     recording.set_rules()
     batchgray("resume", path, *OPTIONS, env=recording.environment, expect=3)
-    states = {image.source: image.state for image in manifest.load(path).images}
+    states = {image.source: image.state for image in load_manifest(path).images}
     assert Counter(states.values()) == {"done": 5, "failed": 1}
     assert states["cut.png"] == "failed"
     return Recorded(arguments, tree(out), out, path, list(below(out.parent, recording.records())))
@@ -212,14 +213,14 @@ def test_what_the_journal_was_synced_with_is_never_lost(recorded, tmp_path):
 def settled(recorded: Recorded, state: Tree, folder: Path) -> set[str]:
     """The images that a manifest calls done or failed."""
     path = folder / "manifest.json"
-    for there in (path, manifest.journal_path(path)):
+    for there in (path, files_of(path).journal):
         there.unlink(missing_ok=True)
         data = state.get(str(recorded.manifest.with_name(there.name)))
         if data is not None:
             there.write_bytes(data)
     if not path.exists():
         return set()
-    return {image.source for image in manifest.load(path).images if image.state in ("done", "failed")}
+    return {image.source for image in load_manifest(path).images if image.state in ("done", "failed")}
 
 
 def test_of_a_discarded_image_no_partial_jpeg_is_left_that_nothing_claims(recorded, scratch):

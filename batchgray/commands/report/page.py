@@ -32,7 +32,7 @@ from batchgray.commands import status
 from batchgray.commands.report import thumbnails, timeline
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
-from batchgray.manifest.manifest import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.storage import durable
 from batchgray.storage.guards import may_be_cut_off, without_dots
 
