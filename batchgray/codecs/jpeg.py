@@ -16,7 +16,7 @@ from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import Limits, SecondOpinion, Source, check_dimensions, let_go, reserve_nothing
 from batchgray.errors import ImageError
 from batchgray.options import Method
-from batchgray.planes.slots import Image as Planes
+from batchgray.planes.slots import SlotImage as Planes
 from batchgray.records import SourceIdentity
 
 # Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.

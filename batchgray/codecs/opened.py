@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from batchgray.codecs.containers import Contents
 from batchgray.errors import ImageError, shown
-from batchgray.planes.slots import Image as Planes
+from batchgray.planes.slots import SlotImage as Planes
 from batchgray.records import SourceIdentity
 
 _BRIEF = 250  # characters of what a library says

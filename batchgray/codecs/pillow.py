@@ -29,7 +29,7 @@ from batchgray.codecs.samples import Samples, of_tiff, unknown_tiff
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.errors import ImageError
 from batchgray.planes.slots import EXIF_BYTES
-from batchgray.planes.slots import Image as Planes
+from batchgray.planes.slots import SlotImage as Planes
 from batchgray.records import SourceIdentity
 
 # Dimensions are checked against --max-pixels before anything is decoded; Pillow's own guess at a bomb would come first.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchgray.events import Reason
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.spelling import escaped, is_utf8
 
 _NAMES = 3

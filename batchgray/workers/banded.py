@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> N-M.out
+    bands.Reader --RGB--> kernel --gray--> band_plane.BandPlane (checkpoints) --> jpegbands or Pillow --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batchgray.checkpoints import partial
-from batchgray.checkpoints.bandstore import Plane, band_rows
+from batchgray.checkpoints.band_plane import band_rows
+from batchgray.checkpoints.base import Checkpoints
 from batchgray.codecs import bands, codec, transparency
 from batchgray.codecs.opened import Source
 from batchgray.errors import ImageError
@@ -23,6 +23,7 @@ from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
 from batchgray.storage import durable, integrity
+from batchgray.storage.base import PlaceError
 from batchgray.storage.durable import Folder
 from batchgray.workers.interrupt import Interrupt
 from batchgray.workers.messages import Flushed, flushed
@@ -49,26 +50,26 @@ class Conversion:
         record: slots.SlotRecord,
         exif: bytes,
         pixels: PixelOptions,
+        checkpoints: Checkpoints,
         flight: Folder,
-        out: Folder,
         flushed: Callable[[Flushed], None],
     ) -> None:
-        """Takes up the finished bands of an earlier run. Raises OSError."""
+        """Takes up the finished bands of an earlier run. Raises PlaceError."""
         self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
-        self._flight, self._out, self._flushed = flight, out, flushed
-        header = partial.matching_header(flight, task, pixels)
+        self._checkpoints, self._flight, self._flushed = checkpoints, flight, flushed
+        header = checkpoints.find(task)
         self._claim = header if header and header.record.is_of(record) else None
-        self.plane = Plane(flight, task.output, record, pixels)
+        self.plane = checkpoints.open_plane(task.output, record)
         if self._claim and self._claim.tiles:
-            self.plane.take_up(partial.stored_rows(flight, task.output))
+            self.plane.take_up(checkpoints.rows(task.output))
             self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
     def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
         """Read and convert what is missing, with a checkpoint about every so many seconds and one at the end.
 
-        When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, OSError, and what
-        `interrupt.check` raises.
+        When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, PlaceError, and
+        what `interrupt.check` raises.
         """
         kernel = methods.BY_METHOD[self._pixels.method]
         missing = [band for band in self.plane.bands() if not self.plane.finished(band.index)]
@@ -119,11 +120,9 @@ class Conversion:
         return transparency.IGNORED if self.plane.ignored else None
 
     def checkpoint(self) -> None:
-        """Make the finished bands durable and say so. Raises OSError."""
+        """Make the finished bands durable and say so. Raises PlaceError."""
         if self._claim is None:
-            self._claim = partial.write_claim(
-                self._flight, self._out, self._task, self._pixels, self._record, self._exif
-            )
+            self._claim = self._checkpoints.claim(self._task, self._record, self._exif)
         self.plane.checkpoint()
         self._flushed(flushed(self._task, self._record, self.plane.tiles_done))
 
@@ -132,16 +131,16 @@ class Conversion:
         self.checkpoint()
         if self._claim is not None and self._claim.owns_preview:
             try:
-                partial.write_preview(self._flight, self._out, self._claim, self._jpeg())
-            except (ImageError, OSError):
+                self._checkpoints.draw(self._claim, self._jpeg())
+            except (ImageError, PlaceError):
                 pass  # it is for people to look at; what resume needs is durable
 
     def discard(self) -> None:
-        """The image can't be converted: nothing of it is worth its space. Raises OSError."""
+        """The image can't be converted: nothing of it is worth its space. Raises PlaceError."""
         if self._task.preview:
-            partial.discard(self._flight, self._out, self._task.output)
+            self._checkpoints.discard(self._task.output)
         else:
-            partial.remove(self._flight, self._task.output)
+            self._checkpoints.remove(self._task.output)
 
     def close(self) -> None:
         self.plane.close()

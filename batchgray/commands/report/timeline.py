@@ -13,7 +13,7 @@ from math import ceil
 from typing import Literal, NamedTuple
 
 from batchgray import quantities
-from batchgray.manifest.manifest import Image, Interruption, Manifest, Run
+from batchgray.manifest.records import Image, Interruption, Manifest, Run
 
 Ending = Literal["running", "interrupted", "died", "finished"]
 

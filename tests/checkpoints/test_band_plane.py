@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from batchgray import tiles
-from batchgray.checkpoints import bandstore, partial
+from batchgray.checkpoints import band_plane, sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity, Task
@@ -27,13 +28,17 @@ GRAY = Random(5).randbytes(WIDTH * HEIGHT)
 BANDS = 13  # of 8 rows, the last one of 4
 
 
-def plane_in(folder, record=RECORD, options=OPTIONS) -> bandstore.Plane:
-    return bandstore.Plane(Folder.at(folder), OUTPUT, record, options)
+def plane_in(folder, record=RECORD, options=OPTIONS) -> band_plane.BandPlane:
+    return band_plane.BandPlane(Folder.at(folder), OUTPUT, record, options)
+
+
+def checkpoints_in(folder) -> FolderCheckpoints:
+    return FolderCheckpoints(Folder.at(folder), Folder.at(folder), OPTIONS)
 
 
 def paths(folder) -> list[Path]:
     """Of the plane and its header."""
-    return [folder / name for name in bandstore.names(OUTPUT)]
+    return [folder / name for name in band_plane.names(OUTPUT)]
 
 
 def written(folder, bands) -> None:
@@ -45,7 +50,7 @@ def written(folder, bands) -> None:
     plane.close()
 
 
-def finished(plane: bandstore.Plane) -> set[int]:
+def finished(plane: band_plane.BandPlane) -> set[int]:
     for band in plane.bands():
         if plane.finished(band.index):
             assert plane.read(band.index) == GRAY[band.top * WIDTH : band.bottom * WIDTH]
@@ -62,7 +67,7 @@ def slot():
 
 def test_bands_are_whole_blocks_of_about_one_size():
     for width in (1, 7, 1000, 30_000, 262_144, 10**8):
-        rows = bandstore.band_rows(width)
+        rows = band_plane.band_rows(width)
         assert rows % 8 == 0
         assert rows == 8 or rows * width <= 1 << 18
 
@@ -129,7 +134,7 @@ def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
     with paths(tmp_path)[0].open("r+b") as file:
         file.write(b"damaged!")
     image = slot.begin(RECORD, b"exif")
-    bandstore.fill(image, Folder.at(tmp_path), OUTPUT, OPTIONS)
+    band_plane.fill(image, Folder.at(tmp_path), OUTPUT, OPTIONS)
     assert [index for index, flag in enumerate(image.flags) if flag] == [6]
     assert bytes(image.gray[96 * WIDTH :]) == GRAY[96 * WIDTH :]
 
@@ -142,13 +147,13 @@ def test_a_plane_takes_up_the_tiles_of_a_sidecar(tmp_path, slot, done, bands):
     for tile in (tiles.tile_at(index, HEIGHT, 16) for index in done):
         image.gray[tile.top * WIDTH : tile.bottom * WIDTH] = GRAY[tile.top * WIDTH : tile.bottom * WIDTH]
         image.flags[tile.index] = 1
-    partial.write_sidecar(Folder.at(tmp_path), Folder.at(tmp_path), TASK, OPTIONS, image)
+    checkpoints_in(tmp_path).save(TASK, image)
     plane = plane_in(tmp_path)
-    plane.take_up(partial.stored_rows(Folder.at(tmp_path), OUTPUT))
+    plane.take_up(checkpoints_in(tmp_path).rows(OUTPUT))
     assert finished(plane) == bands
-    path = tmp_path / partial.sidecar_name(OUTPUT)
+    path = tmp_path / sidecar.name_of(OUTPUT)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert list(partial.stored_rows(Folder.at(tmp_path), OUTPUT)) == []
+    assert list(checkpoints_in(tmp_path).rows(OUTPUT)) == []
 
 
 @pytest.mark.parametrize(
@@ -170,9 +175,9 @@ def test_pieces_that_do_not_follow_each_other_are_taken_up_each_for_itself(tmp_p
 
 def test_what_is_discarded_is_gone(tmp_path):
     written(tmp_path, {0})
-    folder = Folder.at(tmp_path)
-    partial.write_claim(folder, folder, TASK, OPTIONS, RECORD, b"exif")
-    partial.discard(folder, folder, OUTPUT)
+    checkpoints = checkpoints_in(tmp_path)
+    checkpoints.claim(TASK, RECORD, b"exif")
+    checkpoints.discard(OUTPUT)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -180,13 +185,15 @@ def test_two_images_under_one_name_share_no_byte(tmp_path, monkeypatch):
     """No two names are the same; but if they were, neither image would be given what the other has."""
     monkeypatch.setattr(integrity, "short_name", lambda text: "same")
     first = plane_in(tmp_path)
-    second = bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS)
+    second = band_plane.BandPlane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS)
     rows = GRAY[: 8 * WIDTH]
     first.write(0, rows)
     second.write(0, bytes(len(rows)))
     assert first.read(0) == rows
     first.checkpoint()
-    assert not any(bandstore.Plane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS).finished(0) for _ in range(2))
+    assert not any(
+        band_plane.BandPlane(Folder.at(tmp_path), "another.jpg", RECORD, OPTIONS).finished(0) for _ in range(2)
+    )
     assert not plane_in(tmp_path).finished(0)
     for plane in (first, second):
         plane.close()

@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchgray import errors
-from batchgray.manifest import manifest
-from batchgray.manifest.manifest import Image, ImageChange, Interruption, Manifest, Store
+from batchgray.manifest import document as document_file
+from batchgray.manifest.document import check_is_manifest
+from batchgray.manifest.files import files_of
+from batchgray.manifest.records import Image, ImageChange, Interruption, Manifest
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.options import PixelOptions
 from batchgray.storage import durable, integrity
 
@@ -81,7 +84,7 @@ def journal(path, store):
     store.sync()
     store.record([done(3), done(4)])
     store.close()
-    return manifest.journal_path(path)
+    return files_of(path).journal
 
 
 # the document
@@ -93,7 +96,7 @@ def test_what_is_committed_is_loaded(path, store):
         root=0, source="c.jpg", output="c.jpg", state="failed", size=1, mtime_ns=-1, error="bad", note="n", mend=True
     )
     store.commit(written)
-    assert manifest.load(path) == written
+    assert load_manifest(path) == written
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -106,7 +109,7 @@ def test_any_name_comes_back_as_it_was(tmp_path, names):
     images = [Image(root=0, source=name, output=f"{name}.jpg", size=0, mtime_ns=0) for name in names]
     written = document(images=images, state="complete")
     store.commit(written)
-    assert manifest.load(path) == written
+    assert load_manifest(path) == written
 
 
 def test_the_document_has_the_fields_of_the_contract(path, store):
@@ -147,11 +150,11 @@ def test_the_document_has_a_line_an_image(path, store, count):
 def test_a_commit_leaves_a_journal_only_where_work_goes_on(path, store):
     running = document()
     store.commit(running)
-    assert manifest.journal_path(path).exists()
+    assert files_of(path).journal.exists()
     running.state = "interrupted"
     store.commit(running)
     assert os.listdir(path.parent) == ["manifest.json"]
-    assert manifest.load(path).state == "interrupted"
+    assert load_manifest(path).state == "interrupted"
 
 
 def test_a_document_that_finds_no_space_leaves_the_old_one(path, store, monkeypatch):
@@ -191,10 +194,10 @@ def test_the_output_folder_moves_with_the_manifest(tmp_path):
 def test_a_file_of_somebody_else_is_foreign(path, content):
     path.write_bytes(content)
     with pytest.raises(errors.ForeignManifest, match=r"manifest\.json"):
-        manifest.load(path)
+        load_manifest(path)
     for or_ruin in (False, True):
         with pytest.raises(errors.ForeignManifest):
-            manifest.check_is_manifest(path, or_ruin)
+            check_is_manifest(path, or_ruin)
 
 
 def test_what_a_crash_leaves_of_a_manifest_may_be_replaced_and_is_not_read(path, store):
@@ -202,9 +205,9 @@ def test_what_a_crash_leaves_of_a_manifest_may_be_replaced_and_is_not_read(path,
     whole = path.read_bytes()
     for ruin in (b"", whole[:20], bytes(len(whole)), whole[:20] + bytes(len(whole) - 20)):
         path.write_bytes(ruin)
-        manifest.check_is_manifest(path, or_ruin=True)
+        check_is_manifest(path, or_ruin=True)
         with pytest.raises(errors.DamagedManifest, match="beginning is lost"):
-            manifest.load(path)
+            load_manifest(path)
 
 
 @pytest.mark.parametrize("name", ["manifest.json.journal", ".manifest.json.tmp"])
@@ -224,7 +227,7 @@ def test_what_is_beside_the_manifest_and_not_its_own_is_left_alone(path, name):
 @pytest.mark.parametrize("left", ["whole", "nothing", "torn", "zeros"])
 def test_what_a_crash_leaves_beside_the_manifest_is_replaced(path, store, left):
     store.commit(document("a.jpg"))
-    for own, like in ((manifest.journal_path(path),) * 2, (manifest.temporary_path(path), path)):
+    for own, like in ((files_of(path).journal,) * 2, (files_of(path).temporary, path)):
         data = like.read_bytes()
         own.write_bytes({"whole": data, "nothing": b"", "torn": data[:9], "zeros": bytes(len(data))}[left])
     Store(path).commit(document("a.jpg", state="complete"))
@@ -233,12 +236,12 @@ def test_what_a_crash_leaves_beside_the_manifest_is_replaced(path, store, left):
 
 def test_a_manifest_that_is_not_there_or_a_folder_is_refused_by_name(path):
     with pytest.raises(errors.NoSuchManifest):
-        manifest.load(path)
+        load_manifest(path)
     path.mkdir()
     with pytest.raises(errors.UnreadableManifest):
-        manifest.load(path)
+        load_manifest(path)
     with pytest.raises(errors.NoSuchManifest):
-        manifest.load(path / "manifest.json" / "below")
+        load_manifest(path / "manifest.json" / "below")
 
 
 def test_any_flipped_bit_in_the_document_is_refused(path, store):
@@ -251,7 +254,7 @@ def test_any_flipped_bit_in_the_document_is_refused(path, store):
         if byte < named:
             refusals = (errors.DamagedManifest, errors.ForeignManifest, errors.FutureManifest)
         with pytest.raises(refusals):
-            manifest.load(path)
+            load_manifest(path)
 
 
 def test_a_document_that_is_cut_off_is_refused(path, store):
@@ -260,7 +263,7 @@ def test_a_document_that_is_cut_off_is_refused(path, store):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises((errors.DamagedManifest, errors.ForeignManifest)):
-            manifest.load(path)
+            load_manifest(path)
 
 
 def test_a_manifest_of_a_later_version_is_not_called_damaged(path, store):
@@ -269,7 +272,7 @@ def test_a_manifest_of_a_later_version_is_not_called_damaged(path, store):
     del members["seal"]
     path.write_bytes(integrity.seal(json.dumps({**members, "version": 2, "images": "elsewhere"}).encode()))
     with pytest.raises(errors.FutureManifest, match=r"version 2.*\(1\)"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 def test_fields_of_later_versions_are_read_over(path, store):
@@ -278,7 +281,7 @@ def test_fields_of_later_versions_are_read_over(path, store):
     members = json.loads(path.read_bytes())
     del members["seal"]
     path.write_bytes(integrity.seal(json.dumps({**members, "colour": "gray"}).encode()))
-    assert manifest.load(path) == written
+    assert load_manifest(path) == written
 
 
 @pytest.mark.parametrize("field", ["source", "output"])
@@ -288,7 +291,7 @@ def test_a_name_that_leads_outside_is_refused(path, store, field, name):
     setattr(written.images[0], field, name)
     store.commit(written)
     with pytest.raises(errors.DamagedManifest, match="outside"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 @pytest.mark.parametrize("root", [-1, 1])
@@ -297,7 +300,7 @@ def test_an_image_without_an_input_folder_is_refused(path, store, root):
     written.images[0].root = root
     store.commit(written)
     with pytest.raises(errors.DamagedManifest, match="input folder"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 def test_options_that_no_run_can_have_are_refused(path, store):
@@ -307,7 +310,7 @@ def test_options_that_no_run_can_have_are_refused(path, store):
     members["options"]["quality"] = 101
     path.write_bytes(integrity.seal(json.dumps(members).encode()))
     with pytest.raises(errors.DamagedManifest, match="quality"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 # the journal
@@ -319,7 +322,7 @@ def test_the_journal_is_replayed_in_order(path, store):
     store.record([ImageChange(image=0, state="partial", width=640, height=480, tiles_done=3, tiles_total=8)])
     store.record([ImageChange(image=1, state="failed", error="truncated"), done(0, size=5, mtime_ns=7, note="n")])
     store.close()
-    found = manifest.load(path).images
+    found = load_manifest(path).images
     assert found[0] == msgspec.structs.replace(
         written.images[0],
         state="done",
@@ -348,7 +351,7 @@ def test_an_interruption_in_the_journal_interrupts_the_run(path, store):
     store.commit(document())
     store.record_interruption(INTERRUPTION)
     store.close()
-    found = manifest.load(path)
+    found = load_manifest(path)
     assert found.state == "interrupted"
     assert found.interruptions == [INTERRUPTION]
 
@@ -369,7 +372,7 @@ def test_a_journal_cut_off_anywhere_gives_the_changes_before_the_cut(path, journ
     reached = 0
     for length in range(len(whole) + 1):
         journal.write_bytes(whole[:length])
-        count = prefixes.index(states(manifest.load(path)))
+        count = prefixes.index(states(load_manifest(path)))
         assert count >= reached, f"cut at byte {length}"
         reached = count
     assert reached == 5
@@ -381,7 +384,7 @@ def test_a_flipped_bit_in_the_synced_part_of_the_journal_is_damage(path, journal
     for byte in range(synced_to(whole)):
         journal.write_bytes(flipped(whole, 8 * byte + byte % 8))
         with pytest.raises(errors.DamagedManifest, match="journal"):
-            manifest.load(path)
+            load_manifest(path)
 
 
 def test_a_flipped_bit_in_the_unsynced_tail_drops_what_comes_after(path, journal):
@@ -390,7 +393,7 @@ def test_a_flipped_bit_in_the_unsynced_tail_drops_what_comes_after(path, journal
     counts = []
     for byte in range(tail, len(whole)):
         journal.write_bytes(flipped(whole, 8 * byte + byte % 8))
-        counts.append(states(manifest.load(path)).count("done"))
+        counts.append(states(load_manifest(path)).count("done"))
     assert counts == sorted(counts)
     assert (counts[0], counts[1], counts[-1]) == (2, 3, 4)
 
@@ -399,17 +402,17 @@ def test_lines_after_a_torn_one_are_not_replayed(path, journal):
     lines = journal.read_bytes().splitlines(keepends=True)
     at = next(index for index, line in enumerate(lines) if b'"image":3' in line)
     journal.write_bytes(b"".join(lines[:at]) + b"torn\n" + b"".join(lines[at + 1 :]))
-    assert states(manifest.load(path)) == ["done", "done", "done", "pending", "pending"]
+    assert states(load_manifest(path)) == ["done", "done", "done", "pending", "pending"]
 
 
 def test_a_journal_of_an_earlier_generation_is_ignored(path, store):
     written = document()
     store.commit(written)
     store.record([done(0)])
-    earlier = manifest.journal_path(path).read_bytes()
+    earlier = files_of(path).journal.read_bytes()
     store.commit(written)
-    manifest.journal_path(path).write_bytes(earlier)
-    assert states(manifest.load(path)) == ["pending"] * 5
+    files_of(path).journal.write_bytes(earlier)
+    assert states(load_manifest(path)) == ["pending"] * 5
 
 
 def test_a_journal_newer_than_its_document_is_damage(path, store):
@@ -419,13 +422,13 @@ def test_a_journal_newer_than_its_document_is_damage(path, store):
     store.commit(written)
     path.write_bytes(earlier)
     with pytest.raises(errors.DamagedManifest, match="old copy"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 def test_a_document_that_is_replaced_while_it_is_read_is_read_again(path, store, monkeypatch):
     written = document()
     store.commit(written)
-    read = manifest._load_document
+    read = document_file.read
     replacing = itertools.chain([True], itertools.repeat(False))
 
     def read_late(path):
@@ -435,8 +438,8 @@ def test_a_document_that_is_replaced_while_it_is_read_is_read_again(path, store,
             store.record([done(2)])
         return found
 
-    monkeypatch.setattr(manifest, "_load_document", read_late)
-    assert states(manifest.load(path)) == ["pending", "pending", "done", "pending", "pending"]
+    monkeypatch.setattr(document_file, "read", read_late)
+    assert states(load_manifest(path)) == ["pending", "pending", "done", "pending", "pending"]
 
 
 def test_a_run_that_ends_while_it_is_read_is_seen_as_it_ended(path, store, monkeypatch):
@@ -444,7 +447,7 @@ def test_a_run_that_ends_while_it_is_read_is_seen_as_it_ended(path, store, monke
     written = document(state="running")
     store.commit(written)
     store.record([done(2)])
-    read = manifest._load_document
+    read = document_file.read
     ending = itertools.chain([True], itertools.repeat(False))
 
     def read_and_end(path):
@@ -455,8 +458,8 @@ def test_a_run_that_ends_while_it_is_read_is_seen_as_it_ended(path, store, monke
             store.commit(written)
         return found
 
-    monkeypatch.setattr(manifest, "_load_document", read_and_end)
-    found = manifest.load(path)
+    monkeypatch.setattr(document_file, "read", read_and_end)
+    found = load_manifest(path)
     assert (found.state, found.images[2].state) == ("interrupted", "done")
 
 
@@ -465,7 +468,7 @@ def test_a_journal_that_tells_of_no_image_is_damage(path, store):
     store.record([done(1)])
     store.close()
     with pytest.raises(errors.DamagedManifest, match="image 1"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 def test_the_journal_of_an_overwritten_run_is_not_replayed_over_the_new_document(path, store, monkeypatch):
@@ -478,10 +481,10 @@ def test_the_journal_of_an_overwritten_run_is_not_replayed_over_the_new_document
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable.Folder, "remove", power_cut_at(manifest.journal_path(path).name, power_cut))
+        patch.setattr(durable.Folder, "remove", power_cut_at(files_of(path).journal.name, power_cut))
         with pytest.raises(KeyboardInterrupt):
             Store(path).commit(document(options=PixelOptions(method="luma")))
-    found = manifest.load(path)
+    found = load_manifest(path)
     assert found.options.method == "luma"
     assert states(found) == ["pending"] * 5
 
@@ -522,7 +525,7 @@ def test_what_is_appended_while_a_sync_runs_waits_for_the_next_one(store, monkey
 
 def test_a_power_cut_after_such_a_sync_leaves_a_sound_manifest(path, store, monkeypatch):
     """What came during the sync may be torn and what came later whole: that is no damage, and is not refused."""
-    journal = manifest.journal_path(path)
+    journal = files_of(path).journal
     store.commit(document(state="running"))
     store.record([done(0)])
     begin = 0
@@ -541,4 +544,4 @@ def test_a_power_cut_after_such_a_sync_leaves_a_sound_manifest(path, store, monk
     store.record([done(2)])
     data = journal.read_bytes()
     journal.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
-    assert states(manifest.load(path)) == ["done", "pending", "pending", "pending", "pending"]
+    assert states(load_manifest(path)) == ["done", "pending", "pending", "pending", "pending"]

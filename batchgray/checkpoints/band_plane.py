@@ -1,11 +1,11 @@
-"""The gray plane of an image larger than memory: a file in the folder of what is in flight, and its checksums.
+"""The gray plane of an image larger than memory: a file in the run's folder, and its checksums.
 
     HASH.gray   the plane, height x width uint8; bands that are not finished are holes, or worth nothing
     HASH.bands  one line of sealed JSON (_Header): what the plane belongs to, and the checksum of each finished band
 
 A checkpoint syncs the plane and then replaces the header, so that it costs what is new and not the whole plane. What
 a finished band holds is believed only if its checksum says so. Beside them lies the image's sidecar, without tiles: it
-claims the partial JPEG, and who cleans up knows the image by it (see `partial`).
+claims the partial JPEG, and says whose they are (see `sidecar`).
 """
 
 import mmap
@@ -18,6 +18,7 @@ from batchgray.errors import UsageError
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.storage import integrity
+from batchgray.storage.base import meaning
 from batchgray.storage.durable import Folder, SparseFile
 
 # A few milliseconds of work: SIGTERM is heard between two bands.
@@ -46,20 +47,20 @@ def band_rows(width: int) -> int:
     return max(tiles.BLOCK_ROWS, _BAND_PIXELS // width // tiles.BLOCK_ROWS * tiles.BLOCK_ROWS)
 
 
-class Plane:
+class BandPlane:
     """The plane of an image that is being converted. `finished` says which bands are whole and checked.
 
     `ignored` says whether transparency was, in any of these.
     """
 
-    def __init__(self, flight: Folder, output: str, record: slots.SlotRecord, options: PixelOptions) -> None:
+    def __init__(self, folder: Folder, output: str, record: slots.SlotRecord, options: PixelOptions) -> None:
         """Takes up what an earlier run left, where it is the same image to the same options. Raises OSError."""
         plane, self._header_name = names(output)
-        self._flight, self._output, self.record, self._options = flight, output, record, options
+        self._folder, self._output, self.record, self._options = folder, output, record, options
         self.band_rows = band_rows(record.width)
-        header = _read_header(flight, output, record, options)
+        header = _read_header(folder, output, record, options)
         self.ignored = header is not None and header.ignored
-        self._file = SparseFile(flight, plane, record.width * record.height, again=header is not None)
+        self._file = SparseFile(folder, plane, record.width * record.height, again=header is not None)
         self._sums = [""] * tiles.tile_count(record.height, self.band_rows)
         for index, expected in enumerate(header.sums if header else ()):
             if expected and integrity.checksum([self.read(index)]) == expected:
@@ -78,27 +79,34 @@ class Plane:
         return _tiles_in(self._sums, self.record).count(1)
 
     def write(self, index: int, gray: bytes | memoryview) -> None:
-        """A band is finished. Raises OSError."""
-        self._file.write(index * self._band_bytes, gray)
+        """A band is finished. Raises PlaceError."""
+        with meaning(self._output):
+            self._file.write(index * self._band_bytes, gray)
         self._sums[index] = integrity.checksum([gray])
 
     def read(self, index: int) -> bytes:
-        """The bytes of a band. Raises OSError."""
+        """The bytes of a band. Raises PlaceError."""
         at = index * self._band_bytes
-        return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
+        with meaning(self._output):
+            return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
 
     def map(self) -> mmap.mmap:
-        """The whole plane, to be read only; not to be read where it is not finished."""
-        return self._file.map()
+        """The whole plane, to be read only; not to be read where it is not finished. Raises PlaceError."""
+        with meaning(self._output):
+            return self._file.map()
 
     def take_up(self, pieces: Iterable[tuple[int, bytes]]) -> None:
-        """Rows that are known to be right, each with the place of its first byte in the plane, in order."""
+        """Rows that are known to be right, each with the place of its first byte in the plane, in order.
+
+        Raises PlaceError.
+        """
         end = begin = 0
         for at, rows in pieces:
             if at != end:
                 self._finish_between(begin, end)
                 begin = at
-            self._file.write(at, rows)
+            with meaning(self._output):
+                self._file.write(at, rows)
             end = at + len(rows)
         self._finish_between(begin, end)
 
@@ -108,8 +116,7 @@ class Plane:
             self._sums[index] = integrity.checksum([self.read(index)])
 
     def checkpoint(self) -> None:
-        """Make the finished bands durable. Raises OSError; the earlier checkpoint then stays."""
-        self._file.sync()
+        """Make the finished bands durable. Raises PlaceError; the earlier checkpoint then stays."""
         header = _Header(
             output=self._output,
             record=self.record,
@@ -119,8 +126,10 @@ class Plane:
             ignored=self.ignored,
         )
         temporary = f"{integrity.short_name(self._output)}.tmp"
-        with self._flight.saving(self._header_name, temporary) as file:
-            file.append(integrity.seal(spelling.to_json(header)) + b"\n")
+        with meaning(self._output):
+            self._file.sync()
+            with self._folder.saving(self._header_name, temporary) as file:
+                file.append(integrity.seal(spelling.to_json(header)) + b"\n")
 
     def close(self) -> None:
         self._file.close()
@@ -137,20 +146,20 @@ def names(output: str) -> tuple[str, str]:
     return plane, header
 
 
-def discard(flight: Folder, output: str) -> None:
+def discard(folder: Folder, output: str) -> None:
     """Remove an output's plane and header. Raises OSError."""
     for name in names(output):
-        flight.remove(name)
+        folder.remove(name)
 
 
-def fill(image: slots.Image, flight: Folder, output: str, options: PixelOptions) -> None:
+def fill(image: slots.SlotImage, folder: Folder, output: str, options: PixelOptions) -> None:
     """Put the finished bands into an image that is laid out in memory now, and raise the flags of their tiles."""
     record = image.record
-    header = _read_header(flight, output, record, options)
+    header = _read_header(folder, output, record, options)
     sums = header.sums if header else []
     rows = band_rows(record.width) * record.width
     try:
-        with flight.open(names(output)[0]) as file:
+        with folder.open(names(output)[0]) as file:
             for index, expected in enumerate(sums):
                 if not expected:
                     continue
@@ -164,10 +173,10 @@ def fill(image: slots.Image, flight: Folder, output: str, options: PixelOptions)
         image.flags[index] |= flag
 
 
-def _read_header(flight: Folder, output: str, record: slots.SlotRecord, options: PixelOptions) -> _Header | None:
+def _read_header(folder: Folder, output: str, record: slots.SlotRecord, options: PixelOptions) -> _Header | None:
     """The header, where there is one that fits and is whole."""
     try:
-        with flight.open(names(output)[1]) as file:
+        with folder.open(names(output)[1]) as file:
             line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
         header: _Header | None = spelling.decoded(_HEADERS, line) if integrity.sealed(line) else None
     except (OSError, msgspec.DecodeError, ValueError, RecursionError, UsageError):
