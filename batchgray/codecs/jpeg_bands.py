@@ -13,7 +13,7 @@ import ctypes
 
 import numpy as np
 
-from batchgray.codecs import codec
+from batchgray.codecs import encoding
 from batchgray.errors import ImageError
 from batchgray.kernels import machine_code
 
@@ -29,7 +29,7 @@ class Encoder:
     """
 
     def __init__(self, width: int, height: int, quality: int, exif: bytes) -> None:
-        codec.check_jpeg_sides(width, height)
+        encoding.check_jpeg_sides(width, height)
         self._width, self._height, self._quality, self._exif = width, height, quality, exif
         self._tables: _Tables | None = None
         self._gray: bytes | None = None
@@ -40,13 +40,13 @@ class Encoder:
         """The bytes that a band adds. Raises ImageError."""
         rows = len(gray) // self._width
         if gray is not self._gray:  # what is black is the same object over and over
-            (self._data,) = codec.encode_jpeg(memoryview(gray), self._width, rows, self._quality)
+            (self._data,) = encoding.encode_jpeg(memoryview(gray), self._width, rows, self._quality)
             self._gray = gray
         data = self._data
         head = b""
         if self._tables is None:
             self._tables = _Tables(data)
-            head = b"".join(codec.with_exif(self._tables.head_of(self._height), self._exif))
+            head = b"".join(encoding.with_exif(self._tables.head_of(self._height), self._exif))
         tables = self._tables
         if not data.startswith(tables.head_of(rows)):
             raise ImageError("the JPEG encoder's tables differ from band to band; raise --memory")

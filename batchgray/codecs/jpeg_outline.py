@@ -1,6 +1,6 @@
 """A JPEG's markers: where its segments lie, and what its frame header says, before any library reads it.
 
-Like `containers`, with a bound on every step; the rules are those of ITU-T T.81, annex B.
+A bound on every step (see `limits`); the rules are those of ITU-T T.81, annex B.
 """
 
 import re
@@ -8,7 +8,9 @@ import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from batchgray.codecs.containers import EXIF_HEADER, Contents, check_plausible, excerpt
+from batchgray.codecs.excerpt import Contents, excerpt
+from batchgray.codecs.exif import EXIF_HEADER
+from batchgray.codecs.limits import check_plausible
 from batchgray.errors import ImageError
 
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
