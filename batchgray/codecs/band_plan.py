@@ -8,6 +8,7 @@ import mmap
 from dataclasses import dataclass
 
 from batchgray.codecs import jpeg
+from batchgray.codecs import jpeg_markers as markers
 from batchgray.codecs import tiff_outline as tiff
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import OpenedImage
@@ -59,9 +60,8 @@ def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:
 
 # JPEG
 
-_JFIF, _ADOBE = 0xE0, 0xEE
 # An Adobe marker that says "no colour transform", behind SOI.
-_UNTRANSFORMED = b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
+_UNTRANSFORMED = b"\xff\xd8" + markers.made(markers.APP14, b"Adobe\0\x64\0\0\0\0\0")
 
 
 def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan:
@@ -75,7 +75,7 @@ def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan
         row_bytes=outline.components * opened.width,
         # libjpeg keeps all 16-bit coefficients of a progressive file.
         held_bytes=int(2 * outline.samples * opened.width * opened.height) if outline.progressive else 0,
-        parts=_adobe_patched(data, outline) if luma else (slice(0, 2), *outline.kept),
+        parts=_adobe_patched(data, outline) if luma else tuple(outline.parts(data)),
         luma=luma,
     )
 
@@ -85,7 +85,8 @@ def _adobe_patched(data: mmap.mmap, outline: JpegOutline) -> tuple[slice | bytes
 
     A JFIF marker would be believed first, and another Adobe marker later, so they are left out.
     """
-    return _UNTRANSFORMED, *(part for part in outline.kept if data[part.start + 1] not in (_JFIF, _ADOBE))
+    _soi, *parts = outline.parts(data, left_out=(markers.APP0, markers.APP14))
+    return _UNTRANSFORMED, *parts
 
 
 # PNG

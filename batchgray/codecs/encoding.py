@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
+from batchgray.codecs import jpeg_markers
 from batchgray.codecs.exif import EXIF_HEADER
 from batchgray.codecs.faults import library_reason
 from batchgray.errors import ImageError
@@ -28,9 +29,9 @@ def with_exif(data: bytes, exif: bytes) -> list[bytes]:
     """A JPEG of libjpeg's, or its beginning, with an EXIF segment, in pieces."""
     if not exif:
         return [data]
-    payload = EXIF_HEADER + exif
-    after_jfif = 4 + int.from_bytes(data[4:6], "big")  # SOI, then the APP0 that libjpeg writes
-    return [data[:after_jfif], b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload, data[after_jfif:]]
+    jfif = next(iter(jpeg_markers.Walk(data)))  # libjpeg writes it first
+    segment = jpeg_markers.made(jpeg_markers.APP1, EXIF_HEADER + exif)
+    return [data[: jfif.stop], segment, data[jfif.stop :]]
 
 
 def check_jpeg_sides(width: int, height: int) -> None:
