@@ -31,7 +31,6 @@ from batchgray.storage.names import is_plain
 _HEADER_BYTES = 1 << 20
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
-_LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
 _LONGEST_NAME = 255  # bytes; NAME_MAX
 _TRAILER = b"\nbatchgray: partial image of %019d bytes\n"
 _NO_FOLDER_OF_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # gone, somebody else's, or out of the output folder
@@ -315,7 +314,7 @@ def _is_sound(header: SidecarHeader) -> bool:
     record = header.record
     if not (1 <= record.width <= _LONGEST_SIDE and 1 <= record.height <= _LONGEST_SIDE):
         return False
-    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= _LONGEST_EXIF:
+    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= slots.LONGEST_EXIF:
         return False
     if len(msgspec.json.encode(record)) > slots.RECORD_BYTES or not is_plain(header.output):
         return False

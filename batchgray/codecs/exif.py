@@ -2,7 +2,16 @@
 
 from contextlib import suppress
 
-EXIF_HEADER = b"Exif\0\0"  # of an EXIF block in a JPEG
+from batchgray.planes.slots import LONGEST_EXIF
+
+EXIF_HEADER = b"Exif\0\0"  # before an EXIF block in a JPEG; other formats have it there too, now and then
+LONGEST_BLOCK = len(EXIF_HEADER) + LONGEST_EXIF
+
+
+def fitting(block: bytes) -> bytes:
+    """An EXIF block without its header, or b"" where it is too long for a JPEG."""
+    block = block.removeprefix(EXIF_HEADER)
+    return block if len(block) <= LONGEST_EXIF else b""
 
 
 def orientation_alone(exif: bytes) -> bytes:

@@ -15,14 +15,13 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 
 from batchgray.codecs import tiff_outline, transparency
 from batchgray.codecs.excerpt import Contents, let_go
-from batchgray.codecs.exif import EXIF_HEADER
+from batchgray.codecs.exif import fitting
 from batchgray.codecs.faults import brief, collected_warnings, joined, library_reason
 from batchgray.codecs.limits import DEFLATE_RATIO, LZW_RATIO, check_dimensions, check_plausible
 from batchgray.codecs.opened import OpenedImage, ProbeInput
 from batchgray.codecs.samples import Samples
 from batchgray.codecs.signatures import Format
 from batchgray.errors import ImageError
-from batchgray.planes.slots import EXIF_BYTES
 from batchgray.planes.slots import Image as Planes
 
 # Dimensions are checked against --max-pixels before anything is decoded; Pillow's own guess at a bomb would come first.
@@ -36,7 +35,6 @@ TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own way takes the planes of 16-b
 _SCRATCH = 12
 _CONVERTED_SCRATCH = 14  # where it converts colours to a second image
 
-_SEGMENT_BYTES = 65533  # what fits one APP1 segment of a JPEG after its length
 
 _LIBTIFF_FAILED = "decoder error"  # all that Pillow says of it
 
@@ -220,9 +218,3 @@ def _exif_of(image: Image.Image) -> bytes:
         exif.update({tag: image.tag_v2[tag] for tag in tiff_outline.DESCRIBING if tag in image.tag_v2})
         return fitting(exif.tobytes()) if exif else b""
     return b""
-
-
-def fitting(block: bytes) -> bytes:
-    """An EXIF block without its header, or b"" where it is too long for a JPEG."""
-    block = block.removeprefix(EXIF_HEADER)
-    return block if len(block) <= min(_SEGMENT_BYTES - len(EXIF_HEADER), EXIF_BYTES) else b""

@@ -12,11 +12,12 @@ from PIL import TiffImagePlugin
 
 from batchgray.codecs import tiff_outline
 from batchgray.codecs.excerpt import Contents, excerpt
+from batchgray.codecs.exif import fitting
 from batchgray.codecs.faults import joined
 from batchgray.codecs.gif_outline import GifOutline
 from batchgray.codecs.limits import MOST_FRAMES, check_dimensions, check_read_as_a_whole
 from batchgray.codecs.opened import OpenedImage, ProbeInput
-from batchgray.codecs.pillow import OpenedWithPillow, UnknownMode, fitting, open_as
+from batchgray.codecs.pillow import OpenedWithPillow, UnknownMode, open_as
 from batchgray.codecs.png_outline import PngOutline
 from batchgray.codecs.samples import of_tiff, unknown_tiff
 from batchgray.codecs.signatures import Format

@@ -7,10 +7,10 @@ from mmap import MADV_DONTNEED, mmap
 from typing import BinaryIO
 
 from batchgray.codecs.excerpt import Contents, excerpt
+from batchgray.codecs.exif import LONGEST_BLOCK
 from batchgray.codecs.limits import DEFLATE_RATIO, check_plausible
 from batchgray.errors import ImageError
 
-_LONGEST_EXIF = 1 << 16
 _MOST_CHUNKS = 1_000_000
 _FORGOTTEN_CHUNKS = 4096
 _END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -60,7 +60,7 @@ class PngOutline:
             elif kind == b"acTL":
                 outline.animated = True
                 outline.frames = int.from_bytes(data[body][:4], "big") or 1
-            elif kind == b"eXIf" and body.stop - body.start < _LONGEST_EXIF:
+            elif kind == b"eXIf" and body.stop - body.start <= LONGEST_BLOCK:
                 outline.exif = data[body]
         if not pixels:
             raise ImageError("damaged: a PNG that ends before its picture begins")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from batchgray.codecs.excerpt import Contents, excerpt
+from batchgray.codecs.exif import LONGEST_BLOCK
 from batchgray.codecs.limits import MOST_FRAMES
 from batchgray.errors import ImageError
 
-_LONGEST_EXIF = 1 << 16
 MAX_SIDE = 16383
 _MOST_CHUNKS = 1_000_000
 _KEPT = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
@@ -33,7 +33,7 @@ class WebpOutline:
         outline, animated = cls(0, 0), 0
         for kind, body in _chunks(data):
             animated += kind == b"ANMF"
-            if kind == b"EXIF" and body.stop - body.start <= _LONGEST_EXIF:
+            if kind == b"EXIF" and body.stop - body.start <= LONGEST_BLOCK:
                 outline.exif = data[body]
             if kind not in _KEPT or (kind == b"ANMF" and animated > 1):
                 continue

@@ -32,9 +32,9 @@ _ANNOUNCEMENT = struct.Struct("<QQ")
 _EXIF_AT = 4096
 RECORD_BYTES = (_EXIF_AT - _ANNOUNCEMENT.size) // 2
 _RECORDS_AT = _ANNOUNCEMENT.size, _ANNOUNCEMENT.size + RECORD_BYTES
-EXIF_BYTES = 65536
-_FLAGS_AT = _EXIF_AT + EXIF_BYTES
 _PAGE = 4096
+LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds, after its length and what tells that it is EXIF
+_FLAGS_AT = _EXIF_AT + -(-LONGEST_EXIF // _PAGE) * _PAGE
 _SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
@@ -166,7 +166,7 @@ class Glance(NamedTuple):
 
 
 def glance(fd: int) -> Glance | None:
-    """A look at another process's slot, which may be writing to it. None where no image is in hand."""
+    """What another process has in hand, which may be writing to its slot; None where that is no image."""
     head = os.pread(fd, _EXIF_AT, 0)
     number, length = _ANNOUNCEMENT.unpack_from(head)
     if not number:
