@@ -158,14 +158,14 @@ def _record_in(head: mmap.mmap | bytes, word: int) -> SlotRecord:
     return msgspec.json.decode(head[at : at + (word & ~(_ELSEWHERE | _SECOND_PLACE))], type=SlotRecord)
 
 
-class Glance(NamedTuple):
+class InHand(NamedTuple):
     """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its record is there."""
 
     index: int  # type: ignore[assignment]  # tuple.index, which nobody misses
     megapixels: float
 
 
-def glance(fd: int) -> Glance | None:
+def peek(fd: int) -> InHand | None:
     """What another process has in hand, which may be writing to its slot; None where that is no image."""
     head = os.pread(fd, _EXIF_AT, 0)
     number, length = _ANNOUNCEMENT.unpack_from(head)
@@ -174,8 +174,8 @@ def glance(fd: int) -> Glance | None:
     try:
         record = _record_in(head, length)
     except msgspec.DecodeError:  # none yet, or it is being written
-        return Glance(number - 1, 0.0)
-    return Glance(number - 1, record.width * record.height / 1e6)
+        return InHand(number - 1, 0.0)
+    return InHand(number - 1, record.width * record.height / 1e6)
 
 
 def resize_memory(fd: int, size: int) -> None:

@@ -236,5 +236,5 @@ def test_another_note_can_be_read_from_one_moment_to_the_next(fd):
         now = os.pread(fd, 16, 0)
         os.pwrite(fd, before, 0)  # as it was until the last moment
         assert slot.image().record == earlier
-        assert slots.glance(fd).megapixels > 0
+        assert slots.peek(fd).megapixels > 0
         os.pwrite(fd, now, 0)
