@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from batchgray import quantities
-from batchgray.commands.report import timeline
+from batchgray.commands import sessions
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest import locks, manifest, outcome
 from batchgray.manifest.manifest import Interruption, Manifest, RunState
-from batchgray.progress import words
+from batchgray.progress import wording
 from batchgray.spelling import Bytes
 
 _LISTED = 20
@@ -58,7 +58,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     state: RunState
     counts: Counts
-    last_run: timeline.Ending | None
+    last_run: sessions.Ending | None
     interruptions: list[Interruption]
     died: list[Died]
     failures: list[Failure]
@@ -91,7 +91,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
     states = Counter(image.state for image in document.images)
     state = "interrupted" if document.state == "running" and not running else document.state
     done = [image for image in document.images if image.state == "done"]
-    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
+    runs = sessions.sessions(document, running, time.time_ns() // 1_000_000)
     path = path.absolute()
     return Status(
         state=state,
@@ -144,11 +144,11 @@ def status_lines(found: Status) -> list[str]:
             f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
     lines += _ending_lines(found)[-_LISTED:]
-    lines += words.reason_lines(found.reasons)
+    lines += wording.reason_lines(found.reasons)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
     elif counts.failed:
-        lines.append(words.trying_again(found.manifest))
+        lines.append(wording.trying_again(found.manifest))
     return lines
 
 

@@ -28,8 +28,8 @@ from markupsafe import Markup
 from batchgray import errors, machine, quantities
 from batchgray._version import __version__
 from batchgray.checkpoints import partial
-from batchgray.commands import status
-from batchgray.commands.report import thumbnails, timeline
+from batchgray.commands import sessions, status
+from batchgray.commands.report import charts, thumbnails
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
 from batchgray.manifest.manifest import Image, Manifest
@@ -112,7 +112,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         document.output_folder(path),
         outcome.naming(document),
     )
-    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
+    runs = sessions.sessions(document, running, time.time_ns() // 1_000_000)
     done = [image for image in document.images if image.state == "done"]
     undated = sum(image.finished for image in document.images) - sum(len(run.converted) for run in runs)
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
@@ -134,7 +134,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         resume=figures.resume or "",
         runs=runs,
         runs_listed=_RUNS,
-        charts=timeline.charts(runs, figures.counts.total, undated) if runs else None,
+        charts=charts.charts(runs, figures.counts.total, undated) if runs else None,
         undated=undated,
         earlier=[item for item in document.interruptions if item.run is None],
         failures=failures,

@@ -42,7 +42,7 @@ class _Worker:
         self.since = 0.0
 
 
-class Tally:
+class Counters:
     """Counts events. Cheap for each of them (some microseconds); what is shown is computed when it is asked for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -14,7 +14,7 @@ _LISTED = 20
 _NAMED = 3
 
 
-def told(event: events.Event) -> list[str]:
+def lines_for(event: events.Event) -> list[str]:
     """An event in words, for those that everybody wants to read."""
     match event:
         case events.Planned():
@@ -30,17 +30,17 @@ def told(event: events.Event) -> list[str]:
     return []
 
 
-def told_of_trouble(event: events.Event) -> list[str]:
+def lines_for_trouble(event: events.Event) -> list[str]:
     """The same for those who want to read only what is not as it should be."""
     match event:
         case events.Warned() | events.Notice() | events.Flushed():
-            return told(event)
+            return lines_for(event)
         case events.Summary():
             return reason_lines(event.reasons) + _next_lines(event)
     return []
 
 
-def told_of_image(event: events.Event) -> list[str]:
+def lines_for_image(event: events.Event) -> list[str]:
     """A line for an image that is through."""
     match event:
         case events.Done():
