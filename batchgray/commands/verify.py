@@ -11,8 +11,8 @@ import msgspec
 from batchgray import errors, machine
 from batchgray.codecs import codec
 from batchgray.engine import flight
-from batchgray.errors import ImageError
-from batchgray.manifest import locks, manifest
+from batchgray.errors import ImageError, shown
+from batchgray.manifest import locks, manifest, outcome
 from batchgray.manifest.manifest import Image, Manifest, Store
 from batchgray.planning import gone
 from batchgray.spelling import Bytes
@@ -62,6 +62,21 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
             except OSError as error:
                 raise errors.ManifestUnwritable(path, error.strerror) from None
         return msgspec.structs.replace(damaged, mended=mended)
+
+
+def verdict_lines(verdict: Verdict, path: Path) -> list[str]:
+    """For people; `path` is the manifest's, as it was given."""
+    damaged, lost = len(verdict.damaged), sum(damage.gone for damage in verdict.damaged)
+    lines = [f"damaged: {shown(damage.output)}: {damage.fault}" for damage in verdict.damaged]
+    lines.append(f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged.")
+    quoted = outcome.quoted(str(path))
+    if verdict.mended:
+        lines.append(f"Marked pending. To make them anew: batchgray resume {quoted}")
+    elif damaged > lost:
+        lines.append(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
+    if lost:
+        lines.append(f"{lost} of them can be made anew only when their input is back.")
+    return lines
 
 
 def _verdict(document: Manifest, path: Path) -> Verdict:

@@ -258,7 +258,7 @@ def test_a_variable_of_an_option_that_may_be_repeated_has_one_value_a_line(pictu
 def test_a_signal_is_not_told_as_the_end_of_a_run_where_there_is_none(pictures, tmp_path, signum):
     """`verify --mend` may have written by then."""
     batchgray("run", pictures, "--out", tmp_path / "out")
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.cli.main:_say"))
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.cli.reading:say"))
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments = command("verify", tmp_path / "out", "--mend")
