@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import quantities
+from batchgray import quantities, texts
 from batchgray.commands import sessions
 from batchgray.errors import shown
 from batchgray.events import Reason
@@ -16,8 +16,6 @@ from batchgray.manifest import locks, manifest, outcome
 from batchgray.manifest.manifest import Interruption, Manifest, RunState
 from batchgray.progress import wording
 from batchgray.spelling import Bytes
-
-_LISTED = 20
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +141,7 @@ def status_lines(found: Status) -> list[str]:
             f"done so far: {found.pixels / 1e6:,.0f} MP in {quantities.duration(found.seconds)}, "
             f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
-    lines += _ending_lines(found)[-_LISTED:]
+    lines += _ending_lines(found)
     lines += wording.reason_lines(found.reasons)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
@@ -161,7 +159,9 @@ def _ending_lines(found: Status) -> list[str]:
     for died in found.died:
         line = f"died after {died.last_known} without a word: a crash, a kill or a power cut"
         told.append((died.run, line))
-    return [line for _, line in sorted(told, key=lambda item: item[0])]
+    lines = [line for _, line in sorted(told, key=lambda item: item[0])]
+    earlier = len(lines) - texts.LINES
+    return [f"... {earlier:,} earlier ones are in the manifest", *lines[earlier:]] if earlier > 0 else lines
 
 
 def _iso(at_ms: int) -> str:

@@ -20,6 +20,7 @@ from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
 from batchgray.records import SourceIdentity
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.names import folders_of, is_inside, is_plain
+from batchgray.texts import brief
 
 VERSION = 1
 FLIGHT_FOLDER = ".batchgray"
@@ -35,8 +36,6 @@ Milliseconds = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # to the end 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]  # no format has longer sides
 TileCount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")]
-
-_SHOWN_CHARACTERS = 200
 
 
 class Image(msgspec.Struct, kw_only=True, gc=False):
@@ -170,11 +169,6 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
 
 def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def brief(text: str) -> str:
-    """Text from a file that may be of any length, short enough for a sentence."""
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def own_files(manifest: Path) -> list[Path]:

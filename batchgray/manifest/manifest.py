@@ -30,11 +30,11 @@ from batchgray.manifest.document import (
     Manifest,
     Run,
     RunState,
-    brief,
     fault_of,
 )
 from batchgray.storage import durable, integrity
 from batchgray.storage.guards import may_be_cut_off, open_regular
+from batchgray.texts import brief
 
 # The records are the document's, and are had from here.
 __all__ = [

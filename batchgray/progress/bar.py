@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, cast
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from batchgray import events, quantities
+from batchgray import events, quantities, texts
 from batchgray.errors import shown
 from batchgray.progress import wording
 from batchgray.progress.counters import Counters, InHand
@@ -217,21 +217,8 @@ def _worker_line(hand: InHand, width: int, digits: int) -> Text:
     room = width - len(number) - len(time_taken)
     if room < _LEAST_NAME:
         return _cut(number + shown(hand.source), width)
-    return Text.assemble((number, "dim"), shortened(shown(hand.source), room), (time_taken, "dim"))
-
-
-def shortened(name: str, cells: int) -> str:
-    """`name` in so many cells at most: what is missing is missing in the middle, nearer to its beginning."""
-    if cell_len(name) <= cells:
-        return name
-    head = max(0, cells - 1) // 3
-    tail = max(0, cells - 1 - head)
-    return f"{_first(name, head)}…{_first(name[::-1], tail)[::-1]}"
-
-
-def _first(text: str, cells: int) -> str:
-    return chop_cells(text, cells)[0] if cells > 1 else text[:cells] if cell_len(text[:cells]) <= cells else ""
+    return Text.assemble((number, "dim"), texts.without_middle(shown(hand.source), room, cell_len), (time_taken, "dim"))
 
 
 def _cut(text: str, width: int, style: str = "") -> Text:
-    return Text(text if cell_len(text) <= width else _first(text, width), style)
+    return Text(texts.beginning(text, width, cell_len), style)

@@ -1,17 +1,15 @@
 """What happens in a run, in words for people: the same on a terminal, in a log and in quiet mode."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
-from batchgray import events
+from batchgray import events, texts
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest.outcome import resume_command
 from batchgray.quantities import duration, images, size
 
-_LISTED = 20
-_NAMED = 3
+_ELSEWHERE = ", in the manifest"
 
 
 def lines_for(event: events.Event) -> list[str]:
@@ -122,7 +120,7 @@ def summary_lines(event: events.Summary) -> list[str]:
     if event.missing:
         lines.append(f"Taken up again because the output was missing: {event.missing:,}.")
     if event.newly_gone:
-        names = _names(event.newly_gone[:_NAMED], len(event.newly_gone))
+        names = texts.names(event.newly_gone)
         lines.append(
             f"Inputs that are gone since the last run: {names}. What was made of them stays; --prune removes it."
         )
@@ -157,35 +155,17 @@ def _note_lines(notes: dict[str, str]) -> list[str]:
     """What is to know of converted images, a note a line: one that hundreds have would hide the others."""
     if not notes:
         return []
-    having: dict[str, list[str]] = {}
-    for name, note in notes.items():
-        having.setdefault(note, []).append(name)
-    return [
-        "Notes:",
-        *(f"  {_names(names[:_NAMED], len(names))}: {shown(note)}" for note, names in islice(having.items(), _LISTED)),
-        *_rest(len(having)),
-    ]
+    lines = [f"  {texts.names(one.names, one.count)}: {shown(one.text)}" for one in texts.shared(notes.items())]
+    return ["Notes:", *texts.first_lines(lines, _ELSEWHERE)]
 
 
 def reason_lines(reasons: Sequence[Reason]) -> list[str]:
     """Why images failed, a reason a line."""
     if not reasons:
         return []
-    return [
-        f"Failed: {images(sum(reason.count for reason in reasons))}",
-        *(f"  {_names(reason.sources, reason.count)}: {shown(reason.error)}" for reason in reasons[:_LISTED]),
-        *_rest(len(reasons)),
-    ]
-
-
-def _rest(count: int) -> list[str]:
-    return [f"  ... and {count - _LISTED:,} more, in the manifest"] if count > _LISTED else []
-
-
-def _names(first: Sequence[str], count: int) -> str:
-    """The first of so many names."""
-    names, more = ", ".join(map(shown, first)), count - len(first)
-    return f"{names} and {more:,} more" if more else names
+    lines = [f"  {texts.names(reason.sources, reason.count)}: {shown(reason.error)}" for reason in reasons]
+    failed = images(sum(reason.count for reason in reasons))
+    return [f"Failed: {failed}", *texts.first_lines(lines, _ELSEWHERE)]
 
 
 def left_out(lines: int) -> str:

@@ -11,7 +11,6 @@ import os
 import re
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from batchgray import errors, machine, quantities
+from batchgray import errors, machine, quantities, texts
 from batchgray._version import __version__
 from batchgray.checkpoints import partial
 from batchgray.commands import sessions, status
@@ -47,7 +46,6 @@ _DRAWING_THREADS = 4
 _ROWS = 100
 _RUNS = 500
 _NOTES = 50
-_NAMES_A_NOTE = 3
 
 _T = TypeVar("_T")
 
@@ -148,14 +146,9 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     )
 
 
-def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[tuple[str, int, list[str]]]:
+def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[texts.Shared]:
     """What is to know of converted images: the words, of how many, and the names of the first."""
-    having: defaultdict[str, list[Image]] = defaultdict(list)
-    for image in done:
-        if image.note:
-            having[image.note].append(image)
-    commonest = sorted(having.items(), key=lambda item: -len(item[1]))[:_NOTES]
-    return [(note, len(images), [name_of(image) for image in images[:_NAMES_A_NOTE]]) for note, images in commonest]
+    return texts.shared((name_of(image), image.note) for image in done if image.note)[:_NOTES]
 
 
 # pictures
