@@ -206,7 +206,7 @@ class DiskFullAtStart(BatchgrayError):
     exit_code = 75
 
 
-class NobodyToTell(BatchgrayError):
+class UnwritableStdout(BatchgrayError):
     """can't write to standard output: {0}. Send it to where there is room."""
 
 
@@ -217,7 +217,7 @@ class Stopped(BatchgrayError):
 
 
 class InterruptedEarly(BatchgrayError):
-    """interrupted ({0}) while the list of images was being made; nothing was begun. Give the same command again."""
+    """interrupted ({0}) while the list of images was being made; no image was begun. Give the same command again."""
 
     exit_code = 75
 

@@ -80,7 +80,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _end(words: str, code: int) -> NoReturn:
-    """With words on standard error, if somebody reads them; the exit code tells too."""
+    """With words on standard error, as far as they are read; the exit code tells too."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # it ends already, and with this code
     tell(words, _END_SECONDS)
@@ -88,7 +88,7 @@ def _end(words: str, code: int) -> NoReturn:
 
 
 class _Stopped(BaseException):
-    """Ctrl-C. Of a KeyboardInterrupt click tells standard error, where nobody may read."""
+    """Ctrl-C. Of a KeyboardInterrupt click tells standard error, which may be a pipe that is not read."""
 
 
 def _stop(_signum: int, _frame: object) -> NoReturn:

@@ -45,17 +45,17 @@ def as_json_line(record: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Write what was asked for to standard output. Who reads no further knows enough."""
+    """Write what was asked for to standard output. A reader that stops reading has what it wants."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
         pass
     except OSError as error:
-        raise errors.NobodyToTell(error.strerror) from None
+        raise errors.UnwritableStdout(error.strerror) from None
 
 
 def tell(words: str, seconds: float) -> None:
-    """On standard error; where nobody reads, it is waited for so long."""
+    """On standard error; where nothing is read, the end waits for so long."""
     try:
         outlet = Outlet(sys.stderr, len(words))
     except RuntimeError:  # no thread can be started, which may be what is to be told

@@ -51,7 +51,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `last_run` tells the two apart; `died` are the runs of this manifest that ended so, whichever came after them.
 
     Pixels and bytes are of the images that are done, `seconds` of all runs; `resume` is the command that goes on,
-    where there is work left and nobody is at it.
+    where there is work left and no process works on it.
     """
 
     state: RunState
@@ -133,7 +133,7 @@ def status_lines(found: Status) -> list[str]:
     state = "died" if found.state == "interrupted" and found.last_run == "died" else found.state.replace("_", " ")
     lines = [
         f"{state}: {counts.done:,} of {quantities.images(counts.total)} done, "
-        f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
+        f"{counts.partial:,} partial, {counts.pending:,} pending, {counts.failed:,} failed"
         f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:

@@ -2,8 +2,8 @@
 
 Events only count; what is seen is drawn four times a second by rich's thread, so that thousands of events a second cost
 no drawing; and only where the terminal has taken what was drawn before, which after Ctrl-S it does not. Lines end short
-of the edge: what the terminal echoes (^C) is then drawn over and breaks no line. The cursor is never hidden: who stops
-or kills the program would be left without it.
+of the edge: what the terminal echoes (^C) is then drawn over and breaks no line. The cursor is never hidden: after a
+stop or a kill of the program it would stay so.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Who listens to the stream of events: a bar on terminals, plain lines in logs, NDJSON for programs, or nobody.
+"""The listeners to the stream of events: a bar on terminals, plain lines in logs, NDJSON for programs, or none.
 
 Listeners never wait: their lines go through an outlet. Where nothing is read, lines for people are dropped. NDJSON is
 for programs, which want all of it: while much of it waits the run hands nothing out, as long as something is taken now
@@ -49,7 +49,7 @@ class Feed:
 
 @contextlib.contextmanager
 def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "") -> Iterator[Feed]:
-    """A listener of this kind that writes to standard output, or to nobody once nobody reads it any more.
+    """A listener of this kind that writes to standard output, and drops everything once that is closed.
 
     `terminal` is its kind, as TERM says; one that can only append, or says nothing, gets plain lines. `amount` is how
     much people are told. Quiet is about what is not as it should be, on standard error; `json` and `none` are what

@@ -13,7 +13,7 @@ _ELSEWHERE = ", in the manifest"
 
 
 def lines_for(event: events.Event) -> list[str]:
-    """An event in words, for those that everybody wants to read."""
+    """An event in words; none for what is only counted."""
     match event:
         case events.Planned():
             return [_planned_line(event)]
@@ -29,7 +29,7 @@ def lines_for(event: events.Event) -> list[str]:
 
 
 def lines_for_trouble(event: events.Event) -> list[str]:
-    """The same for those who want to read only what is not as it should be."""
+    """The same in quiet mode: only what is not as it should be."""
     match event:
         case events.Warned() | events.Notice() | events.Flushed():
             return lines_for(event)
@@ -68,7 +68,7 @@ def _planned_line(event: events.Planned) -> str:
 
 
 def _notice_line(event: events.Notice) -> str:
-    """Who gave notice, how long there is, and what is being done."""
+    """Where the notice came from, how long there is, and what is being done."""
     if event.again:
         return f"Interrupted again by {event.event_id or event.source}: stopping at once; what is finished is kept."
     if event.source == "disk":
@@ -85,9 +85,11 @@ def _notice_line(event: events.Notice) -> str:
 
 def _flushed_line(event: events.Flushed) -> str:
     failed = f" ({event.failed:,} failed)" if event.failed else ""
-    parts = f"{event.finished:,} finished{failed}, {event.kept:,} begun and kept, {event.put_back:,} put back"
+    parts = (
+        f"{event.finished:,} finished{failed}, {event.kept:,} kept as partial, {event.put_back:,} put back to pending"
+    )
     became = f": of {images(event.in_hand)} in hand {parts}" if event.in_hand else ""
-    left = f"{event.partial:,} begun, {event.pending:,} not begun"
+    left = f"{event.partial:,} partial, {event.pending:,} pending"
     return f"Everything is on disk after {event.seconds:.2f} s{became}. Left: {left}."
 
 
@@ -105,8 +107,8 @@ def summary_lines(event: events.Summary) -> list[str]:
     left = [
         f"{count:,} {word}"
         for count, word in (
-            (event.partial, "begun"),
-            (event.pending, "not begun"),
+            (event.partial, "partial"),
+            (event.pending, "pending"),
             (event.failed, "failed"),
             (event.gone, "gone"),
         )

@@ -136,7 +136,7 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
     summary = named(events, "summary")[0]
     assert (summary["changed"], summary["missing"], summary["converted"]) == (1, 1, 3)
     assert (summary["state"], summary["gone"], summary["newly_gone"]) == ("complete", 1, ["sub/deep/c.webp"])
-    assert "3 of 4 images done, 0 begun, 0 not begun, 0 failed, 1 gone" in batchgray("status", out).stdout
+    assert "3 of 4 images done, 0 partial, 0 pending, 0 failed, 1 gone" in batchgray("status", out).stdout
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_an_interruption_is_a_story():
     assert story[:3] == [
         "Interrupted by SIGTERM: finishing or saving 2 images in hand, at most 30 s.",
         "Interrupted again by SIGINT: stopping at once; what is finished is kept.",
-        "Everything is on disk after 0.25 s: of 2 images in hand 1 finished, 1 begun and kept, 0 put back. "
-        "Left: 1 begun, 3 not begun.",
+        "Everything is on disk after 0.25 s: of 2 images in hand 1 finished, 1 kept as partial, 0 put back to pending. "
+        "Left: 1 partial, 3 pending.",
     ]
     assert story[-1] == "To go on: batchgray resume /out/manifest.json"
 
@@ -96,7 +96,7 @@ def test_the_summary_tells_what_is_gone_and_what_was_pruned():
 def test_the_summary_tells_all_that_a_person_has_to_know():
     assert lines_for(SUMMARY) == [
         "Converted 3 images, 36 MP in 4.0 s (9 MP/s), 3.0 MB -> 900 kB.",
-        "Done: 5 of 10 images (2 skipped, done before), 1 begun, 3 not begun, 1 failed. Manifest: /out/manifest.json",
+        "Done: 5 of 10 images (2 skipped, done before), 1 partial, 3 pending, 1 failed. Manifest: /out/manifest.json",
         "Taken up again because the input had changed: 1.",
         "Taken up again because the output was missing: 2.",
         "Left out, as files of these types are not read: 7 .mp4, 2 .txt.",

@@ -155,15 +155,15 @@ def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[texts
 
 
 def choose(images: Sequence[Image]) -> list[int]:
-    """Whose pictures to show: begun ones, one of each reason to fail, and finished ones, evenly and of each note."""
+    """The images to be drawn: partial ones, one of each reason to fail, and finished ones, evenly and of each note."""
     of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": [], "gone": []}
     for index, image in enumerate(images):
         of[image.state].append(index)
-    begun = _evenly(of["partial"], _SPECIAL_PICTURES)
+    partials = _evenly(of["partial"], _SPECIAL_PICTURES)
     failed = _of_each_kind(of["failed"], lambda index: images[index].error)
     noted = _of_each_kind(of["done"], lambda index: images[index].note)
     plain = sorted(set(of["done"]) - set(noted))
-    return begun + failed + sorted(noted + _evenly(plain, _PICTURES - len(begun) - len(failed) - len(noted)))
+    return partials + failed + sorted(noted + _evenly(plain, _PICTURES - len(partials) - len(failed) - len(noted)))
 
 
 def _of_each_kind(indices: Iterable[int], words_of: Callable[[int], str | None]) -> list[int]:
