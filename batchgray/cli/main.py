@@ -2,6 +2,8 @@
 
 import io
 import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from typing import NoReturn
 import click
 from click.shell_completion import get_completion_class
 
-from batchgray import errors
+from batchgray import errors, program
 from batchgray.cli import queue, reading, running
 from batchgray.cli.flags import Choice, unknown_variables
 from batchgray.cli.help import EXIT_CODES, Group, show_version
@@ -19,6 +21,7 @@ from batchgray.errors import BatchgrayError, UsageError
 
 _END_SECONDS = 3.0
 _WARNING_SECONDS = 1.0
+_COMPLETION_VARIABLE = "_BATCHGRAY_COMPLETE"
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -52,7 +55,7 @@ def completion(shell: str) -> None:
     """Print the script that completes batchgray's commands, options and names in bash, zsh or fish."""
     kind = get_completion_class(shell)
     assert kind is not None  # click knows all three
-    say(kind(cli, {}, "batchgray", "_BATCHGRAY_COMPLETE").source())
+    say(kind(cli, {}, "batchgray", _COMPLETION_VARIABLE).source())
 
 
 for command in (
@@ -65,6 +68,15 @@ for command in (
     queue.smq,
 ):
     cli.add_command(command)
+
+
+def _name_called() -> str:
+    """The program as it was called, to be called so again."""
+    script = sys.argv[0]
+    if os.path.basename(script) == "__main__.py":
+        return f"{shlex.quote(sys.orig_argv[0])} -m batchgray"
+    name = os.path.basename(script)
+    return name if shutil.which(name) == os.path.abspath(script) else shlex.quote(script)
 
 
 def _has_working_folder() -> bool:
@@ -113,7 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         encoding = sys.getfilesystemencoding()
         _fail(f"error: names are {encoding} in this locale, and UTF-8 in a manifest. Set PYTHONUTF8=1.", 2)
     try:
-        cli.main(args=arguments, prog_name="batchgray", standalone_mode=False)
+        program.was_called(_name_called())
+        cli.main(
+            args=arguments,
+            prog_name=program.command(),
+            complete_var=_COMPLETION_VARIABLE,
+            standalone_mode=False,
+        )
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import errors, machine
+from batchgray import errors, machine, program
 from batchgray.codecs import codec
 from batchgray.engine import flight
 from batchgray.errors import ImageError, shown
@@ -69,11 +69,12 @@ def verdict_lines(verdict: Verdict, path: Path) -> list[str]:
     damaged, lost = len(verdict.damaged), sum(damage.gone for damage in verdict.damaged)
     lines = [f"damaged: {shown(damage.output)}: {damage.fault}" for damage in verdict.damaged]
     lines.append(f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged.")
-    quoted = outcome.quoted(str(path))
+    resume = outcome.resume_command(path)
     if verdict.mended:
-        lines.append(f"Marked pending. To make them anew: batchgray resume {quoted}")
+        lines.append(f"Marked pending. To make them anew: {resume}")
     elif damaged > lost:
-        lines.append(f"To mend them: batchgray verify --mend {quoted}, then batchgray resume {quoted}")
+        mend = program.command("verify", "--mend", outcome.quoted(str(path)))
+        lines.append(f"To mend them: {mend}, then {resume}")
     if lost:
         lines.append(f"{lost} of them can be made anew only when their input is back.")
     return lines

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from batchgray import texts
+from batchgray import program, texts
 from batchgray.events import Reason
 from batchgray.manifest.document import Image, Manifest
 from batchgray.spelling import escaped, is_utf8
@@ -36,7 +36,7 @@ def reasons(document: Manifest) -> list[Reason]:
 
 def resume_command(path: Path) -> str:
     """What to type to go on with the manifest."""
-    return f"batchgray resume {quoted(str(path))}"
+    return program.command("resume", quoted(str(path)))
 
 
 def quoted(name: str) -> str:
