@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from batchgray import errors, spelling
-from batchgray.manifest.records import VERSION, Manifest, shortened
+from batchgray.manifest.records import VERSION, Manifest
 from batchgray.storage import integrity
 from batchgray.storage.guards import may_be_cut_off, open_regular
+from batchgray.texts import brief
 
 BEGINNING = b'{"version":1,"batchgray":"'
 
@@ -76,7 +77,7 @@ def read(path: Path) -> Manifest:
         manifest: Manifest = spelling.decoded(_DOCUMENTS, data)
     except _UNDECODABLE as error:
         _refuse_future(path, data)
-        raise errors.DamagedManifest(path, shortened(str(error))) from None
+        raise errors.DamagedManifest(path, brief(str(error))) from None
     if manifest.version != VERSION:
         raise errors.FutureManifest(path, manifest.version, VERSION)
     return manifest

@@ -13,9 +13,10 @@ from typing import Protocol
 import msgspec
 
 from batchgray import errors
-from batchgray.manifest.records import Count, ImageChange, Interruption, shortened
+from batchgray.manifest.records import Count, ImageChange, Interruption
 from batchgray.storage import durable, integrity
 from batchgray.storage.guards import open_regular
+from batchgray.texts import brief
 
 Entry = ImageChange | Interruption
 
@@ -180,4 +181,4 @@ def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> JournalLine |
     try:
         return _LINES.decode(raw)
     except _UNDECODABLE as error:
-        raise errors.DamagedManifest(path, f"the line at byte {start}: {shortened(str(error))}") from None
+        raise errors.DamagedManifest(path, f"the line at byte {start}: {brief(str(error))}") from None
