@@ -266,9 +266,9 @@ def smq() -> None:
 @queue_options
 def create(name: str, **given: Any) -> None:
     """Create the queue NAME; one that is there is left as it is."""
-    from batchgray.notices import tools
+    from batchgray.notices import rehearsal
 
-    made = tools.create_queue(_notice_options({"smq_queue": name, **given}))
+    made = rehearsal.create_queue(_notice_options({"smq_queue": name, **given}))
     _say(f"Queue {name} {'is made' if made else 'is there already, and was left as it is'}.")
 
 
@@ -278,9 +278,9 @@ def create(name: str, **given: Any) -> None:
 @queue_options
 def simulate(instance_id: str, **given: Any) -> None:
     """Send the interruption event that CloudMonitor's "Debug Event Subscription" would send."""
-    from batchgray.notices import tools
+    from batchgray.notices import rehearsal
 
-    message_id = tools.simulate(_notice_options(given), instance_id)
+    message_id = rehearsal.simulate(_notice_options(given), instance_id)
     _say(f"Sent the interruption of {instance_id} to queue {given['smq_queue']} (message {message_id}).")
 
 
@@ -343,13 +343,13 @@ def _engine_options(given: dict[str, Any]) -> options.EngineOptions:
 
 
 def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[Any]:
-    from batchgray.notices.choice import chosen_sources
+    from batchgray.notices.listeners import choose_listeners
 
-    return chosen_sources(_notice_options(given), afterwards)
+    return choose_listeners(_notice_options(given), afterwards)
 
 
 def _notice_options(given: dict[str, Any]) -> Any:
-    from batchgray.notices.choice import NoticeOptions
+    from batchgray.notices.listeners import NoticeOptions
     from batchgray.notices.metadata import Credentials
 
     key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")

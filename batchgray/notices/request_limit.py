@@ -14,7 +14,7 @@ class TooSlow(Exception):
     """The answer was not complete in time. The text says in what time."""
 
 
-class Line:
+class RequestLimit:
     """What hangs up on one connection of http.client, or of a class derived from its own.
 
     Connecting, and the handshake of TLS, are bounded by the connection's own time limit: each is one wait.
