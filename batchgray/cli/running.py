@@ -145,9 +145,9 @@ def _forking() -> contextlib.AbstractContextManager[Any]:
 
 
 def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[Any]:
-    from batchgray.notices.choice import chosen_sources
+    from batchgray.notices.listeners import choose_listeners
 
-    return chosen_sources(parsing.notice_options(given), afterwards)
+    return choose_listeners(parsing.notice_options(given), afterwards)
 
 
 def _print_plan(asked: options.RunOptions, in_json: bool) -> None:

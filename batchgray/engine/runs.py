@@ -20,7 +20,7 @@ from batchgray.manifest import lock, outcome
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Manifest, Run
 from batchgray.manifest.store import Store, load_manifest
-from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
+from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
 from batchgray.planning.discovery import JPEG_SUFFIXES
@@ -64,7 +64,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def run(
     options: RunOptions,
     on_event: Listener = _ignore,
-    notices: Sequence[Source] = (),
+    notices: Sequence[NoticeListener] = (),
     server: ForkServer | None = None,
     ready: Callable[[], bool] = _always,
 ) -> Result:
@@ -101,7 +101,7 @@ def run(
 def resume(
     options: ResumeOptions,
     on_event: Listener = _ignore,
-    notices: Sequence[Source] = (),
+    notices: Sequence[NoticeListener] = (),
     server: ForkServer | None = None,
     ready: Callable[[], bool] = _always,
 ) -> Result:
@@ -195,7 +195,7 @@ def _pause(inbox: Inbox) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
+def _listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
     inbox = Inbox()
     with contextlib.ExitStack() as stack:
         stack.callback(inbox.close)
@@ -212,7 +212,7 @@ def _supervise(
     emit: Listener,
     inbox: Inbox,
     server: ForkServer,
-    sources: Sequence[Source],
+    sources: Sequence[NoticeListener],
     ready: Callable[[], bool],
 ) -> Result:
     began = time.monotonic()
@@ -284,7 +284,7 @@ def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
         time.sleep(READY_SECONDS)
 
 
-def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
+def _acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool) -> Iterator[str]:
     """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
     if flushed:
         yield from filter(None, (source.acknowledge(notice) for source in sources))
@@ -307,7 +307,7 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
         raise errors.DiskFullAtStart(plan.path, error.strerror) from None
 
 
-def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
+def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[NoticeListener]) -> events.Planned:
     images = plan.manifest.images
     kinds: Counter[str] = Counter()
     for index in plan.todo:

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["batchgray"]):
     from batchgray.manifest.store import load_manifest
     from batchgray.storage import integrity, intents
     from batchgray.storage.durable import Folder
-from batchgray.notices import event
+from batchgray.notices import spot_event
 
 _FOLDER = Path(tempfile.mkdtemp())
 _HELD = Folder.at(_FOLDER)
@@ -84,8 +84,8 @@ def fuzz_intents(data: bytes) -> None:
 
 def fuzz_event(data: bytes) -> None:
     """The body of a message from the queue."""
-    with contextlib.suppress(event.Unreadable):
-        found = event.parse(data.decode("utf-8", "surrogateescape"))
+    with contextlib.suppress(spot_event.Unreadable):
+        found = spot_event.parse(data.decode("utf-8", "surrogateescape"))
         assert found is None or found.instance_id
 
 

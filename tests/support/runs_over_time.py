@@ -2,9 +2,8 @@
 
 from datetime import UTC, datetime
 
-from batchgray.manifest.manifest import Image, Interruption, Manifest, Run
-
 from batchgray.commands import sessions
+from batchgray.manifest.records import Image, Interruption, Manifest, Run
 from batchgray.options import PixelOptions
 
 START = datetime(2026, 11, 22, 18, 0, 0, tzinfo=UTC)
