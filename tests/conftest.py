@@ -81,6 +81,12 @@ def smq_local():
 
 
 @pytest.fixture(scope="session")
+def oss_local():
+    """The local OSS server's module."""
+    return script("oss_local")
+
+
+@pytest.fixture(scope="session")
 def samples(tmp_path_factory) -> Path:
     """The sample pictures of `make run`."""
     folder = tmp_path_factory.mktemp("samples") / "images"
