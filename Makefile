@@ -24,14 +24,14 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 	@$(BIN)/batchgray run "$(IMAGES)" --out "$(OUT)" $(OPTIONS)
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
-	@tests/packages.sh
+	@tests/support/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
 
 coverage: .venv/tested  ## which lines of batchgray the tests reach, in every process: a report, no verdict
-	@tests/packages.sh
+	@tests/support/packages.sh
 	@rm -rf .coverage && mkdir .coverage
 	-$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(PYTEST)
 	@$(BIN)/coverage combine -q
@@ -45,7 +45,7 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
 	TEST_BATCHGRAY_RESUMES=$(or $(RESUMES),200) TEST_BATCHGRAY_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
-	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/test_packaging.py
+	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/project/test_packaging.py
 
 lint: .venv/tested  ## ruff, mypy, codespell, and the layers of the architecture
 	$(BIN)/ruff check .

@@ -12,9 +12,9 @@ from batchgray._version import __version__
 
 if TYPE_CHECKING:
     from batchgray import events
-    from batchgray.arrays import to_gray
-    from batchgray.engine import Result, resume, run
+    from batchgray.engine.runs import Result, resume, run
     from batchgray.errors import BatchgrayError
+    from batchgray.kernels.arrays import to_gray
     from batchgray.notices.interrupter import Interrupter
     from batchgray.notices.signals import SignalSource
     from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
@@ -40,13 +40,13 @@ _HOMES = {
     "EngineOptions": "batchgray.options",
     "Interrupter": "batchgray.notices.interrupter",
     "PixelOptions": "batchgray.options",
-    "Result": "batchgray.engine",
+    "Result": "batchgray.engine.runs",
     "ResumeOptions": "batchgray.options",
     "RunOptions": "batchgray.options",
     "SignalSource": "batchgray.notices.signals",
-    "resume": "batchgray.engine",
-    "run": "batchgray.engine",
-    "to_gray": "batchgray.arrays",
+    "resume": "batchgray.engine.runs",
+    "run": "batchgray.engine.runs",
+    "to_gray": "batchgray.kernels.arrays",
 }
 
 

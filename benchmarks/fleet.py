@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common import Measured, Row, load_script, main
 
-from batchgray.notices import Inbox, InterruptionNotice
 from batchgray.notices.event import parse, simulated
+from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials
 from batchgray.notices.queue import QueueFault, SmqQueue
 from batchgray.notices.smq import SmqOptions, SmqSource

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from common import Measured, Row, main, paired
 
-from batchgray import kernels
+from batchgray.kernels import methods
 
 _IN_CACHE = 1 << 16  # pixels
 _ROUND_SECONDS = 0.1
@@ -46,11 +46,11 @@ def _contenders(pixels: int) -> dict[str, Callable[[], object]]:
     gray, expected = np.zeros(pixels, np.uint8), np.zeros(pixels, np.uint8)
     source, target = rgb[: 2 * pixels], np.zeros(2 * pixels, np.uint8)
     shaped = rgb.reshape(-1, 3)
-    kernels.bt601(rgb, expected)
+    methods.bt601(rgb, expected)
     _numpy(shaped, gray)
     if not np.array_equal(gray, expected):
         sys.exit("the kernel and numpy do not agree")
-    calls = {f"batchgray {name}": lambda kernel=kernel: kernel(rgb, gray) for name, kernel in kernels.BY_METHOD.items()}
+    calls = {f"batchgray {name}": lambda kernel=kernel: kernel(rgb, gray) for name, kernel in methods.BY_METHOD.items()}
     if importlib.util.find_spec("cv2"):
         import cv2
 

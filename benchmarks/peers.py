@@ -134,10 +134,10 @@ def run_floor(method: str, source: Path, target: Path, workers: int) -> None:
     import numpy as np  # noqa: F401  before the fork, as all that the processes need
     import simplejpeg  # noqa: F401
 
-    from batchgray import kernels
+    from batchgray.kernels import methods
 
     paths = sorted(source.iterdir(), key=lambda path: -path.stat().st_size)
-    kernel = None if method == "luma" else kernels.BY_METHOD[method]
+    kernel = None if method == "luma" else methods.BY_METHOD[method]
     with tempfile.TemporaryFile() as numbers:
         numbers.write(b"".join(number.to_bytes(_NUMBER_BYTES, "big") for number in range(len(paths))))
         numbers.seek(0)

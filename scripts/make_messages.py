@@ -66,7 +66,7 @@ _SAMPLES = {
 }
 
 _LEAST_WORDS = 3
-_CODE = {"kernel_code.py", "machinecode.py", "splice_code.py"}  # whose strings are for compilers
+_CODE = {"method_code.py", "machine_code.py", "splice_code.py"}  # whose strings are for compilers
 
 
 def rendered() -> str:

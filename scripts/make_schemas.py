@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from batchgray import doctor, events, manifest, status, verify
+from batchgray import events
+from batchgray.commands import doctor, status, verify
+from batchgray.manifest import manifest
 
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDER = DOCS / "schemas"

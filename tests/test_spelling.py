@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray import events, manifest, spelling
-from batchgray.messages import Channel, Convert, ToWorker
+from batchgray import events, spelling
+from batchgray.manifest import manifest
 from batchgray.options import PixelOptions
 from batchgray.records import SourceIdentity, Task
+from batchgray.workers.messages import Channel, Convert, ToWorker
 
 NAMES = st.binary(min_size=1, max_size=8).map(os.fsdecode)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from batchgray.notices import Source
+from batchgray.notices.inbox import Source
 from batchgray.notices.metadata import Credentials, MetadataSource, address_of, on_alibaba_cloud
 from batchgray.notices.signals import SignalSource
 from batchgray.notices.smq import SmqOptions, SmqSource

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from batchgray.notices import Inbox, InterruptionNotice
+from batchgray.notices.inbox import Inbox, InterruptionNotice
 
 
 class Interrupter:

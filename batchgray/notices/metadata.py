@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batchgray import errors
-from batchgray.notices import Complaint, Inbox, InterruptionNotice
+from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.wholetime import Line, TooSlow
 
 POLL_SECONDS = 5.0  # it is throttled

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from batchgray.notices import Inbox, InterruptionNotice
+from batchgray.notices.inbox import Inbox, InterruptionNotice
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

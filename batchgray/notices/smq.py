@@ -32,8 +32,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from batchgray import errors
-from batchgray.notices import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.event import SpotEvent, Unreadable, parse
+from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials, Unknown, iso_utc
 from batchgray.notices.queue import (
     FINAL,

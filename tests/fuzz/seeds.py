@@ -15,9 +15,11 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from batchgray import manifest, partial, planes
+from batchgray.checkpoints import partial
+from batchgray.manifest import manifest
 from batchgray.notices import event
 from batchgray.options import PixelOptions
+from batchgray.planes import slots
 from batchgray.records import SourceIdentity
 
 
@@ -52,7 +54,7 @@ def journals() -> list[bytes]:
 def sidecars() -> list[bytes]:
     found = []
     for tiles in ([], [(0, 1)], [(0, 1), (2, 3)]):
-        record = planes.SlotRecord(
+        record = slots.SlotRecord(
             identity=SourceIdentity(1, 2), width=2, height=20, tile_rows=8, colour=True, exif_bytes=3, note=None
         )
         header = partial.SidecarHeader(

@@ -14,20 +14,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["batchgray"]):
-    from batchgray import (
-        codec,
-        containers,
-        document,
-        errors,
-        integrity,
-        intents,
-        jpegoutline,
-        manifest,
-        options,
-        partial,
-        tiffoutline,
-    )
-    from batchgray.durable import Folder
+    from batchgray import errors, options
+    from batchgray.checkpoints import partial
+    from batchgray.codecs import codec, containers, jpeg_outline, tiff_outline
+    from batchgray.manifest import document, manifest
+    from batchgray.storage import integrity, intents
+    from batchgray.storage.durable import Folder
 from batchgray.notices import event
 
 _FOLDER = Path(tempfile.mkdtemp())
@@ -97,10 +89,10 @@ def fuzz_markers(data: bytes) -> None:
     """The walks over a file's own structure."""
     for walk in (
         containers.format_of,
-        jpegoutline.JpegOutline.walk,
+        jpeg_outline.JpegOutline.walk,
         containers.PngOutline.walk,
         containers.GifOutline.walk,
-        tiffoutline.TiffOutline.walk,
+        tiff_outline.TiffOutline.walk,
         containers.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):

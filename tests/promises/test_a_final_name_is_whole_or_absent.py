@@ -10,11 +10,11 @@ import pytest
 from harness import Running, batchgray, events_of, leftovers, manifest_of, named, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import integrity, intents
-from batchgray.durable import Folder
-from batchgray.manifest import Store
+from batchgray.manifest.manifest import Store
 from batchgray.options import RunOptions
-from batchgray.plan import plan_run
+from batchgray.planning.plan import plan_run
+from batchgray.storage import integrity, intents
+from batchgray.storage.durable import Folder
 
 KILLED_AT = [
     Rule("open", r"\.out$", after=2),

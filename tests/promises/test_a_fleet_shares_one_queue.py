@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import wait_until
 
-from batchgray.notices import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.event import simulated
+from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials
 from batchgray.notices.smq import SmqOptions, SmqSource
 

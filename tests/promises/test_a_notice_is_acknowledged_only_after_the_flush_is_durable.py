@@ -10,12 +10,13 @@ import pytest
 from harness import Running, batchgray, manifest_of, named, save_gradient, tree
 from recording import Recording, Rule, wait_for_stopped
 
-from batchgray import engine, manifest
-from batchgray.notices import InterruptionNotice
+from batchgray.engine import runs
+from batchgray.manifest import manifest
 from batchgray.notices.event import simulated
+from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, RunOptions
 
-BEFORE_THE_COMMIT = Rule("call", "batchgray.ledger:Ledger.commit")
+BEFORE_THE_COMMIT = Rule("call", "batchgray.engine.ledger:Ledger.commit")
 
 
 class Rehearsal:
@@ -54,14 +55,14 @@ def test_acknowledged_once_and_last(samples, tmp_path):
             source.give_notice()  # comes again and again, and is one
 
     options = RunOptions(inputs=(samples,), out=tmp_path, engine=EngineOptions(workers=1))
-    result = engine.run(options, emit, [source])
+    result = runs.run(options, emit, [source])
     assert result.exit_code == 75
     assert source.acknowledged == [("2256A988", "interrupted", "2256A988", [])]
 
 
 def test_a_run_that_is_not_interrupted_acknowledges_nothing(samples, tmp_path):
     source = Rehearsal(tmp_path)
-    result = engine.run(RunOptions(inputs=(samples / "web",), out=tmp_path), lambda event: None, [source])
+    result = runs.run(RunOptions(inputs=(samples / "web",), out=tmp_path), lambda event: None, [source])
     assert result.exit_code == 0
     assert source.acknowledged == []
 

@@ -13,7 +13,7 @@ from recording import Recording, Rule, wait_for_stopped_worker
 PATIENCE = ("--grace", 3600)  # longer than any test waits: nobody is killed
 DECODING = Rule("decode", r"b\.jpg", hold=True)
 IN_ITS_FINISHED_FILES = Rule("sync", r"\.out$", hold=True)
-FINISHING = Rule("call", "batchgray.committer:Committer.finish", times=0)
+FINISHING = Rule("call", "batchgray.workers.committer:Committer.finish", times=0)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_worker_that_is_forked_after_the_notice_hears_of_it(pictures, tmp_path
     """The first one is in a decoder when the notice comes; the second one is about to be forked."""
     for number in range(8):
         save_gradient(pictures / f"b{number}.png", 90, 70, seed=number)
-    second_fork = Rule("call", "batchgray.forkserver:os.fork", after=1)
+    second_fork = Rule("call", "batchgray.workers.forkserver:os.fork", after=1)
     recording, out = Recording(tmp_path / "record", Rule("decode", ".", hold=True), second_fork), tmp_path / "out"
     arguments = ("run", pictures, "--out", out, "--workers", 2, *PATIENCE)
     with Running(*arguments, env=recording.environment) as run:

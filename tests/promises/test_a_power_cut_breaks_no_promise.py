@@ -29,7 +29,11 @@ from disk_model import Disk, Tree
 from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import durable, errors, integrity, intents, manifest, partial, verify
+from batchgray import errors
+from batchgray.checkpoints import partial
+from batchgray.commands import verify
+from batchgray.manifest import manifest
+from batchgray.storage import durable, integrity, intents
 
 SEED = 20261122
 ODD_STATES = 6  # a cut point, beside the extreme ones
@@ -45,8 +49,8 @@ import time
 from pathlib import Path
 import psutil
 from sitecustomize import gate
-from batchgray import engine
-from batchgray.notices import InterruptionNotice
+from batchgray.engine import runs
+from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, ResumeOptions
 
 class Source:
@@ -64,7 +68,7 @@ class Source:
         gate.mark(("acknowledged",))
 
 options = ResumeOptions(manifest=Path(sys.argv[1]), engine=EngineOptions(workers=2, checkpoint=0.00001, grace=3))
-sys.exit(engine.resume(options, lambda event: None, [Source()]).exit_code)
+sys.exit(runs.resume(options, lambda event: None, [Source()]).exit_code)
 """
 
 
@@ -255,7 +259,7 @@ PERMITTED = {("guards.py", "open"), ("streams.py", "open")}
 
 def test_no_other_module_changes_the_disk():
     """Else the record would not be complete."""
-    package = Path(manifest.__file__).parent
+    package = Path(durable.__file__).parents[1]
     found = {
         (path.name, name)
         for path in package.rglob("*.py")
@@ -267,7 +271,7 @@ def test_no_other_module_changes_the_disk():
 
 
 def changing_call(call: ast.Call) -> str | None:
-    """The name of a call that may change the disk, unless it is one of batchgray.durable's."""
+    """The name of a call that may change the disk, unless it is one of batchgray.storage.durable's."""
     function = call.func
     owner = ast.unparse(function.value) if isinstance(function, ast.Attribute) else ""
     name = getattr(function, "attr", None) or getattr(function, "id", "")

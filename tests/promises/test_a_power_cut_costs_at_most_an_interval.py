@@ -21,8 +21,11 @@ from disk_model import Disk, Tree
 from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import bandstore, integrity, manifest, partial, planes
-from batchgray.durable import Folder
+from batchgray.checkpoints import bandstore, partial
+from batchgray.manifest import manifest
+from batchgray.planes import slots
+from batchgray.storage import integrity
+from batchgray.storage.durable import Folder
 
 SEED = 20261122
 GO_ON_FROM = 12  # states
@@ -124,9 +127,9 @@ class Flight:
         header = partial.read_header(self._held, partial.sidecar_name(output))
         if header is None:
             return 0
-        fd = planes.make_memory()
-        planes.resize_memory(fd, header.record.slot_bytes)
-        image = partial.restore(self._held, output, planes.Slot(fd))
+        fd = slots.make_memory()
+        slots.resize_memory(fd, header.record.slot_bytes)
+        image = partial.restore(self._held, output, slots.Slot(fd))
         return image.tiles_done if image else 0
 
     def bands(self, output: str) -> int:

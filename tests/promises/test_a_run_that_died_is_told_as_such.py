@@ -76,7 +76,7 @@ def test_a_run_that_was_killed_after_an_interruption_and_one_that_was_interrupte
 def test_a_run_with_nothing_to_do_that_was_killed_is_not_taken_for_the_one_before(world, tmp_path):
     out, _ = world
     batchgray("run", tmp_path / "in", "--out", out)
-    recording = Recording(tmp_path / "again", Rule("return", "batchgray.engine:_commit_start"))
+    recording = Recording(tmp_path / "again", Rule("return", "batchgray.engine.runs:_commit_start"))
     with Running("run", tmp_path / "in", "--out", out, env=recording.environment) as run:
         wait_for_stopped(run)
         run.kill()

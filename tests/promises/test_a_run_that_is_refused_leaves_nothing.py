@@ -11,7 +11,7 @@ import pytest
 from harness import Running, batchgray, manifest_of, save_gradient, tree
 from recording import Recording, Rule, wait_for_stopped
 
-PLANNING = Rule("call", "batchgray.engine:plan_run")
+PLANNING = Rule("call", "batchgray.engine.runs:plan_run")
 
 
 @pytest.fixture

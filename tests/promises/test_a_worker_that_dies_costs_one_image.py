@@ -77,12 +77,15 @@ def check_tried_twice_and_the_second_time_alone(events: list[dict]) -> None:
         assert before - ended <= waiting, source
 
 
+IMPORTED = "from batchgray.workers import worker"
+
+
 @pytest.mark.parametrize(
     ("shim", "words"),
     [
-        ("def broken(*_): os._exit(9)\nfrom batchgray import worker\nworker.Worker.__init__ = broken", "exit status 9"),
-        ("def broken(*_): os.kill(os.getpid(), 9)\nfrom batchgray import worker\nworker.main = broken", "SIGKILL"),
-        ("sys.modules['batchgray.worker'] = None", "batchgray.worker"),
+        (f"def broken(*_): os._exit(9)\n{IMPORTED}\nworker.Worker.__init__ = broken", "exit status 9"),
+        (f"def broken(*_): os.kill(os.getpid(), 9)\n{IMPORTED}\nworker.main = broken", "SIGKILL"),
+        ("sys.modules['batchgray.workers.worker'] = None", "batchgray.workers.worker"),
     ],
 )
 def test_a_worker_that_can_not_even_start_ends_the_run(pictures, tmp_path, shim, words):

@@ -8,7 +8,7 @@ import pytest
 from harness import Running, batchgray, environment_with, events_of, leftovers, manifest_of, named, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import integrity
+from batchgray.storage import integrity
 
 OPTIONS = ("--tile-rows", 64, "--checkpoint", 0.000001)
 IN_THE_MIDDLE = Rule("rename", rf"/{integrity.short_name('big.jpg')}\.tiles$", after=2)

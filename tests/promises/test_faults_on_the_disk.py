@@ -21,7 +21,8 @@ import pytest
 from harness import Running, batchgray, events_of, leftovers, named, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import integrity, verify
+from batchgray.commands import verify
+from batchgray.storage import integrity
 
 ALL = os.environ.get("TEST_BATCHGRAY_FAULTS") == "all"
 DONE, FATAL, REFUSED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 75

@@ -95,7 +95,7 @@ def converted_scan(scan, tmp_path_factory) -> Path:
 
 
 CHECKPOINTED = Rule("rename", r"\.bands$", after=2)
-BEGINS = "batchgray.worker:Worker._make_output"
+BEGINS = "batchgray.workers.worker:Worker._make_output"
 
 
 @contextlib.contextmanager

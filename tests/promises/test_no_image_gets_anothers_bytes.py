@@ -10,7 +10,7 @@ import pytest
 from harness import Running, batchgray, manifest_of, save_gradient, tree, wait_until
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import integrity
+from batchgray.storage import integrity
 
 # XXH3 with 64 bits, by which temporary files went, is the same for both.
 PAIR = ["j\\ho3L[3plim.jpg", "57\\H;``Reaom.jpg"]

@@ -83,7 +83,7 @@ def test_a_warning_of_the_environment_does_not_keep_the_work_from_its_beginning(
 
 def test_an_interruption_before_any_work_has_its_exit_code(images, stuck, tmp_path):
     """Its words go to standard error, which takes nothing either."""
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.engine:plan_run"))
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.engine.runs:plan_run"))
     arguments = ["run", images, "--out", tmp_path / "gray"]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)
@@ -102,7 +102,7 @@ def heeding_ctrl_c():
 
 def test_a_second_signal_at_the_end_changes_no_exit_code(images, stuck, heeding_ctrl_c, tmp_path):
     """The first outlet is that of the events, the second one that of the last words."""
-    rules = Rule("call", "batchgray.cli:_sources"), Rule("call", "batchgray.outlet:Outlet.close", after=1)
+    rules = Rule("call", "batchgray.cli.main:_sources"), Rule("call", "batchgray.progress.outlet:Outlet.close", after=1)
     recording = Recording(tmp_path / "record", *rules)
     arguments = ["run", images, "--out", tmp_path / "gray"]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
@@ -120,7 +120,7 @@ def test_a_signal_ends_the_waiting_for_who_reads_slowly(signum, stuck, heeding_c
     (tmp_path / "images").mkdir()
     for number in range(3000):
         (tmp_path / "images" / f"{number}.jpg").touch()
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.outlet:Outlet.close"))
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.progress.outlet:Outlet.close"))
     arguments = ["run", tmp_path / "images", "--out", tmp_path / "gray", *MODES["plain"]]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)
@@ -159,7 +159,7 @@ def test_who_reads_slowly_gets_every_event_in_its_order(images, stuck, tmp_path)
 
 
 def test_who_reads_again_after_the_notice_gets_the_last_words(images, stuck, tmp_path):
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine:_summary"))
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine.runs:_summary"))
     arguments = ["run", images, "--out", tmp_path / "gray", "--workers", 1, "--progress", "json"]
     with ThreadPoolExecutor(1) as pool, Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)

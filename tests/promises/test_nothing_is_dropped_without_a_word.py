@@ -16,8 +16,8 @@ from naive import BY_METHOD, over
 from PIL import Image
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray import integrity
-from batchgray.transparency import IGNORED
+from batchgray.codecs.transparency import IGNORED
+from batchgray.storage import integrity
 
 SIDE = 1200  # in bands, its planes take more than LIMIT
 LIMIT = 16 << 20

@@ -11,7 +11,7 @@ import pytest
 from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
-from batchgray import integrity
+from batchgray.storage import integrity
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def pictures(tmp_path) -> Path:
 def test_links_under_the_names_of_what_is_in_flight(tall, precious, tmp_path, kind):
     """Planted when the folder is cleaned and the work has not begun."""
     out, name = tmp_path / "out", integrity.short_name("tall.jpg")
-    began = Rule("return", "batchgray.engine:_commit_start")
+    began = Rule("return", "batchgray.engine.runs:_commit_start")
     recording = Recording(tmp_path / "record", began, Rule("tile", r"tall\.jpg", after=30))
     arguments = ("run", tall, "--out", out, "--tile-rows", 8, "--workers", 1, "--checkpoint", 0.000001)
     with Running(*arguments, env=recording.environment) as run:
@@ -57,7 +57,7 @@ def test_links_under_the_names_of_what_is_in_flight(tall, precious, tmp_path, ki
 @pytest.mark.parametrize("kind", [os.symlink, os.link])
 def test_a_link_where_an_output_is_to_be_written_costs_that_image(tall, precious, tmp_path, kind):
     out = tmp_path / "out"
-    recording = Recording(tmp_path / "record", Rule("return", "batchgray.engine:_commit_start"))
+    recording = Recording(tmp_path / "record", Rule("return", "batchgray.engine.runs:_commit_start"))
     with Running("run", tall, "--out", out, "--workers", 1, env=recording.environment) as run:
         wait_for_stopped(run)
         for planted in ("1-1.out", f"{integrity.short_name('tall.jpg')}.out"):

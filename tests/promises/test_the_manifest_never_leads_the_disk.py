@@ -11,9 +11,11 @@ import pytest
 from harness import Running, named, save_gradient, wait_until, written
 from recording import Recording, Rule, is_stopped, wait_for_stopped
 
-from batchgray import committer, durable, integrity, manifest
-from batchgray.intents import IntentLog
-from batchgray.messages import Done
+from batchgray.manifest import manifest
+from batchgray.storage import durable, integrity
+from batchgray.storage.intents import IntentLog
+from batchgray.workers import committer
+from batchgray.workers.messages import Done
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,7 @@ from batchgray.messages import Done
         (Rule("rename", r"/out/.*\.jpg$", after=6), 0),
         (Rule("write", r"\.journal$", after=1), 1),
         (Rule("sync", r"\.journal$"), 0),
-        (Rule("call", "batchgray.ledger:Ledger.commit"), 16),
+        (Rule("call", "batchgray.engine.ledger:Ledger.commit"), 16),
     ],
     ids=lambda value: f"{value.kind} {value.path[-8:]}" if isinstance(value, Rule) else None,
 )
@@ -75,7 +77,10 @@ def test_a_journal_that_a_crash_cut_off_only_lags(tmp_path, kept):
     pictures = tmp_path / "in"
     for number in range(6):
         save_gradient(pictures / f"{number}.png", 400, 300, seed=number)
-    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("call", "batchgray.ledger:Ledger.commit"))
+    out, recording = (
+        tmp_path / "out",
+        Recording(tmp_path / "record", Rule("call", "batchgray.engine.ledger:Ledger.commit")),
+    )
     with Running("run", pictures, "--out", out, env=recording.environment) as run:
         wait_for_stopped(run)  # all is done, and only the journal tells of it
         run.kill()

@@ -172,7 +172,7 @@ def test_a_begun_image_is_away_for_some_runs(interrupted, verb):
 
 def test_a_begun_image_goes_away_between_the_plan_and_its_turn(interrupted, tmp_path):
     photo, back = interrupted.photos / "big.jpg", interrupted.photos.with_name("big.jpg")
-    recording = Recording(tmp_path / "again", Rule("return", "batchgray.engine:plan_resume"))
+    recording = Recording(tmp_path / "again", Rule("return", "batchgray.engine.runs:plan_resume"))
     with Running("resume", interrupted.out / "manifest.json", env=recording.environment) as run:
         supervisor = wait_for_stopped(run)
         photo.rename(back)

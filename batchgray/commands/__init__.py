@@ -1,0 +1,1 @@
+"""Commands that read what runs have made, and the machine: status, verify, doctor, report."""

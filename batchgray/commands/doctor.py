@@ -1,0 +1,209 @@
+"""What this machine has for a run, what would stop one, and what to do about it."""
+
+import http.client
+import os
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from batchgray import machine, quantities
+from batchgray.errors import BatchgrayError
+from batchgray.notices.choice import NoticeOptions
+from batchgray.notices.metadata import MetadataService, Unknown
+from batchgray.notices.queue import GONE, NO_HANDLE, QueueFault, SmqQueue, usage_error
+from batchgray.notices.tools import open_queue
+from batchgray.notices.wholetime import Line, TooSlow
+from batchgray.planes import slots
+
+Verdict = Literal["fine", "note", "wrong"]
+
+_LEAST_MEMORY = 200_000_000
+_KERNEL_PIXELS = 4_000_000
+_CLOCK_SECONDS = 60
+_ANSWER_SECONDS = 5.0
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """`verdict` is "wrong" where a run as configured would stop, "note" where something is to be known."""
+
+    what: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def examine(options: NoticeOptions) -> list[Finding]:
+    """Look at everything, the queue only where one is configured. Nothing is changed."""
+    findings = [_cores(), _memory(), _shared_memory(), _kernel(), _identity(options), _credentials(options)]
+    if options.endpoint:
+        findings += [_clock(options.endpoint), *_queue(options)]
+    else:
+        remedy = "set MNS_ENDPOINT or --smq-endpoint to hear interruption events; signals always count"
+        findings.append(Finding(what="queue", verdict="note", detail="no endpoint is configured", remedy=remedy))
+    return findings
+
+
+def finding_lines(findings: list[Finding]) -> list[str]:
+    """For people."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.verdict:5}  {finding.what}: {finding.detail}")
+        if finding.remedy:
+            lines.append(f"       -> {finding.remedy}")
+    return lines
+
+
+def _cores() -> Finding:
+    cores, all_cores = machine.usable_cores(), os.cpu_count() or 1
+    return Finding(what="cores", verdict="fine", detail=f"{cores} to be used, of {all_cores} processors of the machine")
+
+
+def _memory() -> Finding:
+    available = machine.available_memory()
+    detail = f"{quantities.size(available)} available to this process"
+    if available >= _LEAST_MEMORY:
+        return Finding(what="memory", verdict="fine", detail=detail)
+    return Finding(what="memory", verdict="wrong", detail=detail, remedy="free some, or raise the cgroup's limit")
+
+
+def _shared_memory() -> Finding:
+    try:
+        fd = slots.make_memory()
+        slots.resize_memory(fd, 1 << 20)
+        slot = slots.Slot(fd)
+        slot.announce(0)
+        os.close(fd)
+    except OSError as error:
+        return Finding(what="shared memory", verdict="wrong", detail=str(error), remedy="allow memfd_create")
+    kind = "memfd" if hasattr(os, "memfd_create") else "a nameless temporary file"
+    return Finding(what="shared memory", verdict="fine", detail=f"works ({kind}; /dev/shm is not needed)")
+
+
+def _kernel() -> Finding:
+    began = time.perf_counter()
+    try:
+        import numpy
+
+        from batchgray.kernels import methods
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}"
+        return Finding(
+            what="kernel", verdict="wrong", detail=detail, remedy="install batchgray into a fresh environment"
+        )
+    ready = time.perf_counter() - began
+    rgb, gray = numpy.zeros(3 * _KERNEL_PIXELS, numpy.uint8), numpy.zeros(_KERNEL_PIXELS, numpy.uint8)
+    methods.bt601(rgb, gray)
+    began = time.perf_counter()
+    methods.bt601(rgb, gray)
+    speed = _KERNEL_PIXELS / 1e9 / (time.perf_counter() - began)
+    return Finding(
+        what="kernel", verdict="fine", detail=f"ready in {ready:.1f} s, {speed:.1f} gigapixels a second and core"
+    )
+
+
+def _identity(options: NoticeOptions) -> Finding:
+    if options.instance_id:
+        return Finding(what="instance", verdict="fine", detail=f"{options.instance_id}, as given")
+    url = options.known_metadata_url
+    if url is None:
+        remedy = "give --instance-id, or --metadata-url where there is such a service"
+        return Finding(what="instance", verdict="note", detail="not an Alibaba Cloud instance", remedy=remedy)
+    try:
+        return Finding(what="instance", verdict="fine", detail=f"{MetadataService(url).instance_id()}, from metadata")
+    except Unknown as error:
+        return Finding(what="instance", verdict="wrong", detail=str(error), remedy="give --instance-id")
+
+
+def _credentials(options: NoticeOptions) -> Finding:
+    remedy = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or give the instance a RAM role"
+    verdict: Verdict = "wrong" if options.endpoint else "note"
+    if options.credentials is not None:
+        return Finding(what="credentials", verdict="fine", detail=f"from {options.credentials.origin}")
+    if options.known_metadata_url is None:
+        return Finding(what="credentials", verdict=verdict, detail="none", remedy=remedy)
+    try:
+        credentials, left = MetadataService(options.known_metadata_url).role_credentials()
+    except Unknown as error:
+        return Finding(what="credentials", verdict=verdict, detail=str(error), remedy=remedy)
+    detail = f"from {credentials.origin}, for {quantities.duration(left)}"
+    return Finding(what="credentials", verdict="fine", detail=detail)
+
+
+def _clock(endpoint: str) -> Finding:
+    try:
+        apart = abs(_servers_time(endpoint) - time.time())
+    except (OSError, http.client.HTTPException, ValueError, TooSlow) as error:
+        detail = f"can't be compared: {type(error).__name__}"
+        return Finding(what="clock", verdict="note", detail=detail, remedy="check the endpoint and the network")
+    detail = f"{apart:.0f} s from the server's"
+    if apart < _CLOCK_SECONDS:
+        return Finding(what="clock", verdict="fine", detail=detail)
+    return Finding(
+        what="clock", verdict="wrong", detail=detail, remedy="set the clock; requests off by 15 minutes are refused"
+    )
+
+
+def _servers_time(endpoint: str) -> float:
+    """In seconds since the epoch."""
+    parts = urlsplit(endpoint)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_ANSWER_SECONDS)
+    try:
+        with Line(connection).within(_ANSWER_SECONDS):
+            connection.request("GET", "/")
+            date = connection.getresponse().getheader("Date")
+    finally:
+        connection.close()
+    return parsedate_to_datetime(date or "").timestamp()
+
+
+def _queue(options: NoticeOptions) -> Iterator[Finding]:
+    try:
+        queue = open_queue(options)
+    except BatchgrayError as error:
+        yield Finding(what="queue", verdict="wrong", detail=str(error))
+        return
+    try:
+        yield from _queue_findings(queue)
+    finally:
+        queue.close()
+
+
+def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
+    try:
+        attributes = queue.attributes()
+    except QueueFault as fault:
+        yield _queue_fault("queue", fault, queue)
+        if fault.kind != "AccessDenied":
+            return
+    else:
+        active = f"{attributes.active_messages} message{'' if attributes.active_messages == 1 else 's'} to be had"
+        counted = f"{active}, {attributes.inactive_messages} in somebody's hand"
+        detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
+        yield Finding(what="queue", verdict="fine", detail=detail)
+    actions: dict[str, Callable[[], object]] = {
+        "BatchPeekMessage": queue.peek,
+        "BatchReceiveMessage": lambda: [queue.hide(message.handle, 1) for message in queue.receive(1)],
+        "ChangeMessageVisibility": lambda: queue.hide(NO_HANDLE, 1),
+        "DeleteMessage": lambda: queue.delete(NO_HANDLE),
+    }
+    for name, action in actions.items():
+        yield _permission(name, action, queue)
+
+
+def _permission(name: str, action: Callable[[], object], queue: SmqQueue) -> Finding:
+    """The service looks at permissions before it looks at handles, so one of no message tells."""
+    try:
+        action()
+    except QueueFault as fault:
+        if fault.kind not in GONE | {"InvalidArgument"}:
+            return _queue_fault(f"permission mns:{name}", fault, queue)
+    return Finding(what=f"permission mns:{name}", verdict="fine", detail="granted")
+
+
+def _queue_fault(what: str, fault: QueueFault, queue: SmqQueue) -> Finding:
+    return Finding(what=what, verdict="wrong", detail=str(usage_error(fault, queue.name, queue.endpoint)))

@@ -1,0 +1,168 @@
+"""What a manifest says, in figures and in words."""
+
+import os
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from batchgray import quantities
+from batchgray.commands.report import timeline
+from batchgray.errors import shown
+from batchgray.events import Reason
+from batchgray.manifest import locks, manifest, outcome
+from batchgray.manifest.manifest import Interruption, Manifest, RunState
+from batchgray.progress import words
+from batchgray.spelling import Bytes
+
+_LISTED = 20
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    total: int
+    done: int
+    partial: int
+    pending: int
+    failed: int
+    gone: int
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A failed image. Several input folders may have the same `source`; `path` is in full."""
+
+    source: str
+    source_base64: Bytes = msgspec.UNSET
+    path: str
+    path_base64: Bytes = msgspec.UNSET
+    error: str
+
+
+class Died(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that ended without a word: when it began, and the last that is known of it, in ISO 8601."""
+
+    run: int
+    began: str
+    last_known: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """`state` is "running" only while a process owns the manifest; a run that died without a word is "interrupted".
+
+    `last_run` tells the two apart; `died` are the runs of this manifest that ended so, whichever came after them.
+
+    Pixels and bytes are of the images that are done, `seconds` of all runs; `resume` is the command that goes on,
+    where there is work left and nobody is at it.
+    """
+
+    state: RunState
+    counts: Counts
+    last_run: timeline.Ending | None
+    interruptions: list[Interruption]
+    died: list[Died]
+    failures: list[Failure]
+    reasons: list[Reason]
+    pixels: int
+    source_bytes: int
+    output_bytes: int
+    seconds: float
+    manifest: str
+    manifest_base64: Bytes = msgspec.UNSET
+    resume: str | None
+
+
+def status(path: Path) -> Status:
+    """Read a manifest and its journal. Raises BatchgrayError."""
+    return status_of(*load(path), path)
+
+
+def load(path: Path) -> tuple[Manifest, bool]:
+    """The manifest, and whether a process is at work on it. Raises BatchgrayError."""
+    document = manifest.load(path)
+    running = locks.is_running(path, document.flight_folder(path))
+    if document.state == "running" and not running:
+        document = manifest.load(path)  # it may have ended since
+    return document, running
+
+
+def status_of(document: Manifest, running: bool, path: Path) -> Status:
+    """What `load` found at `path`, in figures."""
+    states = Counter(image.state for image in document.images)
+    state = "interrupted" if document.state == "running" and not running else document.state
+    done = [image for image in document.images if image.state == "done"]
+    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
+    path = path.absolute()
+    return Status(
+        state=state,
+        counts=Counts(
+            total=len(document.images),
+            done=states["done"],
+            partial=states["partial"],
+            pending=states["pending"],
+            failed=states["failed"],
+            gone=states["gone"],
+        ),
+        last_run=runs[-1].ending if runs else None,
+        interruptions=document.interruptions,
+        died=[
+            Died(run=run.number - 1, began=_iso(run.start_ms), last_known=_iso(run.end_ms))
+            for run in runs
+            if run.ending == "died"
+        ],
+        failures=[
+            Failure(
+                source=image.source,
+                path=os.path.join(document.input_roots[image.root], image.source),
+                error=image.error or "",
+            )
+            for image in document.images
+            if image.state == "failed"
+        ],
+        reasons=outcome.reasons(document),
+        pixels=sum((image.width or 0) * (image.height or 0) for image in done),
+        source_bytes=sum(image.size for image in done),
+        output_bytes=sum(image.output_size or 0 for image in done),
+        seconds=sum(run.seconds for run in runs),
+        manifest=str(path),
+        resume=outcome.resume_command(path) if state == "interrupted" else None,
+    )
+
+
+def status_lines(found: Status) -> list[str]:
+    """For people."""
+    counts = found.counts
+    state = "died" if found.state == "interrupted" and found.last_run == "died" else found.state.replace("_", " ")
+    lines = [
+        f"{state}: {counts.done:,} of {quantities.images(counts.total)} done, "
+        f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
+        f"{f', {counts.gone:,} gone' if counts.gone else ''}"
+    ]
+    if counts.done:
+        lines.append(
+            f"done so far: {found.pixels / 1e6:,.0f} MP in {quantities.duration(found.seconds)}, "
+            f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
+        )
+    lines += _ending_lines(found)[-_LISTED:]
+    lines += words.reason_lines(found.reasons)
+    if found.resume:
+        lines.append(f"To go on: {shown(found.resume)}")
+    elif counts.failed:
+        lines.append(words.trying_again(found.manifest))
+    return lines
+
+
+def _ending_lines(found: Status) -> list[str]:
+    """How runs ended before their work did, in the order of the runs."""
+    told: list[tuple[int, str]] = []
+    for item in found.interruptions:
+        line = f"interrupted {shown(item.at)} by {item.source} {shown(item.event_id or '')}".rstrip()
+        told.append((-1 if item.run is None else item.run, line))
+    for died in found.died:
+        line = f"died after {died.last_known} without a word: a crash, a kill or a power cut"
+        told.append((died.run, line))
+    return [line for _, line in sorted(told, key=lambda item: item[0])]
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

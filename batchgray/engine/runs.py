@@ -1,0 +1,377 @@
+"""One run or resume from beginning to end: lock, load, plan, supervise, acknowledge. The library's two verbs."""
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from batchgray import errors, events
+from batchgray.engine import flight
+from batchgray.engine.ledger import Ledger, Listener, Totals
+from batchgray.engine.supervisor import READY_SECONDS, Supervisor
+from batchgray.errors import shown
+from batchgray.manifest import locks, manifest, outcome
+from batchgray.manifest.document import FLIGHT_FOLDER
+from batchgray.manifest.manifest import Manifest, Run, Store
+from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
+from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
+from batchgray.planning import gone
+from batchgray.planning.discovery import JPEG_SUFFIXES
+from batchgray.planning.plan import Plan, plan_resume, plan_run
+from batchgray.storage import durable
+from batchgray.storage.names import kind_of
+from batchgray.workers.forkserver import ForkServer, forking
+
+AnyEvent = TypeVar("AnyEvent", bound=events.Event)
+ExitCode = Literal[0, 3, 75]
+DONE: ExitCode = 0
+SOME_FAILED: ExitCode = 3
+INTERRUPTED: ExitCode = 75
+
+
+def _ignore(_event: events.Event) -> None:
+    pass
+
+
+def _always() -> bool:
+    return True
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended.
+
+    `exit_code` is the command's: 0 when every image is done, 3 when some failed, 75 when it was interrupted or the disk
+    is full; everything is flushed then, and `resume` goes on. `manifest` is the file that `resume` takes, `out` the
+    folder of the outputs, both absolute. `failures` has each image that failed, by the full name of its file, and why.
+    `summary` is the last event, with all the counts and figures.
+    """
+
+    exit_code: ExitCode
+    manifest: Path
+    out: Path
+    failures: dict[Path, str]
+    summary: events.Summary
+
+
+def run(
+    options: RunOptions,
+    on_event: Listener = _ignore,
+    notices: Sequence[Source] = (),
+    server: ForkServer | None = None,
+    ready: Callable[[], bool] = _always,
+) -> Result:
+    """Convert what the INPUTs hold, or go on with it, and return when it ended.
+
+    Nothing is written to the terminal. `on_event` is called with each event as it happens, in this thread; it should
+    not take long, as nothing is handed out and no notice is heard meanwhile. Whoever can't keep up with the events says
+    so through `ready`, which is asked before work is handed out: while it is false none is, and all else goes on.
+
+    `notices` is where interruptions come from: an Interrupter for the program's own, a SignalSource for SIGTERM, SIGINT
+    and SIGHUP, which is the only one to touch signal handlers, and only works in the main thread. Without it a Ctrl-C
+    is a KeyboardInterrupt as anywhere. That, or whatever `on_event` raises, ends the run as a crash would: nothing
+    that was done is lost, no process is left, `resume` goes on; but the images in work begin again.
+
+    The work is done in processes of their own, which know nothing of the caller's: any thread may call this, from any
+    kind of program, several at a time on manifests of their own. `server` is a fork server that was started before,
+    for this call alone; there is no need for one.
+
+    Raises BatchgrayError, whose `exit_code` is what the command would end with: UsageError (2) before any work,
+    InterruptedEarly (75) where a notice came before the list of images was made, others (1) where the run can't go on.
+    """
+    path = _manifest_of(options)
+    with contextlib.ExitStack() as stack:
+        server = server or stack.enter_context(forking())
+        inbox = stack.enter_context(_listening(notices))
+        stack.enter_context(_folders(options.out.absolute(), path.parent))
+        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
+        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
+        if options.overwrite:
+            _take_over(plan, options.engine.locked)
+        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
+
+
+def resume(
+    options: ResumeOptions,
+    on_event: Listener = _ignore,
+    notices: Sequence[Source] = (),
+    server: ForkServer | None = None,
+    ready: Callable[[], bool] = _always,
+) -> Result:
+    """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
+    given = options.manifest.absolute()
+    manifest.check_is_manifest(given)
+    path = Path(os.path.realpath(given))
+    with contextlib.ExitStack() as stack:
+        server = server or stack.enter_context(forking())
+        inbox = stack.enter_context(_listening(notices))
+        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
+        plan = plan_resume(options, manifest.load(path), _pause(inbox))
+        return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
+
+
+def dry_run(options: RunOptions) -> Plan:
+    """What `run` would do. Touches nothing. Raises BatchgrayError."""
+    return plan_run(options, _previous(_manifest_of(options), options.overwrite))
+
+
+def _manifest_of(options: RunOptions) -> Path:
+    """The real path of the manifest. Raises LinkInTheWay, ManifestInFlight, ForeignManifest, UnreadableManifest.
+
+    A link to a manifest is that manifest, where the user names it. One that stands in the output folder may be
+    anybody's, and so may be one that leads to nothing: what is written through it would be in a place of their choice.
+    """
+    given = options.manifest_path.absolute()
+    if os.path.islink(given) and not os.path.exists(given):
+        raise errors.LinkInTheWay(given)
+    path = Path(os.path.realpath(given))
+    if os.path.islink(given) and options.manifest is None and str(path.parent) != os.path.realpath(options.out):
+        raise errors.LinkInTheWay(given)
+    if path.is_relative_to(os.path.join(os.path.realpath(options.out), FLIGHT_FOLDER)):
+        raise errors.ManifestInFlight(path)
+    _refuse_foreign(path, options.overwrite)
+    return path
+
+
+def _refuse_foreign(path: Path, overwrite: bool) -> None:
+    if os.path.exists(path):
+        manifest.check_is_manifest(path, or_ruin=overwrite)
+
+
+def _previous(path: Path, overwrite: bool) -> Manifest | None:
+    return None if overwrite or not os.path.exists(path) else manifest.load(path)
+
+
+def _take_over(plan: Plan, locked: bool) -> None:
+    """What the overwritten run has in flight is cleaned up with this one's, or now if it is in another output folder.
+
+    Raises ManifestLocked.
+    """
+    try:
+        before = manifest.load(plan.path)
+    except errors.UsageError:  # none, or a ruin of one
+        ours = flight.run_ids_of(plan.out, plan.path)
+    else:
+        here = os.path.realpath(before.output_folder(plan.path)) == os.path.realpath(plan.out)
+        if not here:
+            flight.abandon(before, plan.path, locked)
+        ours = [before.run_id] if here else []
+    if ours:
+        plan.manifest.run_id = ours[0]
+
+
+@contextlib.contextmanager
+def _folders(*folders: Path) -> Iterator[None]:
+    """Make folders. Where the run comes to nothing, those that were made go again."""
+    made: list[Path] = []
+    try:
+        for folder in folders:
+            try:
+                made = durable.make_folders(folder) + made
+            except OSError as error:
+                raise errors.UnwritableOutput(folder, error.strerror) from None
+        yield
+    except BaseException:
+        durable.remove_empty(made)
+        raise
+
+
+def _pause(inbox: Inbox) -> Callable[[], None]:
+    """What comes before the work can take long; nothing is begun before it ends, so a notice ends it at once."""
+
+    def pause() -> None:
+        notice = inbox.notice
+        if notice is not None:
+            raise errors.InterruptedEarly(notice.event_id or notice.source)
+
+    return pause
+
+
+@contextlib.contextmanager
+def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
+    inbox = Inbox()
+    with contextlib.ExitStack() as stack:
+        stack.callback(inbox.close)
+        for source in sources:
+            source.start(inbox)
+            stack.callback(source.stop)
+        yield inbox
+
+
+def _supervise(
+    stack: contextlib.ExitStack,
+    plan: Plan,
+    engine: EngineOptions,
+    emit: Listener,
+    inbox: Inbox,
+    server: ForkServer,
+    sources: Sequence[Source],
+    ready: Callable[[], bool],
+) -> Result:
+    began = time.monotonic()
+
+    def send(event: events.Event) -> None:
+        emit(_at(began, event))
+
+    held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
+    store = stack.enter_context(contextlib.closing(Store(plan.path)))
+    pruned = _prune(plan, held, send)
+    resumable = flight.prepare(plan, held)
+    _commit_start(plan, engine.workers, store)
+    flight.forget_intents(plan, held)
+    ledger = Ledger(plan, held, store, engine.checkpoint, send)
+    planned = _planned(plan, engine, sources)
+    if _needs_more_than_jpeg(planned, plan.manifest.options):
+        server.preload()
+    send(planned)
+    for image in plan.manifest.images:
+        if image.state == "failed":
+            _wait_until(ready, inbox)
+            send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
+    supervisor = Supervisor(plan, held, resumable, engine, ledger, server, inbox, send, ready)
+    try:
+        states = supervisor.run()
+    finally:
+        ledger.close()
+    if supervisor.notice is not None:
+        for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
+            send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
+    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began, pruned))
+    emit(summary)
+    if supervisor.fault is not None:
+        raise supervisor.fault
+    exit_code = SOME_FAILED if states["failed"] else DONE
+    return Result(
+        exit_code=INTERRUPTED if summary.resume is not None else exit_code,
+        manifest=plan.path,
+        out=plan.out,
+        failures={
+            Path(plan.source_path(image)): image.error or ""
+            for image in plan.manifest.images
+            if image.state == "failed"
+        },
+        summary=summary,
+    )
+
+
+def _prune(plan: Plan, held: flight.Held, emit: Listener) -> int:
+    """Remove the outputs of inputs that are gone for good: before the manifest forgets them, as it may lag the disk.
+
+    Returns how many were removed.
+    """
+    try:
+        pruned = gone.remove_outputs(held.out, plan.pruned)
+    except OSError as error:
+        raise errors.UnwritableOutput(plan.out, error.strerror) from None
+    for output in pruned.altered:
+        emit(events.Warned(message=f"{shown(output)} is not as it was made, and stays; its input is gone"))
+    for image, reason in pruned.stuck:
+        plan.manifest.images.append(image)
+        emit(events.Warned(message=f"{shown(image.output)} can't be removed: {reason}; its input is gone"))
+    return pruned.removed
+
+
+def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
+    """Or until a notice comes."""
+    while not ready() and inbox.notice is None:
+        time.sleep(READY_SECONDS)
+
+
+def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
+    """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
+    if flushed:
+        yield from filter(None, (source.acknowledge(notice) for source in sources))
+    elif notice.source == "smq":
+        yield "the disk is full, and the manifest lacks what was flushed"
+
+
+def _at(began: float, event: AnyEvent) -> AnyEvent:
+    return msgspec.structs.replace(event, at=round(time.monotonic() - began, 6))
+
+
+def _commit_start(plan: Plan, workers: int, store: Store) -> None:
+    if plan.todo:  # else it is no run, and its death would be taken for that of the one before
+        found = plan.manifest.state if plan.resumed else None
+        plan.manifest.runs.append(Run(at=datetime.now(UTC), workers=workers, found=found))
+        plan.manifest.state = "running"
+    try:
+        store.commit(plan.manifest)
+    except OSError as error:  # the store lets only a full disk through
+        raise errors.DiskFullAtStart(plan.path, error.strerror) from None
+
+
+def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
+    images = plan.manifest.images
+    kinds: Counter[str] = Counter()
+    for index in plan.todo:
+        kinds[kind_of(images[index].source)] += images[index].size
+    return events.Planned(
+        manifest=str(plan.path),
+        out=str(plan.out),
+        total=len(images),
+        todo=len(plan.todo),
+        done=plan.already_done,
+        todo_bytes=kinds.total(),
+        todo_bytes_by_kind=dict(kinds),
+        new=plan.new,
+        changed=plan.changed,
+        missing=plan.missing,
+        gone=_count_gone(plan),
+        ignored=dict(plan.ignored),
+        workers=engine.workers,
+        resumed=plan.resumed,
+        notices=[source.name for source in sources],
+    )
+
+
+def _count_gone(plan: Plan) -> int:
+    return sum(image.state == "gone" for image in plan.manifest.images)
+
+
+def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
+    """Whether workers will want imageio or Pillow, as far as names tell. To strip an EXIF block is to read it."""
+    others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
+    return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
+
+
+def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:
+    totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
+    interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
+    return events.Summary(
+        state=plan.manifest.state,
+        total=len(images),
+        done=states["done"],
+        already_done=plan.already_done,
+        converted=totals.converted,
+        failed=states["failed"],
+        partial=states["partial"],
+        pending=states["pending"],
+        pixels=totals.pixels,
+        source_bytes=totals.source_bytes,
+        output_bytes=totals.output_bytes,
+        seconds=seconds,
+        ignored=dict(plan.ignored),
+        changed=plan.changed,
+        missing=plan.missing,
+        gone=states["gone"],
+        newly_gone=plan.newly_gone,
+        pruned=pruned,
+        notes={name_of(images[index]): note for index, note in totals.notes.items()},
+        failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
+        reasons=outcome.reasons(plan.manifest),
+        manifest=str(plan.path),
+        resume=outcome.resume_command(plan.path) if interrupted else None,
+        space_needed=_space_needed(plan, totals) if ledger.disk_full or totals.space_needed is not None else None,
+    )
+
+
+def _space_needed(plan: Plan, totals: Totals) -> int:
+    """About the bytes that the outputs still to come will take: as the ones that were made, by bytes of input."""
+    waiting = sum(image.size for image in plan.manifest.images if image.state in ("pending", "partial"))
+    ratio = totals.output_bytes / totals.source_bytes if totals.source_bytes else 1.0
+    return max(totals.space_needed or 0, int(waiting * ratio))

@@ -1,0 +1,1 @@
+"""The arithmetic from colour to gray: formulas, what numba compiles, and machine code that is kept."""

@@ -1,0 +1,210 @@
+"""The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
+
+    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> N-M.out
+
+What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
+resumed conversion passes over what is finished, and has the rest to compute.
+"""
+
+import mmap
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from batchgray.checkpoints import partial
+from batchgray.checkpoints.bandstore import Plane, band_rows
+from batchgray.codecs import bands, codec, transparency
+from batchgray.codecs.opened import Source
+from batchgray.errors import ImageError
+from batchgray.kernels import methods
+from batchgray.options import PixelOptions
+from batchgray.planes import slots
+from batchgray.records import Task
+from batchgray.storage import durable, integrity
+from batchgray.storage.durable import Folder
+from batchgray.workers.interrupt import Interrupt
+from batchgray.workers.messages import Flushed, flushed
+
+# A checkpoint takes its time too, and the interval bounds both.
+_SHARE_OF_INTERVAL = 0.5
+_FORGET_AFTER_BYTES = 4 << 20
+
+
+class Encoded(NamedTuple):
+    """An output in its temporary file, not yet synced."""
+
+    fd: int
+    size: int
+    checksum: str
+
+
+class Conversion:
+    """One image on its way. `flushed` is called with what became durable; `note` tells what reading left out."""
+
+    def __init__(
+        self,
+        task: Task,
+        record: slots.SlotRecord,
+        exif: bytes,
+        pixels: PixelOptions,
+        flight: Folder,
+        out: Folder,
+        flushed: Callable[[Flushed], None],
+    ) -> None:
+        """Takes up the finished bands of an earlier run. Raises OSError."""
+        self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
+        self._flight, self._out, self._flushed = flight, out, flushed
+        header = partial.matching_header(flight, task, pixels)
+        self._claim = header if header and header.record.is_of(record) else None
+        self.plane = Plane(flight, task.output, record, pixels)
+        if self._claim and self._claim.tiles:
+            self.plane.take_up(partial.stored_rows(flight, task.output))
+            self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")
+        self.tiles_missing = record.tiles_total - self.plane.tiles_done
+
+    def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
+        """Read and convert what is missing, with a checkpoint about every so many seconds and one at the end.
+
+        When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, OSError, and what
+        `interrupt.check` raises.
+        """
+        kernel = methods.BY_METHOD[self._pixels.method]
+        missing = [band for band in self.plane.bands() if not self.plane.finished(band.index)]
+        reader = bands.Reader(self._task.source, source, way, transparency.colour_of(self._pixels.background))
+        try:
+            read_to = None
+            checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
+            for band in missing:
+                if band.top == read_to:
+                    rows = reader.rows(band.top, band.bottom)
+                else:  # there is much to pass over, or all of a progressive file to decode
+                    if read_to is not None:
+                        self.checkpoint()
+                    with interrupt.ending_at_once():
+                        rows = reader.rows(band.top, band.bottom)
+                read_to = band.bottom
+                self.plane.ignored |= reader.ignored
+                self.plane.write(band.index, _gray_of(rows, kernel) if source.colour else rows.data)
+                if interrupt.heard and band is not missing[-1]:
+                    self.flush()
+                    interrupt.check()
+                if time.monotonic() >= checkpoint_at:
+                    self.checkpoint()
+                    checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
+        finally:
+            reader.close()
+        if codec.identity_of(self._task.source) != self._record.identity:
+            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        self.checkpoint()
+
+    def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:
+        """The plane, which is complete, as the output.
+
+        A JPEG is finished whatever comes, as its partial JPEG would take as long; a PNG is given up at SIGTERM. Raises
+        ImageError, OSError, and what `interrupt.check` raises.
+        """
+        with self._flight.temporary(temporary) as fd:
+            sink = _Sink(fd)
+            if self._pixels.format == "jpeg":
+                for piece in self._jpeg():
+                    sink.write(piece)
+            else:
+                self._write_png(sink, interrupt)
+        return Encoded(fd, sink.size, str(sink.digest))
+
+    @property
+    def note(self) -> str | None:
+        return transparency.IGNORED if self.plane.ignored else None
+
+    def checkpoint(self) -> None:
+        """Make the finished bands durable and say so. Raises OSError."""
+        if self._claim is None:
+            self._claim = partial.write_claim(
+                self._flight, self._out, self._task, self._pixels, self._record, self._exif
+            )
+        self.plane.checkpoint()
+        self._flushed(flushed(self._task, self._record, self.plane.tiles_done))
+
+    def flush(self) -> None:
+        """Checkpoint, then the partial JPEG."""
+        self.checkpoint()
+        if self._claim is not None and self._claim.owns_preview:
+            try:
+                partial.write_preview(self._flight, self._out, self._claim, self._jpeg())
+            except (ImageError, OSError):
+                pass  # it is for people to look at; what resume needs is durable
+
+    def discard(self) -> None:
+        """The image can't be converted: nothing of it is worth its space. Raises OSError."""
+        if self._task.preview:
+            partial.discard(self._flight, self._out, self._task.output)
+        else:
+            partial.remove(self._flight, self._task.output)
+
+    def close(self) -> None:
+        self.plane.close()
+
+    def _jpeg(self) -> Iterator[bytes]:
+        """What is finished as a JPEG, in pieces; the rest black. Raises ImageError."""
+        from batchgray.codecs import jpeg_bands  # compiled when it is first needed
+
+        record = self._record
+        encoder = jpeg_bands.Encoder(record.width, record.height, self._pixels.quality, self._exif)
+        black = bytes(self.plane.band_rows * record.width)
+        for band in self.plane.bands():
+            if self.plane.finished(band.index):
+                yield encoder.encode(self.plane.read(band.index))
+            elif band.bottom < record.height:
+                yield encoder.encode(black)
+            else:
+                yield encoder.encode(black[: (band.bottom - band.top) * record.width])
+        yield encoder.finish()
+
+    def _write_png(self, sink: "_Sink", interrupt: Interrupt) -> None:
+        gray, forgotten = self.plane.map(), 0
+
+        def between_pieces() -> None:
+            nonlocal forgotten
+            if interrupt.heard:
+                self.flush()
+                interrupt.check()
+            if sink.size - forgotten >= _FORGET_AFTER_BYTES:
+                gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
+                forgotten = sink.size
+
+        sink.between_pieces = between_pieces
+        codec.write_png(sink, gray, self._record.width, self._record.height, self._exif)
+
+
+class _Sink:
+    """A file that grows, as Pillow wants it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.size = 0
+        self.digest = integrity.Digest()
+        self.between_pieces: Callable[[], None] = lambda: None
+
+    def write(self, data: bytes) -> int:
+        self.between_pieces()
+        durable.write_all(self._fd, data)
+        self.digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """It holds nothing back."""
+
+
+def needed_bytes(way: bands.Way, width: int, height: int) -> int:
+    """About what the conversion holds at a time: what reading holds, the band in colour and in gray, and its JPEG."""
+    rows = band_rows(width)
+    return way.scratch_bytes(height, rows) + 8 * width * rows
+
+
+def _gray_of(rgb: np.ndarray, kernel: methods.Kernel) -> memoryview:
+    gray = np.empty(rgb.size // 3, np.uint8)
+    kernel(rgb, gray)
+    return gray.data

@@ -1,0 +1,72 @@
+"""SIGTERM in a worker: heard between two tiles, and at once where nothing would be lost."""
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from batchgray.workers.messages import Channel
+
+_DECISION_SECONDS = 0.01
+
+
+class Interrupted(Exception):
+    """SIGTERM was heard."""
+
+
+class Interrupt:
+    """Whether SIGTERM came; and the end of the process, at once, where it comes while an image is being decoded.
+
+    A decoder can't be stopped, and what it has is worth nothing without the rest: there is nothing to wait for. The
+    signal's C handler writes to the wake-up descriptor even then, and a thread hears it.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the fork server held it back until now
+        self._decoding = False
+        self._deciding = threading.Lock()
+
+    def _hear(self, *_: object) -> None:
+        self.heard = True
+
+    def check(self) -> None:
+        """Raise Interrupted if SIGTERM came."""
+        if self.heard:
+            raise Interrupted
+
+    def receive(self, channel: Channel) -> Any:
+        """The next message, unless SIGTERM comes first. Raises Interrupted, EOFError."""
+        either: list[Channel | int] = [channel, self._reader]
+        select.select(either, [], [])
+        self.check()
+        return channel.receive()
+
+    @contextlib.contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """While the block runs, SIGTERM ends the process."""
+        self._decoding = True
+        try:
+            self.check()
+            yield
+        finally:
+            with self._deciding:
+                self._decoding = False
+
+    def end_while_decoding(self, finish: Callable[[], None]) -> None:
+        """The thread: ends the process, after `finish`, once SIGTERM came and while nothing would be lost."""
+        select.select([self._reader], [], [])
+        while True:
+            with self._deciding:
+                if self._decoding:
+                    finish()
+                    os._exit(0)
+            time.sleep(_DECISION_SECONDS)

@@ -1,0 +1,417 @@
+"""The worker process: one image after another, tile by tile.
+
+A jitted or codec call holds off Python's signal handlers until it returns, so the edge between two tiles is where
+SIGTERM is heard: an image whose tiles are all done is encoded and finished, any other is flushed (sidecar, then
+partial JPEG), and the worker exits.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from batchgray import tiles
+from batchgray.checkpoints import bandstore, partial
+from batchgray.codecs import bands, codec
+from batchgray.codecs.opened import SecondOpinion, Source, joined
+from batchgray.codecs.transparency import colour_of
+from batchgray.errors import ImageError
+from batchgray.kernels import methods
+from batchgray.planes import slots
+from batchgray.records import Task
+from batchgray.storage import integrity, intents
+from batchgray.storage.durable import Folder
+from batchgray.workers import allocator, banded, committer
+from batchgray.workers.interrupt import Interrupt, Interrupted
+from batchgray.workers.messages import (
+    Broken,
+    Channel,
+    Convert,
+    Failed,
+    GiveBack,
+    Granted,
+    Idle,
+    ImageDone,
+    NeedMemory,
+    Preview,
+    Ready,
+    Refused,
+    Setup,
+    ToWorker,
+    flushed,
+)
+
+_PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
+
+
+class TooLarge(ImageError):
+    """An image needs more memory than can be had."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason, self.remedy = reason, remedy
+
+
+def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None:
+    """The life of a worker. Returns when it is told to stop.
+
+    When the supervisor is gone, or all is lost, it never returns. As long as it lives it holds the lock of what is in
+    flight.
+    """
+    channel = Channel(Connection(pipe_fd), ToWorker)
+
+    def broken(error: BaseException) -> None:
+        with contextlib.suppress(OSError):
+            channel.send(Broken(reason=f"{type(error).__name__}: {error}"))
+        os._exit(1)
+
+    try:
+        allocator.keep()
+        interrupt = Interrupt()
+        setup = channel.receive()
+        out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
+        worker = Worker(channel, setup, out, flight, slots.Slot(slot_fd), interrupt, broken)
+        channel.send(Ready())
+        worker.work()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # nobody outlives the supervisor
+    except BaseException as error:
+        broken(error)
+
+
+def preload() -> None:
+    """Import what images other than JPEGs need (see `codec`)."""
+    with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
+        from batchgray.codecs import pillow  # noqa: F401
+
+
+class Worker:
+    """Converts what it is handed. One image is in the slot at a time; finished files go to the committer."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        setup: Setup,
+        out: Folder,
+        flight: Folder,
+        slot: slots.Slot,
+        interrupt: Interrupt,
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        self._channel = channel
+        self._setup = setup
+        self._pixels = setup.pixels
+        self._slot = slot
+        self._scratch = 0
+        self._checkpointed = False
+        self._interrupt = interrupt
+        self._out, self._flight = out, flight
+        self._temporaries = 0
+        self._kernel = methods.BY_METHOD[setup.pixels.method]
+        log = intents.IntentLog(self._flight, setup.worker)
+        self._committer = committer.Committer(self._out, self._flight, log, channel.send, broken)
+        self._committer.start()
+        threading.Thread(target=interrupt.end_while_decoding, args=[self._committer.finish], daemon=True).start()
+
+    def work(self) -> None:
+        """Convert until SIGTERM, or until the supervisor closes the pipe; then see everything durable."""
+        with contextlib.suppress(Interrupted):
+            while True:
+                message = self._interrupt.receive(self._channel)
+                self._take_memory(message)
+                if isinstance(message, GiveBack):
+                    continue
+                if isinstance(message, Preview):
+                    self._draw_preview(message.task)
+                    break
+                for task in message.tasks:
+                    self._convert(task)
+                    self._interrupt.check()
+                self._channel.send(Idle())
+                if not self._channel.waiting(_PROMPT_SECONDS):
+                    self._committer.hurry()
+        self._committer.finish()
+
+    def _convert(self, task: Task) -> None:
+        written = None
+        self._slot.announce(task.index)
+        try:
+            written = self._make_output(task)
+        except (ImageError, OSError) as error:
+            self._channel.send(committer.failure(task, error, task.identity.size))
+        except MemoryError:
+            self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
+        self._slot.clear()  # what follows waits for the disk, and is not held against the image
+        if written is not None:
+            self._committer.put(written)
+
+    def _make_output(self, task: Task) -> committer.Written:
+        started = time.monotonic()
+        try:
+            return self._make_in_memory(task, started)
+        except TooLarge as error:
+            with allocator.returned():
+                return self._make_in_bands(task, started, error)
+
+    def _make_in_memory(self, task: Task, started: float) -> committer.Written:
+        self._checkpointed = False
+        header = self._usable_sidecar(task)
+        image, computed = self._restore_finished(task, header), 0
+        decoded = image is None
+        if image is None:
+            image, computed = self._compute(task, header, started)
+        record = image.record
+        pieces = self._encode(image)
+        temporary = self._temporary()
+        fd = self._flight.write_temporary(temporary, pieces)
+        encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
+        done = _done(task, record, encoded, computed, decoded, started)
+        return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
+
+    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
+        """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, OSError."""
+        source = self._open(task)
+        source.close()
+        record, exif = self._describe(source)
+        self._slot.describe(record)
+        way = self._find_way(task, source, too_large)
+        with self._interrupt.ending_at_once():  # what is there already is looked through
+            conversion = banded.Conversion(
+                task, record, exif, self._pixels, self._flight, self._out, self._channel.send
+            )
+        with contextlib.closing(conversion):
+            computed = conversion.tiles_missing
+            try:
+                if computed:
+                    conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
+                temporary = self._temporary()
+                encoded = conversion.encode(temporary, self._interrupt)
+            except ImageError:
+                if self._is_there(task):
+                    conversion.discard()
+                raise
+        record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
+        done = _done(task, record, encoded, computed, computed > 0, started)
+        return committer.Written(encoded.fd, temporary, task, done, begun=True)
+
+    def _is_there(self, task: Task) -> bool:
+        """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
+        try:
+            return codec.identity_of(task.source) == task.identity
+        except ImageError:
+            return False
+
+    def _temporary(self) -> str:
+        """A name in flight that no other output has: no two workers of a run have the same number."""
+        self._temporaries += 1
+        return f"{self._setup.worker}-{self._temporaries}.out"
+
+    def _find_way(self, task: Task, source: Source, too_large: TooLarge) -> bands.Way:
+        """How the source can be read in bands, with the memory for it. Raises ImageError."""
+        try:
+            way = bands.find_way(task.source, source, self._pixels.method)
+        except bands.NoReader:
+            raise ImageError(
+                f"{too_large.reason}; install batchgray[large] to convert it in bands, or {too_large.remedy}"
+            ) from None
+        except ImageError as error:
+            raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
+        needed = banded.needed_bytes(way, source.width, source.height)
+        try:
+            self._reserve(slots.EMPTY_SLOT_BYTES, needed)
+        except TooLarge:
+            raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}") from None
+        return way
+
+    def _usable_sidecar(self, task: Task) -> partial.SidecarHeader | None:
+        """The header of an earlier run's finished tiles, if they are of the source as it is now."""
+        header = partial.matching_header(self._flight, task, self._pixels) if task.resumable else None
+        return header if header and codec.identity_of(task.source) == header.record.identity else None
+
+    def _restore_finished(self, task: Task, header: partial.SidecarHeader | None) -> slots.Image | None:
+        """An image of which only the encoding is missing, without opening its source."""
+        if header is None or header.tiles_done < header.record.tiles_total:
+            return None
+        record = header.record
+        if record.width * record.height > self._setup.max_pixels:
+            return None  # its source will say whether it is really so large
+        try:
+            if self._pixels.format == "jpeg":
+                codec.check_jpeg_sides(record.width, record.height)
+            self._reserve(record.slot_bytes, 0)
+        except ImageError:
+            return None
+        return partial.restore(self._flight, task.output, self._slot)
+
+    def _compute(self, task: Task, header: partial.SidecarHeader | None, started: float) -> tuple[slots.Image, int]:
+        """Decode, and run the kernel over the tiles that are not there yet.
+
+        Returns the image and how many tiles had to be computed.
+        """
+        source = self._open(task)
+        try:
+            image, computed = self._decode(task, source, header)
+        except SecondOpinion as wanted:
+            with contextlib.closing(wanted.source):
+                image, computed = self._decode(task, wanted.source, header)
+        finally:
+            source.close()
+        if codec.identity_of(task.source) != image.record.identity:
+            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        if image.record.colour:
+            self._run_kernel(task, image)
+        else:
+            image.flags[:] = b"\1" * len(image.flags)
+        if time.monotonic() - started >= self._setup.checkpoint:
+            self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
+        return image, computed
+
+    def _open(self, task: Task) -> Source:
+        """The source, with the memory that opening it takes. Raises ImageError."""
+        return codec.open_source(
+            task.source,
+            self._pixels.method,
+            self._setup.max_pixels,
+            colour_of(self._pixels.background),
+            lambda scratch_bytes: self._reserve(slots.EMPTY_SLOT_BYTES, scratch_bytes),
+        )
+
+    def _decode(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> tuple[slots.Image, int]:
+        """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
+        image = self._lay_out(task, source, header)
+        missing = image.record.tiles_total - image.tiles_done
+        with self._interrupt.ending_at_once():
+            note = source.decode(image)
+        return self._slot.annotate(image, joined(source.note, note)), missing
+
+    def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> slots.Image:
+        """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
+        record, exif = self._describe(source)
+        self._reserve(record.slot_bytes, source.scratch_bytes)
+        restored = header and header.record.is_of(record) and partial.restore(self._flight, task.output, self._slot)
+        image = restored or self._slot.begin(record, exif)
+        if restored and not image.tiles_done:  # it was begun in bands
+            bandstore.fill(image, self._flight, task.output, self._pixels)
+        return image
+
+    def _describe(self, source: Source) -> tuple[slots.SlotRecord, bytes]:
+        """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
+        if self._pixels.format == "jpeg":
+            codec.check_jpeg_sides(source.width, source.height)
+        exif = source.exif if self._pixels.metadata == "keep" else codec.orientation_alone(source.exif)
+        record = slots.SlotRecord(
+            identity=source.identity,
+            width=source.width,
+            height=source.height,
+            tile_rows=self._pixels.rows_for(source.width),
+            colour=source.colour,
+            exif_bytes=len(exif),
+            note=source.note,
+        )
+        return record, exif
+
+    def _run_kernel(self, task: Task, image: slots.Image) -> None:
+        """Tile by tile; a flag goes up after its tile is written.
+
+        Raises Interrupted, with the finished tiles flushed.
+        """
+        width = image.record.width
+        rgb, gray = np.frombuffer(image.rgb, np.uint8), np.frombuffer(image.gray, np.uint8)
+        checkpoint_at = time.monotonic() + self._setup.checkpoint
+        for tile in tiles.unfinished(bytes(image.flags), image.record.height, image.record.tile_rows):
+            if self._interrupt.heard:
+                self._flush(task, image)
+                raise Interrupted
+            first, last = tile.top * width, tile.bottom * width
+            self._kernel(rgb[3 * first : 3 * last], gray[first:last])
+            image.flags[tile.index] = 1
+            if time.monotonic() >= checkpoint_at:
+                self._checkpoint(task, image)
+                checkpoint_at = time.monotonic() + self._setup.checkpoint
+
+    def _checkpoint(self, task: Task, image: slots.Image) -> partial.SidecarHeader:
+        """Make the finished tiles durable and say so."""
+        header = partial.write_sidecar(self._flight, self._out, task, self._pixels, image)
+        self._channel.send(flushed(task, header.record, header.tiles_done))
+        self._checkpointed = True
+        return header
+
+    def _flush(self, task: Task, image: slots.Image) -> None:
+        """Finished tiles to the sidecar, then to the partial JPEG; an image without one stays as it was."""
+        if image.tiles_done:
+            self._save_preview(self._checkpoint(task, image), image)
+
+    def _save_preview(self, header: partial.SidecarHeader, image: slots.Image) -> None:
+        if not header.owns_preview:
+            return
+        partial.blacken_unfinished(image)
+        record = image.record
+        try:
+            jpeg = codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, bytes(image.exif))
+            partial.write_preview(self._flight, self._out, header, jpeg)
+        except (ImageError, OSError):
+            pass  # it is for people to look at; what resume needs is in the sidecar
+
+    def _draw_preview(self, task: Task) -> None:
+        header = partial.matching_header(self._flight, task, self._pixels)
+        image = partial.restore(self._flight, task.output, self._slot) if header else None
+        if header and image:
+            self._save_preview(header, image)
+
+    def _encode(self, image: slots.Image) -> list[bytes]:
+        record, exif = image.record, bytes(image.exif)
+        if self._pixels.format == "png":
+            return codec.encode_png(image.gray, record.width, record.height, exif)
+        return codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+
+    def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
+        """See that the slot is long enough and the codec's memory is ours; waits while others have it.
+
+        Raises TooLarge.
+        """
+        if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
+            return
+        self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
+        while isinstance(answer := self._interrupt.receive(self._channel), GiveBack):
+            self._take_memory(answer)
+        if isinstance(answer, Refused):
+            raise TooLarge(answer.reason, answer.remedy)
+        if not isinstance(answer, Granted):
+            raise TypeError(f"expected memory, got {answer}")
+        self._take_memory(answer)
+
+    def _take_memory(self, message: Convert | GiveBack | Granted | Preview) -> None:
+        if message.scratch_bytes < self._scratch:
+            allocator.give_back()
+        self._scratch = message.scratch_bytes
+        if message.slot_bytes != self._slot.size:
+            self._slot.refresh()
+
+
+def _done(
+    task: Task,
+    record: slots.SlotRecord,
+    encoded: banded.Encoded,
+    computed: int,
+    decoded: bool,
+    started: float,
+) -> ImageDone:
+    return ImageDone(
+        index=task.index,
+        identity=record.identity,
+        width=record.width,
+        height=record.height,
+        tiles_total=record.tiles_total,
+        tiles_computed=computed,
+        decoded=decoded,
+        output_size=encoded.size,
+        checksum=encoded.checksum,
+        note=record.note,
+        seconds=time.monotonic() - started,
+    )

@@ -1,0 +1,47 @@
+"""Bands spliced together are, byte for byte, the JPEG of the whole."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchgray.codecs import codec, jpeg_bands
+
+
+def in_bands(gray: np.ndarray, rows: int, quality: int, exif: bytes = b"") -> bytes:
+    height, width = gray.shape
+    encoder = jpeg_bands.Encoder(width, height, quality, exif)
+    pieces = [encoder.encode(gray[top : top + rows].tobytes()) for top in range(0, height, rows)]
+    return b"".join([*pieces, encoder.finish()])
+
+
+def whole(gray: np.ndarray, quality: int, exif: bytes = b"") -> bytes:
+    height, width = gray.shape
+    return b"".join(codec.encode_jpeg(memoryview(gray.tobytes()), width, height, quality, exif))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    rows=st.sampled_from([8, 16, 40, 96]),
+    quality=st.integers(1, 100),
+    seed=st.integers(0, 2**32),
+    contrast=st.sampled_from([0, 3, 60, 255]),
+)
+def test_any_image_in_any_bands(width, height, rows, quality, seed, contrast):
+    random = np.random.default_rng(seed)
+    gray = (random.integers(0, contrast + 1, (height, width)) + random.integers(0, 256 - contrast)).astype(np.uint8)
+    assert in_bands(gray, rows, quality) == whole(gray, quality)
+
+
+@pytest.mark.parametrize("quality", [1, 75, 100])
+def test_the_largest_steps_between_bands(quality):
+    gray = np.zeros((64, 8), np.uint8)
+    gray[8:16] = gray[24:32] = 255
+    assert in_bands(gray, 8, quality) == whole(gray, quality)
+
+
+def test_exif_comes_where_it_belongs():
+    gray = np.arange(4096, dtype=np.uint16).astype(np.uint8).reshape(64, 64)
+    assert in_bands(gray, 16, 90, b"MM\0*") == whole(gray, 90, b"MM\0*")

@@ -1,0 +1,114 @@
+"""The end of a run: what has to be durable before a source of notices hears of it. The work itself is a stub."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from harness import save_gradient
+
+from batchgray import errors, events
+from batchgray.engine import runs
+from batchgray.notices.inbox import InterruptionNotice
+from batchgray.options import EngineOptions, RunOptions
+
+NOTICE = InterruptionNotice(source="smq", event_id="E5")
+SERVER = SimpleNamespace(preload=lambda: None)
+
+
+class Source:
+    """Says what it is acknowledged for."""
+
+    name = "stub"
+
+    def __init__(self, failure=None):
+        self.acknowledged, self.failure = [], failure
+
+    def start(self, inbox):
+        pass
+
+    def acknowledge(self, notice):
+        self.acknowledged.append(notice)
+        return self.failure
+
+    def stop(self):
+        pass
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose supervisor ends at once, interrupted by a notice; `ended(ledger)` says how."""
+
+    def run(ended, sources, notice=NOTICE):
+        def supervisor(plan, _held, _resumable, _options, ledger, *_):
+            def work():
+                ended(ledger)
+                return Counter(image.state for image in plan.manifest.images)
+
+            return SimpleNamespace(run=work, notice=notice, fault=None)
+
+        monkeypatch.setattr(runs, "Supervisor", supervisor)
+        save_gradient(tmp_path / "in" / "a.png", 8, 8)
+        options = RunOptions(inputs=(tmp_path / "in",), out=tmp_path / "out", engine=EngineOptions(workers=1))
+        said = []
+        result = runs.run(options, said.append, sources, SERVER)
+        return result, [event.message for event in said if isinstance(event, events.Warned)]
+
+    return run
+
+
+def commit(ledger):
+    ledger.commit(NOTICE)
+
+
+def commit_on_a_full_disk(ledger):
+    ledger.disk_full = True  # the journal lacks something
+    ledger._replace_document = lambda: False
+    commit(ledger)
+
+
+def test_every_source_hears_once_of_what_is_durable(run):
+    sources = [Source(), Source()]
+    result, warned = run(commit, sources)
+    assert [source.acknowledged for source in sources] == [[NOTICE], [NOTICE]]
+    assert (result.exit_code, warned) == (75, [])
+
+
+def test_a_commit_that_raises_is_never_acknowledged(run):
+    """The notice would be gone, and with it the only trace of why the work stopped."""
+    source = Source()
+
+    def fail(_):
+        raise errors.ManifestUnwritable("manifest.json", "Input/output error")
+
+    with pytest.raises(errors.ManifestUnwritable):
+        run(fail, [source])
+    assert source.acknowledged == []
+
+
+def test_a_flush_that_a_full_disk_did_not_take_is_never_acknowledged(run):
+    source = Source()
+    result, warned = run(commit_on_a_full_disk, [source])
+    assert source.acknowledged == []
+    assert result.exit_code == 75
+    assert len(warned) == 1
+    assert "the disk is full" in warned[0]
+    assert "may come again" in warned[0]
+
+
+@pytest.mark.parametrize("source", ["signal", "disk"])
+def test_nobody_is_told_of_an_acknowledgement_where_there_is_none_to_give(run, source):
+    notice = InterruptionNotice(source=source, event_id=None)
+    assert run(commit_on_a_full_disk, [Source()], notice)[1] == []
+
+
+def test_one_source_that_can_not_acknowledge_keeps_no_other_from_it(run):
+    sources = [Source("AccessDenied"), Source()]
+    _, warned = run(commit, sources)
+    assert [len(source.acknowledged) for source in sources] == [1, 1]
+    assert warned == ["the notice could not be acknowledged (AccessDenied); it may come again"]
+
+
+def test_a_run_without_a_notice_acknowledges_nothing(run):
+    source = Source()
+    run(lambda ledger: ledger.commit(None), [source], notice=None)
+    assert source.acknowledged == []

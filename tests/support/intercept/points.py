@@ -1,0 +1,116 @@
+"""Moments of the work that a rule may meet although nothing durable is done in them (see `sitecustomize`).
+
+    tile          a tile of an image in memory is finished (path: the name of its output)
+    band          a band of an image in bands is finished (likewise)
+    decode        its decoder is at work; no signal handler of Python's runs meanwhile
+    encode        all its tiles are finished, and its encoder begins
+    call, return  before and after a call (path: `MODULE:NAME`, by whatever that module knows the function)
+
+What is watched is the module that calls, as soon as it is imported; a call is watched if a rule named it when the
+process began.
+"""
+
+import functools
+import importlib.util
+import sys
+from types import SimpleNamespace
+
+
+def watch(gate) -> None:
+    """From now on, whatever module is imported is watched."""
+    calls = {}
+    for target in gate.targets():
+        module, _, name = target.partition(":")
+        calls.setdefault(module, []).append((target, name))
+    sys.meta_path.insert(0, _Watcher(gate, calls))
+
+
+class _Watcher:
+    """A finder that lets the others find a module, and changes it when it has been executed."""
+
+    def __init__(self, gate, calls: dict[str, list[tuple[str, str]]]) -> None:
+        self._gate, self._calls = gate, calls
+        self._looking: set[str] = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if (name not in self._calls and name not in _CHANGES) or name in self._looking:
+            return None
+        self._looking.add(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._looking.discard(name)
+        execute = spec.loader.exec_module
+
+        def execute_and_change(module) -> None:
+            execute(module)
+            if name in _CHANGES:
+                _CHANGES[name](self._gate, module)
+            for point, attribute in self._calls.get(name, ()):
+                _watch_call(self._gate, module, point, attribute)
+
+        spec.loader.exec_module = execute_and_change
+        return spec
+
+
+def _watch_call(gate, module, point: str, attribute: str) -> None:
+    *parents, last = attribute.split(".")
+    owner = functools.reduce(getattr, parents, module)
+    function = getattr(owner, last)
+
+    @functools.wraps(function)
+    def watched(*given, **named):
+        gate.reach("call", point)
+        result = function(*given, **named)
+        gate.reach("return", point)
+        return result
+
+    setattr(owner, last, watched)
+
+
+def _change_worker(gate, worker) -> None:
+    real_tiles, real_codec = worker.tiles, worker.codec
+    real_make, real_encode = worker.Worker._make_output, worker.Worker._encode
+    output = ""
+
+    def make_output(self, task):
+        nonlocal output
+        output = task.output
+        return real_make(self, task)
+
+    def unfinished(*given):
+        for tile in real_tiles.unfinished(*given):
+            yield tile
+            gate.reach("tile", output)
+
+    def open_source(*given):
+        source = real_codec.open_source(*given)
+        decode = source.decode
+
+        def watched(planes):
+            gate.reach("decode", output)
+            return decode(planes)
+
+        source.decode = watched
+        return source
+
+    def encode(self, image):
+        gate.reach("encode", output)
+        return real_encode(self, image)
+
+    worker.Worker._make_output, worker.Worker._encode = make_output, encode
+    worker.tiles = SimpleNamespace(**{**vars(real_tiles), "unfinished": unfinished})
+    worker.codec = SimpleNamespace(**{**vars(real_codec), "open_source": open_source})
+
+
+def _change_bandstore(gate, bandstore) -> None:
+    write = bandstore.Plane.write
+
+    def watched(self, *given):
+        write(self, *given)
+        gate.reach("band", self._output)
+
+    bandstore.Plane.write = watched
+
+
+_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.bandstore": _change_bandstore}
