@@ -482,8 +482,7 @@ def main() -> None:
 
 def _fill(server: LocalOSS, bucket: str, folder: str) -> None:
     """Make the bucket where there is none yet, and put the folder's files into it."""
-    if bucket not in server.buckets:
-        server.create_bucket(bucket)
+    server.create_bucket(bucket)
     for path in sorted(Path(folder).rglob("*")) if folder else []:
         if path.is_file():
             server.put(bucket, path.relative_to(folder).as_posix(), path.read_bytes())

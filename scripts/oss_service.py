@@ -89,8 +89,10 @@ class Service:
         return time.time() + self.skew
 
     def create_bucket(self, name: str, versioning: str = "") -> Bucket:
-        """Make a bucket; `versioning` is "", "Enabled" or "Suspended"."""
+        """Make a bucket; `versioning` is "", "Enabled" or "Suspended". One that is there is left as it is."""
         with self._changed:
+            if name in self.buckets:
+                return self.buckets[name]
             bucket = Bucket(name, self.now(), self.folder / name if self.folder else None, versioning)
             bucket.save()
             self.buckets[name] = bucket
@@ -223,9 +225,7 @@ class Service:
         return xml_answer("ListAllMyBucketsResult", {"Owner": _OWNER, "Buckets": described})
 
     def _put_bucket(self, request: Asked) -> Answer:
-        with self._changed:
-            if request.bucket_name not in self.buckets:
-                self.create_bucket(request.bucket_name)
+        self.create_bucket(request.bucket_name)
         return Answer(200, headers={"Location": f"/{request.bucket_name}"})
 
     def _delete_bucket(self, request: Asked) -> Answer:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -789,10 +790,14 @@ class TestAcrossRestarts:
                 for bucket in server.buckets:
                     ask(server, "PUT", bucket, "a/ü", b"%d" % number, Content_Type="image/png", x_oss_meta_of="a")
             ask(server, "PUT", "photos", "b")
+            ask(server, "PUT", "photos", "b", x_oss_forbid_overwrite="true")  # refused
             ask(server, "DELETE", "photos", "b")
             ask(server, "DELETE", "versions", "a/ü")
             before = ask(server, "GET", "photos", "a/ü")
+            names = [path.suffix for path in (tmp_path / "photos").iterdir()]
+            assert sorted(names) == [".json", ".object"]  # the bucket, and one object
         with LocalOSS(folder=tmp_path) as server:
+            server.create_bucket("photos")  # as every start of a rehearsal does
             after = ask(server, "GET", "photos", "a/ü")
             assert after.body == before.body == b"2"
             for name in ("ETag", "Last-Modified", "Content-Type", "x-oss-meta-of", "x-oss-hash-crc64ecma"):
@@ -801,7 +806,6 @@ class TestAcrossRestarts:
             versions = server.buckets["versions"]
             assert (versions.versioning, versions.get("a/ü").marker) == ("Enabled", True)
             assert [version.read() for version in versions._versions["a/ü"]] == [b"0", b"1", b"2", b""]
-        assert len(list((tmp_path / "photos").iterdir())) == 2  # the bucket and one object
 
     def test_a_kill_in_the_middle_of_a_put_leaves_the_object_before_or_after(self, tmp_path):
         with LocalOSS(folder=tmp_path) as server:
@@ -815,6 +819,25 @@ class TestAcrossRestarts:
         with LocalOSS(folder=tmp_path) as server:
             assert server.objects("photos") == {"a": b"after"}
         assert len(list(bucket.folder.iterdir())) == 2
+
+    def test_a_put_in_hand_is_done_before_the_server_is_stopped(self, monkeypatch):
+        begun = threading.Event()
+        with ThreadPoolExecutor() as pool:
+            with LocalOSS() as server:
+                bucket = server.create_bucket("photos")
+                stage = bucket.stage
+
+                def stage_slowly(version):
+                    begun.set()
+                    server.wait_for_stop(DEADLINE)
+                    time.sleep(0.3)  # as a disk may take, while the server stops
+                    return stage(version)
+
+                monkeypatch.setattr(bucket, "stage", stage_slowly)
+                answer = pool.submit(ask, server, "PUT", key="a")
+                assert begun.wait(DEADLINE)
+            assert server.objects("photos") == {"a": b""}
+            answer.exception(DEADLINE)
 
     def test_a_stopped_server_leaves_its_port_and_does_nothing_more(self):
         with LocalOSS() as server:
