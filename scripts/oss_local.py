@@ -47,8 +47,8 @@ from urllib.parse import unquote
 
 import metadata_local
 from metadata_local import InstanceMetadata
-from oss_forms import ERRORS, Answer, OSSError, xml
-from oss_service import ROUTES, Service
+from oss_local_forms import ERRORS, Answer, OSSError, xml
+from oss_local_service import ROUTES, Service
 
 LOG = logging.getLogger("oss_local")
 

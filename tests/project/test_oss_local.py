@@ -29,8 +29,8 @@ from alibabacloud_oss_v2.exceptions import OperationError, ServiceError
 from alibabacloud_oss_v2.signer.v4 import SignerV4
 from alibabacloud_oss_v2.types import Credentials, HttpRequest, SigningContext
 from harness import DEADLINE
-from oss_buckets import crc64, crc64_in_python, list_page, token_of
 from oss_local import Fault, LocalOSS
+from oss_local_buckets import crc64, crc64_in_python, list_page, token_of
 from smq_local import LocalSMQ
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "oss_local.py"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from oss_buckets import Version
+from oss_local_buckets import Version
 
 # Status, number of the vendor's (EC; "" where it is not known), and message.
 ERRORS: dict[str, tuple[int, str, str]] = {

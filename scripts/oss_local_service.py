@@ -17,10 +17,10 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-import oss_signing
+import oss_local_signing
 from metadata_local import InstanceMetadata
-from oss_buckets import Bucket, MadeUpBucket, Version, after_of, list_page, token_of, version_of
-from oss_forms import (
+from oss_local_buckets import Bucket, MadeUpBucket, Version, after_of, list_page, token_of, version_of
+from oss_local_forms import (
     Answer,
     OSSError,
     check_conditions,
@@ -36,7 +36,7 @@ from oss_forms import (
     requested_range,
     xml_answer,
 )
-from oss_signing import Signature
+from oss_local_signing import Signature
 
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
 MAX_PRESIGNED_SECONDS = 7 * 24 * 3600
@@ -160,7 +160,7 @@ class Service:
         if signature.region != self.region:
             raise OSSError("InvalidArgument", "Invalid signing region in Authorization header.", "0002-00000226")
         self._check_date(signature)
-        canonical = oss_signing.canonical_request(
+        canonical = oss_local_signing.canonical_request(
             request.command, request.path, request.headers, signature.additional_headers
         )
         text = signature.string_to_sign(canonical)
@@ -175,9 +175,9 @@ class Service:
 
     def _signature(self, request: Asked) -> Signature:
         if "Authorization" in request.headers:
-            signature = oss_signing.of_header(request.headers, _date_of(request.headers))
+            signature = oss_local_signing.of_header(request.headers, _date_of(request.headers))
         elif "x-oss-signature" in request.query:
-            signature = oss_signing.of_query(request.query)
+            signature = oss_local_signing.of_query(request.query)
         else:
             what = "object" if request.key else "bucket"
             raise OSSError("AccessDenied", f"Anonymous user has no right to access this {what}.")
