@@ -14,8 +14,8 @@ from oss_local_buckets import Version
 
 # Status, number of the vendor's (EC; "" where it is not known), and message.
 ERRORS: dict[str, tuple[int, str, str]] = {
-    "AccessDenied": (403, "0003-00000001", "You have no right to access this object because of bucket acl."),
-    "BucketNotEmpty": (409, "0015-00000301", "The bucket you tried to delete is not empty."),
+    "AccessDenied": (403, "", "You have no right to access this object because of bucket acl."),
+    "BucketNotEmpty": (409, "0015-00000301", "The bucket has objects. Please delete them first."),
     "DownloadTrafficRateLimitExceeded": (503, "", "Please reduce your download request traffic."),
     "FileAlreadyExists": (409, "0026-00000002", "The object you specified already exists and can not be overwritten."),
     "InternalError": (500, "", "Please contact the server administrator, oss@service.aliyun.com."),
@@ -25,7 +25,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "The OSS Access Key Id you provided does not exist in our records.",
     ),
     "InvalidArgument": (400, "", "Invalid Argument."),
-    "InvalidBucketName": (400, "", "The specified bucket is not valid."),
+    "InvalidBucketName": (400, "0015-00000001", "The specified bucket is not valid."),
     "InvalidDigest": (400, "", "The Content-MD5 you specified was invalid."),
     "InvalidObjectName": (400, "", "The specified object is not valid."),
     "InvalidRange": (416, "", "The requested range cannot be satisfied"),
@@ -37,7 +37,6 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "MethodNotAllowed": (405, "", "The specified method is not allowed against this resource."),
     "MissingArgument": (400, "", "Missing Some Required Arguments."),
-    "MissingContentLength": (411, "", "You must provide the Content-Length HTTP header."),
     "NoSuchBucket": (404, "0015-00000101", "The specified bucket does not exist."),
     "NoSuchKey": (404, "0026-00000001", "The specified key does not exist."),
     "NoSuchVersion": (404, "", "The specified version does not exist."),

@@ -117,23 +117,24 @@ class Service:
             return {key: version.read() for key in of.keys if (version := of.get(key))}
 
     def perform(self, request: Asked) -> Answer:
-        """Find out who asks, whether the bucket is there and the action granted, and do it; OSSError: it is refused."""
+        """Look for the bucket, find out who asks and whether it is granted, and do it; OSSError: it is refused."""
+        if request.bucket_name:
+            self._check_bucket(request)
         self._authenticate(request)
         if unknown := request.query.keys() - KNOWN_PARAMETERS:
             raise OSSError("NotImplemented", f"This server does not implement {', '.join(sorted(unknown))}.")
-        if request.bucket_name:
-            self._check_names(request)
+        if request.key:
+            check_key(request.key)
         if action := ACTIONS.get(request.operation):
             self._grant(request, action + ("Version" if "versionId" in request.query else ""))
         return _PERFORM[request.operation](self, request)
 
-    def _check_names(self, request: Asked) -> None:
+    def _check_bucket(self, request: Asked) -> None:
+        """Ahead of the signature, since the service finds by the bucket who answers for it."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", request.bucket_name):
             raise OSSError("InvalidBucketName", BucketName=request.bucket_name)
         if request.operation != "PutBucket":
             self._bucket(request.bucket_name)
-        if request.key:
-            check_key(request.key)
 
     def _grant(self, request: Asked, action: str) -> None:
         request.actions.append(action)
@@ -180,7 +181,7 @@ class Service:
             signature = oss_local_signing.of_query(request.query)
         else:
             what = "object" if request.key else "bucket"
-            raise OSSError("AccessDenied", f"Anonymous user has no right to access this {what}.")
+            raise OSSError("AccessDenied", f"Anonymous user has no right to access this {what}.", "0003-00000905")
         if signature is None:
             raise OSSError("InvalidArgument", "Authorization header is invalid.")
         return signature
@@ -191,8 +192,14 @@ class Service:
                 raise OSSError("InvalidSecurityToken")
             return self.access_key_secret
         given = self.metadata.given_out(signature.access_key_id)
-        if given is None or not signature.token:
+        if given is None:
             raise OSSError("InvalidAccessKeyId", OSSAccessKeyId=signature.access_key_id)
+        if not signature.token:
+            message = (
+                "The OSS Access Key Id you provided does not exist in our records. "
+                "The Security Token may be lost to specify that it is a STS Access Id."
+            )
+            raise OSSError("InvalidAccessKeyId", message, "0002-00000003", OSSAccessKeyId=signature.access_key_id)
         if signature.token != given.security_token:
             raise OSSError("InvalidSecurityToken", SecurityToken=signature.token)
         if given.expires <= self.metadata.now():
@@ -202,14 +209,13 @@ class Service:
     def _check_date(self, signature: Signature) -> None:
         sent = _parsed(signature.date)
         if signature.day != signature.date[:8]:
-            raise OSSError("InvalidArgument", "Invalid signing date in Authorization header.", "0002-00000225")
+            raise OSSError("InvalidArgument", "Invalid signing date in Authorization header.", "0002-00000212")
         if signature.expires is not None:
             if signature.expires > MAX_PRESIGNED_SECONDS:
                 raise OSSError("InvalidArgument", "x-oss-expires must be less than a week (in seconds).")
             if sent + signature.expires < self.metadata.now() + self.skew:
-                raise OSSError(
-                    "AccessDenied", "Request has expired.", "0002-00000069", Expires=iso(sent + signature.expires)
-                )
+                times = iso(sent + signature.expires), iso(self.now())
+                raise OSSError("AccessDenied", "Request has expired.", Expires=times[0], ServerTime=times[1])
         elif abs(self.now() - sent) > MAX_CLOCK_SKEW_SECONDS:
             raise OSSError(
                 "RequestTimeTooSkewed",

@@ -480,6 +480,8 @@ class TestWhoAsks:
         assert "<StringToSign>OSS4-HMAC-SHA256\n" in told[0].snapshot.decode()
         with refused("InvalidAccessKeyId", 403):
             get(connect(Credentials("other", "local")), "a")
+        with refused("NoSuchBucket", 404):  # which comes first
+            get(connect(Credentials("other", "local")), "a", bucket="nowhere")
 
     def test_a_wrong_region_is_an_invalid_argument(self, connect):
         with refused("InvalidArgument", 400) as told:
@@ -556,8 +558,9 @@ class TestTheRole:
         server.metadata.role = "worker"
         given = self.role_credentials(server)
         put(connect(given), "a")
-        with refused("InvalidAccessKeyId", 403):
+        with refused("InvalidAccessKeyId", 403) as told:
             put(connect(Credentials(given.access_key_id, given.access_key_secret)), "a")
+        assert "The Security Token may be lost" in told[0].message
         with refused("InvalidSecurityToken", 403):
             put(connect(Credentials(given.access_key_id, given.access_key_secret, "other")), "a")
         with refused("InvalidSecurityToken", 403):
