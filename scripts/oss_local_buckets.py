@@ -240,8 +240,7 @@ def list_page(keys: Sequence[str], prefix: str, delimiter: str, after: str, limi
 
 def _entries(keys: Sequence[str], prefix: str, delimiter: str, after: str) -> Iterator[tuple[str, bool]]:
     at = max(bisect.bisect_left(keys, prefix), bisect.bisect_right(keys, after))
-    while at < len(keys) and keys[at].startswith(prefix):
-        key = keys[at]
+    while at < len(keys) and (key := keys[at]).startswith(prefix):
         end = key.find(delimiter, len(prefix)) if delimiter else -1
         if end < 0:
             yield key, False

@@ -1,6 +1,7 @@
 """What OSS's requests and answers say, in its own words: errors, headers, conditions, ranges, XML."""
 
 import base64 as b64
+import functools
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -196,6 +197,7 @@ def quoted(text: str) -> str:
     return quote(text, safe="")
 
 
+@functools.lru_cache  # objects that are made up are all of one moment
 def iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03}Z"
 
