@@ -1,6 +1,7 @@
 """A PNG of ours is one that everybody reads, to the same pixels, whatever the effort."""
 
 import io
+import itertools
 import zlib
 from collections.abc import Iterator
 
@@ -123,7 +124,7 @@ def test_libvips_reads_the_same(compression):
 @pytest.mark.parametrize("of", [scene, page, noise])
 def test_more_effort_is_never_much_larger(of):
     sizes = [len(made(of(900, 700), compression)) for compression in EFFORTS]
-    for less, more in zip(sizes, sizes[1:], strict=False):
+    for less, more in itertools.pairwise(sizes):
         assert more <= 1.01 * less
     assert sizes[9] <= 1.001 * min(sizes)  # noise that is stored has no heads
 
