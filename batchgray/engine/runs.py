@@ -228,8 +228,7 @@ def _supervise(
     recovery.forget_intents(plan, held)
     ledger = Ledger(plan, held, store, engine.checkpoint, send)
     planned = _planned(plan, engine, sources)
-    if _needs_more_than_jpeg(planned, plan.manifest.options):
-        server.preload()
+    _preload(server, planned, plan.manifest.options)
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
@@ -335,10 +334,12 @@ def _count_gone(plan: Plan) -> int:
     return sum(image.state == "gone" for image in plan.manifest.images)
 
 
-def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
-    """Whether workers will want imageio or Pillow, as far as names tell. To strip an EXIF block is to read it."""
+def _preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
+    """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
     others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
-    return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
+    pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
+    if pillow or png:
+        server.preload(pillow, png)
 
 
 def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:

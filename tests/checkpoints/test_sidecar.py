@@ -171,7 +171,7 @@ def test_tiles_of_another_version_of_the_source_do_not_match(folders):
     "other",
     [
         *({"method": "bt709"}, {"format": "png"}, {"quality": 76}, {"tile_rows": 16}, {"metadata": "strip"}),
-        {"background": "#ffffff"},
+        *({"background": "#ffffff"}, {"compression": 6}),
     ],
 )
 def test_tiles_of_other_pixel_options_do_not_match(folders, other):
