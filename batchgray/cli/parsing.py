@@ -21,8 +21,8 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
 
 
 def notice_options(given: dict[str, Any]) -> Any:
+    from batchgray.cloud.instance import Credentials
     from batchgray.notices.listeners import NoticeOptions
-    from batchgray.notices.metadata import Credentials
 
     key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
     secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")

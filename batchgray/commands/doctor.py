@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batchgray import machine, quantities
+from batchgray.cloud.instance import MetadataService, Unknown
+from batchgray.cloud.request_limit import RequestLimit, TooSlow
 from batchgray.errors import BatchgrayError
 from batchgray.notices.listeners import NoticeOptions
-from batchgray.notices.metadata import MetadataService, Unknown
 from batchgray.notices.queue import GONE, NO_HANDLE, QueueFault, SmqQueue, usage_error
 from batchgray.notices.rehearsal import open_queue
-from batchgray.notices.request_limit import RequestLimit, TooSlow
 from batchgray.planes import slots
 
 Verdict = Literal["fine", "note", "wrong"]

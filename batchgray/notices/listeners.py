@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from batchgray.cloud.instance import Credentials, address_of, on_alibaba_cloud
 from batchgray.notices.inbox import NoticeListener
-from batchgray.notices.metadata import Credentials, MetadataListener, address_of, on_alibaba_cloud
+from batchgray.notices.metadata import MetadataListener
 from batchgray.notices.signals import SignalSource
 from batchgray.notices.smq import SmqListener, SmqOptions
 

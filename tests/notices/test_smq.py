@@ -14,9 +14,9 @@ import pytest
 from harness import DEADLINE
 
 from batchgray import errors
+from batchgray.cloud.instance import Credentials
 from batchgray.notices import queue, smq
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.smq import SmqListener, SmqOptions
 from batchgray.notices.spot_event import simulated
 

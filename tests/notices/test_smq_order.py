@@ -8,9 +8,9 @@ import pytest
 from harness import wait_until
 from stream import Clock
 
+from batchgray.cloud.instance import Credentials
 from batchgray.notices import smq
 from batchgray.notices.inbox import InterruptionNotice
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.queue import PAGE, Message, QueueFault
 from batchgray.notices.smq import SmqListener, SmqOptions
 from batchgray.notices.spot_event import simulated
