@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from batchgray import errors, spelling, tiles
+from batchgray import spelling, tiles
 from batchgray.checkpoints import bandstore
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
@@ -27,8 +27,9 @@ from batchgray.records import Task
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.names import is_plain
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
-_HEADER_BYTES = 1 << 20
+_VERSION = 1  # of sidecars
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
 _LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
@@ -40,7 +41,7 @@ _NO_FOLDER_OF_OURS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # gone, somebod
 class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What the tiles belong to. They are worth nothing for another version of the source or other pixel options."""
 
-    version: int = 1
+    version: int = _VERSION
     output: str
     output_base64: spelling.Bytes = msgspec.UNSET
     owns_preview: bool
@@ -60,7 +61,7 @@ class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
         return self.record.width * sum(min(last * rows, height) - first * rows for first, last in self.tiles)
 
 
-_HEADERS = msgspec.json.Decoder(SidecarHeader)
+_HEADERS = SealedRecords(SidecarHeader, longest=1 << 20, version=_VERSION)
 
 
 def sidecar_name(output: str) -> str:
@@ -104,7 +105,7 @@ def _save(
         payload=integrity.checksum(payload),
     )
     with flight.saving(name, f"{integrity.short_name(task.output)}.tmp") as file:
-        file.append(integrity.seal(spelling.to_json(header)) + b"\n")
+        file.append(_HEADERS.line(header))
         for chunk in payload:
             file.append(chunk)
     return header
@@ -297,16 +298,13 @@ def has_room_for_preview(output: str) -> bool:
 
 def _read_header(file: BinaryIO) -> SidecarHeader | None:
     """The first line of an open sidecar, if what follows is as long as it says."""
-    line = file.readline(_HEADER_BYTES)
-    if not integrity.sealed(line.rstrip(b"\n")):
-        return None
     try:
-        header: SidecarHeader = spelling.decoded(_HEADERS, line)
-    except (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError):
+        header = _HEADERS.read_line(file)
+    except UnreadableRecord:
         return None
     if not _is_sound(header):
         return None
-    rest = os.fstat(file.fileno()).st_size - len(line)
+    rest = os.fstat(file.fileno()).st_size - file.tell()
     return header if rest == header.record.exif_bytes + header.pixels else None
 
 

@@ -16,13 +16,11 @@ from batchgray import errors
 from batchgray.manifest.records import Count, ImageChange, Interruption, shortened
 from batchgray.storage import durable, integrity
 from batchgray.storage.guards import open_regular
+from batchgray.storage.sealing import SealedRecords, Undecodable, UnreadableRecord
 
 Entry = ImageChange | Interruption
 
 BEGINNING = b'{"generation":'
-
-_PIECE_BYTES = 1 << 20
-_UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError)
 
 
 class Superseded(Exception):
@@ -68,8 +66,7 @@ class JournalLine(msgspec.Struct, kw_only=True, omit_defaults=True):
             yield self.interruption
 
 
-_LINES = msgspec.json.Decoder(JournalLine)
-_ENCODER = msgspec.json.Encoder()
+_LINES = SealedRecords(JournalLine, longest=1 << 20)
 
 
 class FileJournal:
@@ -136,7 +133,7 @@ class FileJournal:
             lines = [JournalLine(synced=self._synced), *lines]
         data = bytearray()
         for line in lines:
-            data += integrity.seal(_ENCODER.encode(line), self._seed + self._appended + len(data)) + b"\n"
+            data += _LINES.line(line, self._seed + self._appended + len(data))
         if self._file is None:
             raise RuntimeError("the journal is not open")
         self._file.append(data)
@@ -157,8 +154,8 @@ def _read_lines(path: Path, seed: int) -> list[JournalLine]:
     broken_at: int | None = None
     start = synced = 0
     with open_regular(path) as file:
-        while raw := file.readline(_PIECE_BYTES):
-            line = _decode_line(path, raw.rstrip(b"\n"), start, start and seed + start)
+        for raw in _LINES.lines(file):
+            line = _decode_line(path, raw, start, start and seed + start)
             if line is None:
                 broken_at = start if broken_at is None else broken_at
             else:
@@ -175,9 +172,9 @@ def _read_lines(path: Path, seed: int) -> list[JournalLine]:
 
 def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> JournalLine | None:
     """None where the line is not the one that was written at this place of this journal."""
-    if not integrity.sealed(raw, seed):
-        return None
     try:
-        return _LINES.decode(raw)
-    except _UNDECODABLE as error:
+        return _LINES.decode_line(raw, seed)
+    except Undecodable as error:
         raise errors.DamagedManifest(path, f"the line at byte {start}: {shortened(str(error))}") from None
+    except UnreadableRecord:
+        return None

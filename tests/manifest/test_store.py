@@ -19,7 +19,7 @@ from batchgray.manifest.files import files_of
 from batchgray.manifest.records import Image, ImageChange, Interruption, Manifest
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.options import PixelOptions
-from batchgray.storage import durable, integrity
+from batchgray.storage import durable, sealing
 
 INTERRUPTION = Interruption(at="2026-11-22T18:00:00Z", source="signal", event_id="SIGTERM", deadline=None)
 FOREIGN = [b"hello", b"{}", b"[1, 2]", b'{"version": 1, "images": []}', b'{"a":"batchgray"}', b"\xff\xfe\0"]
@@ -270,7 +270,7 @@ def test_a_manifest_of_a_later_version_is_not_called_damaged(path, store):
     store.commit(document("a.jpg", state="complete"))
     members = json.loads(path.read_bytes())
     del members["seal"]
-    path.write_bytes(integrity.seal(json.dumps({**members, "version": 2, "images": "elsewhere"}).encode()))
+    path.write_bytes(sealing.seal(json.dumps({**members, "version": 2, "images": "elsewhere"}).encode()))
     with pytest.raises(errors.FutureManifest, match=r"version 2.*\(1\)"):
         load_manifest(path)
 
@@ -280,7 +280,7 @@ def test_fields_of_later_versions_are_read_over(path, store):
     store.commit(written)
     members = json.loads(path.read_bytes())
     del members["seal"]
-    path.write_bytes(integrity.seal(json.dumps({**members, "colour": "gray"}).encode()))
+    path.write_bytes(sealing.seal(json.dumps({**members, "colour": "gray"}).encode()))
     assert load_manifest(path) == written
 
 
@@ -308,7 +308,7 @@ def test_options_that_no_run_can_have_are_refused(path, store):
     members = json.loads(path.read_bytes())
     del members["seal"]
     members["options"]["quality"] = 101
-    path.write_bytes(integrity.seal(json.dumps(members).encode()))
+    path.write_bytes(sealing.seal(json.dumps(members).encode()))
     with pytest.raises(errors.DamagedManifest, match="quality"):
         load_manifest(path)
 
