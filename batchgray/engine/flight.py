@@ -109,7 +109,7 @@ def _telling(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in durable.FULL_DISK:
+        if durable.is_full(error):
             raise errors.DiskFullAtStart(error.filename or out, error.strerror) from None
         raise errors.UnwritableOutput(error.filename or out, error.strerror) from None
 

@@ -186,7 +186,7 @@ class Ledger:
         try:
             yield
         except OSError as error:
-            if error.errno not in durable.FULL_DISK:
+            if not durable.is_full(error):
                 raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
             self.disk_full = True
 

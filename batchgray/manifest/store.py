@@ -70,7 +70,7 @@ class Store:
                 self._journal = new = FileJournal(self._files.journal, manifest.lineage, manifest.generation)
                 new.begin(self._folder)
         except OSError as error:
-            if error.errno in durable.FULL_DISK:
+            if durable.is_full(error):
                 raise
             raise errors.ManifestUnwritable(self.path, error.strerror) from error
 

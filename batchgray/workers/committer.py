@@ -245,7 +245,7 @@ def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
         reason = "its folder is on another file system than the output folder; convert it with an --out there"
     if error.errno in _FAULTS_OF_ONE_OUTPUT:
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
-    return OutputFault(index=task.index, needed=needed, full=error.errno in durable.FULL_DISK, reason=reason)
+    return OutputFault(index=task.index, needed=needed, full=durable.is_full(error), reason=reason)
 
 
 def _intent(written: Written) -> Intent:
