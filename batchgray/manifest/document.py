@@ -41,8 +41,10 @@ def encode(manifest: Manifest) -> bytes:
     return sealing.seal(document)
 
 
-def check_is_manifest(path: Path, or_ruin: bool = False) -> None:
-    """A quick look, before anything is written beside it; `or_ruin` takes what a crash or a full disk left of one too.
+def check_is_manifest(path: Path, or_damaged: bool = False) -> None:
+    """By its first bytes, before anything is written beside it.
+
+    With `or_damaged` what a crash or a full disk left of one will do, too.
 
     Raises NoSuchManifest, UnreadableManifest, DamagedManifest, ForeignManifest.
     """
@@ -51,7 +53,7 @@ def check_is_manifest(path: Path, or_ruin: bool = False) -> None:
         return
     if not may_be_cut_off(os.path.realpath(path), BEGINNING):
         raise errors.ForeignManifest(path, "it is not a manifest")
-    if not or_ruin:
+    if not or_damaged:
         raise errors.DamagedManifest(path, "its beginning is lost")
 
 

@@ -1,9 +1,11 @@
 """The journal: what happened to a manifest since its document was written, in order.
 
-`Journal` is what the rest of the program sees of one. `FileJournal` is its form beside the document: one sealed JSON
-line an entry. Every seal holds only at its line's place in its own journal. Whatever was appended after the last sync
-may be missing or torn: replay stops there, without drama. What a later line says was synced and is broken all the same
-is damage, and is refused.
+`Journal` is what the rest of the program sees of one. `FileJournal` is its form beside the document, one sealed JSON
+line a record:
+
+- a seal holds only at its line's place in its own journal;
+- whatever was appended after the last sync may be missing or torn: replay stops there;
+- what a later line says was synced and is broken all the same is damage, and is refused.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +20,7 @@ from batchgray.storage import durable, integrity
 from batchgray.storage.guards import open_regular
 from batchgray.storage.sealing import SealedRecords, Undecodable, UnreadableRecord
 
-Entry = ImageChange | Interruption
+JournalRecord = ImageChange | Interruption
 
 BEGINNING = b'{"generation":'
 
@@ -43,7 +45,7 @@ class Journal(Protocol):
     def unsynced(self) -> bool:
         """Whether something was recorded that no sync has reached."""
 
-    def replay(self) -> list[Entry]:
+    def replay(self) -> list[JournalRecord]:
         """What was recorded, as far as it is whole. Raises Superseded, UnreadableManifest, DamagedManifest."""
 
     def close(self) -> None:
@@ -59,7 +61,7 @@ class JournalLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     interruption: Interruption | None = None
     synced: Count | None = None
 
-    def entries(self) -> Iterator[Entry]:
+    def records(self) -> Iterator[JournalRecord]:
         if self.change is not None:
             yield self.change
         if self.interruption is not None:
@@ -107,7 +109,7 @@ class FileJournal:
     def unsynced(self) -> bool:
         return self._appended > self._synced
 
-    def replay(self) -> list[Entry]:
+    def replay(self) -> list[JournalRecord]:
         try:
             lines = _read_lines(self._path, seed_of(self._lineage, self._generation))
         except FileNotFoundError:
@@ -120,7 +122,7 @@ class FileJournal:
             raise Superseded
         if lines[0].generation < self._generation:
             return []
-        return [entry for line in lines for entry in line.entries()]
+        return [record for line in lines for record in line.records()]
 
     def close(self) -> None:
         if self._file is not None:

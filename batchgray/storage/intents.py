@@ -2,7 +2,7 @@
 
 A crash can come after the rename of an output and before its journal line. Its input may even be changed before the
 run goes on, and then the bytes under the output's name say nothing. The intent does: it knows the file by its
-checksum, so that batchgray's own file is told from anybody else's.
+checksum, so that batchgray's own file is told from any other.
 
 Each worker has a log of its own in the folder of what is in flight: a sealed JSON line an intent. A torn line is of a
 rename that never came.

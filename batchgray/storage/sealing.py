@@ -2,7 +2,7 @@
 
 Whatever batchgray writes for itself is one: the manifest's document, the lines of its journal, the headers of what is
 in flight, intents. A power cut tears files and a disk flips bits, so nothing is believed that is not, to the bit, as it
-was written. A seal is no signature, though: anybody can make one. So what was read has to make sense as well.
+was written. A seal is no signature, though: any program can make one. What was read is checked for its sense as well.
 """
 
 import os

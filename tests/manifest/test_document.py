@@ -69,17 +69,17 @@ def test_a_file_of_another_program_is_foreign(path, content):
     path.write_bytes(content)
     with pytest.raises(errors.ForeignManifest, match=r"manifest\.json"):
         document.read(path)
-    for or_ruin in (False, True):
+    for or_damaged in (False, True):
         with pytest.raises(errors.ForeignManifest):
-            check_is_manifest(path, or_ruin)
+            check_is_manifest(path, or_damaged)
 
 
 def test_what_a_crash_leaves_of_a_manifest_may_be_replaced_and_is_not_read(path):
     write(path, planned("a.jpg", state="complete"))
     whole = path.read_bytes()
-    for ruin in (b"", whole[:20], bytes(len(whole)), whole[:20] + bytes(len(whole) - 20)):
-        path.write_bytes(ruin)
-        check_is_manifest(path, or_ruin=True)
+    for damaged in (b"", whole[:20], bytes(len(whole)), whole[:20] + bytes(len(whole) - 20)):
+        path.write_bytes(damaged)
+        check_is_manifest(path, or_damaged=True)
         with pytest.raises(errors.DamagedManifest, match="beginning is lost"):
             document.read(path)
 
@@ -97,11 +97,11 @@ def test_a_manifest_that_is_not_there_or_a_folder_is_refused_by_name(path):
 def test_any_flipped_bit_in_the_document_is_refused(path):
     write(path, planned("a.jpg", state="complete"))
     whole = path.read_bytes()
-    named = whole.index(b'"state"')  # before it: whose file this is, and of which version
+    first_fields = whole.index(b'"state"')  # before it: which program's file this is, and of which version
     for byte, _ in enumerate(whole):
         path.write_bytes(flipped(whole, 8 * byte + byte % 8))
         refusals = errors.DamagedManifest
-        if byte < named:
+        if byte < first_fields:
             refusals = (errors.DamagedManifest, errors.ForeignManifest, errors.FutureManifest)
         with pytest.raises(refusals):
             document.read(path)

@@ -1,4 +1,4 @@
-"""Whoever wrote a manifest: it makes sense, or it is said why not."""
+"""A manifest makes sense, whichever program wrote it, or it is said why not."""
 
 from pathlib import Path
 

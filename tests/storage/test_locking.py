@@ -174,10 +174,10 @@ def test_a_child_that_is_still_there_keeps_others_out(lock, path, monkeypatch):
 
     def sleep(_):
         waited.append(True)
-        if len(waited) > 30:  # more than those wait who meet an owner
+        if len(waited) > 30:  # longer than an owner that is alive is waited for
             os.kill(worker, signal.SIGKILL)
 
-    monkeypatch.setattr(locking.time, "monotonic", lambda: len(waited) * locking._LOOKING_SECONDS / 10)
+    monkeypatch.setattr(locking.time, "monotonic", lambda: len(waited) * locking._ASKING_SECONDS / 10)
     monkeypatch.setattr(locking.time, "sleep", sleep)
     monkeypatch.setattr(locking, "_ENDING_SECONDS", 10**9)
     with held(lock):
