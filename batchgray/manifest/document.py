@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from batchgray import errors, spelling
-from batchgray.manifest.records import VERSION, Manifest, shortened
+from batchgray.manifest.records import VERSION, Manifest
 from batchgray.storage import sealing
 from batchgray.storage.guards import may_be_cut_off, open_regular
 from batchgray.storage.sealing import OtherVersion, SealedRecords, UnreadableRecord
+from batchgray.texts import brief
 
 BEGINNING = b'{"version":1,"batchgray":"'
 
@@ -78,7 +79,7 @@ def read(path: Path) -> Manifest:
     except OtherVersion as error:
         raise errors.FutureManifest(path, error.version, VERSION) from None
     except UnreadableRecord as error:
-        raise errors.DamagedManifest(path, shortened(str(error))) from None
+        raise errors.DamagedManifest(path, brief(str(error))) from None
 
 
 @contextlib.contextmanager

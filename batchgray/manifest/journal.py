@@ -15,10 +15,11 @@ from typing import Protocol
 import msgspec
 
 from batchgray import errors
-from batchgray.manifest.records import Count, ImageChange, Interruption, shortened
+from batchgray.manifest.records import Count, ImageChange, Interruption
 from batchgray.storage import durable, integrity
 from batchgray.storage.guards import open_regular
 from batchgray.storage.sealing import SealedRecords, Undecodable, UnreadableRecord
+from batchgray.texts import brief
 
 JournalRecord = ImageChange | Interruption
 
@@ -177,6 +178,6 @@ def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> JournalLine |
     try:
         return _LINES.decode_line(raw, seed)
     except Undecodable as error:
-        raise errors.DamagedManifest(path, f"the line at byte {start}: {shortened(str(error))}") from None
+        raise errors.DamagedManifest(path, f"the line at byte {start}: {brief(str(error))}") from None
     except UnreadableRecord:
         return None

@@ -15,8 +15,7 @@ from batchgray.manifest.records import utc_now
 from batchgray.storage import locking
 from batchgray.storage.durable import Folder
 from batchgray.storage.locking import FolderLock, Lock, Pause
-
-FLIGHT_LOCK = "run.lock"
+from batchgray.storage.run_folder import LOCK_NAME
 
 
 @contextlib.contextmanager
@@ -51,9 +50,9 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
 
     Raises as `owning` does.
     """
-    lock = FolderLock(flight, FLIGHT_LOCK)
+    lock = FolderLock(flight, LOCK_NAME)
     try:
-        _acquire(lock, path, flight.path / FLIGHT_LOCK, locked, pause)
+        _acquire(lock, path, flight.path / LOCK_NAME, locked, pause)
     except errors.UnlockableManifest:
         lock.remove_unused()
         raise
@@ -65,7 +64,7 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
 
 def is_running(path: Path, flight: Path | None = None) -> bool:
     """Whether some process owns the manifest; or the folder of what is in flight, by a copy of the manifest."""
-    return _is_owned(files_of(path).lock) or (flight is not None and _is_owned(flight / FLIGHT_LOCK))
+    return _is_owned(files_of(path).lock) or (flight is not None and _is_owned(flight / LOCK_NAME))
 
 
 def _is_owned(lock: Path) -> bool:

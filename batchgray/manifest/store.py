@@ -19,6 +19,7 @@ from batchgray.manifest.files import files_of
 from batchgray.manifest.journal import FileJournal, Journal, JournalRecord
 from batchgray.manifest.records import ImageChange, Interruption, Manifest, find_fault
 from batchgray.storage import durable
+from batchgray.storage.base import is_full
 from batchgray.storage.guards import may_be_cut_off
 
 
@@ -70,7 +71,7 @@ class Store:
                 self._journal = new = FileJournal(self._files.journal, manifest.lineage, manifest.generation)
                 new.begin(self._folder)
         except OSError as error:
-            if durable.is_full(error):
+            if is_full(error):
                 raise
             raise errors.ManifestUnwritable(self.path, error.strerror) from error
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from batchgray import errors, quantities
 from batchgray.manifest import outcome
 from batchgray.manifest.files import files_of, own_names
-from batchgray.manifest.records import DEFAULT_RUN_ID, FLIGHT_FOLDER, Image, Manifest, find_output_clash
+from batchgray.manifest.records import DEFAULT_RUN_ID, Image, Manifest, find_output_clash
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
 from batchgray.planning.discovery import Discovery, Found, TakenName, assign_outputs, raise_pairs, short_output
 from batchgray.records import SourceIdentity
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import folders_of
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _LONGEST_CHARACTER = 4  # bytes
 

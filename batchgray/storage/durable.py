@@ -41,8 +41,6 @@ _WRITE_BYTES = 8 << 20
 _MANY_FILES = 8  # from here on one syncfs, which may have to write others' data too, is worth it
 _LOCAL_FILE_SYSTEMS = {"ext4", "xfs", "btrfs", "f2fs"}
 
-_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
-
 
 class Folder:
     """A folder that is held: what is done in it is done there, whatever comes to stand under its path.
@@ -205,11 +203,6 @@ class Folder:
         except OSError as error:
             error.filename = str(self.path / name)
             raise
-
-
-def is_full(error: OSError) -> bool:
-    """Whether the disk, or the user's part of it, is full: more room mends it, and the work is put off till then."""
-    return error.errno in _FULL_DISK
 
 
 def _make_folder(name: str, folder: int) -> None:

@@ -15,8 +15,8 @@ import atheris
 
 with atheris.instrument_imports(include=["batchgray"]):
     from batchgray import errors, options
-    from batchgray.checkpoints import partial
-    from batchgray.codecs import codec, containers, jpeg_outline, tiff_outline
+    from batchgray.checkpoints import sidecar
+    from batchgray.codecs import gif_outline, jpeg_outline, opening, png_outline, signatures, tiff_outline, webp_outline
     from batchgray.manifest import document
     from batchgray.manifest.files import files_of
     from batchgray.manifest.journal import seed_of
@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["batchgray"]):
     from batchgray.manifest.store import load_manifest
     from batchgray.storage import intents, sealing
     from batchgray.storage.durable import Folder
-from batchgray.notices import event
+from batchgray.notices import spot_event
 
 _FOLDER = Path(tempfile.mkdtemp())
 _HELD = Folder.at(_FOLDER)
@@ -68,7 +68,7 @@ def fuzz_sidecar(data: bytes) -> None:
     path = _FOLDER / "sidecar.tiles"
     line, _, payload = data.partition(b"\n")
     path.write_bytes((sealing.seal(line) if len(line) > 2 else line) + b"\n" + payload)
-    header = partial.read_header(_HELD, path.name)
+    header = sidecar.read_header(_HELD, path.name)
     if header is not None:
         assert len(payload) == header.record.exif_bytes + header.pixels
         assert 0 <= header.tiles_done <= header.record.tiles_total
@@ -84,20 +84,20 @@ def fuzz_intents(data: bytes) -> None:
 
 def fuzz_event(data: bytes) -> None:
     """The body of a message from the queue."""
-    with contextlib.suppress(event.Unreadable):
-        found = event.parse(data.decode("utf-8", "surrogateescape"))
+    with contextlib.suppress(spot_event.Unreadable):
+        found = spot_event.parse(data.decode("utf-8", "surrogateescape"))
         assert found is None or found.instance_id
 
 
 def fuzz_markers(data: bytes) -> None:
     """The walks over a file's own structure."""
     for walk in (
-        containers.format_of,
+        signatures.format_of,
         jpeg_outline.JpegOutline.walk,
-        containers.PngOutline.walk,
-        containers.GifOutline.walk,
+        png_outline.PngOutline.walk,
+        gif_outline.GifOutline.walk,
         tiff_outline.TiffOutline.walk,
-        containers.WebpOutline.walk,
+        webp_outline.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)
@@ -108,7 +108,7 @@ def fuzz_images(data: bytes) -> None:
     path = _FOLDER / "image"
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
-        codec.open_source(str(path), "luma", 10**9).close()
+        opening.open_image(str(path), "luma", 10**9).close()
 
 
 def fuzz_size(data: bytes) -> None:

@@ -39,6 +39,7 @@ def test_the_document_has_the_fields_of_the_contract(path):
         "method": "bt601",
         "format": "jpeg",
         "quality": 75,
+        "compression": 2,
         "tile_rows": None,
         "metadata": "keep",
         "background": "none",

@@ -14,6 +14,7 @@ from batchgray.manifest import lock
 from batchgray.manifest.files import files_of
 from batchgray.storage import locking
 from batchgray.storage.durable import Folder
+from batchgray.storage.run_folder import LOCK_NAME
 
 HOLD_LOCK = """
 import sys
@@ -134,7 +135,7 @@ def test_a_lock_under_a_planted_name_is_refused_and_its_target_stays(flight, pat
     target.write_bytes(b"")  # as a lock that a power cut left
     for file, owning in [
         (files_of(path).lock, lambda: lock.owning(path)),
-        (flight.path / lock.FLIGHT_LOCK, lambda: lock.owning_flight(flight, path)),
+        (flight.path / LOCK_NAME, lambda: lock.owning_flight(flight, path)),
     ]:
         put(target, file)
         with pytest.raises(errors.UnlockableManifest), owning():

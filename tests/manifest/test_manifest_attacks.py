@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from recording import Recording, Rule
 
 from batchgray import errors
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.manifest import lock
 from batchgray.manifest.files import files_of
 from batchgray.manifest.journal import seed_of
@@ -77,7 +78,7 @@ class Victim:
         self.path = self.out / "manifest.json"
         self.journal, self.lock = files_of(self.path).journal, files_of(self.path).lock
         self.flight = self.out / ".batchgray" / "default"
-        self.sidecar = self.flight / partial.sidecar_name("m/m.jpg")
+        self.sidecar = self.flight / sidecar.name_of("m/m.jpg")
 
     @property
     def document(self) -> dict:
@@ -580,17 +581,21 @@ STRANGE_HEADERS = {
 
 @pytest.mark.parametrize("what", STRANGE_HEADERS)
 def test_a_sidecar_that_no_run_would_write_is_doubted_though_it_is_sealed(victim, what):
-    assert partial.read_header(Folder.at(victim.flight), victim.sidecar.name) is not None
+    assert sidecar.read_header(Folder.at(victim.flight), victim.sidecar.name) is not None
     victim.change_header(**STRANGE_HEADERS[what])
-    assert partial.read_header(Folder.at(victim.flight), victim.sidecar.name) is None
+    assert sidecar.read_header(Folder.at(victim.flight), victim.sidecar.name) is None
     assert restored(victim) is None
 
 
-def restored(victim: Victim) -> slots.Image | None:
+def checkpoints_of(victim: Victim) -> FolderCheckpoints:
+    return FolderCheckpoints(Folder.at(victim.flight), Folder.at(victim.out), PixelOptions(tile_rows=8))
+
+
+def restored(victim: Victim) -> slots.SlotImage | None:
     fd = slots.make_memory()
     try:
         slots.resize_memory(fd, 64 << 20)
-        return partial.restore(Folder.at(victim.flight), "m/m.jpg", slots.Slot(fd))
+        return checkpoints_of(victim).restore("m/m.jpg", slots.Slot(fd))
     finally:
         os.close(fd)
 
@@ -651,9 +656,9 @@ ATTACKS = [cut, lengthen, make_sparse, claim_another_image, nest_without_end, *m
 def test_a_damaged_sidecar_is_doubted(victim, attack):
     image = load_manifest(victim.path).images[1]
     task = Task(index=1, source="", output=image.output, identity=image.identity)
-    assert partial.matching_header(Folder.at(victim.flight), task, PixelOptions(tile_rows=8)) is not None
+    assert checkpoints_of(victim).find(task) is not None
     attack(victim)
-    assert partial.matching_header(Folder.at(victim.flight), task, PixelOptions(tile_rows=8)) is None
+    assert checkpoints_of(victim).find(task) is None
 
 
 @pytest.mark.parametrize(
@@ -677,7 +682,7 @@ def test_a_sidecar_can_not_claim_another_images_output(victim):
     victim.change_header(owns_preview=True)
     for begun in (False, True):
         (out / ".batchgray" / "default").mkdir(parents=True)
-        shutil.copy(victim.sidecar, out / ".batchgray" / "default" / partial.sidecar_name("m/m.jpg"))
+        shutil.copy(victim.sidecar, out / ".batchgray" / "default" / sidecar.name_of("m/m.jpg"))
         if begun:
             (out / "m" / "m.jpg").unlink()
         batchgray(*arguments)
@@ -918,7 +923,7 @@ def test_whatever_is_changed_is_planned_inside_the_folder_or_refused(arena, seed
                 ResumeOptions(manifest=arena.path, engine=EngineOptions(workers=1, memory=1)), load_manifest(arena.path)
             )
             check_stays_inside(plan, arena)
-        header = partial.read_header(Folder.at(arena.flight), arena.sidecar.name)
+        header = sidecar.read_header(Folder.at(arena.flight), arena.sidecar.name)
         assert header is None or header.record.slot_bytes < 1 << 34
         restored(arena)
     finally:

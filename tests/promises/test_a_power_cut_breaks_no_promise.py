@@ -30,7 +30,7 @@ from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import errors
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import preview, sidecar
 from batchgray.commands import verify
 from batchgray.manifest.files import files_of
 from batchgray.manifest.records import Image, Manifest
@@ -355,8 +355,8 @@ def test_no_partial_jpeg_is_forgotten(recorded, tmp_path):
     """One that no sidecar claims would stay for ever."""
     for cut in cuts(recorded):
         copies = copies_in_flight(cut, ".tiles", tmp_path)
-        headers = [partial.read_header(durable.Folder.at(tmp_path), copy) for copy in copies]
-        claimed = {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
+        headers = [sidecar.read_header(durable.Folder.at(tmp_path), copy) for copy in copies]
+        claimed = {preview.name_of(header.output) for header in headers if header and header.owns_preview}
         there = {os.path.relpath(path, recorded.out) for path in cut.tree if ".partial." in path}
         assert there <= claimed, f"after operation {cut.number}, {cut.operation[:3]}"
 

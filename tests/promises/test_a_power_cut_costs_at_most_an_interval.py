@@ -21,7 +21,7 @@ from disk_model import Disk, Tree
 from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray.checkpoints import bandstore, partial
+from batchgray.checkpoints import band_plane, preview, sidecar
 from batchgray.manifest.files import files_of
 from batchgray.manifest.store import load_manifest
 from batchgray.planes import slots
@@ -125,27 +125,27 @@ class Flight:
 
     def tiles(self, output: str) -> int:
         """How many tiles of an image in memory are there to go on from."""
-        header = partial.read_header(self._held, partial.sidecar_name(output))
+        header = sidecar.read_header(self._held, sidecar.name_of(output))
         if header is None:
             return 0
         fd = slots.make_memory()
         slots.resize_memory(fd, header.record.slot_bytes)
-        image = partial.restore(self._held, output, slots.Slot(fd))
+        image = sidecar.restore(self._held, output, slots.Slot(fd))
         return image.tiles_done if image else 0
 
     def bands(self, output: str) -> int:
         """How many bands of an image in bands are."""
-        header = partial.read_header(self._held, partial.sidecar_name(output))
+        header = sidecar.read_header(self._held, sidecar.name_of(output))
         if header is None:
             return 0
-        plane = bandstore.Plane(self._held, output, header.record, header.options)
+        plane = band_plane.BandPlane(self._held, output, header.record, header.options)
         finished = sum(plane.finished(band.index) for band in plane.bands())
         plane.close()
         return finished
 
     def claimed(self) -> set[str]:
-        headers = [partial.read_header(self._held, path.name) for path in self._folder.glob("*.tiles")]
-        return {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
+        headers = [sidecar.read_header(self._held, path.name) for path in self._folder.glob("*.tiles")]
+        return {preview.name_of(header.output) for header in headers if header and header.owns_preview}
 
 
 def begins_checkpoint(record: tuple, suffix: str, output: str) -> bool:
@@ -178,7 +178,7 @@ def test_of_an_image_in_memory_no_more_than_the_last_interval_is_lost(recorded, 
 
 def test_of_an_image_in_bands_no_more_than_the_last_interval_is_lost(recorded, scratch):
     """The first checkpoint writes the claim too, under the same temporary name: it begins twice."""
-    total = -(-HEIGHT // bandstore.band_rows(WIDTH))
+    total = -(-HEIGHT // band_plane.band_rows(WIDTH))
     begun = most = 0
     target = str(recorded.out / "scan.jpg")
     for number, record, _, states in cuts(recorded):
