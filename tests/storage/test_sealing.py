@@ -15,6 +15,7 @@ from batchgray.storage.sealing import Altered, OtherVersion, SealedRecords, TooL
 
 objects = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.text()), min_size=1)
 LONGEST = 300
+DEEP = b'"another":' + b"[" * 9999 + b"]" * 9999
 
 
 class Record(msgspec.Struct):
@@ -132,7 +133,7 @@ def test_a_line_that_is_too_long_is_told_and_read_in_pieces():
     assert RECORDS.decode_line(last) == SOME
 
 
-@pytest.mark.parametrize("content", [b'"name":7', b'"name":"\xff"', b'"name":' + b"[" * 9999, b'"name":"a",,'])
+@pytest.mark.parametrize("content", [b'"name":7', b'"name":"\xff"', b'"name":"a",,', pytest.param(DEEP, id="deep")])
 def test_what_is_sealed_and_no_such_record_is_undecodable(content):
     with pytest.raises(Undecodable):
         RECORDS.decode_line(sealed_again(RECORDS.line(SOME), b'"name":"a.jpg"', content))
