@@ -20,7 +20,7 @@ from batchgray.checkpoints import partial
 from batchgray.engine import lifecycle, pool, timelimit
 from batchgray.engine.flight import Held
 from batchgray.engine.ledger import Ledger, Listener
-from batchgray.engine.lifecycle import Event, State
+from batchgray.engine.lifecycle import State, Trigger
 from batchgray.engine.pool import Member
 from batchgray.errors import shown
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
@@ -85,7 +85,7 @@ class Supervisor:
 
         Raises BatchgrayError where the run can't go on; what was done is in the journal all the same.
         """
-        self._lifecycle.happened(Event.PLANNED)
+        self._lifecycle.happened(Trigger.PLANNED)
         self._selector.register(self._inbox, selectors.EVENT_READ, self._hear_notices)
         self._selector.register(self._server.channel, selectors.EVENT_READ, self._hear_server)
         try:
@@ -106,9 +106,9 @@ class Supervisor:
 
     def _finish(self) -> Counter[str]:
         killed = self._lifecycle.state is State.KILLING
-        self._lifecycle.happened(Event.DRAINED)
+        self._lifecycle.happened(Trigger.DRAINED)
         states = self._ledger.commit(self.notice)
-        self._lifecycle.happened(Event.COMMITTED)
+        self._lifecycle.happened(Trigger.COMMITTED)
         if killed and not self._hurried:
             with contextlib.suppress(errors.WorkersCannotWork):  # all is durable, and a notice to be acknowledged
                 self._draw_previews()
@@ -142,7 +142,7 @@ class Supervisor:
     def _take_notice(self, notice: InterruptionNotice) -> None:
         """The first one drains; another signal moves the deadline to now, another source at most brings it nearer."""
         now = time.monotonic()
-        self._lifecycle.happened(Event.NOTICE)
+        self._lifecycle.happened(Trigger.NOTICE)
         first = self.notice is None
         again = not first and notice.source == "signal"
         self._hurried |= again
@@ -402,7 +402,7 @@ class Supervisor:
 
     def _heed_deadline(self) -> None:
         if self._lifecycle.state is State.DRAINING and time.monotonic() >= (self._deadline or 0.0):
-            self._lifecycle.happened(Event.DEADLINE)
+            self._lifecycle.happened(Trigger.DEADLINE)
             for member in self._members:
                 self._signal(member, signal.SIGKILL)
 
@@ -410,7 +410,7 @@ class Supervisor:
         now = time.monotonic()
         if self._lifecycle.state is not State.RUNNING or now < self._look_at:
             return
-        self._look_at = now + timelimit.LOOK_SECONDS
+        self._look_at = now + timelimit.CHECK_SECONDS
         for member in self._members:
             if member.cause is None and member.exceeds_time():
                 self._signal(member, signal.SIGKILL)

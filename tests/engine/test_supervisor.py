@@ -15,7 +15,7 @@ from stream import Clock
 from batchgray import errors, events
 from batchgray.engine import flight, supervisor
 from batchgray.engine.ledger import Totals
-from batchgray.engine.lifecycle import SALVAGE_SECONDS, Event, State
+from batchgray.engine.lifecycle import SALVAGE_SECONDS, State, Trigger
 from batchgray.engine.supervisor import Supervisor
 from batchgray.manifest.document import Image, Manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice
@@ -100,7 +100,7 @@ class World:
         self.it = Supervisor(
             plan, held, set(), options, self.ledger, self.server, self.inbox, self.said.append, lambda: True
         )
-        self.it._lifecycle.happened(Event.PLANNED)
+        self.it._lifecycle.happened(Trigger.PLANNED)
         self.it._selector.register(self.server.channel, 1, self.it._hear_server)
 
     def begin(self):
