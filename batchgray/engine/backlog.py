@@ -59,8 +59,8 @@ class Backlog:
         """
         chunk: list[Task] = []
         size = 0
-        share = max(1, len(self._waiting) // (2 * workers))
-        while self._waiting and size < CHUNK_BYTES and len(chunk) < min(CHUNK_IMAGES, share):
+        most = min(CHUNK_IMAGES, max(1, len(self._waiting) // (2 * workers)))
+        while self._waiting and size < CHUNK_BYTES and len(chunk) < most:
             task = self._task(self._waiting.popleft())
             chunk.append(task)
             size += task.identity.size

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from batchgray import errors, events
 from batchgray.engine import flight
@@ -16,9 +19,20 @@ from batchgray.notices.inbox import InterruptionNotice
 from batchgray.planning.plan import Plan
 from batchgray.records import Task
 from batchgray.storage import durable
-from batchgray.workers import messages
+from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
+
+
+def _shared(source: type[msgspec.Struct], target: type[msgspec.Struct]) -> Callable[[msgspec.Struct], dict[str, Any]]:
+    """Takes from a record of one shape the fields that another shape has too, under the same names."""
+    names = [name for name in source.__struct_fields__ if name in target.__struct_fields__]
+    return lambda record: {name: getattr(record, name) for name in names}
+
+
+_recorded_of = _shared(ImageDone, ImageChange)
+_told_of = _shared(ImageDone, events.Done)
+_kept_of = _shared(Flushed, ImageChange)
 
 
 @dataclass
@@ -57,7 +71,7 @@ class Ledger:
         image = self._images[task.index]
         self._emit(events.Started(source=image.source, source_bytes=image.size, output=image.output, worker=worker))
 
-    def done(self, items: list[messages.ImageDone]) -> None:
+    def done(self, items: list[ImageDone]) -> None:
         """Outputs that are durable."""
         now_ms = time.time_ns() // 1_000_000
         self._record([_done_change(item, now_ms) for item in items])
@@ -75,27 +89,15 @@ class Ledger:
                     output=image.output,
                     source_bytes=image.size,
                     output_bytes=item.output_size,
-                    width=item.width,
-                    height=item.height,
-                    tiles_total=item.tiles_total,
-                    tiles_computed=item.tiles_computed,
-                    decoded=item.decoded,
-                    seconds=item.seconds,
-                    note=item.note,
+                    **_told_of(item),
                 )
             )
 
-    def flushed(self, item: messages.Flushed) -> None:
+    def flushed(self, item: Flushed) -> None:
         """Finished tiles of a begun image that are durable."""
+        version = item.identity
         change = ImageChange(
-            image=item.index,
-            state="partial",
-            size=item.identity.size,
-            mtime_ns=item.identity.mtime_ns,
-            width=item.width,
-            height=item.height,
-            tiles_done=item.tiles_done,
-            tiles_total=item.tiles_total,
+            image=item.index, state="partial", size=version.size, mtime_ns=version.mtime_ns, **_kept_of(item)
         )
         self._record([change])
 
@@ -239,19 +241,15 @@ def _interruption(notice: InterruptionNotice, run: int) -> Interruption:
     return Interruption(at=utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline, run=run)
 
 
-def _done_change(item: messages.ImageDone, now_ms: int) -> ImageChange:
+def _done_change(item: ImageDone, now_ms: int) -> ImageChange:
+    version = item.identity
     return ImageChange(
         image=item.index,
         state="done",
-        size=item.identity.size,
-        mtime_ns=item.identity.mtime_ns,
-        width=item.width,
-        height=item.height,
+        size=version.size,
+        mtime_ns=version.mtime_ns,
         tiles_done=item.tiles_total,
-        tiles_total=item.tiles_total,
-        output_size=item.output_size,
-        checksum=item.checksum,
         done_at_ms=now_ms,
-        note=item.note,
         mend=False,
+        **_recorded_of(item),
     )

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from stream import Clock
 
@@ -112,6 +113,40 @@ def test_the_totals_are_those_of_this_run(books):
     assert (totals.source_bytes, totals.output_bytes) == (2 * 1234, 2 * 999)
     assert totals.notes == {0: "the first of 2 frames"}
     assert [type(event) for event in books.said] == [events.Done, events.Done, events.Failed]
+
+
+def reported(fields):
+    """One report, and all that the shapes before and after it call differently."""
+    return {"size": 1234, "mtime_ns": 5678, **{name: value for name, value in fields.items() if name != "identity"}}
+
+
+def test_each_field_of_what_is_done_comes_into_the_journal_or_to_the_listeners(books, monkeypatch):
+    """A field that is forgotten in one of the shapes would be lost without a word."""
+    lines = []
+    monkeypatch.setattr(books.store, "record", lines.extend)
+    item = done(1, tiles_computed=5, note="the first of 2 frames")
+    books.ledger.done([item])
+    change, event = msgspec.structs.asdict(lines[0]), msgspec.structs.asdict(books.said[0])
+    expected = reported(msgspec.structs.asdict(item)) | {"image": 1, "output_bytes": 999}
+    arrived = {**change, **event}
+    assert {name: arrived.get(name, "lost") for name in expected if name != "index"} == {
+        name: value for name, value in expected.items() if name != "index"
+    }
+    assert change["note"] == event["note"]
+    untold = [name for name, value in change.items() if value is msgspec.UNSET]
+    assert untold == []
+    assert (change["state"], change["tiles_done"], change["mend"], change["error"]) == ("done", 8, False, None)
+
+
+def test_each_field_of_what_is_flushed_comes_into_the_journal(books, monkeypatch):
+    lines = []
+    monkeypatch.setattr(books.store, "record", lines.extend)
+    item = flushed(2)
+    books.ledger.flushed(item)
+    told = {name: value for name, value in msgspec.structs.asdict(lines[0]).items() if value is not msgspec.UNSET}
+    expected = reported(msgspec.structs.asdict(item)) | {"image": 2, "state": "partial", "error": None}
+    expected.pop("index")
+    assert told == expected
 
 
 def test_what_is_handed_out_is_told_with_the_images_names_and_size(books):
