@@ -7,13 +7,13 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from batchgray import errors
 from batchgray.engine import memory, timelimit
 from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.storage.durable import Folder
 from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
 
@@ -22,14 +22,14 @@ _LOST_SERVERS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Inheritance:
-    """What every worker of a run is given: the two folders that it writes to, and what decides its outputs.
+    """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
-    `descriptors` are those of the folders, and of the locks that live as long as any worker (see
+    `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
     `forkserver.Worker.main`). `checkpoint` is in seconds.
     """
 
-    out: Folder
-    flight: Folder
+    out: Path
+    flight: Path
     descriptors: tuple[int, ...]
     pixels: PixelOptions
     max_pixels: int
@@ -216,8 +216,8 @@ def _spawn(server: ForkServer, number: int, inheritance: Inheritance, slot_bytes
 def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
     return messages.Setup(
         worker=number,
-        out=str(inheritance.out.path),
-        flight=str(inheritance.flight.path),
+        out=str(inheritance.out),
+        flight=str(inheritance.flight),
         pixels=inheritance.pixels,
         max_pixels=inheritance.max_pixels,
         checkpoint=inheritance.checkpoint,

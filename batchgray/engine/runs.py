@@ -11,21 +11,24 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import errors, events
-from batchgray.engine import flight, summary
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.engine import recovery, summary
 from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
 from batchgray.engine.tasks import PlannedTasks
 from batchgray.errors import shown
-from batchgray.manifest import locks, manifest
-from batchgray.manifest.document import FLIGHT_FOLDER
-from batchgray.manifest.manifest import Manifest, Run, Store
-from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
+from batchgray.manifest import lock
+from batchgray.manifest.document import check_is_manifest
+from batchgray.manifest.records import Manifest, Run
+from batchgray.manifest.store import Store, load_manifest
+from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
 from batchgray.planning.discovery import JPEG_SUFFIXES
 from batchgray.planning.plan import Plan, plan_resume, plan_run
 from batchgray.storage import durable
+from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
@@ -62,7 +65,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def run(
     options: RunOptions,
     on_event: Listener = _ignore,
-    notices: Sequence[Source] = (),
+    notices: Sequence[NoticeListener] = (),
     server: ForkServer | None = None,
     ready: Callable[[], bool] = _always,
 ) -> Result:
@@ -89,7 +92,7 @@ def run(
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(_folders(options.out.absolute(), path.parent))
-        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
+        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if options.overwrite:
             _take_over(plan, options.engine.locked)
@@ -99,19 +102,19 @@ def run(
 def resume(
     options: ResumeOptions,
     on_event: Listener = _ignore,
-    notices: Sequence[Source] = (),
+    notices: Sequence[NoticeListener] = (),
     server: ForkServer | None = None,
     ready: Callable[[], bool] = _always,
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
     given = options.manifest.absolute()
-    manifest.check_is_manifest(given)
+    check_is_manifest(given)
     path = Path(os.path.realpath(given))
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
-        plan = plan_resume(options, manifest.load(path), _pause(inbox))
+        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
+        plan = plan_resume(options, load_manifest(path), _pause(inbox))
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
@@ -140,11 +143,11 @@ def _manifest_of(options: RunOptions) -> Path:
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if os.path.exists(path):
-        manifest.check_is_manifest(path, or_ruin=overwrite)
+        check_is_manifest(path, or_ruin=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
-    return None if overwrite or not os.path.exists(path) else manifest.load(path)
+    return None if overwrite or not os.path.exists(path) else load_manifest(path)
 
 
 def _take_over(plan: Plan, locked: bool) -> None:
@@ -153,13 +156,13 @@ def _take_over(plan: Plan, locked: bool) -> None:
     Raises ManifestLocked.
     """
     try:
-        before = manifest.load(plan.path)
+        before = load_manifest(plan.path)
     except errors.UsageError:  # none, or a ruin of one
-        ours = flight.run_ids_of(plan.out, plan.path)
+        ours = recovery.run_ids_of(plan.out, plan.path)
     else:
         here = os.path.realpath(before.output_folder(plan.path)) == os.path.realpath(plan.out)
         if not here:
-            flight.abandon(before, plan.path, locked)
+            recovery.abandon(before, plan.path, locked)
         ours = [before.run_id] if here else []
     if ours:
         plan.manifest.run_id = ours[0]
@@ -193,7 +196,7 @@ def _pause(inbox: Inbox) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
+def _listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
     inbox = Inbox()
     with contextlib.ExitStack() as stack:
         stack.callback(inbox.close)
@@ -210,7 +213,7 @@ def _supervise(
     emit: Listener,
     inbox: Inbox,
     server: ForkServer,
-    sources: Sequence[Source],
+    sources: Sequence[NoticeListener],
     ready: Callable[[], bool],
 ) -> Result:
     began = time.monotonic()
@@ -218,23 +221,24 @@ def _supervise(
     def send(event: events.Event) -> None:
         emit(_at(began, event))
 
-    held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
+    held = stack.enter_context(recovery.holding(plan, engine.locked, _pause(inbox)))
     store = stack.enter_context(contextlib.closing(Store(plan.path)))
     pruned = _prune(plan, held, send)
-    resumable = flight.prepare(plan, held)
+    resumable = recovery.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
-    flight.forget_intents(plan, held)
+    recovery.forget_intents(plan, held)
     ledger = Ledger(plan, held, store, engine.checkpoint, send)
     planned = summary.planned(plan, engine.workers, sources)
-    if _needs_more_than_jpeg(planned, plan.manifest.options):
-        server.preload()
+    _preload(server, planned, plan.manifest.options)
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
             _wait_until(ready, inbox)
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
     tasks = PlannedTasks(plan, resumable)
-    supervisor = Supervisor(tasks, _inheritance(plan, held, engine), engine, ledger, server, inbox, ready)
+    checkpoints = FolderCheckpoints(held.inner, held.out, plan.manifest.options)
+    inheritance = _inheritance(plan, held, engine)
+    supervisor = Supervisor(tasks, inheritance, checkpoints, engine, ledger, server, inbox, ready)
     try:
         outcome = supervisor.run()
     finally:
@@ -249,10 +253,10 @@ def _supervise(
     return _result(plan, last)
 
 
-def _inheritance(plan: Plan, held: flight.Held, engine: EngineOptions) -> Inheritance:
+def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inheritance:
     return Inheritance(
-        out=held.out,
-        flight=held.flight,
+        out=held.out.path,
+        flight=held.inner.path,
         descriptors=tuple(held.for_workers),
         pixels=plan.manifest.options,
         max_pixels=plan.manifest.max_pixels,
@@ -275,7 +279,7 @@ def _result(plan: Plan, last: events.Summary) -> Result:
     )
 
 
-def _prune(plan: Plan, held: flight.Held, emit: Listener) -> int:
+def _prune(plan: Plan, held: RunFolder, emit: Listener) -> int:
     """Remove the outputs of inputs that are gone for good: before the manifest forgets them, as it may lag the disk.
 
     Returns how many were removed.
@@ -298,7 +302,7 @@ def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
         time.sleep(READY_SECONDS)
 
 
-def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
+def _acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool) -> Iterator[str]:
     """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
     if flushed:
         yield from filter(None, (source.acknowledge(notice) for source in sources))
@@ -321,7 +325,9 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
         raise errors.DiskFullAtStart(plan.path, error.strerror) from None
 
 
-def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
-    """Whether workers will want imageio or Pillow, as far as names tell. To strip an EXIF block is to read it."""
+def _preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
+    """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
     others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
-    return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
+    pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
+    if pillow or png:
+        server.preload(pillow, png)

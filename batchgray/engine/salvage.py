@@ -6,8 +6,8 @@ They are made durable at once; partial JPEGs, which are only for people to look 
 import contextlib
 from collections.abc import Callable
 
-from batchgray.checkpoints import partial
-from batchgray.engine.pool import Inheritance, Pool
+from batchgray.checkpoints.base import Checkpoints
+from batchgray.engine.pool import Pool
 from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.planes import slots
 from batchgray.records import Task
@@ -17,16 +17,15 @@ _PREVIEW_SECONDS = 5.0
 
 
 class Salvage:
-    """Saves what dead workers leave, in the folders of the run."""
+    """Saves what dead workers leave, as checkpoints of the run."""
 
-    def __init__(self, inheritance: Inheritance) -> None:
-        self._inheritance = inheritance
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
         self._saved: list[Task] = []
 
-    def save_tiles(self, task: Task, image: slots.Image) -> messages.Flushed:
-        """Make an image's finished tiles durable. Raises OSError."""
-        run = self._inheritance
-        header = partial.write_sidecar(run.flight, run.out, task, run.pixels, image)
+    def save_tiles(self, task: Task, image: slots.SlotImage) -> messages.Flushed:
+        """Make an image's finished tiles durable. Raises PlaceError."""
+        header = self._checkpoints.save(task, image)
         self._saved.append(task)
         return messages.flushed(task, header.record, header.tiles_done)
 
@@ -34,7 +33,7 @@ class Salvage:
         """Have new workers draw the partial JPEGs of what was saved, for a short time. Raises WorkersCannotWork."""
         until = clock() + _PREVIEW_SECONDS
         for task in self._saved:
-            header = partial.read_header(self._inheritance.flight, partial.sidecar_name(task.output))
+            header = self._checkpoints.find(task)
             if header is None or clock() >= until:
                 continue
             worker = pool.spawn_worker(header.record.slot_bytes)
@@ -46,7 +45,7 @@ class Salvage:
                     worker.channel.receive()
 
 
-def task_in_hand(worker: WorkerHandle) -> tuple[Task | None, slots.Image | None]:
+def task_in_hand(worker: WorkerHandle) -> tuple[Task | None, slots.SlotImage | None]:
     """What a worker was working on when it ended, and the image in its slot if tiles of it are finished."""
     slot = slots.Slot(worker.slot_fd)
     task = worker.tasks.get(slot.announced) if slot.announced is not None else None

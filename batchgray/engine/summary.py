@@ -7,12 +7,12 @@ from batchgray import events
 from batchgray.engine.ledger import Ledger, Totals
 from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import outcome as outcomes
-from batchgray.notices.inbox import Source
+from batchgray.notices.inbox import NoticeListener
 from batchgray.planning.plan import Plan
 from batchgray.storage.names import kind_of
 
 
-def planned(plan: Plan, workers: int, sources: Sequence[Source]) -> events.Planned:
+def planned(plan: Plan, workers: int, sources: Sequence[NoticeListener]) -> events.Planned:
     """The list is complete."""
     images = plan.manifest.images
     kinds: Counter[str] = Counter()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from batchgray import errors
+from batchgray.checkpoints.base import Checkpoints
 from batchgray.engine import lifecycle, salvage
 from batchgray.engine.backlog import DEATHS_IN_VAIN, DEATHS_PER_IMAGE, Backlog, Tasks
 from batchgray.engine.drain import Drain
@@ -28,6 +29,7 @@ from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.options import EngineOptions
 from batchgray.planes import slots
 from batchgray.records import Task
+from batchgray.storage.base import PlaceError
 from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
 
@@ -53,6 +55,7 @@ class Supervisor:
         self,
         tasks: Tasks,
         inheritance: Inheritance,
+        checkpoints: Checkpoints,
         engine: EngineOptions,
         reporter: Reporter,
         server: ForkServer,
@@ -68,7 +71,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._selector.register(inbox, selectors.EVENT_READ, self._read_inbox)
         self._pool = Pool(server, inheritance, self._selector, self._handle_message, clock)
-        self._salvage = salvage.Salvage(inheritance)
+        self._salvage = salvage.Salvage(checkpoints)
         self._held_back = False
         self._fault: str | None = None
         self._space_needed: int | None = None
@@ -240,12 +243,12 @@ class Supervisor:
                 f"{DEATHS_IN_VAIN} in a row ended with no image in hand, by {worker.cause_of_death}"
             )
 
-    def _save_tiles(self, task: Task, image: slots.Image) -> None:
+    def _save_tiles(self, task: Task, image: slots.SlotImage) -> None:
         try:
             message = self._salvage.save_tiles(task, image)
-        except OSError as error:
+        except PlaceError as error:
             self._reporter.warned(
-                f"can't save the finished tiles of {shown(task.output)}: {error.strerror}; they are made anew"
+                f"can't save the finished tiles of {shown(task.output)}: {error.reason}; they are made anew"
             )
             return
         self._backlog.mark_begun(task.index)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import preview
 from batchgray.planning.plan import Plan
 from batchgray.records import Task
 
@@ -30,7 +30,6 @@ class PlannedTasks:
             output=image.output,
             identity=image.identity,
             replaces="*" if image.mend else image.checksum or "",
-            preview=partial.preview_name(image.output) not in self._outputs
-            and partial.has_room_for_preview(image.output),
+            preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )

@@ -1,6 +1,5 @@
 """Workers are spawned, signalled and reaped through the fork server, for which a stub stands."""
 
-import contextlib
 import os
 import selectors
 import signal
@@ -15,7 +14,6 @@ from batchgray.engine import pool
 from batchgray.engine.pool import Inheritance, Pool
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.storage.durable import Folder
 from batchgray.workers import messages
 
 EMPTY = slots.EMPTY_SLOT_BYTES
@@ -45,11 +43,10 @@ class World:
 
 @pytest.fixture
 def world(tmp_path):
-    with contextlib.closing(Folder.at(tmp_path)) as folder:
-        world = World(folder)
-        yield world
-        world.pool.close()
-        world.selector.close()
+    world = World(tmp_path)
+    yield world
+    world.pool.close()
+    world.selector.close()
 
 
 def test_a_spawned_worker_is_told_its_setup_first(world, tmp_path):

@@ -39,7 +39,7 @@ def run(tmp_path, monkeypatch):
     """A run whose supervisor ends at once, interrupted by a notice; `ended(ledger)` says how."""
 
     def run(ended, sources, notice=NOTICE):
-        def supervisor(_tasks, _inheritance, _options, ledger, *_):
+        def supervisor(_tasks, _inheritance, _checkpoints, _options, ledger, *_):
             def work():
                 ended(ledger)
                 return Outcome(notice)

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 from stream import Clock
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import salvage
-from batchgray.engine.pool import Inheritance
 from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
@@ -38,11 +37,9 @@ def worker():
 
 
 @pytest.fixture
-def inheritance(tmp_path):
+def checkpoints(tmp_path):
     with Folder.at(tmp_path) as out, out.inner("flight", make=True) as flight:
-        yield Inheritance(
-            out=out, flight=flight, descriptors=(), pixels=PixelOptions(), max_pixels=10**9, checkpoint=5.0
-        )
+        yield FolderCheckpoints(flight, out, PixelOptions())
 
 
 def lay_out(worker, finished=1):
@@ -70,11 +67,11 @@ def test_an_image_is_there_only_where_tiles_of_it_are_finished(worker, finished)
     assert (image is not None) == bool(finished)
 
 
-def test_finished_tiles_are_durable_when_they_are_told_of(worker, inheritance):
+def test_finished_tiles_are_durable_when_they_are_told_of(worker, checkpoints):
     lay_out(worker)
     _, image = salvage.task_in_hand(worker)
-    flushed = salvage.Salvage(inheritance).save_tiles(TASK, image)
-    header = partial.read_header(inheritance.flight, partial.sidecar_name("a.jpg"))
+    flushed = salvage.Salvage(checkpoints).save_tiles(TASK, image)
+    header = checkpoints.find(TASK)
     assert (flushed.index, flushed.tiles_done, header.tiles_done) == (7, 1, 1)
     assert flushed.identity == IDENTITY
 
@@ -92,9 +89,9 @@ class Artist:
         raise EOFError
 
 
-def test_partial_jpegs_are_drawn_by_new_workers_of_what_was_saved(worker, inheritance):
+def test_partial_jpegs_are_drawn_by_new_workers_of_what_was_saved(worker, checkpoints):
     lay_out(worker)
-    saved, artist, clock = salvage.Salvage(inheritance), Artist(), Clock()
+    saved, artist, clock = salvage.Salvage(checkpoints), Artist(), Clock()
     saved.save_tiles(TASK, salvage.task_in_hand(worker)[1])
     asked = []
 
@@ -107,9 +104,9 @@ def test_partial_jpegs_are_drawn_by_new_workers_of_what_was_saved(worker, inheri
     assert artist.drawn == [messages.Preview(task=TASK, slot_bytes=RECORD.slot_bytes)]
 
 
-def test_no_partial_jpeg_is_begun_when_its_time_is_over_or_no_worker_can_be_had(worker, inheritance):
+def test_no_partial_jpeg_is_begun_when_its_time_is_over_or_no_worker_can_be_had(worker, checkpoints):
     lay_out(worker)
-    saved, clock, artist, asked = salvage.Salvage(inheritance), Clock(), Artist(), []
+    saved, clock, artist, asked = salvage.Salvage(checkpoints), Clock(), Artist(), []
     for _ in range(3):
         saved.save_tiles(TASK, salvage.task_in_hand(worker)[1])
 

@@ -11,6 +11,7 @@ from stream import Clock
 from stubs import StubServer
 
 from batchgray import errors
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import pool, timelimit
 from batchgray.engine.drain import SALVAGE_SECONDS
 from batchgray.engine.lifecycle import State, Trigger
@@ -20,6 +21,7 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity, Task
+from batchgray.storage.base import Full
 from batchgray.storage.durable import Folder
 from batchgray.workers import messages
 from batchgray.workers.messages import Convert
@@ -92,7 +94,7 @@ class World:
         folder = stack.enter_context(Folder.at(out))
         flight = stack.enter_context(folder.inner(".batchgray", make=True))
         inheritance = Inheritance(
-            out=folder, flight=flight, descriptors=(), pixels=PixelOptions(), max_pixels=10**9, checkpoint=5.0
+            out=folder.path, flight=flight.path, descriptors=(), pixels=PixelOptions(), max_pixels=10**9, checkpoint=5.0
         )
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
         self.clock, self.server, self.reporter, self.inbox = Clock(), StubServer(), Reporter(), Inbox()
@@ -100,6 +102,7 @@ class World:
         self.it = Supervisor(
             Tasks(count, size),
             inheritance,
+            FolderCheckpoints(flight, folder, PixelOptions()),
             options,
             self.reporter,
             self.server,
@@ -579,7 +582,7 @@ def test_the_machines_end_comes_before_the_grace_is_over_and_leaves_time_to_save
 
 def test_tiles_that_can_not_be_saved_are_told_of_and_cost_nothing_else(world, monkeypatch):
     def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise Full("0.jpg", os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(world.it._salvage, "save_tiles", full)
     world.it._save_tiles(world.it._backlog.take_chunk(1)[0], None)

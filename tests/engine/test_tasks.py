@@ -3,7 +3,7 @@
 import pytest
 
 from batchgray.engine.tasks import PlannedTasks
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
 from batchgray.records import SourceIdentity
