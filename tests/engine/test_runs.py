@@ -12,7 +12,7 @@ from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, RunOptions
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
-SERVER = SimpleNamespace(preload=lambda: None)
+SERVER = SimpleNamespace(preload=lambda *_: None)
 
 
 class Source:
