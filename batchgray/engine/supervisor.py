@@ -85,8 +85,7 @@ class Supervisor:
         try:
             self._spawn_workers()
             while self._pool.workers:
-                for key, _ in self._selector.select(self._seconds_to_wait()):
-                    key.data()
+                self._dispatch_messages()
                 self._reap_workers()
                 self._enforce_deadline()
                 self._enforce_time_limits()
@@ -95,6 +94,11 @@ class Supervisor:
         finally:
             self._pool.close()
             self._selector.close()
+
+    def _dispatch_messages(self) -> None:
+        """Wait until something comes, or is due, and have each reader read one message."""
+        for key, _ in self._selector.select(self._seconds_to_wait()):
+            key.data()
 
     def _seconds_to_wait(self) -> float:
         until = self._reporter.sync()
