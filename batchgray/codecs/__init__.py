@@ -4,7 +4,7 @@
          --> jpeg: simplejpeg; or pillow_probes, pillow: imageio and Pillow --> an OpenedImage (opened)
              .decode --> values of 8 bits (samples), over a background (transparency) --> planes
          --> band_plan, band_reader: libvips, for what is larger than memory --> rows
-    gray --> encoding: simplejpeg, Pillow; jpeg_bands, for what is larger than memory --> a file's bytes, EXIF (exif)
+    gray --> encoding: simplejpeg; jpeg_bands, for what is larger than memory; png --> a file's bytes, EXIF (exif)
 
 What libraries get to read are parts of the file (excerpt); what they raise and warn of becomes words (faults).
 """

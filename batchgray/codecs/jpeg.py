@@ -16,7 +16,7 @@ from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.limits import check_dimensions
 from batchgray.codecs.opened import OpenedImage, ProbeInput, SecondOpinion
 from batchgray.errors import ImageError
-from batchgray.planes.slots import Image as Planes
+from batchgray.planes.slots import SlotImage as Planes
 
 # Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.
 _PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}

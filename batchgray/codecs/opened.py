@@ -8,7 +8,7 @@ from batchgray.codecs.faults import image_failures
 from batchgray.codecs.limits import Limits
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
-from batchgray.planes.slots import Image as Planes
+from batchgray.planes.slots import SlotImage as Planes
 from batchgray.records import SourceIdentity
 
 

@@ -22,7 +22,7 @@ from batchgray.codecs.opened import OpenedImage, ProbeInput
 from batchgray.codecs.samples import Samples
 from batchgray.codecs.signatures import Format
 from batchgray.errors import ImageError
-from batchgray.planes.slots import Image as Planes
+from batchgray.planes.slots import SlotImage as Planes
 
 # Dimensions are checked against --max-pixels before anything is decoded; Pillow's own guess at a bomb would come first.
 Image.MAX_IMAGE_PIXELS = None

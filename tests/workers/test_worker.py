@@ -10,7 +10,8 @@ import pytest
 from harness import save_gradient
 from PIL import Image
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.codecs import opening, pillow, transparency
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
@@ -83,8 +84,17 @@ class World:
             max_pixels=10**9,
             checkpoint=CHECKPOINT,
         )
+        out = Folder.at(self.out)
+        self.checkpoints = FolderCheckpoints(self.flight, out, setup.pixels)
         self.it = worker.Worker(
-            self.pipe, setup, Folder.at(self.out), self.flight, slots.Slot(self.fd), self.interrupt, self.broken.append
+            self.pipe,
+            setup,
+            out,
+            self.flight,
+            self.checkpoints,
+            slots.Slot(self.fd),
+            self.interrupt,
+            self.broken.append,
         )
 
     def task(self, path, **changes):
@@ -93,7 +103,7 @@ class World:
         )
 
     def header(self, task):
-        return partial.read_header(self.flight, partial.sidecar_name(task.output))
+        return sidecar.read_header(self.flight, sidecar.name_of(task.output))
 
 
 @pytest.fixture
@@ -226,7 +236,7 @@ def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
     assert second.scratch_bytes > 4 * first.scratch_bytes
     assert "fault in the file" in image.record.note
     assert computed == image.record.tiles_total
-    assert image.finished
+    assert image.tiles_done == image.record.tiles_total
 
 
 def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
@@ -277,7 +287,7 @@ def begun_earlier(world, path, tiles=8, **changes):
     slots.resize_memory(fd, record.slot_bytes)
     image = slots.Slot(fd).begin(record, b"")
     image.flags[:tiles] = b"\1" * tiles
-    partial.write_sidecar(world.flight, Folder.at(world.out), task, world.it._pixels, image)
+    world.checkpoints.save(task, image)
     os.close(fd)
     return task
 
@@ -299,7 +309,8 @@ def test_the_tiles_of_a_source_that_has_changed_since_the_plan_are_not_used(worl
 def test_a_finished_plane_is_encoded_without_its_source_unless_it_claims_to_be_too_large(world, picture):
     task = begun_earlier(world, picture)
     header = world.it._usable_sidecar(task)
-    assert world.it._restore_finished(task, header).finished
+    restored = world.it._restore_finished(task, header)
+    assert restored.tiles_done == restored.record.tiles_total
     world.it._setup = msgspec.structs.replace(world.it._setup, max_pixels=40 * 64 - 1)
     assert world.it._restore_finished(task, header) is None
 

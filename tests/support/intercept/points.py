@@ -103,14 +103,14 @@ def _change_worker(gate, worker) -> None:
     worker.opening = SimpleNamespace(**{**vars(real_opening), "open_image": open_image})
 
 
-def _change_bandstore(gate, bandstore) -> None:
-    write = bandstore.Plane.write
+def _change_band_plane(gate, band_plane) -> None:
+    write = band_plane.BandPlane.write
 
     def watched(self, *given):
         write(self, *given)
         gate.reach("band", self._output)
 
-    bandstore.Plane.write = watched
+    band_plane.BandPlane.write = watched
 
 
-_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.bandstore": _change_bandstore}
+_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.band_plane": _change_band_plane}
