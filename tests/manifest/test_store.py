@@ -122,6 +122,7 @@ def test_the_document_has_the_fields_of_the_contract(path, store):
         "method": "bt601",
         "format": "jpeg",
         "quality": 75,
+        "compression": 2,
         "tile_rows": None,
         "metadata": "keep",
         "background": "none",
