@@ -6,13 +6,15 @@ from batchgray import spelling
 
 
 class SourceIdentity(msgspec.Struct, frozen=True):
-    """Which version of an input: size in bytes, modification time in nanoseconds.
+    """Which version of an input: its size in bytes, and its modification time in nanoseconds or its ETag.
 
-    A file system can tell of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
+    A file has a time; what lies in an object store has a tag that the store gave to its content. A file system can tell
+    of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
     """
 
     size: int
     mtime_ns: int
+    etag: str = ""
 
     def __post_init__(self) -> None:
         if not -(2**63) <= self.mtime_ns < 2**63:

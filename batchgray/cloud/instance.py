@@ -11,10 +11,11 @@ It is asked directly, never through a proxy.
 
 import http.client
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +23,7 @@ import msgspec
 from batchgray import errors
 from batchgray.cloud.request_limit import RequestLimit, TooSlow
 
+METADATA_URL = "http://100.100.100.200"
 POLL_SECONDS = 5.0  # it is throttled
 _TIMEOUT_SECONDS = 2.0
 _TOKEN_SECONDS = 21600
@@ -69,6 +71,11 @@ def on_alibaba_cloud() -> bool:
         return "alibaba" in _VENDOR_FILE.read_text("utf-8", "replace").lower()
     except OSError:
         return False
+
+
+def known_url(given: str | None) -> str | None:
+    """Where to ask; None where nothing says that there is such a service."""
+    return given or (METADATA_URL if on_alibaba_cloud() else None)
 
 
 class Address(NamedTuple):
@@ -183,16 +190,58 @@ class MetadataService:
             connection.close()
 
 
+class CredentialsSource(Protocol):
+    """Where credentials come from. Several threads may ask."""
+
+    def current(self) -> Credentials:
+        """Raises Unknown where there are none that may still hold."""
+
+    def renew(self) -> None:
+        """They were refused: look for others next time."""
+
+
+class GivenCredentials:
+    """Those that somebody gave, which are the only ones."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def current(self) -> Credentials:
+        return self._credentials
+
+    def renew(self) -> None:
+        """There are no others."""
+
+
+class NoCredentials:
+    """There is nowhere to look for any."""
+
+    def current(self) -> Credentials:
+        raise Unknown("none are given, and this is no Alibaba Cloud instance")
+
+    def renew(self) -> None:
+        """There are no others."""
+
+
 class RoleCredentials:
-    """The credentials of the instance's RAM role, renewed before they expire. One thread uses it."""
+    """The credentials of the instance's RAM role, renewed before they expire."""
 
     def __init__(self, service: MetadataService) -> None:
         self._service = service
+        self._lock = threading.Lock()
         self._current: Credentials | None = None
         self._renew_at = 0.0
 
     def current(self) -> Credentials:
         """Raises Unknown where there are none that may still hold."""
+        with self._lock:
+            return self._look()
+
+    def renew(self) -> None:
+        """They were refused: ask anew next time."""
+        self._renew_at = 0.0
+
+    def _look(self) -> Credentials:
         now = time.monotonic()
         if self._current is None or now >= self._renew_at:
             try:
@@ -200,14 +249,19 @@ class RoleCredentials:
             except Unknown:
                 if self._current is None:
                     raise
-                self._renew_at = now + POLL_SECONDS  # what we have may still hold; the queue will say if not
+                self._renew_at = now + POLL_SECONDS  # what we have may still hold; the service will say if not
             else:
                 self._renew_at = now + max(POLL_SECONDS, min(left - _RENEW_BEFORE_SECONDS, left / 2))
         return self._current
 
-    def renew(self) -> None:
-        """They were refused: ask anew next time."""
-        self._renew_at = 0.0
+
+def credentials_source(given: Credentials | None, metadata_url: str | None) -> CredentialsSource:
+    """Those that were given, else the RAM role's of the instance; `metadata_url` None is the usual one, where there is
+    such a service."""
+    if given is not None:
+        return GivenCredentials(given)
+    url = known_url(metadata_url)
+    return NoCredentials() if url is None else RoleCredentials(MetadataService(url))
 
 
 def parse_utc(text: str) -> datetime:

@@ -3,7 +3,8 @@
 What crosses this seam is keys, bytes and versions: no path, no descriptor, no errno. The rules of every place, held by
 one suite of tests (`tests/storage/test_places.py`):
 
-- a key is a name of parts with "/" between them, relative to the place, such as `2026/a.jpg`;
+- a key is a name of parts with "/" between them, relative to the place, such as `2026/a.jpg`. No part is empty, `.` or
+  `..`: what lies under such a name in a store is listed, and is a BadKey to all else;
 - an object appears whole or not at all, and is durable when `put` or `put_absent` returns;
 - `put_absent` never replaces. Of several that race for a name, one creates it;
 - a version is opaque: it is equal to another or not, and says nothing else. What was listed or looked at can be read
@@ -71,6 +72,10 @@ class Unreachable(PlaceError):
     """The place does not work, or does not answer."""
 
 
+class Unfit(PlaceError):
+    """The place works, and does not keep what every place is to keep."""
+
+
 class Put(enum.Enum):
     """What came of `put_absent`."""
 
@@ -119,6 +124,11 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of what the place holds. It may be closed again."""
+
+
+def read_all(content: Content) -> bytes | bytearray | memoryview:
+    """The bytes that are to be put; those of a buffer are not copied."""
+    return content if isinstance(content, bytes | bytearray | memoryview) else content.read()
 
 
 _KINDS: dict[int, type[PlaceError]] = {

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 from batchgray.records import SourceIdentity
-from batchgray.storage.base import Changed, Content, Entry, Missing, Put
+from batchgray.storage.base import Changed, Content, Entry, Missing, Put, read_all
 
 
 class MemoryPlace:
@@ -35,12 +35,12 @@ class MemoryPlace:
         return data[start:end]
 
     def put(self, key: str, content: Content) -> None:
-        data = read_all(content)
+        data = bytes(read_all(content))
         with self._lock:
             self._store(key, data)
 
     def put_absent(self, key: str, content: Content) -> Put:
-        data = read_all(content)
+        data = bytes(read_all(content))
         with self._lock:
             if key in self._objects:
                 return Put.SAME if self._objects[key][0] == data else Put.OTHER
@@ -67,11 +67,6 @@ class MemoryPlace:
     def _entry(self, key: str) -> Entry:
         data, version = self._objects[key]
         return Entry(key, len(data), version)
-
-
-def read_all(content: Content) -> bytes:
-    """The bytes that are to be put."""
-    return bytes(content) if isinstance(content, bytes | bytearray | memoryview) else content.read()
 
 
 def _bytes_of(key: str) -> bytes:

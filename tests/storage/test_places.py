@@ -4,19 +4,23 @@ import io
 import threading
 
 import pytest
+import stores
 
 from batchgray.storage.base import Changed, Missing, Place, Put
-from batchgray.storage.memory import MemoryPlace
 
-PLACES = {"memory": lambda tmp_path: MemoryPlace()}
+PLACES = {
+    "memory": stores.memory_place,
+    "obstore's memory": stores.obstore_place,
+    "OSS": stores.oss_place,
+    "S3": stores.s3_place,
+}
 ODD_NAMES = ["a b.jpg", "ä/ö.jpg", "%41.jpg", "a+b&c=d?e#f.jpg", "'quoted'.jpg", "deep/" * 30 + "x", "日本/写真.png"]
 
 
-@pytest.fixture(params=sorted(PLACES))
+@pytest.fixture(params=PLACES)
 def place(request, tmp_path):
-    made = PLACES[request.param](tmp_path)
-    yield made
-    made.close()
+    with PLACES[request.param](tmp_path) as place:
+        yield place
 
 
 def keys(place: Place, prefix: str = "", after: str = "") -> list[str]:
@@ -29,9 +33,9 @@ def test_what_was_put_is_there_whole(place):
     assert place.stat("a/b.jpg").size == 7
 
 
-@pytest.mark.parametrize("content", [bytearray(b"data"), memoryview(b"data"), io.BytesIO(b"data")])
-def test_content_may_come_as_any_buffer_or_file(place, content):
-    place.put("a", content)
+@pytest.mark.parametrize("kind", [bytearray, memoryview, io.BytesIO])
+def test_content_may_come_as_any_buffer_or_file(place, kind):
+    place.put("a", kind(b"data"))
     assert place.get("a") == b"data"
 
 
