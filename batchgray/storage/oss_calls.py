@@ -20,7 +20,7 @@ from batchgray.cloud.instance import CredentialsSource, Unknown
 from batchgray.cloud.request_limit import TooSlow
 from batchgray.storage.base import Denied, Unreachable
 from batchgray.storage.oss_errors import Bucket, Refusal, meaning_of
-from batchgray.storage.oss_http import REQUEST_SECONDS, BoundedHttp
+from batchgray.storage.oss_http import BoundedHttp
 from batchgray.storage.retrying import Again, persist
 
 PATIENCE_SECONDS = 60.0
@@ -38,7 +38,6 @@ class OssAccess(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     credentials: CredentialsSource
     patience: float = PATIENCE_SECONDS
-    request_seconds: float = REQUEST_SECONDS
 
     @property
     def is_path_style(self) -> bool:
@@ -79,7 +78,7 @@ class OssCalls:
         self.bucket = Bucket(name=bucket, endpoint=access.endpoint, region=access.region)
         self.patience = access.patience
         self._source = access.credentials
-        self._http = BoundedHttp(access.endpoint, access.request_seconds)
+        self._http = BoundedHttp(access.endpoint)
         self._client = Client(
             Config(
                 region=access.region,

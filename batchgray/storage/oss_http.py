@@ -43,8 +43,7 @@ class Answer:
 class BoundedHttp:
     """A client for one server, for several threads. Raises OSError, http.client.HTTPException and TooSlow."""
 
-    def __init__(self, endpoint: str, seconds: float = REQUEST_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, endpoint: str) -> None:
         self._tls = _tls() if urlsplit(endpoint).scheme == "https" else None
         self._lock = threading.Lock()
         self._idle: list[_Kept] = []
@@ -65,7 +64,7 @@ class BoundedHttp:
         body = request.body
         size = memoryview(body).nbytes
         try:
-            with limit.within(self._seconds + size / _SLOWEST):
+            with limit.within(REQUEST_SECONDS + size / _SLOWEST):
                 path = parts.path + (f"?{parts.query}" if parts.query else "")
                 headers = {name: value for name, value in request.headers.items() if value is not None}
                 connection.request(request.method, path, body if size else b"", headers)
