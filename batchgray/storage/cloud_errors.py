@@ -16,6 +16,7 @@ _STATUS = re.compile(r"status(?: code)?: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _TRANSPORT = re.compile(r"HTTP error: ([^\n]*)")
 
+_REDIRECT = "Received redirect without LOCATION"
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "ResourceNotFound"})
 _ELSEWHERE = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
@@ -46,9 +47,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def may_pass(self) -> bool:
         """Whether the same request may work later."""
-        if self.kind in ("InvalidPathError", "NotSupportedError", "UnknownConfigurationKeyError", "ValueError"):
-            return False
-        has_no_answer = self.kind == "GenericError" and not self.status and "error" in self.text.lower()
+        has_no_answer = not self.status and "HTTP error" in self.text
         return self.status >= 500 or self.status in (408, 429) or self.code in _MAY_PASS or has_no_answer
 
     @property
@@ -72,7 +71,7 @@ def meaning_of(failure: Failure, key: str, action: str, place: str) -> PlaceErro
         )
     if failure.code in _NO_BUCKET:
         return NoPlace("", f"there is no bucket at {place}; check its name and the region, or create it")
-    if failure.code in _ELSEWHERE or failure.status in (301, 307):
+    if failure.code in _ELSEWHERE or failure.status in (301, 307) or _REDIRECT in failure.text:
         return NoPlace(
             "", f"the bucket of {place} is in another region; set AWS_REGION, or AWS_ENDPOINT_URL, to its own"
         )

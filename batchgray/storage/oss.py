@@ -43,6 +43,7 @@ class OssPlace:
         self.name = f"oss://{bucket}/{prefix}".rstrip("/")
         self._keys = KeySpace(prefix, MOST_KEY_BYTES)
         self._calls = OssCalls(bucket, access)
+        self.endpoint = access.endpoint
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """A page is asked for when the one before is used up."""

@@ -16,7 +16,7 @@ from batchgray.cloud import instance
 from batchgray.cloud.instance import Credentials
 from batchgray.storage import oss, oss_http, retrying
 from batchgray.storage.base import BadKey, Busy, Changed, Denied, Full, Missing, NoPlace, Put, Unfit, Unreachable
-from batchgray.storage.places import open_url
+from batchgray.storage.urls import open_url
 
 OPERATIONS = {
     "PutObject": lambda place: place.put("a", b"mine"),
@@ -226,12 +226,12 @@ def test_a_clock_that_is_off_is_told_with_how_much(server, opened, skew):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_wrong_region_is_told_as_such(server, opened, operation):
-    with pytest.raises(NoPlace, match="cn-nowhere is not the region of http.*OSS_REGION"):
+    with pytest.raises(NoPlace, match=r"cn-nowhere is not the region of http.*OSS_REGION"):
         OPERATIONS[operation](opened(oss_region="cn-nowhere"))
 
 
 def test_a_wrong_key_and_a_wrong_secret_are_told_apart(server, opened):
-    with pytest.raises(Denied, match="signature is wrong.*SECRET") as caught:
+    with pytest.raises(Denied, match=r"signature is wrong.*SECRET") as caught:
         opened(credentials=Credentials(key_id="local", secret="OTHER")).get("a")
     assert "OTHER" not in str(caught.value)
     with pytest.raises(Denied, match="ACCESS_KEY_ID"):

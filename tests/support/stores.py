@@ -12,7 +12,7 @@ import pytest
 from batchgray.cloud.instance import Credentials
 from batchgray.storage.base import Place
 from batchgray.storage.memory import MemoryPlace
-from batchgray.storage.places import StoreOptions, open_url
+from batchgray.storage.urls import StoreOptions, open_url
 
 PREFIX = "deep/prefix"
 _NUMBERS = itertools.count()
@@ -82,8 +82,12 @@ class LocalS3:
 
     @property
     def environment(self) -> dict[str, str]:
+        return self.variables(self.endpoint)
+
+    @staticmethod
+    def variables(endpoint: str) -> dict[str, str]:
         return {
-            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL": endpoint,
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
