@@ -22,7 +22,6 @@ from batchgray.storage.names import is_plain
 _HEADER_BYTES = 1 << 20
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
-_LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds
 
 SUFFIX = ".tiles"
 
@@ -155,7 +154,7 @@ def _is_sound(header: SidecarHeader) -> bool:
     record = header.record
     if not (1 <= record.width <= _LONGEST_SIDE and 1 <= record.height <= _LONGEST_SIDE):
         return False
-    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= _LONGEST_EXIF:
+    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= slots.LONGEST_EXIF:
         return False
     if len(msgspec.json.encode(record)) > slots.RECORD_BYTES or not is_plain(header.output):
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from batchgray import errors, machine
-from batchgray.codecs import codec
+from batchgray.codecs import encoding
 from batchgray.errors import ImageError
 from batchgray.manifest import lock
 from batchgray.manifest.document import check_is_manifest
@@ -120,7 +120,7 @@ def fault_of(out: Path, image: Image) -> str | None:
             data = file.read()
         if integrity.checksum([data]) != image.checksum:
             return "its checksum is another"
-        codec.check_decodes(data)
+        encoding.check_decodes(data)
     except FileNotFoundError:
         return "missing"
     except OSError as error:

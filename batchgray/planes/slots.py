@@ -32,9 +32,9 @@ _ANNOUNCEMENT = struct.Struct("<QQ")
 _EXIF_AT = 4096
 RECORD_BYTES = (_EXIF_AT - _ANNOUNCEMENT.size) // 2
 _RECORDS_AT = _ANNOUNCEMENT.size, _ANNOUNCEMENT.size + RECORD_BYTES
-EXIF_BYTES = 65536
-_FLAGS_AT = _EXIF_AT + EXIF_BYTES
 _PAGE = 4096
+LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds, after its length and what tells that it is EXIF
+_FLAGS_AT = _EXIF_AT + -(-LONGEST_EXIF // _PAGE) * _PAGE
 _SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
@@ -158,15 +158,15 @@ def _record_in(head: mmap.mmap | bytes, word: int) -> SlotRecord:
     return msgspec.json.decode(head[at : at + (word & ~(_ELSEWHERE | _SECOND_PLACE))], type=SlotRecord)
 
 
-class Peek(NamedTuple):
+class InHand(NamedTuple):
     """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its record is there."""
 
     index: int  # type: ignore[assignment]  # tuple.index, which is not needed
     megapixels: float
 
 
-def peek(fd: int) -> Peek | None:
-    """What another process's slot says, which may be writing to it. None where no image is in hand."""
+def peek(fd: int) -> InHand | None:
+    """What another process has in hand, which may be writing to its slot; None where that is no image."""
     head = os.pread(fd, _EXIF_AT, 0)
     number, length = _ANNOUNCEMENT.unpack_from(head)
     if not number:
@@ -174,8 +174,8 @@ def peek(fd: int) -> Peek | None:
     try:
         record = _record_in(head, length)
     except msgspec.DecodeError:  # none yet, or it is being written
-        return Peek(number - 1, 0.0)
-    return Peek(number - 1, record.width * record.height / 1e6)
+        return InHand(number - 1, 0.0)
+    return InHand(number - 1, record.width * record.height / 1e6)
 
 
 def resize_memory(fd: int, size: int) -> None:

@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    bands.Reader --RGB--> kernel --gray--> band_plane.BandPlane (checkpoints) --> jpegbands or Pillow --> N-M.out
+    BandReader --RGB--> kernel --gray--> BandPlane (checkpoints) --> jpeg_bands or Pillow --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -15,8 +15,10 @@ import numpy as np
 
 from batchgray.checkpoints.band_plane import band_rows
 from batchgray.checkpoints.base import Checkpoints
-from batchgray.codecs import bands, codec, transparency
-from batchgray.codecs.opened import Source
+from batchgray.codecs import encoding, opening, transparency
+from batchgray.codecs.band_plan import BandPlan
+from batchgray.codecs.band_reader import BandReader
+from batchgray.codecs.opened import OpenedImage
 from batchgray.errors import ImageError
 from batchgray.kernels import methods
 from batchgray.options import PixelOptions
@@ -65,7 +67,7 @@ class Conversion:
             self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
-    def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
+    def convert(self, source: OpenedImage, plan: BandPlan, seconds: float, interrupt: Interrupt) -> None:
         """Read and convert what is missing, with a checkpoint about every so many seconds and one at the end.
 
         When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, PlaceError, and
@@ -73,7 +75,7 @@ class Conversion:
         """
         kernel = methods.BY_METHOD[self._pixels.method]
         missing = [band for band in self.plane.bands() if not self.plane.finished(band.index)]
-        reader = bands.Reader(self._task.source, source, way, transparency.colour_of(self._pixels.background))
+        reader = BandReader(self._task.source, source, plan, transparency.colour_of(self._pixels.background))
         try:
             read_to = None
             checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
@@ -96,8 +98,7 @@ class Conversion:
                     checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
         finally:
             reader.close()
-        if codec.identity_of(self._task.source) != self._record.identity:
-            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        opening.check_unchanged(self._task.source, self._record.identity)
         self.checkpoint()
 
     def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:
@@ -174,7 +175,7 @@ class Conversion:
                 forgotten = sink.size
 
         sink.between_pieces = between_pieces
-        codec.write_png(sink, gray, self._record.width, self._record.height, self._exif)
+        encoding.write_png(sink, gray, self._record.width, self._record.height, self._exif)
 
 
 class _Sink:
@@ -197,10 +198,10 @@ class _Sink:
         """It holds nothing back."""
 
 
-def needed_bytes(way: bands.Way, width: int, height: int) -> int:
+def needed_bytes(plan: BandPlan, width: int, height: int) -> int:
     """About what the conversion holds at a time: what reading holds, the band in colour and in gray, and its JPEG."""
     rows = band_rows(width)
-    return way.scratch_bytes(height, rows) + 8 * width * rows
+    return plan.scratch_bytes(height, rows) + 8 * width * rows
 
 
 def _gray_of(rgb: np.ndarray, kernel: methods.Kernel) -> memoryview:

@@ -21,8 +21,10 @@ from batchgray.checkpoints import preview
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.checkpoints.sidecar import SidecarHeader
-from batchgray.codecs import bands, codec
-from batchgray.codecs.opened import SecondOpinion, Source, joined
+from batchgray.codecs import band_plan, band_reader, encoding, opening
+from batchgray.codecs.exif import orientation_alone
+from batchgray.codecs.faults import joined
+from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.codecs.transparency import colour_of
 from batchgray.errors import ImageError
 from batchgray.kernels import methods
@@ -91,9 +93,9 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
 
 
 def preload() -> None:
-    """Import what images other than JPEGs need (see `codec`)."""
+    """Import what images other than JPEGs need (see `opening`)."""
     with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-        from batchgray.codecs import pillow  # noqa: F401
+        from batchgray.codecs import pillow_probes  # noqa: F401
 
 
 class Worker:
@@ -187,7 +189,7 @@ class Worker:
         source.close()
         record, exif = self._describe(source)
         self._slot.describe(record)
-        way = self._find_way(task, source, too_large)
+        plan = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             conversion = banded.Conversion(
                 task, record, exif, self._pixels, self._checkpoints, self._flight, self._channel.send
@@ -196,7 +198,7 @@ class Worker:
             computed = conversion.tiles_missing
             try:
                 if computed:
-                    conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
+                    conversion.convert(source, plan, self._setup.checkpoint, self._interrupt)
                 temporary = self._temporary()
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
@@ -210,7 +212,7 @@ class Worker:
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
         try:
-            return codec.identity_of(task.source) == task.identity
+            return opening.identity_of(task.source) == task.identity
         except ImageError:
             return False
 
@@ -219,27 +221,28 @@ class Worker:
         self._temporaries += 1
         return f"{self._setup.worker}-{self._temporaries}.out"
 
-    def _find_way(self, task: Task, source: Source, too_large: TooLarge) -> bands.Way:
+    def _plan_bands(self, task: Task, source: OpenedImage, too_large: TooLarge) -> band_plan.BandPlan:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""
         try:
-            way = bands.find_way(task.source, source, self._pixels.method)
-        except bands.NoReader:
+            band_reader.check_installed()
+            plan = band_plan.plan_bands(task.source, source, self._pixels.method)
+        except band_reader.PyvipsMissing:
             raise ImageError(
                 f"{too_large.reason}; install batchgray[large] to convert it in bands, or {too_large.remedy}"
             ) from None
         except ImageError as error:
             raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
-        needed = banded.needed_bytes(way, source.width, source.height)
+        needed = banded.needed_bytes(plan, source.width, source.height)
         try:
             self._reserve(slots.EMPTY_SLOT_BYTES, needed)
         except TooLarge:
             raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}") from None
-        return way
+        return plan
 
     def _usable_sidecar(self, task: Task) -> SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
         header = self._checkpoints.find(task) if task.resumable else None
-        return header if header and codec.identity_of(task.source) == header.record.identity else None
+        return header if header and opening.identity_of(task.source) == header.record.identity else None
 
     def _restore_finished(self, task: Task, header: SidecarHeader | None) -> slots.SlotImage | None:
         """An image of which only the encoding is missing, without opening its source."""
@@ -250,7 +253,7 @@ class Worker:
             return None  # its source will say whether it is really so large
         try:
             if self._pixels.format == "jpeg":
-                codec.check_jpeg_sides(record.width, record.height)
+                encoding.check_jpeg_sides(record.width, record.height)
             self._reserve(record.slot_bytes, 0)
         except ImageError:
             return None
@@ -265,12 +268,11 @@ class Worker:
         try:
             image, computed = self._decode(task, source, header)
         except SecondOpinion as wanted:
-            with contextlib.closing(wanted.source):
-                image, computed = self._decode(task, wanted.source, header)
+            with contextlib.closing(wanted.opened):
+                image, computed = self._decode(task, wanted.opened, header)
         finally:
             source.close()
-        if codec.identity_of(task.source) != image.record.identity:
-            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        opening.check_unchanged(task.source, image.record.identity)
         if image.record.colour:
             self._run_kernel(task, image)
         else:
@@ -279,9 +281,9 @@ class Worker:
             self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
         return image, computed
 
-    def _open(self, task: Task) -> Source:
+    def _open(self, task: Task) -> OpenedImage:
         """The source, with the memory that opening it takes. Raises ImageError."""
-        return codec.open_source(
+        return opening.open_image(
             task.source,
             self._pixels.method,
             self._setup.max_pixels,
@@ -289,7 +291,7 @@ class Worker:
             lambda scratch_bytes: self._reserve(slots.EMPTY_SLOT_BYTES, scratch_bytes),
         )
 
-    def _decode(self, task: Task, source: Source, header: SidecarHeader | None) -> tuple[slots.SlotImage, int]:
+    def _decode(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> tuple[slots.SlotImage, int]:
         """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
         image = self._lay_out(task, source, header)
         missing = image.record.tiles_total - image.tiles_done
@@ -297,18 +299,18 @@ class Worker:
             note = source.decode(image)
         return self._slot.annotate(image, joined(source.note, note)), missing
 
-    def _lay_out(self, task: Task, source: Source, header: SidecarHeader | None) -> slots.SlotImage:
+    def _lay_out(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> slots.SlotImage:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
         restored = header and header.record.is_of(record) and self._checkpoints.restore(task.output, self._slot)
         return restored or self._slot.begin(record, exif)
 
-    def _describe(self, source: Source) -> tuple[slots.SlotRecord, bytes]:
+    def _describe(self, source: OpenedImage) -> tuple[slots.SlotRecord, bytes]:
         """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
         if self._pixels.format == "jpeg":
-            codec.check_jpeg_sides(source.width, source.height)
-        exif = source.exif if self._pixels.metadata == "keep" else codec.orientation_alone(source.exif)
+            encoding.check_jpeg_sides(source.width, source.height)
+        exif = source.exif if self._pixels.metadata == "keep" else orientation_alone(source.exif)
         record = slots.SlotRecord(
             identity=source.identity,
             width=source.width,
@@ -357,7 +359,9 @@ class Worker:
         preview.blacken_unfinished(image)
         record = image.record
         try:
-            jpeg = codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, bytes(image.exif))
+            jpeg = encoding.encode_jpeg(
+                image.gray, record.width, record.height, self._pixels.quality, bytes(image.exif)
+            )
             self._checkpoints.draw(header, jpeg)
         except (ImageError, PlaceError):
             pass  # it is for people to look at; what resume needs is in the sidecar
@@ -371,8 +375,8 @@ class Worker:
     def _encode(self, image: slots.SlotImage) -> list[bytes]:
         record, exif = image.record, bytes(image.exif)
         if self._pixels.format == "png":
-            return codec.encode_png(image.gray, record.width, record.height, exif)
-        return codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+            return encoding.encode_png(image.gray, record.width, record.height, exif)
+        return encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
 
     def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
         """See that the slot is long enough and the codec's memory is ours; waits while others have it.

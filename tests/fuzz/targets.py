@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["batchgray"]):
     from batchgray import errors, options
     from batchgray.checkpoints import sidecar
-    from batchgray.codecs import codec, containers, jpeg_outline, tiff_outline
+    from batchgray.codecs import gif_outline, jpeg_outline, opening, png_outline, signatures, tiff_outline, webp_outline
     from batchgray.manifest import document
     from batchgray.manifest.files import files_of
     from batchgray.manifest.journal import seed_of
@@ -92,12 +92,12 @@ def fuzz_event(data: bytes) -> None:
 def fuzz_markers(data: bytes) -> None:
     """The walks over a file's own structure."""
     for walk in (
-        containers.format_of,
+        signatures.format_of,
         jpeg_outline.JpegOutline.walk,
-        containers.PngOutline.walk,
-        containers.GifOutline.walk,
+        png_outline.PngOutline.walk,
+        gif_outline.GifOutline.walk,
         tiff_outline.TiffOutline.walk,
-        containers.WebpOutline.walk,
+        webp_outline.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)
@@ -108,7 +108,7 @@ def fuzz_images(data: bytes) -> None:
     path = _FOLDER / "image"
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
-        codec.open_source(str(path), "luma", 10**9).close()
+        opening.open_image(str(path), "luma", 10**9).close()
 
 
 def fuzz_size(data: bytes) -> None:

@@ -132,7 +132,7 @@ def test_rows_are_the_gray_bytes_of_a_run_of_tiles(fd):
     height=st.integers(1, 400),
     blocks=st.integers(1, 60),
     colour=st.booleans(),
-    exif=st.binary(max_size=64) | st.just(b"E" * slots.EXIF_BYTES),
+    exif=st.binary(max_size=64) | st.just(b"E" * slots.LONGEST_EXIF),
 )
 def test_the_parts_of_a_slot_are_of_the_right_size_and_never_overlap(width, height, blocks, colour, exif):
     record = record_of(width, height, 8 * blocks, colour, exif, note="n" * 200)

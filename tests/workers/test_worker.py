@@ -12,7 +12,7 @@ from PIL import Image
 
 from batchgray.checkpoints import sidecar
 from batchgray.checkpoints.folder import FolderCheckpoints
-from batchgray.codecs import codec, pillow, transparency
+from batchgray.codecs import opening, pillow, transparency
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
@@ -99,7 +99,7 @@ class World:
 
     def task(self, path, **changes):
         return Task(
-            index=0, source=str(path), output=f"{path.stem}.jpg", identity=codec.identity_of(str(path)), **changes
+            index=0, source=str(path), output=f"{path.stem}.jpg", identity=opening.identity_of(str(path)), **changes
         )
 
     def header(self, task):
@@ -168,7 +168,7 @@ def test_sigterm_between_two_tiles_flushes_what_is_finished_and_draws_it(world, 
 
 def test_sigterm_before_the_first_tile_leaves_the_image_as_it_was(world, picture):
     task = world.task(picture)
-    with contextlib.closing(codec.open_source(task.source, "bt601", 10**9)) as source:
+    with contextlib.closing(opening.open_image(task.source, "bt601", 10**9)) as source:
         image = world.it._lay_out(task, source, None)
     world.interrupt.heard = True
     with pytest.raises(Interrupted):
@@ -180,14 +180,14 @@ def test_sigterm_before_the_first_tile_leaves_the_image_as_it_was(world, picture
 
 def test_an_input_that_changes_while_it_is_read_fails_and_gives_no_output(world, picture, monkeypatch):
     task = world.task(picture)
-    real = codec.open_source
+    real = opening.open_image
 
     def open_and_change(*given):
         source = real(*given)
         os.utime(picture, ns=(1, 1))
         return source
 
-    monkeypatch.setattr(codec, "open_source", open_and_change)
+    monkeypatch.setattr(opening, "open_image", open_and_change)
     world.it._convert(task)
     world.it._committer.finish()
     (told,) = world.pipe.told(Failed)
@@ -281,7 +281,7 @@ def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):
 def begun_earlier(world, path, tiles=8, **changes):
     """The task of an image of which an earlier run left so many tiles."""
     task = world.task(path, resumable=True, **changes)
-    with contextlib.closing(codec.open_source(task.source, "bt601", 10**9)) as source:
+    with contextlib.closing(opening.open_image(task.source, "bt601", 10**9)) as source:
         record, _ = world.it._describe(source)
     fd = slots.make_memory()
     slots.resize_memory(fd, record.slot_bytes)

@@ -12,7 +12,10 @@ from files import ODD, sampled
 from harness import decode
 from PIL import Image, TiffImagePlugin
 
-from batchgray.codecs import bands, codec
+from batchgray.codecs.band_plan import plan_bands
+from batchgray.codecs.band_reader import BandReader
+from batchgray.codecs.opened import OpenedImage
+from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
 
 HEIGHT, WIDTH = 131, 97
@@ -112,20 +115,20 @@ KINDS = {
 }
 
 
-def whole(path: Path, method: str) -> tuple[codec.Source, np.ndarray]:
-    source = codec.open_source(str(path), method, 10**9)
-    plane = memoryview(bytearray(source.width * source.height * (3 if source.colour else 1)))
-    with closing(source):
-        decode(source, plane)
-    return source, np.frombuffer(plane, np.uint8)
+def whole(path: Path, method: str) -> tuple[OpenedImage, np.ndarray]:
+    opened = open_image(str(path), method, 10**9)
+    plane = memoryview(bytearray(opened.width * opened.height * (3 if opened.colour else 1)))
+    with closing(opened):
+        decode(opened, plane)
+    return opened, np.frombuffer(plane, np.uint8)
 
 
 def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
-    source = codec.open_source(str(path), method, 10**9)
-    source.close()
-    tops = range(first, source.height, rows)
-    with closing(bands.Reader(str(path), source, bands.find_way(str(path), source, method))) as reader:
-        pieces = [reader.rows(top, min(top + rows, source.height)) for top in tops]
+    opened = open_image(str(path), method, 10**9)
+    opened.close()
+    tops = range(first, opened.height, rows)
+    with closing(BandReader(str(path), opened, plan_bands(str(path), opened, method))) as reader:
+        pieces = [reader.rows(top, min(top + rows, opened.height)) for top in tops]
     assert all(piece.flags.c_contiguous and piece.flags.writeable for piece in pieces)  # the kernels insist
     return np.concatenate(pieces)
 
@@ -134,9 +137,9 @@ def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
 def test_bands_are_the_whole(kind, tmp_path):
     path = tmp_path / kind
     KINDS[kind](path)
-    source, pixels = whole(path, "bt601")
+    opened, pixels = whole(path, "bt601")
     assert np.array_equal(read(path, "bt601"), pixels)
-    passed_over = 40 * source.width * (3 if source.colour else 1)
+    passed_over = 40 * opened.width * (3 if opened.colour else 1)
     assert np.array_equal(read(path, "bt601", first=40), pixels[passed_over:])
 
 
@@ -170,10 +173,10 @@ def test_metadata_without_end_is_never_read(tmp_path):
     (tmp_path / "a.tif").write_bytes(tiffs.tiff(noise(3), **tags))
     for name in ("a.jpg", "a.tif"):
         path = tmp_path / name
-        source = codec.open_source(str(path), "bt601", 10**9)
-        source.close()
-        way = bands.find_way(str(path), source, "bt601")
-        with closing(bands.Reader(str(path), source, way)) as reader:
+        opened = open_image(str(path), "bt601", 10**9)
+        opened.close()
+        plan = plan_bands(str(path), opened, "bt601")
+        with closing(BandReader(str(path), opened, plan)) as reader:
             fields = reader._image.get_fields()
             lengths = [len(value) for name in fields if isinstance(value := reader._image.get(name), str | bytes)]
             assert max(lengths, default=0) < 1000
@@ -242,9 +245,9 @@ def test_what_the_decoder_holds_is_counted(tmp_path):
     for kind in ("jpeg 420.jpg", "jpeg progressive.jpg", "png RGB.png", "png interlaced.png", "tiff one strip.tif"):
         path = tmp_path / kind
         KINDS[kind](path)
-        source = codec.open_source(str(path), "bt601", 10**9)
-        source.close()
-        ways[kind] = bands.find_way(str(path), source, "bt601").held_bytes
+        opened = open_image(str(path), "bt601", 10**9)
+        opened.close()
+        ways[kind] = plan_bands(str(path), opened, "bt601").held_bytes
     pixels = WIDTH * HEIGHT
     assert ways["jpeg 420.jpg"] == ways["png RGB.png"] == 0
     assert ways["jpeg progressive.jpg"] == 3 * pixels
