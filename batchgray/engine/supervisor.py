@@ -15,13 +15,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from batchgray import errors, events, machine
+from batchgray import errors, events
 from batchgray.checkpoints import preview
 from batchgray.checkpoints.folder import FolderCheckpoints
-from batchgray.engine import lifecycle, pool, timelimit
+from batchgray.engine import lifecycle, memory, pool, timelimit
 from batchgray.engine.ledger import Ledger, Listener
-from batchgray.engine.lifecycle import Event, State
-from batchgray.engine.pool import Member
+from batchgray.engine.lifecycle import State, Trigger
+from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.errors import shown
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.options import EngineOptions
@@ -73,14 +73,14 @@ class Supervisor:
         self._resumable = resumable
         self._deaths: Counter[int] = Counter()
         self._deaths_in_vain = 0
-        self._look_at = 0.0
-        self._members: list[Member] = []
-        self._unnamed: deque[Member] = deque()  # forked, but their process ids are not told yet
+        self._check_at = 0.0
+        self._workers: list[WorkerHandle] = []
+        self._unforked: deque[WorkerHandle] = deque()  # forked, but their process ids are not told yet
         self._numbers = 0
         self._salvaged: list[Task] = []
         self._lifecycle = lifecycle.Lifecycle()
         self._deadline: float | None = None
-        self._hurried = False
+        self._second_signal = False
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> Counter[str]:
@@ -88,31 +88,31 @@ class Supervisor:
 
         Raises BatchgrayError where the run can't go on; what was done is in the journal all the same.
         """
-        self._lifecycle.happened(Event.PLANNED)
-        self._selector.register(self._inbox, selectors.EVENT_READ, self._hear_notices)
-        self._selector.register(self._server.channel, selectors.EVENT_READ, self._hear_server)
+        self._lifecycle.happened(Trigger.PLANNED)
+        self._selector.register(self._inbox, selectors.EVENT_READ, self._read_inbox)
+        self._selector.register(self._server.channel, selectors.EVENT_READ, self._read_server)
         try:
-            self._fill_up()
-            while self._members:
+            self._spawn_workers()
+            while self._workers:
                 for key, _ in self._selector.select(self._seconds_to_wait()):
                     key.data()
-                self._bury_the_gone()
-                self._heed_deadline()
-                self._heed_time_limits()
-                self._hand_out()
+                self._reap_workers()
+                self._enforce_deadline()
+                self._enforce_time_limits()
+                self._hand_out_tasks()
             return self._finish()
         finally:
             self._server.stop()
-            for member in self._members:
-                member.close()
+            for worker in self._workers:
+                worker.close()
             self._selector.close()
 
     def _finish(self) -> Counter[str]:
         killed = self._lifecycle.state is State.KILLING
-        self._lifecycle.happened(Event.DRAINED)
+        self._lifecycle.happened(Trigger.DRAINED)
         states = self._ledger.commit(self.notice)
-        self._lifecycle.happened(Event.COMMITTED)
-        if killed and not self._hurried:
+        self._lifecycle.happened(Trigger.COMMITTED)
+        if killed and not self._second_signal:
             with contextlib.suppress(errors.WorkersCannotWork):  # all is durable, and a notice to be acknowledged
                 self._draw_previews()
         if self.notice is not None:
@@ -135,29 +135,29 @@ class Supervisor:
 
     # what comes in
 
-    def _hear_notices(self) -> None:
+    def _read_inbox(self) -> None:
         for item in self._inbox.take():
             if isinstance(item, Complaint):
                 self._emit(events.Warned(message=item.message))
             else:
-                self._take_notice(item)
+                self._handle_notice(item)
 
-    def _take_notice(self, notice: InterruptionNotice) -> None:
+    def _handle_notice(self, notice: InterruptionNotice) -> None:
         """The first one drains; another signal moves the deadline to now, another source at most brings it nearer."""
         now = time.monotonic()
-        self._lifecycle.happened(Event.NOTICE)
+        self._lifecycle.happened(Trigger.NOTICE)
         first = self.notice is None
         again = not first and notice.source == "signal"
-        self._hurried |= again
+        self._second_signal |= again
         left = notice.seconds_left(datetime.now(UTC))
         self._deadline = lifecycle.drain_deadline(now, self._engine.grace, left, self._deadline, again)
         if first:
             self.notice, self._drain_began = notice, now
-            self._in_hand = [index for member in self._members for index in member.tasks]
-            for member in self._members:
-                self._signal(member, signal.SIGTERM)
+            self._in_hand = [index for worker in self._workers for index in worker.tasks]
+            for worker in self._workers:
+                self._signal(worker, signal.SIGTERM)
             if not self._server.booted:
-                self._give_up_unborn()
+                self._abandon_spawns()
         if first or again:
             seconds = max(0.0, self._deadline - now)
             self._emit(
@@ -166,12 +166,12 @@ class Supervisor:
                     event_id=notice.event_id,
                     deadline=notice.deadline,
                     seconds=seconds,
-                    in_hand=sum(len(member.tasks) for member in self._members),
+                    in_hand=sum(len(worker.tasks) for worker in self._workers),
                     again=again,
                 )
             )
 
-    def _hear_server(self) -> None:
+    def _read_server(self) -> None:
         try:
             message = self._server.channel.receive()
         except EOFError:
@@ -183,14 +183,14 @@ class Supervisor:
             case messages.Booted():
                 self._server.booted = True
             case messages.Forked():
-                member = self._unnamed.popleft()
-                member.pid = message.pid
+                worker = self._unforked.popleft()
+                worker.pid = message.pid
                 if self.notice is not None:  # it came while this worker was on its way
-                    self._signal(member, signal.SIGTERM)
+                    self._signal(worker, signal.SIGTERM)
             case messages.Exited():
-                for member in self._members:
-                    if member.pid == message.pid:
-                        member.exited, member.status, member.peak_bytes = True, message.status, message.peak_bytes
+                for worker in self._workers:
+                    if worker.pid == message.pid:
+                        worker.record_exit(message.status, message.peak_bytes)
 
     def _replace_server(self) -> None:
         """Something killed the fork server, and its workers died with it; their slots are still here."""
@@ -200,34 +200,35 @@ class Supervisor:
         self._selector.unregister(self._server.channel)
         self._server.stop()
         self._server = ForkServer()
-        self._selector.register(self._server.channel, selectors.EVENT_READ, self._hear_server)
-        self._unnamed.clear()
-        for member in self._members:
-            member.exited, member.status, member.blameless = True, -signal.SIGKILL, True
+        self._selector.register(self._server.channel, selectors.EVENT_READ, self._read_server)
+        self._unforked.clear()
+        for worker in self._workers:
+            worker.record_exit(-signal.SIGKILL)
+            worker.blameless = True
 
-    def _hear_worker(self, member: Member) -> None:
+    def _read_worker(self, worker: WorkerHandle) -> None:
         try:
-            message = member.channel.receive()
+            message = worker.channel.receive()
         except EOFError:
-            self._end_pipe(member)
+            self._end_pipe(worker)
             return
         match message:
             case messages.Ready():
-                member.idle = True
+                worker.idle = True
             case messages.Idle():
-                member.idle = True
+                worker.idle = True
             case messages.NeedMemory():
-                member.asked, member.asked_at = message, time.monotonic()
+                worker.asked, worker.asked_at = message, time.monotonic()
             case messages.Done():
                 for item in message.images:
-                    member.tasks.pop(item.index, None)
+                    worker.tasks.pop(item.index, None)
                 self._deaths_in_vain = 0
                 self._ledger.done(message.images)
             case messages.Flushed():
                 self._resumable.add(message.index)
                 self._ledger.flushed(message)
             case messages.Failed():
-                member.tasks.pop(message.index, None)
+                worker.tasks.pop(message.index, None)
                 self._deaths_in_vain = 0
                 self._ledger.failed(message.index, message.reason)
             case messages.OutputFault():
@@ -236,30 +237,30 @@ class Supervisor:
                 else:
                     self._drain_for_fault(message.reason)
             case messages.Broken():
-                member.cause = message.reason
+                worker.cause = message.reason
 
     def _drain_for_space(self, needed: int) -> None:
         totals = self._ledger.totals
         totals.space_needed = max(totals.space_needed or 0, needed)
         if self.notice is None:
-            self._take_notice(InterruptionNotice(source="disk", event_id=None))
+            self._handle_notice(InterruptionNotice(source="disk", event_id=None))
 
     def _drain_for_fault(self, reason: str) -> None:
         self.fault = self.fault or errors.OutputLost(self._plan.out, reason)
         if self.notice is None:
-            self._take_notice(InterruptionNotice(source="disk", event_id=reason))
+            self._handle_notice(InterruptionNotice(source="disk", event_id=reason))
 
     # what goes out
 
-    def _fill_up(self) -> None:
+    def _spawn_workers(self) -> None:
         """As many workers as there is work for."""
-        if self._suspects and not self._queue and not any(member.tasks for member in self._members):
+        if self._suspects and not self._queue and not any(worker.tasks for worker in self._workers):
             self._queue.append(self._suspects.popleft())
-        wanted = min(self._engine.workers, len(self._queue) + sum(not member.idle for member in self._members))
-        while self._queue and len(self._members) < wanted:
-            self._spawn()
+        wanted = min(self._engine.workers, len(self._queue) + sum(not worker.idle for worker in self._workers))
+        while self._queue and len(self._workers) < wanted:
+            self._spawn_worker()
 
-    def _spawn(self, slot_bytes: int = slots.EMPTY_SLOT_BYTES) -> Member | None:
+    def _spawn_worker(self, slot_bytes: int = slots.EMPTY_SLOT_BYTES) -> WorkerHandle | None:
         self._numbers += 1
         setup = messages.Setup(
             worker=self._numbers,
@@ -270,33 +271,33 @@ class Supervisor:
             checkpoint=self._engine.checkpoint,
         )
         try:
-            member = pool.spawn(self._server, self._numbers, setup, self._held.for_workers, slot_bytes)
+            worker = pool.spawn_worker(self._server, self._numbers, setup, self._held.for_workers, slot_bytes)
         except OSError:
-            self._hear_server()  # it is gone, or about to be, and has said why or not
+            self._read_server()  # it is gone, or about to be, and has said why or not
             return None
-        self._members.append(member)
-        self._unnamed.append(member)
-        self._selector.register(member.channel, selectors.EVENT_READ, lambda: self._hear_worker(member))
-        return member
+        self._workers.append(worker)
+        self._unforked.append(worker)
+        self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._read_worker(worker))
+        return worker
 
-    def _hand_out(self) -> None:
-        """Memory to workers that wait for it, work to idle ones; the pipe of who is no longer needed is closed."""
+    def _hand_out_tasks(self) -> None:
+        """Memory to workers that wait for it, work to idle ones; one that is no longer needed has its pipe closed."""
         self._held_back = False
         if self._lifecycle.state is not State.RUNNING:
             return
-        self._fill_up()
-        pool.grant_memory(self._members, self._engine.memory)
+        self._spawn_workers()
+        memory.grant_memory(self._workers, self._engine.memory)
         ready = self._ready()
-        for member in [member for member in self._members if member.idle]:
+        for worker in [worker for worker in self._workers if worker.idle]:
             if self._queue and not ready:
                 self._held_back = True
             elif self._queue:
-                self._send_chunk(member)
-            elif not member.tasks:
-                member.idle = False
-                self._end_pipe(member)
+                self._send_chunk(worker)
+            elif not worker.tasks:
+                worker.idle = False
+                self._end_pipe(worker)
 
-    def _send_chunk(self, member: Member) -> None:
+    def _send_chunk(self, worker: WorkerHandle) -> None:
         tasks: list[Task] = []
         size = 0
         share = max(1, len(self._queue) // (2 * self._engine.workers))  # smaller towards the end: all end together
@@ -304,14 +305,12 @@ class Supervisor:
             task = self._task(self._queue.popleft())
             tasks.append(task)
             size += task.identity.size
-        member.idle = False
-        member.tasks.update((task.index, task) for task in tasks)
-        with contextlib.suppress(OSError):  # it died; its tasks come back when it is buried
-            member.send(tasks)
+        with contextlib.suppress(OSError):  # it died; its tasks come back when it is reaped
+            worker.send_tasks(tasks)
         for task in tasks:
             image = self._images[task.index]
             self._emit(
-                events.Started(source=image.source, source_bytes=image.size, output=image.output, worker=member.number)
+                events.Started(source=image.source, source_bytes=image.size, output=image.output, worker=worker.number)
             )
 
     def _task(self, index: int) -> Task:
@@ -326,69 +325,67 @@ class Supervisor:
             resumable=index in self._resumable,
         )
 
-    def _end_pipe(self, member: Member) -> None:
+    def _end_pipe(self, worker: WorkerHandle) -> None:
         """A worker whose pipe closes exits: it has nothing in hand, or is dead already."""
-        self._selector.unregister(member.channel)
-        member.channel.close()
-        member.ended = True
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        worker.ended = True
 
-    def _signal(self, member: Member, signum: signal.Signals) -> None:
-        if member.pid is not None and not member.exited:
-            self._server.signal(member.pid, signum)
+    def _signal(self, worker: WorkerHandle, signum: signal.Signals) -> None:
+        if worker.pid is not None and not worker.exited:
+            self._server.signal(worker.pid, signum)
 
-    def _give_up_unborn(self) -> None:
-        """Nobody is forked before the fork server has booted: there is nothing to wait for."""
-        for member in self._members:
-            self._end_pipe(member)
-            member.exited, member.status = True, 0
+    def _abandon_spawns(self) -> None:
+        """Before the fork server has booted no worker is forked: there is nothing to wait for."""
+        for worker in self._workers:
+            self._end_pipe(worker)
+            worker.record_exit(0)
 
     # deaths and deadlines
 
-    def _bury_the_gone(self) -> None:
-        for member in [member for member in self._members if member.gone]:
-            self._members.remove(member)
-            self._bury(member)
+    def _reap_workers(self) -> None:
+        for worker in [worker for worker in self._workers if worker.gone]:
+            self._workers.remove(worker)
+            self._requeue_tasks(worker)
         if self._ledger.disk_full and self.notice is None:
             self._drain_for_space(0)
 
-    def _bury(self, member: Member) -> None:
+    def _requeue_tasks(self, worker: WorkerHandle) -> None:
         """Save its finished tiles, and put back what it had in hand."""
-        if member.status != 0:
-            task = self._salvage(member)
-            if self._lifecycle.state is State.RUNNING and not member.blameless:
-                self._judge_death(member, task)
-        self._queue.extendleft(sorted(member.tasks, reverse=True))
-        member.close()
-        self._emit(events.WorkerEnded(worker=member.number))
+        if worker.status != 0:
+            task = self._salvage(worker)
+            if self._lifecycle.state is State.RUNNING and not worker.blameless:
+                self._handle_worker_death(worker, task)
+        self._queue.extendleft(sorted(worker.tasks, reverse=True))
+        worker.close()
+        self._emit(events.WorkerEnded(worker=worker.number))
 
-    def _salvage(self, member: Member) -> Task | None:
+    def _salvage(self, worker: WorkerHandle) -> Task | None:
         """The image that it died on, whose finished tiles are saved."""
-        slot = slots.Slot(member.slot_fd)
-        task = member.tasks.get(slot.announced) if slot.announced is not None else None
+        slot = slots.Slot(worker.slot_fd)
+        task = worker.tasks.get(slot.announced) if slot.announced is not None else None
         image = slot.image() if task else None
         if task and image and image.tiles_done:
             self._save_tiles(task, image)
         return task
 
-    def _judge_death(self, member: Member, task: Task | None) -> None:
+    def _handle_worker_death(self, worker: WorkerHandle, task: Task | None) -> None:
         """The image in hand is tried once more, alone, and then fails; without one, something else is wrong."""
         if task is None:
             self._deaths_in_vain += 1
             if self._deaths_in_vain >= _DEATHS_IN_VAIN:
                 raise errors.WorkersCannotWork(
-                    f"{_DEATHS_IN_VAIN} in a row ended with no image in hand, by {_cause(member)}"
+                    f"{_DEATHS_IN_VAIN} in a row ended with no image in hand, by {worker.cause_of_death}"
                 )
             return
-        del member.tasks[task.index]
+        del worker.tasks[task.index]
         self._deaths[task.index] += 1
         if self._deaths[task.index] < _DEATHS_PER_IMAGE:
-            source = shown(self._images[task.index].source)
+            source, cause = shown(self._images[task.index].source), worker.cause_of_death
             self._suspects.append(task.index)
-            self._emit(
-                events.Warned(message=f"a worker died on {source} ({_cause(member)}); it is tried once more, alone")
-            )
+            self._emit(events.Warned(message=f"a worker died on {source} ({cause}); it is tried once more, alone"))
         else:
-            reason = f"{_DEATHS_PER_IMAGE} workers died on it, the last one alone ({_cause(member)})"
+            reason = f"{_DEATHS_PER_IMAGE} workers died on it, the last one alone ({worker.cause_of_death})"
             self._ledger.failed(task.index, reason)
 
     def _save_tiles(self, task: Task, image: slots.SlotImage) -> None:
@@ -402,20 +399,20 @@ class Supervisor:
         self._resumable.add(task.index)
         self._ledger.flushed(messages.flushed(task, header.record, header.tiles_done))
 
-    def _heed_deadline(self) -> None:
+    def _enforce_deadline(self) -> None:
         if self._lifecycle.state is State.DRAINING and time.monotonic() >= (self._deadline or 0.0):
-            self._lifecycle.happened(Event.DEADLINE)
-            for member in self._members:
-                self._signal(member, signal.SIGKILL)
+            self._lifecycle.happened(Trigger.DEADLINE)
+            for worker in self._workers:
+                self._signal(worker, signal.SIGKILL)
 
-    def _heed_time_limits(self) -> None:
+    def _enforce_time_limits(self) -> None:
         now = time.monotonic()
-        if self._lifecycle.state is not State.RUNNING or now < self._look_at:
+        if self._lifecycle.state is not State.RUNNING or now < self._check_at:
             return
-        self._look_at = now + timelimit.LOOK_SECONDS
-        for member in self._members:
-            if member.cause is None and member.exceeds_time():
-                self._signal(member, signal.SIGKILL)
+        self._check_at = now + timelimit.CHECK_SECONDS
+        for worker in self._workers:
+            if worker.cause is None and worker.exceeds_time():
+                self._signal(worker, signal.SIGKILL)
 
     def _draw_previews(self) -> None:
         """Killed workers left no partial JPEGs.
@@ -427,13 +424,13 @@ class Supervisor:
             header = self._checkpoints.find(task)
             if header is None or time.monotonic() >= until:
                 continue
-            member = self._spawn(header.record.slot_bytes)
-            if member is None:
+            worker = self._spawn_worker(header.record.slot_bytes)
+            if worker is None:
                 return
             with contextlib.suppress(OSError, EOFError):
-                member.channel.send(messages.Preview(task=task, slot_bytes=member.slot_bytes))
-                while member.channel.waiting(until - time.monotonic()):
-                    member.channel.receive()
+                worker.channel.send(messages.Preview(task=task, slot_bytes=worker.slot_bytes))
+                while worker.channel.waiting(until - time.monotonic()):
+                    worker.channel.receive()
 
     def _seconds_to_wait(self) -> float:
         until = self._ledger.sync()
@@ -451,14 +448,3 @@ def _largest_first(plan: Plan) -> list[int]:
     """
     images = plan.manifest.images
     return sorted(plan.todo, key=lambda index: -max(images[index].size, _CHUNK_BYTES))
-
-
-def _cause(member: Member) -> str:
-    if member.cause is not None:
-        return member.cause
-    if member.status is None or member.status >= 0:
-        return f"exit status {member.status}"
-    name = signal.Signals(-member.status).name
-    memory = f"{member.peak_bytes / 1e6:,.0f} MB in use, {machine.available_memory() / 1e6:,.0f} MB available"
-    hint = ", as when memory runs out" if -member.status == signal.SIGKILL else ""
-    return f"{name}{hint}; {memory}"

@@ -16,7 +16,7 @@ from batchgray import errors, events
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import recovery, supervisor
 from batchgray.engine.ledger import Totals
-from batchgray.engine.lifecycle import SALVAGE_SECONDS, Event, State
+from batchgray.engine.lifecycle import SALVAGE_SECONDS, State, Trigger
 from batchgray.engine.supervisor import Supervisor
 from batchgray.manifest.records import Image, Manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice
@@ -102,35 +102,35 @@ class World:
         self.it = Supervisor(
             plan, held, set(), options, self.ledger, self.server, self.inbox, self.said.append, lambda: True
         )
-        self.it._lifecycle.happened(Event.PLANNED)
-        self.it._selector.register(self.server.channel, 1, self.it._hear_server)
+        self.it._lifecycle.happened(Trigger.PLANNED)
+        self.it._selector.register(self.server.channel, 1, self.it._read_server)
 
     def begin(self):
         """The workers that there is work for, not forked yet."""
-        self.it._fill_up()
+        self.it._spawn_workers()
 
     def forked(self, *pids):
         for pid in pids:
             self.server.tells(messages.Forked(pid=pid))
-            self.it._hear_server()
+            self.it._read_server()
 
     def ready(self, *numbers):
         for number in numbers:
             self.says(number, messages.Ready())
-        self.it._hand_out()
+        self.it._hand_out_tasks()
 
     def says(self, number, message):
         """What worker `number` (from 0) reports."""
-        member = self.it._members[number]
-        self.server.workers[member.number - 1].send(message)
-        self.it._hear_worker(member)
+        worker = self.it._workers[number]
+        self.server.workers[worker.number - 1].send(message)
+        self.it._read_worker(worker)
 
     def dies(self, number, status=-signal.SIGKILL):
-        member = self.it._members[number]
-        self.server.tells(messages.Exited(pid=member.pid, status=status, peak_bytes=1))
-        self.it._hear_server()
-        self.it._end_pipe(member)
-        self.it._bury_the_gone()
+        worker = self.it._workers[number]
+        self.server.tells(messages.Exited(pid=worker.pid, status=status, peak_bytes=1))
+        self.it._read_server()
+        self.it._end_pipe(worker)
+        self.it._reap_workers()
 
     def received(self, number):
         """The images that worker `number` was handed."""
@@ -157,8 +157,8 @@ def making_world(out, clock, **settings):
     with contextlib.ExitStack() as stack:
         world = World(out, stack, clock, **settings)
         yield world
-        for member in world.it._members:
-            member.close()
+        for worker in world.it._workers:
+            worker.close()
         world.inbox.close()
 
 
@@ -175,9 +175,9 @@ def test_at_a_notice_every_worker_is_told_once_and_nothing_is_handed_out_any_mor
     world.begin()
     world.forked(11, 12)
     world.ready(0)
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     world.ready(1)
-    world.it._take_notice(InterruptionNotice(source="smq", event_id="E5"))
+    world.it._handle_notice(InterruptionNotice(source="smq", event_id="E5"))
     assert world.server.signalled == [(11, signal.SIGTERM), (12, signal.SIGTERM)]
     assert [world.received(number) for number in (0, 1)] == [[0], []]
     (told,) = world.sayings(events.Notice)
@@ -188,7 +188,7 @@ def test_a_worker_that_is_forked_after_the_notice_is_told_too(world):
     """Else it would wait for work until the grace is over, and the machine with it."""
     world.begin()
     world.forked(11)
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     world.forked(12)
     assert world.server.signalled == [(11, signal.SIGTERM), (12, signal.SIGTERM)]
 
@@ -197,30 +197,30 @@ def test_a_worker_that_has_ended_is_not_signalled(world):
     world.begin()
     world.forked(11, 12)
     world.server.tells(messages.Exited(pid=11, status=0, peak_bytes=1))
-    world.it._hear_server()
-    world.it._take_notice(SIGTERM)
+    world.it._read_server()
+    world.it._handle_notice(SIGTERM)
     assert world.server.signalled == [(12, signal.SIGTERM)]
 
 
-def test_a_notice_before_the_fork_server_is_ready_waits_for_nobody(world):
+def test_a_notice_before_the_fork_server_is_ready_waits_for_no_worker(world):
     world.server.booted = False
     world.begin()
-    world.it._take_notice(SIGTERM)
-    world.it._bury_the_gone()
-    assert world.it._members == []
+    world.it._handle_notice(SIGTERM)
+    world.it._reap_workers()
+    assert world.it._workers == []
 
 
 def test_when_the_grace_is_over_the_workers_are_killed_and_not_before(world):
     world.begin()
     world.forked(11, 12)
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     del world.server.signalled[:]
     world.clock.now += 29.9
-    world.it._heed_deadline()
+    world.it._enforce_deadline()
     assert world.server.signalled == []
     world.clock.now += 0.1
-    world.it._heed_deadline()
-    world.it._heed_deadline()
+    world.it._enforce_deadline()
+    world.it._enforce_deadline()
     assert world.server.signalled == [(11, signal.SIGKILL), (12, signal.SIGKILL)]
     assert world.it._lifecycle.state is State.KILLING
 
@@ -228,27 +228,27 @@ def test_when_the_grace_is_over_the_workers_are_killed_and_not_before(world):
 def test_a_second_signal_moves_the_deadline_to_now(world):
     world.begin()
     world.forked(11, 12)
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     world.clock.now += 1.0
-    world.it._take_notice(SIGTERM)
-    world.it._heed_deadline()
+    world.it._handle_notice(SIGTERM)
+    world.it._enforce_deadline()
     assert (11, signal.SIGKILL) in world.server.signalled
     assert [event.again for event in world.sayings(events.Notice)] == [False, True]
 
 
 def test_a_notice_of_another_source_only_brings_the_deadline_nearer(world):
     world.begin()
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     before = world.it._deadline
     world.clock.now += 10.0
-    world.it._take_notice(InterruptionNotice(source="smq", event_id="E5"))
+    world.it._handle_notice(InterruptionNotice(source="smq", event_id="E5"))
     assert world.it._deadline == before
     assert world.it.notice == SIGTERM
 
 
 def test_the_wait_ends_at_the_deadline(world):
     world.begin()
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     world.clock.now += 25.0
     assert world.it._seconds_to_wait() == 5.0
     world.clock.now += 25.0
@@ -259,7 +259,7 @@ def test_what_finished_after_the_notice_is_told_when_all_is_flushed(world):
     world.begin()
     world.forked(11, 12)
     world.ready(0, 1)
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     for index, state in enumerate(["done", "failed"]):
         world.it._images[index].state = state
     world.clock.now += 0.5
@@ -273,7 +273,7 @@ def test_what_finished_after_the_notice_is_told_when_all_is_flushed(world):
 
 
 def announce(world, number, index):
-    slots.Slot(world.it._members[number].slot_fd).announce(index)
+    slots.Slot(world.it._workers[number].slot_fd).announce(index)
 
 
 def test_an_image_that_a_worker_died_on_is_tried_once_more_alone_and_then_fails(world):
@@ -283,18 +283,18 @@ def test_an_image_that_a_worker_died_on_is_tried_once_more_alone_and_then_fails(
     announce(world, 0, 0)
     world.dies(0)
     assert list(world.it._suspects) == [0]
-    world.it._hand_out()
+    world.it._hand_out_tasks()
     world.forked(13)
     world.ready(1)
-    assert world.received(2) == [2], "what nobody died on comes first"
+    assert world.received(2) == [2], "what no worker died on comes first"
     for number in (0, 1):
-        member = world.it._members[number]
-        for index in list(member.tasks):
+        worker = world.it._workers[number]
+        for index in list(worker.tasks):
             world.says(number, messages.Failed(index=index, reason="bad"))
         world.says(number, messages.Idle())
-    world.it._hand_out()
-    alone = next(number for number, member in enumerate(world.it._members) if member.tasks)
-    assert list(world.it._members[alone].tasks) == [0]
+    world.it._hand_out_tasks()
+    alone = next(number for number, worker in enumerate(world.it._workers) if worker.tasks)
+    assert list(world.it._workers[alone].tasks) == [0]
     announce(world, alone, 0)
     world.dies(alone)
     assert world.ledger.told[-1][:2] == ("failed", 0)
@@ -315,7 +315,7 @@ def test_workers_that_die_without_an_image_end_the_run_at_the_third(world):
     world.forked(11, 12)
     world.dies(0)
     world.dies(0)
-    world.it._fill_up()
+    world.it._spawn_workers()
     world.forked(13)
     with pytest.raises(supervisor.errors.WorkersCannotWork):
         world.dies(0)
@@ -326,7 +326,7 @@ def test_a_death_while_draining_is_held_against_no_image(world):
     world.forked(11, 12)
     world.ready(0)
     announce(world, 0, 0)
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     world.dies(0)
     assert (world.ledger.told, list(world.it._suspects)) == ([], [])
     assert 0 in world.it._queue
@@ -336,7 +336,7 @@ def test_the_finished_tiles_of_a_worker_that_died_are_saved_and_told(world):
     world.begin()
     world.forked(11, 12)
     world.ready(0)
-    fd = world.it._members[0].slot_fd
+    fd = world.it._workers[0].slot_fd
     record = slots.SlotRecord(
         identity=SourceIdentity(2 << 20, 5678),
         width=8,
@@ -380,23 +380,23 @@ def test_a_broken_disk_drains_and_says_why(world):
 def test_a_journal_without_space_drains(world):
     world.begin()
     world.ledger.disk_full = True
-    world.it._bury_the_gone()
+    world.it._reap_workers()
     assert world.it.notice.source == "disk"
 
 
 def test_an_image_over_its_time_has_its_worker_killed_but_not_while_draining(world, monkeypatch):
     world.begin()
     world.forked(11, 12)
-    monkeypatch.setattr(supervisor.pool.timelimit.Watch, "exceeded", lambda self, pid: "over 60 s")
-    world.it._heed_time_limits()
+    monkeypatch.setattr(supervisor.timelimit.Watch, "exceeded", lambda self, pid: "over 60 s")
+    world.it._enforce_time_limits()
     world.clock.now += 10
-    world.it._heed_time_limits()
+    world.it._enforce_time_limits()
     assert world.server.signalled == [(11, signal.SIGKILL), (12, signal.SIGKILL)]
-    world.it._members[0].cause = None
-    world.it._take_notice(SIGTERM)
+    world.it._workers[0].cause = None
+    world.it._handle_notice(SIGTERM)
     del world.server.signalled[:]
     world.clock.now += 10
-    world.it._heed_time_limits()
+    world.it._enforce_time_limits()
     assert world.server.signalled == []
 
 
@@ -453,22 +453,22 @@ def test_an_idle_worker_that_is_not_needed_is_let_go(world):
     world.forked(11, 12)
     world.ready(0, 1)
     world.says(0, messages.Idle())
-    world.it._hand_out()
+    world.it._hand_out_tasks()
     assert world.received(0) == [0, 2]
     world.says(1, messages.Idle())
-    world.it._hand_out()
-    assert [member.ended for member in world.it._members] == [False, False], "their files are not durable yet"
+    world.it._hand_out_tasks()
+    assert [worker.ended for worker in world.it._workers] == [False, False], "their files are not durable yet"
     for number, indices in ((0, (0, 2)), (1, (1,))):
         world.says(number, messages.Done(images=[image_done(index) for index in indices]))
     world.says(0, messages.Idle())
-    world.it._hand_out()
-    assert [member.ended for member in world.it._members] == [True, True]
+    world.it._hand_out_tasks()
+    assert [worker.ended for worker in world.it._workers] == [True, True]
 
 
 def test_there_are_no_more_workers_than_work(tmp_path, clock):
     with making_world(tmp_path, clock, count=1, workers=4) as world:
         world.begin()
-        assert len(world.it._members) == 1
+        assert len(world.it._workers) == 1
 
 
 # more deaths
@@ -480,7 +480,7 @@ def test_workers_that_die_in_vain_are_forgotten_as_soon_as_one_image_is_done(wor
     world.forked(11, 12)
     world.dies(0)
     world.dies(0)
-    world.it._fill_up()
+    world.it._spawn_workers()
     world.forked(13, 14)
     world.ready(0)
     world.says(0, messages.Done(images=[image_done(0)]))
@@ -496,9 +496,9 @@ def test_the_death_of_the_fork_server_is_held_against_no_image(world, monkeypatc
     lost, new = world.server, Server()
     monkeypatch.setattr(supervisor, "ForkServer", lambda: new)
     world.it._replace_server()
-    for member in world.it._members:
-        world.it._end_pipe(member)
-    world.it._bury_the_gone()
+    for worker in world.it._workers:
+        world.it._end_pipe(worker)
+    world.it._reap_workers()
     assert lost.stopped
     assert (world.ledger.told, list(world.it._suspects)) == ([], [])
     assert sorted(world.it._queue) == [0, 1, 2]
@@ -512,17 +512,19 @@ def test_a_fork_server_that_dies_again_and_again_ends_the_run(world, monkeypatch
         world.it._replace_server()
 
 
-@pytest.mark.parametrize(("hurried", "drawn"), [(False, 1), (True, 0)])
-def test_partial_jpegs_of_killed_workers_are_drawn_unless_somebody_is_in_a_hurry(world, monkeypatch, hurried, drawn):
+@pytest.mark.parametrize(("second_signal", "drawn"), [(False, 1), (True, 0)])
+def test_partial_jpegs_of_killed_workers_are_drawn_unless_a_second_signal_came(
+    world, monkeypatch, second_signal, drawn
+):
     """They are for people to look at, and come when all is durable."""
     drawing = []
     monkeypatch.setattr(world.it, "_draw_previews", lambda: drawing.append(world.ledger.told[-1][0]))
     world.begin()
-    world.it._take_notice(SIGTERM)
-    if hurried:
-        world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
+    if second_signal:
+        world.it._handle_notice(SIGTERM)
     world.clock.now += 60
-    world.it._heed_deadline()
+    world.it._enforce_deadline()
     world.it._finish()
     assert drawing == ["commit"] * drawn
 
@@ -533,35 +535,35 @@ def test_partial_jpegs_that_no_worker_can_draw_cost_nothing_else(world, monkeypa
 
     monkeypatch.setattr(world.it, "_draw_previews", refuse)
     world.begin()
-    world.it._take_notice(SIGTERM)
+    world.it._handle_notice(SIGTERM)
     world.clock.now += 31.0
-    world.it._heed_deadline()
+    world.it._enforce_deadline()
     world.it._finish()
     assert len(world.sayings(events.Flushed)) == 1
 
 
 def test_a_suspect_is_tried_only_when_no_other_worker_has_anything_in_hand(world):
-    """If it takes the machine's memory, it takes nobody else's work with it."""
+    """If it takes the machine's memory, it takes no other worker's with it."""
     world.begin()
     world.forked(11, 12)
     world.ready(0, 1)
     announce(world, 0, 0)
     world.dies(0)
     world.it._queue.clear()  # nothing else waits; the other worker has image 1 in hand
-    world.it._fill_up()
+    world.it._spawn_workers()
     assert list(world.it._suspects) == [0]
-    assert [list(member.tasks) for member in world.it._members] == [[1]]
+    assert [list(worker.tasks) for worker in world.it._workers] == [[1]]
     world.says(0, messages.Done(images=[image_done(1)]))
     world.says(0, messages.Idle())
-    world.it._hand_out()
-    assert [list(member.tasks) for member in world.it._members] == [[0]]
+    world.it._hand_out_tasks()
+    assert [list(worker.tasks) for worker in world.it._workers] == [[0]]
 
 
 def test_the_machines_end_comes_before_the_grace_is_over_and_leaves_time_to_save(world):
     """The workers are killed early enough for their tiles and the manifest to come to the disk."""
     end = (datetime.now(UTC) + timedelta(seconds=12)).isoformat()
     world.begin()
-    world.it._take_notice(InterruptionNotice(source="smq", event_id="E5", deadline=end))
+    world.it._handle_notice(InterruptionNotice(source="smq", event_id="E5", deadline=end))
     assert 0 < world.it._deadline - world.clock.now <= 12 - SALVAGE_SECONDS
 
 
