@@ -47,7 +47,7 @@ class BandPlan:
 
 def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:
     """How to read an input that was opened before in bands. Raises ImageError where that can't be done."""
-    with open_unchanged(path, opened.identity) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+    with open_unchanged(path, opened.version) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
         match format_of(data[:HEAD_BYTES]):
             case "JPEG":
                 return _plan_jpeg(data, opened, method)

@@ -51,7 +51,7 @@ class BandReader:
         self._opened, self._plan, self._background = opened, plan, background
         self._data: mmap.mmap | None = None
         self.ignored = False
-        self._file = open_unchanged(path, opened.identity)
+        self._file = open_unchanged(path, opened.version)
         try:
             with self._errors():
                 load = getattr(self._vips.Image, _LOADERS[plan.format])

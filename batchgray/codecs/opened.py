@@ -8,7 +8,7 @@ from batchgray.codecs.limits import Limits
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
 from batchgray.planes.slots import SlotImage as Planes
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ProbeInput:
 
     fd: int
     data: Contents
-    identity: SourceIdentity
+    version: InputVersion
     method: Method
     limits: Limits
     background: Colour | None
@@ -34,7 +34,7 @@ class OpenedImage:
     `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
-    identity: SourceIdentity
+    version: InputVersion
     width: int
     height: int
     colour: bool

@@ -85,8 +85,8 @@ class Ledger:
         change = ImageChange(
             image=item.index,
             state="partial",
-            size=item.identity.size,
-            mtime_ns=item.identity.mtime_ns,
+            size=item.version.size,
+            mtime_ns=item.version.mtime_ns,
             width=item.width,
             height=item.height,
             tiles_done=item.tiles_done,
@@ -200,8 +200,8 @@ def _done_change(item: messages.ImageDone, now_ms: int) -> ImageChange:
     return ImageChange(
         image=item.index,
         state="done",
-        size=item.identity.size,
-        mtime_ns=item.identity.mtime_ns,
+        size=item.version.size,
+        mtime_ns=item.version.mtime_ns,
         width=item.width,
         height=item.height,
         tiles_done=item.tiles_total,

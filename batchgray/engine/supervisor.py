@@ -304,7 +304,7 @@ class Supervisor:
         while self._queue and size < _CHUNK_BYTES and len(tasks) < min(_CHUNK_IMAGES, share):
             task = self._task(self._queue.popleft())
             tasks.append(task)
-            size += task.identity.size
+            size += task.version.size
         with contextlib.suppress(OSError):  # it died; its tasks come back when it is reaped
             worker.send_tasks(tasks)
         for task in tasks:
@@ -319,7 +319,7 @@ class Supervisor:
             index=index,
             source=self._plan.source_path(image),
             output=image.output,
-            identity=image.identity,
+            version=image.version,
             replaces="*" if image.mend else image.checksum or "",
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,

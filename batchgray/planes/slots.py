@@ -26,7 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchgray import tiles
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 _ANNOUNCEMENT = struct.Struct("<QQ")
 _EXIF_AT = 4096
@@ -47,7 +47,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     `note` is what is to know of it: until it is decoded, what its headers told.
     """
 
-    identity: SourceIdentity
+    version: InputVersion = msgspec.field(name="identity")  # so it is called in sidecars
     width: int
     height: int
     tile_rows: int
@@ -61,7 +61,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_of(self, other: "SlotRecord") -> bool:
         """Whether it is the same image, cut in the same way, whatever is noted of it."""
-        return msgspec.structs.replace(self, note=other.note) == other
+        same = msgspec.structs.replace(self, note=other.note, version=other.version) == other
+        return same and self.version.is_same(other.version)
 
     @property
     def slot_bytes(self) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from batchgray import errors
 from batchgray.options import SUFFIXES, Format
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.guards import without_dots
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
@@ -42,6 +42,10 @@ class Found(NamedTuple):
     mtime_ns: int
     refused: str | None = None
     seen: bool = True
+
+    @property
+    def version(self) -> InputVersion:
+        return InputVersion(self.size, self.mtime_ns)
 
 
 class TakenName(NamedTuple):
@@ -154,8 +158,8 @@ class Discovery:
             self.links.append(os.path.join(root, source))
         if not stat.S_ISREG(found.st_mode):
             return Found(root, source, mirrored, 0, 0)
-        identity = SourceIdentity(found.st_size, found.st_mtime_ns)
-        return Found(root, source, mirrored, identity.size, identity.mtime_ns)
+        version = InputVersion.of(found)
+        return Found(root, source, mirrored, version.size, version.mtime_ns)
 
 
 def short_output(item: Found, format: Format) -> str:

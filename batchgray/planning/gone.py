@@ -17,22 +17,22 @@ from typing import NamedTuple
 
 from batchgray import errors, quantities
 from batchgray.manifest.records import Image, Manifest
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import LeadsOutside, without_dots
 
-NEVER_SEEN = SourceIdentity(0, 0)  # of an input that could not be looked at when it was planned
+NEVER_SEEN = InputVersion(0, 0)  # of an input that could not be looked at when it was planned
 
 
-def look(path: str, image: Image) -> SourceIdentity | None:
+def look(path: str, image: Image) -> InputVersion | None:
     """What stands under the name of an image's input now; None where nothing can be seen there."""
     try:
         found = os.stat(path)
     except OSError:
-        as_ever = image.identity == NEVER_SEEN and os.path.lexists(path)
+        as_ever = image.version.is_same(NEVER_SEEN) and os.path.lexists(path)
         return NEVER_SEEN if as_ever else None
-    return SourceIdentity(found.st_size, found.st_mtime_ns)
+    return InputVersion.of(found)
 
 
 def is_absent(path: str) -> bool:
@@ -68,7 +68,7 @@ class Earlier:
         return [
             os.path.join(roots[image.root], image.source)
             for image in images
-            if image.resumable and image.identity != NEVER_SEEN
+            if image.resumable and not image.version.is_same(NEVER_SEEN)
         ]
 
     @cached_property

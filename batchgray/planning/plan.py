@@ -20,7 +20,7 @@ from batchgray.manifest.records import DEFAULT_RUN_ID, Image, Manifest, find_out
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
 from batchgray.planning.discovery import Discovery, Found, TakenName, assign_outputs, raise_pairs, short_output
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import folders_of
 from batchgray.storage.run_folder import FLIGHT_FOLDER
@@ -28,7 +28,7 @@ from batchgray.storage.run_folder import FLIGHT_FOLDER
 _LONGEST_CHARACTER = 4  # bytes
 
 # Images of the manifest, each with what stands under its input's name now; None where nothing can be seen.
-_Looks = list[tuple[Image, SourceIdentity | None]]
+_Looks = list[tuple[Image, InputVersion | None]]
 
 
 @dataclass
@@ -92,11 +92,11 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
     outputs = assign_outputs(found, options.pixels.format, _names_before(previous), _taken_names(plan, left))
     _refuse_long_outputs(out, found, outputs)
     _check_inputs_stay(plan, discovery, found, outputs)
-    identities = _merge(plan, found, outputs, left, options.overwrite)
+    versions = _merge(plan, found, outputs, left, options.overwrite)
     _check_outputs_fit(plan)
     _refuse_linked_outputs(plan)
     _refuse_to_prune_inputs(plan)
-    _take_stock(plan, identities)
+    _take_stock(plan, versions)
     return plan
 
 
@@ -119,11 +119,11 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     _refuse_empty_roots(manifest, looks, accepted)
     _refuse_other_roots(manifest, looks, earlier_roots)
     if options.prune:
-        looks = [(image, identity) for image, identity in looks if identity or not _prune(plan, image)]
+        looks = [(image, version) for image, version in looks if version or not _prune(plan, image)]
     manifest.images = [image for image, _ in looks]
     _refuse_linked_outputs(plan)
     _refuse_to_prune_inputs(plan)
-    _take_stock(plan, [identity for _, identity in looks])
+    _take_stock(plan, [version for _, version in looks])
     return plan
 
 
@@ -166,7 +166,7 @@ def _refuse_empty(plan: Plan, options: RunOptions, earlier: gone.Earlier, found:
     doubtful = [path for path in options.inputs if str(without_dots(path)) not in walked]
     if plan.resumed and doubtful:
         places = [os.path.join(item.root, item.source) for item in seen]
-        places += [plan.source_path(image) for image, identity in left if identity]
+        places += [plan.source_path(image) for image, version in left if version]
         gone.refuse_empty(doubtful, earlier, places)
 
 
@@ -178,21 +178,21 @@ def _follow_renames(plan: Plan, found: Sequence[Found], left: _Looks) -> _Looks:
     manifest = plan.manifest
     roots = {root: index for index, root in enumerate(manifest.input_roots)}
     known = {(image.root, image.source) for image in manifest.images}
-    by_output = {image.output: (image, identity) for image, identity in left}
+    by_output = {image.output: (image, version) for image, version in left}
     for item in found if left else ():
         name, place = short_output(item, manifest.options.format), (roots.get(item.root), item.source)
         if name in by_output and place not in known and _is_same_input(plan, item, *by_output[name]):
             image, _ = by_output.pop(name)
             image.root, image.source = roots.setdefault(item.root, len(roots)), item.source
     manifest.input_roots = list(roots)
-    return [(image, identity) for image, identity in left if image.output in by_output]
+    return [(image, version) for image, version in left if image.output in by_output]
 
 
-def _is_same_input(plan: Plan, item: Found, image: Image, identity: SourceIdentity | None) -> bool:
+def _is_same_input(plan: Plan, item: Found, image: Image, version: InputVersion | None) -> bool:
     """Whether an image's input was renamed to `item` within its folder, or is reached by another path."""
-    if identity is None:
+    if version is None:
         renamed = plan.manifest.input_roots[image.root] == item.root
-        return renamed and image.identity == SourceIdentity(item.size, item.mtime_ns)
+        return renamed and image.version.is_same(item.version)
     try:
         return os.path.samefile(plan.source_path(image), os.path.join(item.root, item.source))
     except OSError:
@@ -206,14 +206,14 @@ def _take_those_that_stay(plan: Plan, options: RunOptions, left: _Looks) -> _Loo
     """
     named = {str(without_dots(path)) for path in options.inputs}
     staying: _Looks = []
-    for image, identity in left:
+    for image, version in left:
         is_named = gone.is_named(plan.source_path(image), named)
-        if identity is None:
+        if version is None:
             stays = not (options.prune and is_named and _prune(plan, image))
         else:
             stays = image.finished or not is_named
         if stays:
-            staying.append((image, identity))
+            staying.append((image, version))
     return staying
 
 
@@ -230,8 +230,8 @@ def _taken_names(plan: Plan, left: _Looks) -> list[TakenName]:
     """The output names that are not free: those of inputs that are there, and of what was made of others."""
     return [
         TakenName(plan.source_path(image), image.output)
-        for image, identity in left
-        if identity or image.checksum or "partial" in (image.state, image.was)
+        for image, version in left
+        if version or image.checksum or "partial" in (image.state, image.was)
     ]
 
 
@@ -321,21 +321,20 @@ def _check_same_options(options: RunOptions, previous: Manifest) -> None:
 
 def _merge(
     plan: Plan, found: Sequence[Found], outputs: Sequence[str], left: _Looks, overwrite: bool
-) -> list[SourceIdentity | None]:
+) -> list[InputVersion | None]:
     """Bring what was discovered into the manifest's images, before what is `left` of earlier runs.
 
-    Returns the identity of each image's input as it is now.
+    Returns the version of each image's input as it is now.
     """
     manifest = plan.manifest
     roots = {root: index for index, root in enumerate(manifest.input_roots)}
     known = {(image.root, image.source): image for image in manifest.images}
     made = {image.output: image for image in manifest.images if image.checksum}
     images: list[Image] = []
-    identities: list[SourceIdentity | None] = []
+    versions: list[InputVersion | None] = []
     for item, output in zip(found, outputs, strict=True):
         root = roots.setdefault(item.root, len(roots))
         image = known.get((root, item.source))
-        identity = SourceIdentity(item.size, item.mtime_ns)
         if item.refused:
             image = _refused(root, item)
         elif image is None or image.output != output:
@@ -344,12 +343,12 @@ def _merge(
             plan.new += 1
             plan.new_outputs.add(output)
         images.append(image)
-        identities.append(identity if item.seen or image.identity == gone.NEVER_SEEN else None)
+        versions.append(item.version if item.seen or image.version.is_same(gone.NEVER_SEEN) else None)
     manifest.input_roots = list(roots)
     taken = set(outputs)
-    kept = [(image, identity) for image, identity in left if image.output not in taken]
+    kept = [(image, version) for image, version in left if image.output not in taken]
     manifest.images = images + [image for image, _ in kept]
-    return identities + [identity for _, identity in kept]
+    return versions + [version for _, version in kept]
 
 
 def _new_image(root: int, item: Found, output: str, there: Image | None) -> Image:
@@ -373,22 +372,22 @@ def _look(plan: Plan, images: Iterable[Image], pause: Callable[[], None]) -> _Lo
     return looks
 
 
-def _take_stock(plan: Plan, identities: Sequence[SourceIdentity | None]) -> None:
+def _take_stock(plan: Plan, versions: Sequence[InputVersion | None]) -> None:
     """Decide for each image whether there is work."""
     name_of = outcome.naming(plan.manifest)
-    for index, (image, identity) in enumerate(zip(plan.manifest.images, identities, strict=True)):
+    for index, (image, version) in enumerate(zip(plan.manifest.images, versions, strict=True)):
         if not image.resumable:
             continue
-        if identity is None:
+        if version is None:
             if _let_go(image):
                 plan.newly_gone.append(name_of(image))
             continue
         if image.state == "gone":
             image.state, image.was = image.was or "pending", None
-        if identity != image.identity:
+        if not version.is_same(image.version):
             plan.changed += image.state in ("done", "partial")
             _begin_anew(image)
-            image.size, image.mtime_ns = identity.size, identity.mtime_ns
+            image.size, image.mtime_ns = version.size, version.mtime_ns
         elif image.state == "done" and not os.path.lexists(plan.out / image.output):
             plan.missing += 1
             _begin_anew(image)
@@ -433,7 +432,7 @@ def _at_stake(manifest: Manifest, accepted: set[str]) -> Iterator[tuple[int, str
     counts = Counter(
         image.root
         for image in manifest.images
-        if image.resumable and image.state != "gone" and image.identity != gone.NEVER_SEEN
+        if image.resumable and image.state != "gone" and not image.version.is_same(gone.NEVER_SEEN)
     )
     for index, root in enumerate(manifest.input_roots):
         if counts[index] and root not in accepted:
@@ -449,7 +448,7 @@ def _refuse_missing_roots(manifest: Manifest, accepted: set[str]) -> None:
 
 def _refuse_empty_roots(manifest: Manifest, looks: _Looks, accepted: set[str]) -> None:
     """Raises MovedInputs."""
-    seen = {image.root for image, identity in looks if identity}
+    seen = {image.root for image, version in looks if version}
     for index, root, count in _at_stake(manifest, accepted):
         if index not in seen:
             raise errors.MovedInputs(root, count, "now there is none of them")
@@ -459,10 +458,10 @@ def _refuse_other_roots(manifest: Manifest, looks: _Looks, before: Sequence[str]
     """A folder said to have moved that has other files of the same names is another folder. Raises OtherInputs."""
     seen: Counter[int] = Counter()
     others: Counter[int] = Counter()
-    for image, identity in looks:
-        if identity and image.resumable:
+    for image, version in looks:
+        if version and image.resumable:
             seen[image.root] += 1
-            others[image.root] += identity.size != image.size
+            others[image.root] += version.size != image.size
     for index, (root, earlier) in enumerate(zip(manifest.input_roots, before, strict=True)):
         if root != earlier and 2 * others[index] > seen[index]:
             raise errors.OtherInputs(root, earlier, quantities.images(seen[index]), f"{others[index]:,}")

@@ -98,7 +98,7 @@ class Conversion:
                     checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
         finally:
             reader.close()
-        opening.check_unchanged(self._task.source, self._record.identity)
+        opening.check_unchanged(self._task.source, self._record.version)
         self.checkpoint()
 
     def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:

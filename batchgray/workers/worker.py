@@ -153,7 +153,7 @@ class Worker:
             with meaning(task.output):
                 written = self._make_output(task)
         except (ImageError, PlaceError) as error:
-            self._channel.send(committer.failure(task, error, task.identity.size))
+            self._channel.send(committer.failure(task, error, task.version.size))
         except MemoryError:
             self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
         self._slot.clear()  # what follows waits for the disk, and is not held against the image
@@ -212,7 +212,7 @@ class Worker:
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
         try:
-            return opening.identity_of(task.source) == task.identity
+            return opening.version_of(task.source).is_same(task.version)
         except ImageError:
             return False
 
@@ -242,7 +242,7 @@ class Worker:
     def _usable_sidecar(self, task: Task) -> SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
         header = self._checkpoints.find(task) if task.resumable else None
-        return header if header and opening.identity_of(task.source) == header.record.identity else None
+        return header if header and opening.version_of(task.source).is_same(header.record.version) else None
 
     def _restore_finished(self, task: Task, header: SidecarHeader | None) -> slots.SlotImage | None:
         """An image of which only the encoding is missing, without opening its source."""
@@ -272,7 +272,7 @@ class Worker:
                 image, computed = self._decode(task, wanted.opened, header)
         finally:
             source.close()
-        opening.check_unchanged(task.source, image.record.identity)
+        opening.check_unchanged(task.source, image.record.version)
         if image.record.colour:
             self._run_kernel(task, image)
         else:
@@ -312,7 +312,7 @@ class Worker:
             encoding.check_jpeg_sides(source.width, source.height)
         exif = source.exif if self._pixels.metadata == "keep" else orientation_alone(source.exif)
         record = slots.SlotRecord(
-            identity=source.identity,
+            version=source.version,
             width=source.width,
             height=source.height,
             tile_rows=self._pixels.rows_for(source.width),
@@ -412,7 +412,7 @@ def _done(
 ) -> ImageDone:
     return ImageDone(
         index=task.index,
-        identity=record.identity,
+        version=record.version,
         width=record.width,
         height=record.height,
         tiles_total=record.tiles_total,

@@ -12,17 +12,17 @@ from batchgray.checkpoints import band_plane, sidecar
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage import durable, integrity
 from batchgray.storage.durable import Folder
 
 WIDTH, HEIGHT = 30_000, 100
 OUTPUT = "a/b.jpg"
-IDENTITY = SourceIdentity(1234, 5678)
-TASK = Task(index=3, source="/in/a/b.png", output=OUTPUT, identity=IDENTITY)
+VERSION = InputVersion(1234, 5678)
+TASK = Task(index=3, source="/in/a/b.png", output=OUTPUT, version=VERSION)
 OPTIONS = PixelOptions(tile_rows=16)
 RECORD = slots.SlotRecord(
-    identity=IDENTITY, width=WIDTH, height=HEIGHT, tile_rows=16, colour=True, exif_bytes=4, note=None
+    version=VERSION, width=WIDTH, height=HEIGHT, tile_rows=16, colour=True, exif_bytes=4, note=None
 )
 GRAY = Random(5).randbytes(WIDTH * HEIGHT)
 BANDS = 13  # of 8 rows, the last one of 4
@@ -108,7 +108,7 @@ def test_a_plane_that_was_cut_off_is_doubted_where_it_is_cut(tmp_path):
 @pytest.mark.parametrize(
     ("record", "options"),
     [
-        ({"identity": SourceIdentity(1234, 5679)}, {}),
+        ({"version": InputVersion(1234, 5679)}, {}),
         ({"height": HEIGHT - 1}, {}),
         ({}, {"method": "luma"}),
         ({}, {"quality": 76}),

@@ -18,23 +18,23 @@ from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage import durable
 from batchgray.workers import messages
 from batchgray.workers.messages import ImageDone
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
-IDENTITY = SourceIdentity(1234, 5678)
+VERSION = InputVersion(1234, 5678)
 
 
 def done(index, **changes):
     known = {"width": 640, "height": 480, "tiles_total": 8, "tiles_computed": 8, "decoded": True, "seconds": 0.5}
-    known |= {"identity": IDENTITY, "output_size": 999, "checksum": "x:y", "note": None}
+    known |= {"version": VERSION, "output_size": 999, "checksum": "x:y", "note": None}
     return ImageDone(index=index, **{**known, **changes})
 
 
 def flushed(index):
-    return messages.Flushed(index=index, identity=IDENTITY, width=640, height=480, tiles_done=3, tiles_total=8)
+    return messages.Flushed(index=index, version=VERSION, width=640, height=480, tiles_done=3, tiles_total=8)
 
 
 class Books:

@@ -23,13 +23,13 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.planes import slots
 from batchgray.planning.plan import Plan
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.base import Full
 from batchgray.workers import messages
 from batchgray.workers.messages import Channel, Convert, FromServer, FromWorker, ToWorker
 
 SIGTERM = InterruptionNotice(source="signal", event_id="SIGTERM")
-IDENTITY = SourceIdentity(1234, 5678)
+VERSION = InputVersion(1234, 5678)
 
 
 class Server:
@@ -338,7 +338,7 @@ def test_the_finished_tiles_of_a_worker_that_died_are_saved_and_told(world):
     world.ready(0)
     fd = world.it._workers[0].slot_fd
     record = slots.SlotRecord(
-        identity=SourceIdentity(2 << 20, 5678),
+        version=InputVersion(2 << 20, 5678),
         width=8,
         height=24,
         tile_rows=PixelOptions().rows_for(8),
@@ -406,7 +406,7 @@ def test_an_image_over_its_time_has_its_worker_killed_but_not_while_draining(wor
 def image_done(index):
     return messages.ImageDone(
         index=index,
-        identity=IDENTITY,
+        version=VERSION,
         width=8,
         height=8,
         tiles_total=1,
@@ -432,7 +432,7 @@ def test_a_task_says_what_there_is_to_go_on_from(world):
     assert [world.it._task(index).resumable for index in range(3)] == [False, True, False]
     world.begin()
     world.forked(11, 12)
-    flushed = {"identity": IDENTITY, "width": 8, "height": 8, "tiles_done": 1, "tiles_total": 2}
+    flushed = {"version": VERSION, "width": 8, "height": 8, "tiles_done": 1, "tiles_total": 2}
     world.says(0, messages.Flushed(index=2, **flushed))
     assert world.it._task(2).resumable
 

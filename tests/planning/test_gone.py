@@ -30,7 +30,7 @@ def test_an_input_is_known_by_its_size_and_time(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"12345")
     os.utime(path, ns=(1, 7))
-    assert gone.look(str(path), image("a")) == image("a").identity
+    assert gone.look(str(path), image("a")) == image("a").version
     path.unlink()
     assert gone.look(str(path), image("a")) is None
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage import durable, integrity
 from batchgray.workers import committer
 from batchgray.workers.messages import ImageDone
@@ -343,10 +343,10 @@ def written(flight: durable.Folder, index: int) -> committer.Written:
     """A finished output for a committer: `picture INDEX`, to become INDEX.jpg."""
     data = b"picture %d" % index
     temporary = f"{index}.out"
-    task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", identity=SourceIdentity(1, 1))
+    task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", version=InputVersion(1, 1))
     done = ImageDone(
         index=index,
-        identity=task.identity,
+        version=task.version,
         width=1,
         height=1,
         tiles_total=1,

@@ -99,7 +99,7 @@ class World:
 
     def task(self, path, **changes):
         return Task(
-            index=0, source=str(path), output=f"{path.stem}.jpg", identity=opening.identity_of(str(path)), **changes
+            index=0, source=str(path), output=f"{path.stem}.jpg", version=opening.version_of(str(path)), **changes
         )
 
     def header(self, task):
