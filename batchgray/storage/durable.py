@@ -155,13 +155,6 @@ class Folder:
             self.remove(name)
             raise
 
-    def write_temporary(self, name: str, chunks: Iterable[Buffer]) -> int:
-        """Write a new file and return its descriptor, not yet synced. On an error nothing is left."""
-        with self.temporary(name) as fd:
-            for chunk in chunks:
-                write_all(fd, chunk)
-        return fd
-
     @contextlib.contextmanager
     def saving(self, name: str, temporary: str, temporary_in: "Folder | None" = None) -> Iterator["AppendFile"]:
         """Replace `name` atomically and durably by what the block writes to `temporary`, in the same file system.

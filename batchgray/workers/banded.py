@@ -9,7 +9,6 @@ resumed conversion passes over what is finished, and has the rest to compute.
 import mmap
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,23 +23,14 @@ from batchgray.kernels import methods
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
-from batchgray.storage import durable, integrity
 from batchgray.storage.base import PlaceError
-from batchgray.storage.durable import Folder
+from batchgray.storage.scratch import Scratch, ScratchFile
 from batchgray.workers.interrupt import Interrupt
 from batchgray.workers.messages import Flushed, flushed
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
 _FORGET_AFTER_BYTES = 4 << 20
-
-
-class Encoded(NamedTuple):
-    """An output in its temporary file, not yet synced."""
-
-    fd: int
-    size: int
-    checksum: str
 
 
 class Conversion:
@@ -53,12 +43,12 @@ class Conversion:
         exif: bytes,
         pixels: PixelOptions,
         checkpoints: Checkpoints,
-        flight: Folder,
+        scratch: Scratch,
         flushed: Callable[[Flushed], None],
     ) -> None:
         """Takes up the finished bands of an earlier run. Raises PlaceError."""
         self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
-        self._checkpoints, self._flight, self._flushed = checkpoints, flight, flushed
+        self._checkpoints, self._scratch, self._flushed = checkpoints, scratch, flushed
         header = checkpoints.find(task)
         self._claim = header if header and header.record.is_of(record) else None
         self.plane = checkpoints.open_plane(task.output, record)
@@ -101,20 +91,19 @@ class Conversion:
         opening.check_unchanged(self._task.source, self._record.version)
         self.checkpoint()
 
-    def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:
+    def encode(self, interrupt: Interrupt) -> ScratchFile:
         """The plane, which is complete, as the output.
 
         A JPEG is finished whatever comes, as its partial JPEG would take as long; a PNG is given up at SIGTERM. Raises
-        ImageError, OSError, and what `interrupt.check` raises.
+        ImageError, PlaceError, and what `interrupt.check` raises.
         """
-        with self._flight.temporary(temporary) as fd:
-            sink = _Sink(fd)
+        with self._scratch.new_file() as file:
             if self._pixels.format == "jpeg":
                 for piece in self._jpeg():
-                    sink.write(piece)
+                    file.write(piece)
             else:
-                self._write_png(sink, interrupt)
-        return Encoded(fd, sink.size, str(sink.digest))
+                self._write_png(file, interrupt)
+        return file
 
     @property
     def note(self) -> str | None:
@@ -162,7 +151,7 @@ class Conversion:
                 yield encoder.encode(black[: (band.bottom - band.top) * record.width])
         yield encoder.finish()
 
-    def _write_png(self, sink: "_Sink", interrupt: Interrupt) -> None:
+    def _write_png(self, file: ScratchFile, interrupt: Interrupt) -> None:
         gray, forgotten = self.plane.map(), 0
 
         def between_pieces() -> None:
@@ -170,29 +159,22 @@ class Conversion:
             if interrupt.heard:
                 self.flush()
                 interrupt.check()
-            if sink.size - forgotten >= _FORGET_AFTER_BYTES:
+            if file.size - forgotten >= _FORGET_AFTER_BYTES:
                 gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
-                forgotten = sink.size
+                forgotten = file.size
 
-        sink.between_pieces = between_pieces
-        encoding.write_png(sink, gray, self._record.width, self._record.height, self._exif)
+        encoding.write_png(_Sink(file, between_pieces), gray, self._record.width, self._record.height, self._exif)
 
 
 class _Sink:
-    """A file that grows, as Pillow wants it."""
+    """A file that grows, as Pillow wants it: with a descriptor, Pillow would write past the checksum."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.size = 0
-        self.digest = integrity.Digest()
-        self.between_pieces: Callable[[], None] = lambda: None
+    def __init__(self, file: ScratchFile, between_pieces: Callable[[], None]) -> None:
+        self._file, self._between_pieces = file, between_pieces
 
     def write(self, data: bytes) -> int:
-        self.between_pieces()
-        durable.write_all(self._fd, data)
-        self.digest.update(data)
-        self.size += len(data)
-        return len(data)
+        self._between_pieces()
+        return self._file.write(data)
 
     def flush(self) -> None:
         """It holds nothing back."""
