@@ -5,8 +5,15 @@ What is written appears whole or not at all.
 """
 
 import contextlib
+import enum
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from batchgray.records import InputVersion
+from batchgray.storage.names import is_plain
+
+Buffer = bytes | bytearray | memoryview
 
 
 class PlaceError(Exception):
@@ -54,6 +61,64 @@ class Full(PlaceError):
 
 class Unreachable(PlaceError):
     """The place does not work, or does not answer."""
+
+
+class Entry(NamedTuple):
+    """What is under a key: its size in bytes, and which version it is."""
+
+    key: str
+    size: int
+    version: InputVersion
+
+
+class Put(enum.Enum):
+    """What came of `put_absent`: it is there now; the same bytes were there already; or others were, and stay."""
+
+    CREATED = "created"
+    SAME = "same"
+    OTHER = "other"
+
+
+class Place(Protocol):
+    """Bytes under keys. What a method returned from is durable. All methods raise PlaceError, BadKey where it is one.
+
+    Any number of threads and processes may use a place at once.
+    """
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        """What is under keys that begin with `prefix` and come after `after`, in the order of the keys' bytes.
+
+        What is put and deleted meanwhile may be among it or not.
+        """
+
+    def stat(self, key: str) -> Entry:
+        """Raises Missing."""
+
+    def get(self, key: str, version: InputVersion | None = None, span: tuple[int, int] | None = None) -> bytes:
+        """What is under a key; with `span` so many bytes from a place on, fewer at the end: (place, how many).
+
+        Raises Missing; Changed where it is not this version, or becomes another while it is read.
+        """
+
+    def put(self, key: str, pieces: Iterable[Buffer]) -> None:
+        """Put bytes under a key, whatever is there. Readers see what was there before, or all of it."""
+
+    def put_absent(self, key: str, pieces: Iterable[Buffer]) -> Put:
+        """Put bytes under a key that must be free: of several that try, one creates it. Nothing is ever replaced."""
+
+    def delete(self, key: str) -> None:
+        """Remove what is under a key, if anything is."""
+
+
+def check_key(key: str) -> None:
+    """Raises BadKey for what is no relative name, or not the only way to write it."""
+    if not is_plain(key):
+        raise BadKey(key, "it is no key")
+
+
+def key_order(key: str) -> bytes:
+    """What keys are sorted by."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 _KINDS: dict[int, type[PlaceError]] = {

@@ -32,9 +32,8 @@ try:
 except ImportError:
     F_FULLFSYNC = None
 
+from batchgray.storage.base import Buffer
 from batchgray.storage.guards import open_folder, open_regular
-
-Buffer = bytes | bytearray | memoryview
 
 _RENAME_NOREPLACE = 1
 _WRITE_BYTES = 8 << 20

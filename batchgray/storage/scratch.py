@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from batchgray.storage import durable, integrity
-from batchgray.storage.base import meaning
-from batchgray.storage.durable import Buffer, Folder
+from batchgray.storage.base import Buffer, meaning
+from batchgray.storage.durable import Folder
 
 
 class ScratchFile:

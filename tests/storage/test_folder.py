@@ -1,0 +1,163 @@
+"""A place that is a folder: links, what can't be a key in a file system, and what is durable when.
+
+What it has in common with every place is in `test_places`.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from harness import removed_afterwards
+
+from batchgray.storage import durable
+from batchgray.storage.base import BadKey, Full, NoPlace, Put
+from batchgray.storage.folder import FolderPlace
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def place(path):
+    place = FolderPlace.at(path)
+    yield place
+    place.close()
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a file"])
+def test_what_is_no_folder_is_no_place(tmp_path, kind):
+    if kind == "a file":
+        (tmp_path / "it").touch()
+    with pytest.raises(NoPlace):
+        FolderPlace.at(tmp_path / "it")
+
+
+def test_a_folder_that_went_is_no_place_any_more(path, place):
+    path.rmdir()
+    for attempt in (
+        lambda: place.put("a", [b"x"]),
+        lambda: place.put_absent("a/b", [b"x"]),
+        lambda: place.get("a"),
+        lambda: place.stat("a"),
+    ):
+        with pytest.raises(NoPlace):
+            attempt()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("key", ["file/a", "folder", "n" * 256, ".batchgray-put-0"])
+def test_what_a_file_system_cannot_have_is_a_bad_key(path, place, key):
+    (path / "file").write_bytes(b"theirs")
+    (path / "folder").mkdir()
+    for put in place.put, place.put_absent:
+        with pytest.raises(BadKey) as caught:
+            put(key, [b"x"])
+        assert caught.value.key == key
+    assert [entry.key for entry in place.list()] == ["file"]
+    assert sorted(os.listdir(path)) == ["file", "folder"]
+
+
+def test_nothing_is_read_written_or_removed_outside(path, place, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a").write_bytes(b"theirs")
+    (path / "way").symlink_to(tmp_path / "outside")
+    for attempt in (
+        lambda: place.put("way/a", [b"x"]),
+        lambda: place.put_absent("way/b", [b"x"]),
+        lambda: place.get("way/a"),
+        lambda: place.stat("way/a"),
+        lambda: place.delete("way/a"),
+    ):
+        with pytest.raises(BadKey):
+            attempt()
+    assert list(place.list()) == []
+    assert os.listdir(tmp_path / "outside") == ["a"]
+    assert (tmp_path / "outside" / "a").read_bytes() == b"theirs"
+
+
+def test_a_link_that_stays_inside_leads_to_the_same_keys(path, place):
+    place.put("a/b", [b"x"])
+    (path / "way").symlink_to("a")
+    assert place.get("way/b") == b"x"
+    assert [entry.key for entry in place.list()] == ["a/b"]
+
+
+def test_a_link_under_a_key_is_never_followed(path, place, tmp_path):
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (path / "a").symlink_to(tmp_path / "theirs")
+    with pytest.raises(BadKey):
+        place.get("a")
+    assert place.put_absent("a", [b"theirs"]) is Put.OTHER
+    place.put("a", [b"ours"])
+    assert not (path / "a").is_symlink()
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder"])
+def test_what_is_no_file_keeps_nobody_waiting_and_is_not_listed(path, place, kind):
+    os.mkfifo(path / "a") if kind == "a pipe" else (path / "a").mkdir()
+    assert list(place.list()) == []
+    place.delete("a") if kind == "a folder" else None
+    assert (path / "a").exists()
+
+
+def test_a_tree_may_be_deeper_than_any_stack(path, place):
+    key = "d/" * 1100 + "f"
+    with removed_afterwards(path / "d"):
+        for depth in range(1, 1101):
+            (path / ("d/" * depth)).mkdir()
+        place.put(key, [b"x"])
+        assert [entry.key for entry in place.list()] == [key]
+        assert place.get(key) == b"x"
+
+
+@pytest.mark.parametrize("how", ["put", "put_absent"])
+def test_a_full_disk_leaves_nothing(path, place, monkeypatch, how):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(durable, "sync", full)
+    with pytest.raises(Full):
+        getattr(place, how)("a", [b"x"])
+    assert os.listdir(path) == []
+
+
+@pytest.mark.parametrize("how", ["put", "put_absent"])
+def test_the_file_is_durable_before_its_name_and_the_name_before_it_returns(path, place, monkeypatch, how):
+    order, sync = [], durable.sync
+    replace, rename_new = durable.Folder.replace, durable.Folder.rename_new
+    monkeypatch.setattr(durable, "sync", lambda fd: (order.append(f"sync {kind_of(fd)}"), sync(fd)))
+    monkeypatch.setattr(durable.Folder, "replace", lambda *given: (order.append("rename"), replace(*given)))
+    monkeypatch.setattr(durable.Folder, "rename_new", lambda *given: (order.append("rename"), rename_new(*given)))
+    getattr(place, how)("a", [b"x"])
+    assert order == ["sync file", "rename", "sync folder"]
+
+
+def kind_of(fd):
+    return "folder" if Path(f"/proc/self/fd/{fd}").is_dir() else "file"
+
+
+def test_what_another_has_created_is_durable_too_before_it_counts(place, monkeypatch):
+    place.put("a", [b"x"])
+    synced, sync = [], durable.sync
+    monkeypatch.setattr(durable, "sync", lambda fd: (synced.append(kind_of(fd)), sync(fd)))
+    assert place.put_absent("a", [b"x"]) is Put.SAME
+    assert synced[-1] == "folder"
+
+
+def test_what_is_on_its_way_is_not_listed(path, place):
+    seen = []
+
+    def pieces():
+        yield b"half"
+        seen.append((os.listdir(path), list(place.list())))
+        yield b"whole"
+
+    place.put("a", pieces())
+    place.put_absent("b", pieces())
+    assert [len(names) for names, _ in seen] == [1, 2]
+    assert [[entry.key for entry in listed] for _, listed in seen] == [[], ["a"]]
