@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from batchgray.codecs import jpeg
 from batchgray.codecs import jpeg_markers as markers
 from batchgray.codecs import tiff_outline as tiff
+from batchgray.codecs.faults import image_failures
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_unchanged
@@ -47,15 +48,23 @@ class BandPlan:
 
 def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:
     """How to read an input that was opened before in bands. Raises ImageError where that can't be done."""
-    with open_unchanged(path, opened.version) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-        match format_of(data[:HEAD_BYTES]):
-            case "JPEG":
-                return _plan_jpeg(data, opened, method)
-            case "PNG":
-                return _plan_png(data)
-            case "TIFF":
-                return _plan_tiff(data, opened)
-        raise ImageError("only JPEG, PNG and TIFF can be converted in bands")
+    with (
+        image_failures(),
+        open_unchanged(path, opened.version) as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
+    ):
+        return _plan(data, opened, method)
+
+
+def _plan(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan:
+    match format_of(data[:HEAD_BYTES]):
+        case "JPEG":
+            return _plan_jpeg(data, opened, method)
+        case "PNG":
+            return _plan_png(data)
+        case "TIFF":
+            return _plan_tiff(data, opened)
+    raise ImageError("only JPEG, PNG and TIFF can be converted in bands")
 
 
 # JPEG

@@ -17,6 +17,7 @@ import numpy as np
 from batchgray.codecs import transparency
 from batchgray.codecs.band_plan import BandPlan
 from batchgray.codecs.excerpt import excerpt
+from batchgray.codecs.faults import brief, image_failures
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_unchanged
 from batchgray.codecs.signatures import Format
@@ -66,7 +67,8 @@ class BandReader:
 
     def rows(self, top: int, bottom: int) -> np.ndarray:
         """Rows `top` to `bottom` (exclusive) as flat uint8: R, G, B of colour, else gray. Raises ImageError."""
-        pixels = self._fetch(top, bottom)
+        with self._errors():
+            pixels = self._fetch(top, bottom)
         channels = pixels.shape[2]
         alpha = None
         if self._image.hasalpha() and self._plan.alpha:
@@ -77,10 +79,9 @@ class BandReader:
         return target.reshape(-1)
 
     def _fetch(self, top: int, bottom: int) -> np.ndarray:
-        """Rows as uint8 of shape (rows, width, channels); R, G, B of C, M, Y, K. Raises ImageError."""
+        """Rows as uint8 of shape (rows, width, channels); R, G, B of C, M, Y, K. Raises whatever a library raises."""
         image = self._image
-        with self._errors():
-            data = self._region.fetch(0, top, image.width, bottom - top)
+        data = self._region.fetch(0, top, image.width, bottom - top)
         wide = image.format == "ushort"
         pixels: np.ndarray = np.frombuffer(data, np.uint16 if wide else np.uint8)
         pixels = pixels.reshape(bottom - top, image.width, image.bands)
@@ -122,11 +123,12 @@ class BandReader:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except self._vips.Error as error:
-            text = " ".join(str(error.detail or error.message).split())[:250]
-            raise ImageError(f"damaged, or not to be converted in bands: {text}") from None
+        with image_failures():
+            try:
+                yield
+            except self._vips.Error as error:
+                text = brief(str(error.detail or error.message))
+                raise ImageError(f"damaged, or not to be converted in bands: {text}") from None
 
 
 def _vips() -> Any:

@@ -1,10 +1,7 @@
-"""Encode gray pixels: JPEG through simplejpeg (libjpeg-turbo), PNG through imageio and Pillow; and check an output.
+"""Encode gray pixels as JPEG, through simplejpeg (libjpeg-turbo); and check an output of any format (PNG: see `png`).
 
 imageio and Pillow are imported when they are needed (see `opening`).
 """
-
-import mmap
-from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -38,24 +35,6 @@ def check_jpeg_sides(width: int, height: int) -> None:
     """Raise ImageError for what no JPEG can hold."""
     if max(width, height) > JPEG_MAX_SIDE:
         raise ImageError(f"{width} x {height}: JPEG holds {JPEG_MAX_SIDE} pixels a side at most; use --format png")
-
-
-def encode_png(gray: memoryview, width: int, height: int, exif: bytes = b"") -> list[bytes]:
-    """An 8-bit gray PNG of `gray` (height * width uint8)."""
-    import imageio.v3 as iio
-
-    pixels = np.frombuffer(gray, np.uint8).reshape(height, width)
-    extra: dict[str, Any] = {"exif": EXIF_HEADER + exif} if exif else {}
-    return [iio.imwrite("<bytes>", pixels, extension=".png", plugin="pillow", mode="L", **extra)]
-
-
-def write_png(sink: Any, gray: mmap.mmap, width: int, height: int, exif: bytes = b"") -> None:
-    """What `encode_png` returns, written to `sink.write` piece by piece while `gray` is read from top to bottom."""
-    from PIL import Image
-
-    extra = {"exif": EXIF_HEADER + exif} if exif else {}
-    # Pillow says that it takes bytes only; it takes any buffer.
-    Image.frombuffer("L", (width, height), gray, "raw", "L", 0, 1).save(sink, "PNG", **extra)  # type: ignore[arg-type]
 
 
 def check_decodes(data: bytes) -> None:

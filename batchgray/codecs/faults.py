@@ -1,12 +1,30 @@
-"""What libraries raise and warn of a file, in words for a person."""
+"""What parsers and libraries raise and warn of a file, in words for a person."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from batchgray.errors import shown
+from batchgray.errors import ImageError, shown
 
 _BRIEF = 250  # characters of what a library says
+
+
+@contextmanager
+def image_failures(*others: type[Exception]) -> Iterator[None]:
+    """Whatever the block raises of a file is that image's failure, an ImageError with the type and what was said.
+
+    What says nothing of the file comes through: no memory, no library, and `others`.
+    """
+    coming_through: tuple[type[Exception], ...] = ImageError, MemoryError, ImportError, *others
+    try:
+        yield
+    except coming_through:
+        raise
+    except OSError as error:
+        raise ImageError(os_reason(error)) from error
+    except Exception as error:
+        reason = library_reason(error)
+        raise ImageError(f"can't be read ({reason}): it is damaged, or batchgray is wrong; please report it") from error
 
 
 def joined(*notes: str | None) -> str | None:
@@ -27,6 +45,11 @@ def collected_warnings() -> Iterator[list[str]]:
         warnings.filterwarnings("ignore", message="Palette images with Transparency")
         warnings.showwarning = keep
         yield kept
+
+
+def os_reason(error: OSError) -> str:
+    """What the system, or a library in its name, says of a file."""
+    return (error.strerror or str(error)).lower() if error.errno else library_reason(error)
 
 
 def library_reason(error: BaseException) -> str:

@@ -117,7 +117,7 @@ class OpenedJpeg(OpenedImage):
             luma_parts=luma_parts,
         )
 
-    def decode(self, planes: Planes) -> str | None:
+    def _decode(self, planes: Planes) -> str | None:
         if self.luma_parts and self._decode_luma(planes.gray, self.luma_parts):
             return None
         colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)

@@ -1,9 +1,10 @@
-"""An opened image, as `jpeg` and `pillow` make it: its dimensions are known, and it can be decoded."""
+"""OpenedImage, which `opening` hands out and `jpeg` and `pillow` make: its dimensions are known, and it can decode."""
 
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from batchgray.codecs.excerpt import Contents
+from batchgray.codecs.faults import image_failures
 from batchgray.codecs.limits import Limits
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
@@ -45,8 +46,12 @@ class OpenedImage:
     def decode(self, planes: Planes) -> str | None:
         """Decode into `planes`. Returns a note where the decoder had to be lenient, or something was left out.
 
-        Raises ImageError, SecondOpinion.
+        Raises ImageError whatever the decoder meets, SecondOpinion.
         """
+        with image_failures(SecondOpinion):
+            return self._decode(planes)
+
+    def _decode(self, planes: Planes) -> str | None:
         raise NotImplementedError
 
     def file_to_draw(self) -> BinaryIO:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from batchgray.codecs import signatures, transparency
 from batchgray.codecs.excerpt import Contents, let_go
-from batchgray.codecs.faults import library_reason
+from batchgray.codecs.faults import image_failures, os_reason
 from batchgray.codecs.jpeg import OpenedJpeg
 from batchgray.codecs.limits import Limits, Reserve, reserve_nothing
 from batchgray.codecs.opened import OpenedImage, ProbeInput
@@ -34,16 +34,36 @@ def open_image(
 ) -> OpenedImage:
     """Open an input and check what its header promises, before a library believes it.
 
-    `reserve` is called before so many bytes are used. Raises ImageError, and what `reserve` does.
+    `reserve` is called before so many bytes are used. Raises ImageError whatever a parser meets, and what `reserve`
+    raises.
     """
     try:
         fd = _open_regular(path)
         try:
-            return _probe(fd, method, Limits(max_pixels, reserve), background)
+            return _probe(fd, method, Limits(max_pixels, _coming_through(reserve)), background)
         finally:
             os.close(fd)
     except OSError as error:
-        raise ImageError(_os_reason(error)) from None
+        raise ImageError(os_reason(error)) from None
+    except _OfReserve as raised:
+        raise raised.error from None
+
+
+class _OfReserve(BaseException):
+    """What `reserve` raised, which says nothing of the file: no clause for a parser's failures holds it up."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _coming_through(reserve: Reserve) -> Reserve:
+    def reserve_or_leave(scratch_bytes: int) -> None:
+        try:
+            reserve(scratch_bytes)
+        except Exception as error:
+            raise _OfReserve(error) from None
+
+    return reserve_or_leave
 
 
 def version_of(path: str) -> InputVersion:
@@ -51,7 +71,7 @@ def version_of(path: str) -> InputVersion:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise ImageError(_os_reason(error)) from None
+        raise ImageError(os_reason(error)) from None
     return InputVersion.of(found)
 
 
@@ -66,7 +86,7 @@ def open_unchanged(path: str, version: InputVersion) -> BinaryIO:
     try:
         file = open_regular(path)
     except OSError as error:
-        raise ImageError(_os_reason(error)) from None
+        raise ImageError(os_reason(error)) from None
     found = os.fstat(file.fileno())
     if not InputVersion.of(found).is_same(version):
         file.close()
@@ -93,8 +113,9 @@ def _probe(fd: int, method: Method, limits: Limits, background: transparency.Col
         raise ImageError("an empty file (0 bytes)")
     data = _contents(fd, found.st_size)
     try:
-        given = ProbeInput(fd, data, version, method, limits, background)
-        return _probe_of(signatures.format_of(data[: signatures.HEAD_BYTES]))(given)
+        probe = _probe_of(signatures.format_of(data[: signatures.HEAD_BYTES]))
+        with image_failures():
+            return probe(ProbeInput(fd, data, version, method, limits, background))
     except BaseException:
         let_go(data)
         raise
@@ -114,7 +135,3 @@ def _contents(fd: int, size: int) -> Contents:
     So a file is as large as it likes, and its pages are the system's to take back.
     """
     return os.read(fd, size) if size <= _SMALL_BYTES else mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-
-
-def _os_reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower() if error.errno else library_reason(error)

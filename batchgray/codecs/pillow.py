@@ -92,7 +92,7 @@ class OpenedWithPillow(OpenedImage):
         tinted = self.background is not None and not transparency.is_neutral(self.background)
         self.colour = samples.colour or (tinted and samples.has_alpha)
 
-    def decode(self, planes: Planes) -> str | None:
+    def _decode(self, planes: Planes) -> str | None:
         target = np.frombuffer(planes.rgb if self.colour else planes.gray, np.uint8)
         target = target.reshape(self.height, self.width, *((3,) if self.colour else ()))
         with collected_warnings() as warned:

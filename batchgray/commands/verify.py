@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import errors, machine
+from batchgray import errors, machine, program
 from batchgray.codecs import encoding
-from batchgray.errors import ImageError
-from batchgray.manifest import lock
+from batchgray.errors import ImageError, shown
+from batchgray.manifest import lock, outcome
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Image, Manifest
 from batchgray.manifest.store import Store, load_manifest
@@ -63,6 +63,22 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
             except OSError as error:
                 raise errors.ManifestUnwritable(path, error.strerror) from None
         return msgspec.structs.replace(damaged, mended=mended)
+
+
+def verdict_lines(verdict: Verdict, path: Path) -> list[str]:
+    """For people; `path` is the manifest's, as it was given."""
+    damaged, lost = len(verdict.damaged), sum(damage.gone for damage in verdict.damaged)
+    lines = [f"damaged: {shown(damage.output)}: {damage.fault}" for damage in verdict.damaged]
+    lines.append(f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged.")
+    resume = outcome.resume_command(path)
+    if verdict.mended:
+        lines.append(f"Marked pending. To make them anew: {resume}")
+    elif damaged > lost:
+        mend = program.command("verify", "--mend", outcome.quoted(str(path)))
+        lines.append(f"To mend them: {mend}, then {resume}")
+    if lost:
+        lines.append(f"{lost} of them can be made anew only when their input is back.")
+    return lines
 
 
 def _holding_run_folder(

@@ -12,8 +12,6 @@ import enum
 
 from batchgray.errors import BatchgrayError
 
-SALVAGE_SECONDS = 5.0
-
 
 class State(enum.Enum):
     PLANNING = "planning"
@@ -62,14 +60,3 @@ class Lifecycle:
             self.state = TRANSITIONS[self.state, trigger]
         except KeyError:
             raise IllegalTransition(self.state.value, trigger.value) from None
-
-
-def drain_deadline(now: float, grace: float, left: float | None, current: float | None, again: bool) -> float:
-    """When workers are killed: `grace` seconds after the first notice (at `now`), at once when a signal comes again.
-
-    `left` are the seconds until the machine goes, where that is known: salvage and the manifest need the last of them.
-    """
-    if again:
-        return now
-    wanted = now + (grace if left is None else min(grace, max(0.0, left - SALVAGE_SECONDS)))
-    return wanted if current is None else min(current, wanted)

@@ -1,8 +1,8 @@
-"""The manifest's records, and what must be true of them whoever wrote them.
+"""The manifest's records, and the rules that they keep, whichever program wrote them.
 
-A manifest can come from a stranger, and its seal is no signature: anybody can make one. So a manifest is held against
-these rules each time it is loaded. Numbers are bounded by the types here; `find_fault` knows what no type can say: no
-name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
+A manifest can come from a stranger, and its seal is no signature: any program can make one. So a manifest is checked
+against these rules each time it is loaded. Numbers are bounded by the types here; `find_fault` knows what no type can
+say: no name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
 """
 
 import os
@@ -22,6 +22,7 @@ from batchgray.records import InputVersion
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.names import folders_of, is_inside, is_plain
 from batchgray.storage.run_folder import FLIGHT_FOLDER
+from batchgray.texts import brief
 
 VERSION = 1
 DEFAULT_RUN_ID = "default"  # of the manifest OUT/manifest.json
@@ -36,8 +37,6 @@ Milliseconds = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # to the end 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]  # no format has longer sides
 TileCount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")]
-
-_SHOWN_CHARACTERS = 200
 
 
 class Image(msgspec.Struct, kw_only=True, gc=False):
@@ -173,25 +172,20 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def shortened(text: str) -> str:
-    """Text from a file that may be of any length, short enough for a sentence."""
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
 def find_fault(document: Manifest, manifest: Path) -> str | None:
     """Why no run of batchgray would have written this document to the file `manifest`; None where one might have."""
     if document.output_root != "." and not document.output_root.startswith("/"):
-        return f"the output folder {shortened(document.output_root)} is neither `.` nor an absolute path"
+        return f"the output folder {brief(document.output_root)} is neither `.` nor an absolute path"
     for folder in (document.output_root, *document.input_roots):
         if "\0" in folder:
-            return f"there is no folder {shortened(folder)}"
+            return f"there is no folder {brief(folder)}"
     taken: set[str] = set()
     roots, suffix = len(document.input_roots), SUFFIXES[document.options.format]
     for image in document.images:
         fault = _find_name_fault(image, suffix) if image.output else _find_refused_fault(image)
         fault = fault or _find_source_fault(image, roots) or _find_state_fault(image)
         if fault is None and image.output in taken:
-            fault = f"two images have the output {shortened(image.output)}"
+            fault = f"two images have the output {brief(image.output)}"
         if fault is not None:
             return fault
         if image.output:
@@ -203,9 +197,9 @@ def find_output_clash(outputs: Collection[str], own: Collection[str]) -> str | N
     """Which output is in the way of another, or of what is batchgray's `own`, where one is."""
     folders = folders_of(outputs)
     for name in sorted(folders.intersection(outputs)):
-        return f"the output {shortened(name)} is the folder of another"
+        return f"the output {brief(name)} is the folder of another"
     for name in sorted({FLIGHT_FOLDER, *own}.intersection(folders.union(outputs))):
-        return f"an output would be in the way of batchgray's own {shortened(name)}"
+        return f"an output would be in the way of batchgray's own {brief(name)}"
     return None
 
 
@@ -213,18 +207,18 @@ def _find_name_fault(image: Image, suffix: str) -> str | None:
     if is_plain(image.output) and image.output.endswith(suffix):
         return None
     if not is_inside(image.output):
-        return f"the name {shortened(image.output)} leads outside its folder"
-    return f"no image comes out as {shortened(image.output)}"
+        return f"the name {brief(image.output)} leads outside its folder"
+    return f"no image comes out as {brief(image.output)}"
 
 
 def _find_refused_fault(image: Image) -> str | None:
-    return None if image.state == "failed" else f"{shortened(image.source)} has no output"
+    return None if image.state == "failed" else f"{brief(image.source)} has no output"
 
 
 def _find_source_fault(image: Image, roots: int) -> str | None:
     if not is_inside(image.source):
-        return f"the name {shortened(image.source)} leads outside its folder"
-    return None if 0 <= image.root < roots else f"{shortened(image.source)} has no input folder"
+        return f"the name {brief(image.source)} leads outside its folder"
+    return None if 0 <= image.root < roots else f"{brief(image.source)} has no input folder"
 
 
 def _find_state_fault(image: Image) -> str | None:
@@ -237,4 +231,4 @@ def _find_state_fault(image: Image) -> str | None:
         sound = sound and image.checksum is not None and image.tiles_done == total
     if image.checksum is not None:  # "*" would stand for any file
         sound = sound and image.output_size is not None and ":" in image.checksum
-    return None if sound else f"what it says of {shortened(image.source)} does not fit together"
+    return None if sound else f"what it says of {brief(image.source)} does not fit together"

@@ -1,19 +1,28 @@
-"""What a place is, whatever keeps it: keys with bytes under them, and what can go wrong, each with a name of its own.
+"""Places: where inputs lie and outputs go. A folder is one, and so is a bucket, or a prefix of it, in an object store.
 
-Outputs, inputs and checkpoints lie in places. A key is a relative name of any number of parts (see `names.is_plain`).
-What is written appears whole or not at all.
+What crosses this seam is keys, bytes and versions: no path, no descriptor, no errno. The rules of every place, held by
+one suite of tests (`tests/storage/test_places.py`):
+
+- a key is a name of parts with "/" between them, relative to the place, such as `2026/a.jpg`. No part is empty, `.` or
+  `..`: what lies under such a name in a store is listed, and is a BadKey to all else;
+- an object appears whole or not at all, and is durable when `put` or `put_absent` returns;
+- `put_absent` never replaces. Of several that race for a name, one creates it;
+- a version is opaque: it is equal to another or not, and says nothing else. What was listed or looked at can be read
+  as that version; where it has changed since, nothing of the new one is given for it;
+- whatever fails, it fails by one of the errors below.
 """
 
 import contextlib
 import enum
 import errno
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+import msgspec
 
 from batchgray.records import InputVersion
-from batchgray.storage.names import is_plain
 
-Buffer = bytes | bytearray | memoryview
+Content = bytes | bytearray | memoryview | BinaryIO  # a file is read from where it stands to its end
 
 
 class PlaceError(Exception):
@@ -63,62 +72,59 @@ class Unreachable(PlaceError):
     """The place does not work, or does not answer."""
 
 
-class Entry(NamedTuple):
-    """What is under a key: its size in bytes, and which version it is."""
+class Put(enum.Enum):
+    """What came of `put_absent`."""
+
+    CREATED = "created"
+    SAME = "same"  # an object of the same bytes is there already: whoever put it
+    OTHER = "other"  # another one is there
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An object: its key, its size in bytes and its version."""
 
     key: str
     size: int
     version: InputVersion
 
 
-class Put(enum.Enum):
-    """What came of `put_absent`: it is there now; the same bytes were there already; or others were, and stay."""
-
-    CREATED = "created"
-    SAME = "same"
-    OTHER = "other"
-
-
 class Place(Protocol):
-    """Bytes under keys. What a method returned from is durable. All methods raise PlaceError, BadKey where it is one.
+    """A folder, or a prefix of an object store. Every method may raise NoPlace, Denied, Busy and Unreachable.
 
-    Any number of threads and processes may use a place at once.
+    `name` is the place as people write it: a path or a URL. Several threads may use a place at once, but no process
+    that was forked after its first use.
     """
 
-    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
-        """What is under keys that begin with `prefix` and come after `after`, in the order of the keys' bytes.
+    name: str
 
-        What is put and deleted meanwhile may be among it or not.
-        """
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        """The objects whose keys begin with `prefix`, in the order of the keys' bytes, those after `after` only."""
 
     def stat(self, key: str) -> Entry:
         """Raises Missing."""
 
-    def get(self, key: str, version: InputVersion | None = None, span: tuple[int, int] | None = None) -> bytes:
-        """What is under a key; with `span` so many bytes from a place on, fewer at the end: (place, how many).
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes from `start` to `end`, or as many of them as there are.
 
-        Raises Missing; Changed where it is not this version, or becomes another while it is read.
+        With `version` they are that version's. Raises Missing, Changed.
         """
 
-    def put(self, key: str, pieces: Iterable[Buffer]) -> None:
-        """Put bytes under a key, whatever is there. Readers see what was there before, or all of it."""
+    def put(self, key: str, content: Content) -> None:
+        """Make an object, or replace it. Raises Full."""
 
-    def put_absent(self, key: str, pieces: Iterable[Buffer]) -> Put:
-        """Put bytes under a key that must be free: of several that try, one creates it. Nothing is ever replaced."""
+    def put_absent(self, key: str, content: Content) -> Put:
+        """Make an object whose name is free. Raises Full."""
 
     def delete(self, key: str) -> None:
-        """Remove what is under a key, if anything is."""
+        """Remove an object, which may be gone already."""
+
+    def close(self) -> None:
+        """Let go of what the place holds. It may be closed again."""
 
 
-def check_key(key: str) -> None:
-    """Raises BadKey for what is no relative name, or not the only way to write it."""
-    if not is_plain(key):
-        raise BadKey(key, "it is no key")
-
-
-def key_order(key: str) -> bytes:
-    """What keys are sorted by."""
-    return key.encode("utf-8", "surrogateescape")
+def read_all(content: Content) -> bytes | bytearray | memoryview:
+    """The bytes that are to be put; those of a buffer are not copied."""
+    return content if isinstance(content, bytes | bytearray | memoryview) else content.read()
 
 
 _KINDS: dict[int, type[PlaceError]] = {

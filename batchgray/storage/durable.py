@@ -32,8 +32,9 @@ try:
 except ImportError:
     F_FULLFSYNC = None
 
-from batchgray.storage.base import Buffer
 from batchgray.storage.guards import open_folder, open_regular
+
+Buffer = bytes | bytearray | memoryview
 
 _RENAME_NOREPLACE = 1
 _WRITE_BYTES = 8 << 20

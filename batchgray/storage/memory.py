@@ -1,72 +1,83 @@
-"""A place in this process's memory, for tests: what a store is like that has no folders and no files."""
+"""A place in memory: for tests, and for what is to leave no trace."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from batchgray.records import InputVersion
-from batchgray.storage.base import Buffer, Changed, Entry, Missing, Put, check_key, key_order
+from batchgray.storage.base import BadKey, Changed, Content, Entry, Missing, Put, read_all
+from batchgray.storage.names import is_plain
 
 
 class MemoryPlace:
-    """See `base.Place`."""
+    """Objects in a dictionary. A version is the number of the put that made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "memory://") -> None:
+        self.name = name
         self._lock = threading.Lock()
-        self._held: dict[str, tuple[bytes, InputVersion]] = {}
+        self._objects: dict[str, tuple[bytes, InputVersion]] = {}
         self._puts = 0
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
-        """See `Place`."""
         with self._lock:
-            held = dict(self._held)
-        for key in sorted(held, key=key_order):
-            if key.startswith(prefix) and key_order(key) > key_order(after):
-                data, version = held[key]
-                yield Entry(key, len(data), version)
+            keys = sorted((key for key in self._objects if key.startswith(prefix)), key=_bytes_of)
+            entries = [self._entry(key) for key in keys if _bytes_of(key) > _bytes_of(after)]
+        return iter(entries)
 
     def stat(self, key: str) -> Entry:
-        """See `Place`."""
-        data, version = self._find(key)
-        return Entry(key, len(data), version)
-
-    def get(self, key: str, version: InputVersion | None = None, span: tuple[int, int] | None = None) -> bytes:
-        """See `Place`."""
-        data, found = self._find(key)
-        if version is not None and not found.is_same(version):
-            raise Changed(key, "it is another version by now")
-        start, count = span or (0, len(data))
-        return data[start : start + count]
-
-    def put(self, key: str, pieces: Iterable[Buffer]) -> None:
-        """See `Place`."""
-        check_key(key)
-        data = b"".join(pieces)
         with self._lock:
-            self._keep(key, data)
+            self._find(key)
+            return self._entry(key)
 
-    def put_absent(self, key: str, pieces: Iterable[Buffer]) -> Put:
-        """See `Place`."""
-        check_key(key)
-        data = b"".join(pieces)
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         with self._lock:
-            if key not in self._held:
-                self._keep(key, data)
-                return Put.CREATED
-            return Put.SAME if self._held[key][0] == data else Put.OTHER
+            data, found = self._find(key)
+        if version not in (None, found):
+            raise Changed(key, "it is another version")
+        return data[start:end]
+
+    def put(self, key: str, content: Content) -> None:
+        _check(key)
+        data = bytes(read_all(content))
+        with self._lock:
+            self._store(key, data)
+
+    def put_absent(self, key: str, content: Content) -> Put:
+        _check(key)
+        data = bytes(read_all(content))
+        with self._lock:
+            if key in self._objects:
+                return Put.SAME if self._objects[key][0] == data else Put.OTHER
+            self._store(key, data)
+        return Put.CREATED
 
     def delete(self, key: str) -> None:
-        """See `Place`."""
-        check_key(key)
+        _check(key)
         with self._lock:
-            self._held.pop(key, None)
+            self._objects.pop(key, None)
 
-    def _keep(self, key: str, data: bytes) -> None:
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def _store(self, key: str, data: bytes) -> None:
         self._puts += 1
-        self._held[key] = data, InputVersion(len(data), self._puts)
+        self._objects[key] = data, InputVersion(size=len(data), mtime_ns=self._puts)
 
     def _find(self, key: str) -> tuple[bytes, InputVersion]:
-        check_key(key)
-        with self._lock:
-            if key not in self._held:
-                raise Missing(key, "there is nothing under this key")
-            return self._held[key]
+        _check(key)
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise Missing(key, "there is no such object") from None
+
+    def _entry(self, key: str) -> Entry:
+        data, version = self._objects[key]
+        return Entry(key, len(data), version)
+
+
+def _check(key: str) -> None:
+    if not is_plain(key):
+        raise BadKey(key, "a part of its name is empty, `.` or `..`")
+
+
+def _bytes_of(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")

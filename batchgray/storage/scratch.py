@@ -7,15 +7,12 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from batchgray.storage import durable, integrity
-from batchgray.storage.base import Buffer, meaning
-from batchgray.storage.durable import Folder
+from batchgray.storage.base import meaning
+from batchgray.storage.durable import Buffer, Folder
 
 
 class ScratchFile:
-    """An output that grows, as an encoder wants it; then it is whole, and not yet synced. `name` is where it lies.
-
-    `size` is in bytes.
-    """
+    """An output that grows until it is whole, and is not synced. `name` is where it lies; `size` is in bytes."""
 
     def __init__(self, name: str, fd: int) -> None:
         """Takes over the descriptor."""
@@ -23,13 +20,12 @@ class ScratchFile:
         self.size = 0
         self._digest = integrity.Digest()
 
-    def write(self, data: Buffer) -> int:
-        """Append bytes, and return how many. Raises PlaceError."""
+    def write(self, data: Buffer) -> None:
+        """Append bytes. Raises PlaceError."""
         with meaning(self.name):
             durable.write_all(self._fd, data)
         self._digest.update(data)
         self.size += len(data)
-        return len(data)
 
     @property
     def checksum(self) -> str:

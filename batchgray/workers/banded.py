@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    BandReader --RGB--> kernel --gray--> BandPlane (checkpoints) --> jpeg_bands or Pillow --> N-M.out
+    BandReader --RGB--> kernel --gray--> BandPlane (checkpoints) --> jpeg_bands or png --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -14,7 +14,7 @@ import numpy as np
 
 from batchgray.checkpoints.band_plane import band_rows
 from batchgray.checkpoints.base import Checkpoints
-from batchgray.codecs import encoding, opening, transparency
+from batchgray.codecs import opening, transparency
 from batchgray.codecs.band_plan import BandPlan
 from batchgray.codecs.band_reader import BandReader
 from batchgray.codecs.opened import OpenedImage
@@ -30,7 +30,6 @@ from batchgray.workers.messages import Flushed, flushed
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
-_FORGET_AFTER_BYTES = 4 << 20
 
 
 class Conversion:
@@ -98,11 +97,8 @@ class Conversion:
         ImageError, PlaceError, and what `interrupt.check` raises.
         """
         with self._scratch.new_file() as file:
-            if self._pixels.format == "jpeg":
-                for piece in self._jpeg():
-                    file.write(piece)
-            else:
-                self._write_png(file, interrupt)
+            for piece in self._jpeg() if self._pixels.format == "jpeg" else self._png(interrupt):
+                file.write(piece)
         return file
 
     @property
@@ -151,39 +147,31 @@ class Conversion:
                 yield encoder.encode(black[: (band.bottom - band.top) * record.width])
         yield encoder.finish()
 
-    def _write_png(self, file: ScratchFile, interrupt: Interrupt) -> None:
-        gray, forgotten = self.plane.map(), 0
+    def _png(self, interrupt: Interrupt) -> Iterator[bytes]:
+        """The plane as a PNG, in pieces. Raises PlaceError, and what `interrupt.check` raises."""
+        from batchgray.codecs import png  # compiled when it is first needed
 
-        def between_pieces() -> None:
-            nonlocal forgotten
+        record, gray = self._record, self.plane.map()
+        for piece in png.encode(gray, record.width, record.height, self._pixels.compression, self._exif):
             if interrupt.heard:
                 self.flush()
                 interrupt.check()
-            if file.size - forgotten >= _FORGET_AFTER_BYTES:
-                gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
-                forgotten = file.size
-
-        encoding.write_png(_Sink(file, between_pieces), gray, self._record.width, self._record.height, self._exif)
+            yield piece
+            gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
 
 
-class _Sink:
-    """A file that grows, as Pillow wants it: with a descriptor, Pillow would write past the checksum."""
+def needed_bytes(plan: BandPlan, width: int, height: int, pixels: PixelOptions) -> int:
+    """About what the conversion holds at a time.
 
-    def __init__(self, file: ScratchFile, between_pieces: Callable[[], None]) -> None:
-        self._file, self._between_pieces = file, between_pieces
-
-    def write(self, data: bytes) -> int:
-        self._between_pieces()
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        """It holds nothing back."""
-
-
-def needed_bytes(plan: BandPlan, width: int, height: int) -> int:
-    """About what the conversion holds at a time: what reading holds, the band in colour and in gray, and its JPEG."""
+    That is what reading holds, the band in colour and in gray, and its JPEG; of a PNG rather what its writing holds.
+    """
     rows = band_rows(width)
-    return plan.scratch_bytes(height, rows) + 8 * width * rows
+    band = 8 * width * rows
+    if pixels.format == "png":
+        from batchgray.codecs import png
+
+        band = max(band, png.scratch_bytes(width, pixels.compression))
+    return plan.scratch_bytes(height, rows) + band
 
 
 def _gray_of(rgb: np.ndarray, kernel: methods.Kernel) -> memoryview:

@@ -47,6 +47,7 @@ from batchgray.workers.messages import (
     Idle,
     ImageDone,
     NeedMemory,
+    Preload,
     Preview,
     Ready,
     Refused,
@@ -96,10 +97,13 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         broken(error)
 
 
-def preload() -> None:
-    """Import what images other than JPEGs need (see `opening`)."""
+def preload(what: Preload) -> None:
+    """Import what images need that are no JPEGs (see `opening`), or are to become PNGs."""
     with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-        from batchgray.codecs import pillow_probes  # noqa: F401
+        if what.pillow:
+            from batchgray.codecs import pillow_probes  # noqa: F401
+        if what.png:
+            from batchgray.codecs import png  # noqa: F401
 
 
 class Worker:
@@ -225,7 +229,7 @@ class Worker:
             ) from None
         except ImageError as error:
             raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
-        needed = banded.needed_bytes(plan, source.width, source.height)
+        needed = banded.needed_bytes(plan, source.width, source.height, self._pixels)
         try:
             self._reserve(slots.EMPTY_SLOT_BYTES, needed)
         except TooLarge:
@@ -352,9 +356,8 @@ class Worker:
         preview.blacken_unfinished(image)
         record = image.record
         try:
-            jpeg = encoding.encode_jpeg(
-                image.gray, record.width, record.height, self._pixels.quality, bytes(image.exif)
-            )
+            exif = bytes(image.exif)
+            jpeg = encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
             self._checkpoints.draw(header, jpeg)
         except (ImageError, PlaceError):
             pass  # it is for people to look at; what resume needs is in the sidecar
@@ -368,7 +371,9 @@ class Worker:
     def _encode(self, image: slots.SlotImage) -> list[bytes]:
         record, exif = image.record, bytes(image.exif)
         if self._pixels.format == "png":
-            return encoding.encode_png(image.gray, record.width, record.height, exif)
+            from batchgray.codecs import png  # compiled when it is first needed
+
+            return list(png.encode(image.gray, record.width, record.height, self._pixels.compression, exif))
         return encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
 
     def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from batchgray.engine.lifecycle import SALVAGE_SECONDS, IllegalTransition, Lifecycle, State, Trigger, drain_deadline
+from batchgray.engine.lifecycle import IllegalTransition, Lifecycle, State, Trigger
 
 DRAWN = """
             planned  notice      deadline  drained     committed
@@ -52,22 +52,3 @@ def test_a_run_begins_with_planning():
 def test_notices_at_any_moment_do_not_keep_it_from_its_end(later):
     lifecycle = after(Trigger.PLANNED, Trigger.NOTICE, *later, Trigger.DRAINED, Trigger.NOTICE, Trigger.COMMITTED)
     assert lifecycle.state is State.FINISHED
-
-
-@pytest.mark.parametrize(
-    ("left", "deadline"),
-    [(None, 130.0), (300.0, 130.0), (35.0, 130.0), (20.0, 115.0), (SALVAGE_SECONDS, 100.0), (-60.0, 100.0)],
-)
-def test_the_first_notice_gives_the_grace_or_what_the_machine_has_left_but_for_the_salvage(left, deadline):
-    assert drain_deadline(100.0, 30.0, left, None, again=False) == deadline
-
-
-def test_another_notice_never_moves_the_deadline_away_and_may_bring_it_nearer():
-    assert drain_deadline(110.0, 30.0, None, 130.0, again=False) == 130.0
-    assert drain_deadline(110.0, 30.0, 300.0, 130.0, again=False) == 130.0
-    assert drain_deadline(110.0, 30.0, 12.0, 130.0, again=False) == 117.0
-
-
-def test_a_signal_again_moves_the_deadline_to_now():
-    assert drain_deadline(105.0, 30.0, None, 130.0, again=True) == 105.0
-    assert drain_deadline(105.0, 30.0, 300.0, 130.0, again=True) == 105.0

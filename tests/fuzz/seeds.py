@@ -17,7 +17,7 @@ from PIL import Image
 
 from batchgray.checkpoints import sidecar
 from batchgray.manifest import records
-from batchgray.notices import event
+from batchgray.notices import spot_event
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import InputVersion
@@ -71,12 +71,12 @@ def events() -> list[bytes]:
     pushed = {
         "id": "2256A988-0B26-4E2B-820A-8A00000000E5",
         "resourceId": "acs:ecs:cn-hangzhou:1690000000000030:instance/i-x",
-        "name": event.NAME,
+        "name": spot_event.NAME,
         "eventTime": "20190409T121826.922+0800",
         "content": {"instanceId": "i-x", "action": "delete"},
     }
     text = json.dumps(pushed).encode()
-    return [text, base64.b64encode(text), event.simulated("i-x", "cn-hangzhou"), b'{"name":"x"}', b"[]"]
+    return [text, base64.b64encode(text), spot_event.simulated("i-x", "cn-hangzhou"), b'{"name":"x"}', b"[]"]
 
 
 def images() -> list[bytes]:

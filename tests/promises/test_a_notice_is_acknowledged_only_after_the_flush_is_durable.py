@@ -12,8 +12,8 @@ from recording import Recording, Rule, wait_for_stopped
 
 from batchgray.engine import runs
 from batchgray.manifest.store import load_manifest
-from batchgray.notices.event import simulated
 from batchgray.notices.inbox import InterruptionNotice
+from batchgray.notices.spot_event import simulated
 from batchgray.options import EngineOptions, RunOptions
 
 BEFORE_THE_COMMIT = Rule("call", "batchgray.engine.ledger:Ledger.commit")

@@ -102,8 +102,9 @@ def heeding_ctrl_c():
 
 def test_a_second_signal_at_the_end_changes_no_exit_code(images, stuck, heeding_ctrl_c, tmp_path):
     """The first outlet is that of the events, the second one that of the last words."""
-    rules = Rule("call", "batchgray.cli.main:_sources"), Rule("call", "batchgray.progress.outlet:Outlet.close", after=1)
-    recording = Recording(tmp_path / "record", *rules)
+    before = Rule("call", "batchgray.cli.running:_sources")
+    closing = Rule("call", "batchgray.progress.outlet:Outlet.close", after=1)
+    recording = Recording(tmp_path / "record", before, closing)
     arguments = ["run", images, "--out", tmp_path / "gray"]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         for times in (0, 1):
@@ -159,7 +160,7 @@ def test_who_reads_slowly_gets_every_event_in_its_order(images, stuck, tmp_path)
 
 
 def test_who_reads_again_after_the_notice_gets_the_last_words(images, stuck, tmp_path):
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine.runs:_summary"))
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine.summary:summarize"))
     arguments = ["run", images, "--out", tmp_path / "gray", "--workers", 1, "--progress", "json"]
     with ThreadPoolExecutor(1) as pool, Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)

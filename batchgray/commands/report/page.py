@@ -11,7 +11,6 @@ import os
 import re
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from batchgray import errors, machine, quantities
+from batchgray import errors, machine, quantities, texts
 from batchgray._version import __version__
 from batchgray.checkpoints.preview import name_of as preview_of
-from batchgray.commands import status
-from batchgray.commands.report import thumbnails, timeline
+from batchgray.commands import sessions, status
+from batchgray.commands.report import charts, thumbnails
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
 from batchgray.manifest.records import Image, Manifest
@@ -48,7 +47,6 @@ _DRAWING_THREADS = 4
 _ROWS = 100
 _RUNS = 500
 _NOTES = 50
-_NAMES_A_NOTE = 3
 
 _T = TypeVar("_T")
 
@@ -113,7 +111,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         document.output_folder(path),
         outcome.naming(document),
     )
-    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
+    runs = sessions.sessions(document, running, time.time_ns() // 1_000_000)
     done = [image for image in document.images if image.state == "done"]
     undated = sum(image.finished for image in document.images) - sum(len(run.converted) for run in runs)
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
@@ -135,7 +133,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         resume=figures.resume or "",
         runs=runs,
         runs_listed=_RUNS,
-        charts=timeline.charts(runs, figures.counts.total, undated) if runs else None,
+        charts=charts.charts(runs, figures.counts.total, undated) if runs else None,
         undated=undated,
         earlier=[item for item in document.interruptions if item.run is None],
         failures=failures,
@@ -149,29 +147,24 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     )
 
 
-def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[tuple[str, int, list[str]]]:
+def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[texts.Shared]:
     """What is to know of converted images: the words, of how many, and the names of the first."""
-    having: defaultdict[str, list[Image]] = defaultdict(list)
-    for image in done:
-        if image.note:
-            having[image.note].append(image)
-    commonest = sorted(having.items(), key=lambda item: -len(item[1]))[:_NOTES]
-    return [(note, len(images), [name_of(image) for image in images[:_NAMES_A_NOTE]]) for note, images in commonest]
+    return texts.shared((name_of(image), image.note) for image in done if image.note)[:_NOTES]
 
 
 # pictures
 
 
 def choose(images: Sequence[Image]) -> list[int]:
-    """Whose pictures to show: begun ones, one of each reason to fail, and finished ones, evenly and of each note."""
+    """The images to be drawn: partial ones, one of each reason to fail, and finished ones, evenly and of each note."""
     of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": [], "gone": []}
     for index, image in enumerate(images):
         of[image.state].append(index)
-    begun = _evenly(of["partial"], _SPECIAL_PICTURES)
+    partials = _evenly(of["partial"], _SPECIAL_PICTURES)
     failed = _of_each_kind(of["failed"], lambda index: images[index].error)
     noted = _of_each_kind(of["done"], lambda index: images[index].note)
     plain = sorted(set(of["done"]) - set(noted))
-    return begun + failed + sorted(noted + _evenly(plain, _PICTURES - len(begun) - len(failed) - len(noted)))
+    return partials + failed + sorted(noted + _evenly(plain, _PICTURES - len(partials) - len(failed) - len(noted)))
 
 
 def _of_each_kind(indices: Iterable[int], words_of: Callable[[int], str | None]) -> list[int]:

@@ -2,8 +2,8 @@
 
 Planning knows the bytes of what there is to do, and nothing of its pixels: no file is opened before its turn. What
 takes time is pixels, and how many a byte holds differs tenfold between a JPEG and a PNG. So each kind of file (its
-suffix) teaches its own pixels a byte, and its own worker seconds a pixel; all kinds together stand in for one that
-nobody has seen yet. How many workers' seconds go into a second is measured too: waiting for the disk is in it.
+suffix) teaches its own pixels a byte, and its own worker seconds a pixel; all kinds together stand in for one of
+which no image is done yet. How many workers' seconds go into a second is measured too: waiting for the disk is in it.
 """
 
 import time
@@ -42,7 +42,7 @@ class _Worker:
         self.since = 0.0
 
 
-class Tally:
+class Counters:
     """Counts events. Cheap for each of them (some microseconds); what is shown is computed when it is asked for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -136,7 +136,7 @@ class Tally:
             kind.bytes_left * self._pixels_a_byte(kind) * self._seconds_a_pixel(kind) for kind in self._kinds.values()
         )
         # Without the time that the images in hand have had already, a large one would stop the clock, and one that
-        # nobody comes after would turn it back.
+        # no other follows would turn it back.
         spent = [(seconds, self._expected(source, size)) for _, source, size, seconds in self._hands()]
         work -= sum(min(pair) for pair in spent)
         at_once = (sum(kind.seconds for kind in self._kinds.values()) + sum(had for had, _ in spent)) / elapsed

@@ -1,4 +1,4 @@
-"""The report: its numbers are the manifest's, it harms nobody, and a browser draws it without a word or a request."""
+"""The report: its numbers are the manifest's, it harms no reader, and a browser draws it without a request."""
 
 import base64
 import html
@@ -148,7 +148,7 @@ def test_the_numbers_and_pictures_are_the_manifests(converted, tmp_path):
     images = document["images"]
     counts = page.counts()
     assert counts["images in all"] == counts["done"] == len(images)
-    assert (counts["failed"], counts["begun"], counts["not begun"]) == (0, 0, 0)
+    assert (counts["failed"], counts["partial"], counts["pending"]) == (0, 0, 0)
     megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
     assert f"<dt>Converted</dt><dd>{megapixels:,.0f} <small>MP" in page.text
     drawn = page.of("img")
@@ -222,13 +222,13 @@ def test_a_failed_source_is_never_decoded(tmp_path, monkeypatch):
     assert sorted(decoded) == [str(tmp_path / "good.jpg"), str(tmp_path / "in" / "good.jpg")]
 
 
-def test_a_begun_image_is_shown_with_its_partial_picture(tmp_path):
+def test_a_partial_image_is_shown_with_its_partial_picture(tmp_path):
     begun = with_files(tmp_path, "begun.jpg", "partial", tiles_done=2)
     other = with_files(tmp_path, "other.jpg", "partial")
     save_gradient(tmp_path / "begun.partial.jpg", 64, 48)
     namesake = with_files(tmp_path, "other.partial.jpg")  # another image's output
     page = page_of(written(tmp_path, [begun, other, namesake], state="interrupted"))
-    assert "begun: 2 of 6 tiles" in page.text
+    assert "partial: 2 of 6 tiles" in page.text
     assert [picture["alt"] for picture in page.of("img")] == [
         "Source of begun.jpg",
         "Partial result of begun.jpg",
@@ -336,7 +336,7 @@ def test_it_lies_beside_the_manifest_and_its_own_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"<!doctype html><title>mine</title>", b"x" * 600 + report._OURS])
-def test_a_file_of_somebody_else_is_not_overwritten(tmp_path, content):
+def test_a_foreign_file_is_not_overwritten(tmp_path, content):
     manifest = written(tmp_path, [image("a.jpg")])
     (tmp_path / "report.html").write_bytes(content)
     with pytest.raises(errors.ForeignReport, match="--html") as refused:

@@ -1,4 +1,4 @@
-"""What a manifest tells of the work over time: its runs, and the figures of two charts. Pure: no I/O, no clock.
+"""The figures of the report's two charts, from the runs of a manifest. Pure: no I/O, no clock.
 
 The charts' time is working time: pauses between runs, which may be days, are bands of one width. Coordinates are
 percent of the plot, x from the left and y from the bottom.
@@ -6,16 +6,13 @@ percent of the plot, x from the left and y from the bottom.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from batchgray import quantities
-from batchgray.manifest.records import Image, Interruption, Manifest, Run
-
-Ending = Literal["running", "interrupted", "died", "finished"]
+from batchgray.commands.sessions import Converted, Ending, Session
 
 _POINTS = 500
 _BINS = 90
@@ -27,35 +24,6 @@ _TICKS = 5
 _SECONDS = (1, 2, 5, 10, 15, 30)
 _STEPS = (*_SECONDS, *(60 * n for n in _SECONDS), *(3600 * n for n in (1, 2, 3, 6, 12)))
 _DAY = 86400
-_LAST_MS = 253_402_300_799_000  # the last second of the year 9999
-
-
-class Converted(NamedTuple):
-    """An image that is done: when, and of how many pixels."""
-
-    at_ms: int
-    pixels: int
-
-
-@dataclass(kw_only=True)
-class Session:
-    """A run with the images that are done since, and how it ended. `number` counts from 1."""
-
-    number: int
-    run: Run
-    interruption: Interruption | None
-    start_ms: int
-    end_ms: int
-    ending: Ending = "finished"
-    converted: list[Converted] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        return (self.end_ms - self.start_ms) / 1000
-
-    @property
-    def pixels(self) -> int:
-        return sum(item.pixels for item in self.converted)
 
 
 class Tick(NamedTuple):
@@ -95,41 +63,6 @@ class Charts:
     times: list[Tick]
     counts: list[Tick]
     rates: list[Tick]
-
-
-def sessions(document: Manifest, running: bool, now_ms: int) -> list[Session]:
-    """The runs in their order; `running` says whether the last one still is."""
-    # Two machines' clocks may differ: a run begins no earlier than the one before it.
-    starts = list(accumulate((_since_1970(run.at) for run in document.runs), max))
-    interruptions = {item.run: item for item in document.interruptions}
-    found = [
-        Session(number=index + 1, run=run, interruption=interruptions.get(index), start_ms=start, end_ms=start)
-        for index, (run, start) in enumerate(zip(document.runs, starts, strict=True))
-    ]
-    for item in sorted(_converted(document.images) if found else []):
-        found[max(0, bisect_right(starts, item.at_ms) - 1)].converted.append(item)
-    followers: list[Session | None] = [*found[1:], None] if found else []
-    for session, after in zip(found, followers, strict=True):
-        left = document.state if after is None else after.run.found
-        if session.interruption is not None:
-            session.ending = "interrupted"
-        elif left == "running":  # no word of an end: it still runs, or had no time to say why
-            session.ending = "running" if after is None and running else "died"
-        _set_span(session, now_ms)
-        if after is not None:
-            session.end_ms = min(session.end_ms, max(session.start_ms, after.start_ms))
-    return found
-
-
-def _set_span(session: Session, now_ms: int) -> None:
-    """From its start to the last that is known of it."""
-    moments = [session.start_ms, *(item.at_ms for item in session.converted)]
-    session.start_ms = min(moments)
-    if session.interruption is not None:
-        moments.append(_milliseconds(session.interruption.at))
-    if session.ending == "running":
-        moments.append(now_ms)
-    session.end_ms = max(moments)
 
 
 def charts(found: Sequence[Session], total: int, before: int) -> Charts:
@@ -242,25 +175,3 @@ def _ticks(highest: float, least: float = 0.1) -> list[float]:
 def _count_ticks(total: int) -> list[float]:
     """The highest is the total itself."""
     return [*(at for at in _ticks(total, 1) if at < 0.93 * total), total]
-
-
-def _converted(images: Sequence[Image]) -> list[Converted]:
-    return [
-        Converted(image.done_at_ms, (image.width or 0) * (image.height or 0))
-        for image in images
-        if image.finished and image.done_at_ms is not None
-    ]
-
-
-def _milliseconds(at: str) -> int:
-    """From ISO 8601; 0 where a stranger wrote something else."""
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        return 0
-    return _since_1970(moment.replace(tzinfo=moment.tzinfo or UTC))
-
-
-def _since_1970(moment: datetime) -> int:
-    """Milliseconds; the nearest moment of which every zone has a date, where a stranger wrote another."""
-    return min(max(0, int(moment.timestamp() * 1000)), _LAST_MS)

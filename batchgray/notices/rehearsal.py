@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from batchgray import errors
-from batchgray.notices.choice import NoticeOptions
-from batchgray.notices.event import simulated
+from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials
 from batchgray.notices.queue import NO_CREDENTIALS, QueueFault, SmqQueue, usage_error
+from batchgray.notices.spot_event import simulated
 
 
 def create_queue(options: NoticeOptions) -> bool:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray.notices import event
-from batchgray.notices.event import SpotEvent, Unreadable, parse
+from batchgray.notices import spot_event
+from batchgray.notices.spot_event import SpotEvent, Unreadable, parse
 
 PUSHED = {
     "ver": "1.0",
@@ -53,7 +53,7 @@ def test_the_debug_shape_has_neither_id_nor_time(body):
 
 
 def test_what_simulate_sends_is_the_debug_shape():
-    assert parse(event.simulated("i-mine", "cn-hangzhou").decode()) == SpotEvent(
+    assert parse(spot_event.simulated("i-mine", "cn-hangzhou").decode()) == SpotEvent(
         instance_id="i-mine", event_id=None, event_time=None
     )
 
@@ -78,7 +78,7 @@ def test_other_events_are_none_of_ours(name):
         '"text"',
         "{",
         "{}x",
-        json.dumps({"name": event.NAME}),
+        json.dumps({"name": spot_event.NAME}),
         "[" * 100_000,
         json.dumps(PUSHED | {"content": {"instanceId": 5}, "resourceId": 7}),
     ],
@@ -102,7 +102,7 @@ OBJECTS = st.dictionaries(st.sampled_from([*PUSHED, "other"]), JSON)
         JSON.map(json.dumps),
         OBJECTS.map(json.dumps),
         OBJECTS.map(lambda document: base64.b64encode(json.dumps(document).encode()).decode()),
-        OBJECTS.map(lambda document: json.dumps(document | {"name": event.NAME})),
+        OBJECTS.map(lambda document: json.dumps(document | {"name": spot_event.NAME})),
     )
 )
 def test_no_body_makes_it_fall_over_or_be_taken_for_what_it_is_not(body):
@@ -112,7 +112,7 @@ def test_no_body_makes_it_fall_over_or_be_taken_for_what_it_is_not(body):
         return
     document = read_otherwise(body)
     assert isinstance(document, dict)
-    assert (found is not None) == (document.get("name") == event.NAME)
+    assert (found is not None) == (document.get("name") == spot_event.NAME)
     if found is not None:
         assert str(document.get("resourceId")).endswith(found.instance_id), "no content here has an instance"
 
@@ -128,12 +128,12 @@ def read_otherwise(body):
 @settings(deadline=None, max_examples=200)
 @given(st.dictionaries(st.sampled_from([*PUSHED, "other"]), JSON), st.booleans())
 def test_no_field_of_the_wrong_type_makes_it_fall_over(fields, ours):
-    document = PUSHED | fields | ({"name": event.NAME} if ours else {})
+    document = PUSHED | fields | ({"name": spot_event.NAME} if ours else {})
     try:
         found = parse(json.dumps(document))
     except Unreadable:
         return
-    assert (found is not None) == (document["name"] == event.NAME)
+    assert (found is not None) == (document["name"] == spot_event.NAME)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "20190409", "99999999T999999.000+0800", "", None, 5])

@@ -1,21 +1,19 @@
 """What happens in a run, in words for people: the same on a terminal, in a log and in quiet mode."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
-from batchgray import events
+from batchgray import events, texts
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest.outcome import resume_command
 from batchgray.quantities import duration, images, size
 
-_LISTED = 20
-_NAMED = 3
+_ELSEWHERE = ", in the manifest"
 
 
-def told(event: events.Event) -> list[str]:
-    """An event in words, for those that everybody wants to read."""
+def lines_for(event: events.Event) -> list[str]:
+    """An event in words; none for what is only counted."""
     match event:
         case events.Planned():
             return [_planned_line(event)]
@@ -30,17 +28,17 @@ def told(event: events.Event) -> list[str]:
     return []
 
 
-def told_of_trouble(event: events.Event) -> list[str]:
-    """The same for those who want to read only what is not as it should be."""
+def lines_for_trouble(event: events.Event) -> list[str]:
+    """The same in quiet mode: only what is not as it should be."""
     match event:
         case events.Warned() | events.Notice() | events.Flushed():
-            return told(event)
+            return lines_for(event)
         case events.Summary():
             return reason_lines(event.reasons) + _next_lines(event)
     return []
 
 
-def told_of_image(event: events.Event) -> list[str]:
+def lines_for_image(event: events.Event) -> list[str]:
     """A line for an image that is through."""
     match event:
         case events.Done():
@@ -70,7 +68,7 @@ def _planned_line(event: events.Planned) -> str:
 
 
 def _notice_line(event: events.Notice) -> str:
-    """Who gave notice, how long there is, and what is being done."""
+    """Where the notice came from, how long there is, and what is being done."""
     if event.again:
         return f"Interrupted again by {event.event_id or event.source}: stopping at once; what is finished is kept."
     if event.source == "disk":
@@ -87,9 +85,11 @@ def _notice_line(event: events.Notice) -> str:
 
 def _flushed_line(event: events.Flushed) -> str:
     failed = f" ({event.failed:,} failed)" if event.failed else ""
-    parts = f"{event.finished:,} finished{failed}, {event.kept:,} begun and kept, {event.put_back:,} put back"
+    parts = (
+        f"{event.finished:,} finished{failed}, {event.kept:,} kept as partial, {event.put_back:,} put back to pending"
+    )
     became = f": of {images(event.in_hand)} in hand {parts}" if event.in_hand else ""
-    left = f"{event.partial:,} begun, {event.pending:,} not begun"
+    left = f"{event.partial:,} partial, {event.pending:,} pending"
     return f"Everything is on disk after {event.seconds:.2f} s{became}. Left: {left}."
 
 
@@ -107,8 +107,8 @@ def summary_lines(event: events.Summary) -> list[str]:
     left = [
         f"{count:,} {word}"
         for count, word in (
-            (event.partial, "begun"),
-            (event.pending, "not begun"),
+            (event.partial, "partial"),
+            (event.pending, "pending"),
             (event.failed, "failed"),
             (event.gone, "gone"),
         )
@@ -122,7 +122,7 @@ def summary_lines(event: events.Summary) -> list[str]:
     if event.missing:
         lines.append(f"Taken up again because the output was missing: {event.missing:,}.")
     if event.newly_gone:
-        names = _names(event.newly_gone[:_NAMED], len(event.newly_gone))
+        names = texts.names(event.newly_gone)
         lines.append(
             f"Inputs that are gone since the last run: {names}. What was made of them stays; --prune removes it."
         )
@@ -157,35 +157,17 @@ def _note_lines(notes: dict[str, str]) -> list[str]:
     """What is to know of converted images, a note a line: one that hundreds have would hide the others."""
     if not notes:
         return []
-    having: dict[str, list[str]] = {}
-    for name, note in notes.items():
-        having.setdefault(note, []).append(name)
-    return [
-        "Notes:",
-        *(f"  {_names(names[:_NAMED], len(names))}: {shown(note)}" for note, names in islice(having.items(), _LISTED)),
-        *_rest(len(having)),
-    ]
+    lines = [f"  {texts.names(one.names, one.count)}: {shown(one.text)}" for one in texts.shared(notes.items())]
+    return ["Notes:", *texts.first_lines(lines, _ELSEWHERE)]
 
 
 def reason_lines(reasons: Sequence[Reason]) -> list[str]:
     """Why images failed, a reason a line."""
     if not reasons:
         return []
-    return [
-        f"Failed: {images(sum(reason.count for reason in reasons))}",
-        *(f"  {_names(reason.sources, reason.count)}: {shown(reason.error)}" for reason in reasons[:_LISTED]),
-        *_rest(len(reasons)),
-    ]
-
-
-def _rest(count: int) -> list[str]:
-    return [f"  ... and {count - _LISTED:,} more, in the manifest"] if count > _LISTED else []
-
-
-def _names(first: Sequence[str], count: int) -> str:
-    """The first of so many names."""
-    names, more = ", ".join(map(shown, first)), count - len(first)
-    return f"{names} and {more:,} more" if more else names
+    lines = [f"  {texts.names(reason.sources, reason.count)}: {shown(reason.error)}" for reason in reasons]
+    failed = images(sum(reason.count for reason in reasons))
+    return [f"Failed: {failed}", *texts.first_lines(lines, _ELSEWHERE)]
 
 
 def left_out(lines: int) -> str:

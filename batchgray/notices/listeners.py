@@ -1,6 +1,6 @@
-"""Which sources listen, from the notice options. What is not there is not asked:
+"""Which listeners a run has, from the notice options.
 
-no option costs time on a machine without the service.
+A service that is not there is not asked: no option costs time on a machine without it.
 """
 
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from batchgray.notices.inbox import Source
-from batchgray.notices.metadata import Credentials, MetadataSource, address_of, on_alibaba_cloud
+from batchgray.notices.inbox import NoticeListener
+from batchgray.notices.metadata import Credentials, MetadataListener, address_of, on_alibaba_cloud
 from batchgray.notices.signals import SignalSource
-from batchgray.notices.smq import SmqOptions, SmqSource
+from batchgray.notices.smq import SmqListener, SmqOptions
 
 Notices = Literal["auto", "smq", "metadata", "smq,metadata", "none"]
 METADATA_URL = "http://100.100.100.200"
@@ -37,7 +37,7 @@ class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def known_metadata_url(self) -> str | None:
-        """Where to ask; None where there is no reason to think that anybody would answer."""
+        """Where to ask; None where nothing says that there is such a service."""
         return self.metadata_url or (METADATA_URL if on_alibaba_cloud() else None)
 
     def smq(self, required: bool) -> SmqOptions:
@@ -52,16 +52,16 @@ class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def chosen_sources(options: NoticeOptions, afterwards: Callable[[], object]) -> list[Source]:
+def choose_listeners(options: NoticeOptions, afterwards: Callable[[], object]) -> list[NoticeListener]:
     """Signals always; the queue and metadata where they are asked for, or, with `auto`, where they are configured.
 
-    Signals that come when nobody listens any more call `afterwards`.
+    Signals that come after the run has stopped listening call `afterwards`.
     """
-    sources: list[Source] = [SignalSource(afterwards)]
+    listeners: list[NoticeListener] = [SignalSource(afterwards)]
     asked = options.notices.split(",")
     automatic = options.notices == "auto"
     if "smq" in asked or (automatic and options.endpoint):
-        sources.append(SmqSource(options.smq(required="smq" in asked)))
+        listeners.append(SmqListener(options.smq(required="smq" in asked)))
     if "metadata" in asked or (automatic and options.known_metadata_url):
-        sources.append(MetadataSource(options.known_metadata_url or METADATA_URL))
-    return sources
+        listeners.append(MetadataListener(options.known_metadata_url or METADATA_URL))
+    return listeners
