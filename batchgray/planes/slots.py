@@ -118,13 +118,13 @@ class Slot:
         return image
 
     def annotate(self, image: "SlotImage", note: str | None) -> "SlotImage":
-        """The image in the slot with another note, also for who finishes it after this process."""
+        """The image in the slot with another note, also for the process that finishes it after this one."""
         record = msgspec.structs.replace(image.record, note=note)
         self._publish(record)
         return SlotImage(self._map, record)
 
     def describe(self, record: SlotRecord) -> None:
-        """The image in hand, whose planes are not here: for who looks at how long it may take."""
+        """The image in hand, whose planes are not here: by its size is said how long it may take."""
         self._publish(record, _ELSEWHERE)
 
     def _publish(self, record: SlotRecord, marks: int = 0) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.errors import ImageError
 from batchgray.records import Task
-from batchgray.storage.base import BadKey, Denied, Full, OtherFileSystem, PlaceError
+from batchgray.storage.base import BadKey, Changed, Denied, Full, OtherFileSystem, PlaceError
 from batchgray.storage.publishing import FOLDERS_AT_ONCE, IsInput, Output, OutsidePlace, Publisher, Taken
 from batchgray.storage.scratch import ScratchFile
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
@@ -23,9 +23,9 @@ _GROUP_FILES = 48  # enough for the syncs and the waking of this thread to be lo
 _GATHERING_SECONDS = 0.1
 _OTHER_FILES = 28 + FOLDERS_AT_ONCE  # that a worker has open besides
 
-# What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
-# whole output folder, and the next image would meet it too.
-_FAULTS_OF_ONE_OUTPUT = BadKey, Denied
+# What an output's own name, folder or size can be to blame for, or what another did to its files. Anything else is
+# wrong with the disk, or with the whole output folder, and the next image would meet it too.
+_FAULTS_OF_ONE_OUTPUT = BadKey, Denied, Changed
 _REFUSED: dict[type[PlaceError], str] = {
     Taken: "batchgray did not make the file that is under the output's name; move it, or use --overwrite",
     IsInput: "its output would replace the image itself; choose another --out",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -67,6 +68,10 @@ class TooLarge(ImageError):
         self.reason, self.remedy = reason, remedy
 
 
+class SupervisorGone(Exception):
+    """Its end of the pipe is closed. An EOFError can come from whatever reads a file."""
+
+
 def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None:
     """The life of a worker. Returns when it is told to stop.
 
@@ -83,7 +88,7 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
     try:
         allocator.keep()
         interrupt = Interrupt()
-        setup = channel.receive()
+        setup = _receive(channel.receive)
         out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
         publisher = FolderPublisher(out, flight, IntentLog(flight, setup.worker))
         checkpoints = FolderCheckpoints(flight, out, setup.pixels)
@@ -91,8 +96,8 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         worker = Worker(channel, setup, scratch, publisher, checkpoints, slots.Slot(slot_fd), interrupt, broken)
         channel.send(Ready())
         worker.work()
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(0)  # nobody outlives the supervisor
+    except (SupervisorGone, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # no worker outlives the supervisor
     except BaseException as error:
         broken(error)
 
@@ -137,7 +142,7 @@ class Worker:
         """Convert until SIGTERM, or until the supervisor closes the pipe; then see everything durable."""
         with contextlib.suppress(Interrupted):
             while True:
-                message = self._interrupt.receive(self._channel)
+                message = self._next_message()
                 self._take_memory(message)
                 if isinstance(message, GiveBack):
                     continue
@@ -384,7 +389,7 @@ class Worker:
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch_bytes:
             return
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
-        while isinstance(answer := self._interrupt.receive(self._channel), GiveBack):
+        while isinstance(answer := self._next_message(), GiveBack):
             self._take_memory(answer)
         if isinstance(answer, Refused):
             raise TooLarge(answer.reason, answer.remedy)
@@ -392,12 +397,25 @@ class Worker:
             raise TypeError(f"expected memory, got {answer}")
         self._take_memory(answer)
 
+    def _next_message(self) -> ToWorker:
+        """Raises Interrupted, SupervisorGone."""
+        message: ToWorker = _receive(lambda: self._interrupt.receive(self._channel))
+        return message
+
     def _take_memory(self, message: Convert | GiveBack | Granted | Preview) -> None:
         if message.scratch_bytes < self._scratch_bytes:
             allocator.give_back()
         self._scratch_bytes = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()
+
+
+def _receive(receive: Callable[[], Any]) -> Any:
+    """What `receive` returns, in which an EOFError means the pipe. Raises SupervisorGone."""
+    try:
+        return receive()
+    except EOFError:
+        raise SupervisorGone from None
 
 
 def _done(

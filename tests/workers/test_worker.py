@@ -16,13 +16,14 @@ from batchgray.codecs import opening, pillow, transparency
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
+from batchgray.storage.base import Changed
 from batchgray.storage.durable import Folder
 from batchgray.storage.intents import IntentLog
 from batchgray.storage.publishing import FolderPublisher
 from batchgray.storage.scratch import Scratch
 from batchgray.workers import allocator, worker
 from batchgray.workers.interrupt import Interrupted
-from batchgray.workers.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
+from batchgray.workers.messages import Convert, Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
 
 CHECKPOINT = 1000.0  # seconds; longer than any of this takes
 
@@ -326,3 +327,29 @@ def test_what_was_checkpointed_is_removed_with_its_output(world, picture, way):
     written = world.it._make_in_memory(task, time.monotonic() - slow)
     os.close(written.file.fileno())
     assert written.begun == (way != "neither")
+
+
+def test_what_reads_past_the_end_of_a_file_is_not_taken_for_the_supervisors_end(world, picture, monkeypatch):
+    """Such a worker would exit without a word, as if all was well."""
+
+    def cut_off(*_):
+        raise EOFError
+
+    monkeypatch.setattr(world.it, "_make_output", cut_off)
+    monkeypatch.setattr(world.pipe, "before", [Convert(tasks=[world.task(picture)], slot_bytes=0, scratch_bytes=0)])
+    world.it._slot.refresh = lambda: None
+    with pytest.raises(EOFError):
+        world.it.work()
+    monkeypatch.setattr(world.pipe, "answer", cut_off)
+    with pytest.raises(worker.SupervisorGone):
+        world.it.work()
+
+
+def test_a_plane_that_was_cut_off_costs_its_image(world, picture, monkeypatch):
+    def cut_off(*_):
+        raise Changed("a.jpg", "the plane of its finished bands was cut off meanwhile")
+
+    monkeypatch.setattr(world.it, "_make_output", cut_off)
+    world.it._convert(world.task(picture))
+    (failed,) = world.pipe.told(Failed)
+    assert "cut off" in failed.reason
