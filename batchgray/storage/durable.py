@@ -8,8 +8,8 @@ So: write a temporary file in the same file system, fsync it, rename it, fsync t
 syncfs brings them all to the disk; measured with groups of 64 on ext4, that takes a sixth of the time of 64 fsyncs.
 What this does not guarantee: anything on drives that lie about flushes.
 
-All of it goes by held folders (`Folder`), and new files are made exclusively: a planted link, or a folder that is swapped for
-one, leads nothing astray, whenever it comes.
+All of it goes by held folders (`Folder`), and new files are made exclusively: a planted link, or a folder that is
+swapped for one, leads nothing astray, whenever it comes.
 """
 
 import contextlib
