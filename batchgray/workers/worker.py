@@ -397,10 +397,9 @@ class Worker:
             raise TypeError(f"expected memory, got {answer}")
         self._take_memory(answer)
 
-    def _next_message(self) -> ToWorker:
+    def _next_message(self) -> Any:
         """Raises Interrupted, SupervisorGone."""
-        message: ToWorker = _receive(lambda: self._interrupt.receive(self._channel))
-        return message
+        return _receive(lambda: self._interrupt.receive(self._channel))
 
     def _take_memory(self, message: Convert | GiveBack | Granted | Preview) -> None:
         if message.scratch_bytes < self._scratch_bytes:
