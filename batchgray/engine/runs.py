@@ -143,7 +143,7 @@ def _manifest_of(options: RunOptions) -> Path:
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if os.path.exists(path):
-        check_is_manifest(path, or_ruin=overwrite)
+        check_is_manifest(path, or_damaged=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
