@@ -123,7 +123,7 @@ class BandReader:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        with image_failures():
+        with image_failures:
             try:
                 yield
             except self._vips.Error as error:
