@@ -11,7 +11,9 @@ import pytest
 from harness import Running, named, save_gradient, wait_until, written
 from recording import Recording, Rule, is_stopped, wait_for_stopped
 
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.manifest.store import load_manifest
+from batchgray.options import PixelOptions
 from batchgray.storage import durable, integrity
 from batchgray.storage.intents import IntentLog
 from batchgray.workers import committer
@@ -63,8 +65,10 @@ def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_sync
         if isinstance(message, Done):
             reported.set()
 
-    intents = IntentLog(flight, 1)
-    worker = committer.Committer(out, flight, intents, report, broken=lambda error: log.append(repr(error)))
+    checkpoints, intents = FolderCheckpoints(flight, out, PixelOptions()), IntentLog(flight, 1)
+    worker = committer.Committer(
+        out, flight, checkpoints, intents, report, broken=lambda error: log.append(repr(error))
+    )
     worker.start()
     worker.put(written(flight, 0))
     worker.finish()
