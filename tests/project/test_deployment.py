@@ -18,7 +18,7 @@ from harness import DEADLINE
 from batchgray import errors
 from batchgray.cli import main
 from batchgray.commands import doctor
-from batchgray.notices import rehearsal, smq, spot_event
+from batchgray.notices import own_event, rehearsal, smq, spot_event
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import Credentials
@@ -54,7 +54,7 @@ class TestThePolicy:
         assert fenced("json")[0] == POLICY.read_text()
 
     def test_it_grants_exactly_what_listening_and_doctor_use(self, smq_local, server, options, monkeypatch):
-        monkeypatch.setattr(smq, "LOOK_SECONDS", 0.1)
+        monkeypatch.setattr(smq, "POLL_SECONDS", 0.1)
         granted = actions_of(json.loads(POLICY.read_text()))
         server.denied |= set(resources(smq_local)) - set(granted)
         send(server, "i-other")
@@ -185,12 +185,12 @@ class TestThePage:
             assert what in PAGE
 
     def test_its_figures_are_the_programs(self):
-        hourly = 3600 / smq.LOOK_SECONDS
+        hourly = 3600 / smq.POLL_SECONDS
         assert f"{hourly:.0f} requests an hour" in PAGE
         assert f"{hourly * 24 * 30:,.0f} in a month" in PAGE
-        assert f"{smq.HOLD_SECONDS} s at a time, renewed every {smq.RENEW_SECONDS:.0f} s" in PAGE
+        assert f"{own_event.HOLD_SECONDS} s at a time, renewed every {smq.RENEW_SECONDS:.0f} s" in PAGE
         assert f"waits for the answers for {smq.CHECK_SECONDS:.0f} s\nat most" in PAGE
-        assert f"it goes on trying, every {smq.LOOK_SECONDS:.0f} s" in PAGE
+        assert f"it goes on trying, every {smq.POLL_SECONDS:.0f} s" in PAGE
 
 
 def fenced(language: str) -> list[str]:
