@@ -184,13 +184,6 @@ def test_a_message_that_is_no_xml_or_has_no_body_hides_no_other(server, body):
     assert [message.body for message in server.messages(QUEUE)] == [body]
 
 
-def test_an_answer_of_any_length_takes_no_more_memory_than_the_longest_page(server):
-    server.send(QUEUE, "x" * (2 * queue._ANSWER_BYTES), base64=False)
-    opened = queue.SmqQueue(server.endpoint, QUEUE, lambda: KEY)
-    with contextlib.closing(opened), pytest.raises(queue.QueueFault, match="longer than"):
-        opened.peek()
-
-
 def test_the_same_event_twice_is_one_and_both_messages_go(server):
     body = json.dumps(
         {
