@@ -117,7 +117,7 @@ class OwnEvent:
 
     @contextlib.contextmanager
     def giving_back(self) -> Iterator[None]:
-        """While the block runs, others' messages may be in hand."""
+        """While the block runs, messages for other instances may be hidden from them."""
         self._receiving = True
         try:
             yield

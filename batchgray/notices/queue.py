@@ -16,7 +16,7 @@ from batchgray import errors
 from batchgray.notices.metadata import Credentials, Unknown
 from batchgray.notices.request_limit import RequestLimit, TooSlow
 
-PAGE = 16  # the most that one request may look at
+PAGE = 16  # the most messages that one request may have
 _TIMEOUT_SECONDS = 5.0
 _ANSWER_BYTES = 1 << 24  # 16 messages of 64 kB, each character of them as XML's longest reference to it
 _NO_BODY = re.compile(r"<MessageBody\s*/>|<MessageBody></MessageBody>")

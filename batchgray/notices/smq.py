@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 
 class SmqOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Which queue, as whom, for which instance. What is None comes from instance metadata, where there is a
+    """Which queue, with which credentials, for which instance. What is None comes from instance metadata, where there is a
     `metadata_url`.
 
     `required` says that it was asked for by name: what is missing is then an error, and else a complaint.
@@ -316,7 +316,7 @@ class SmqListener:
 
 
 def _as_fault(error: Exception) -> QueueFault | Unknown:
-    """Any failure as one that can be told; of a strange one only the kind, since its text may quote an answer."""
+    """Any failure as one that can be reported; of a strange one only the kind, since its text may quote an answer."""
     if isinstance(error, QueueFault | Unknown):
         return error
     return QueueFault("InternalFault", type(error).__name__)
