@@ -55,8 +55,9 @@ _log = logging.getLogger(__name__)
 
 
 class SmqOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Which queue, with which credentials, for which instance. What is None comes from instance metadata, where there is a
-    `metadata_url`.
+    """Which queue, with which credentials, for which instance.
+
+    What is None comes from instance metadata, where there is a `metadata_url`.
 
     `required` says that it was asked for by name: what is missing is then an error, and else a complaint.
     """
