@@ -14,7 +14,7 @@ from batchgray.engine import flight
 from batchgray.errors import ImageError
 from batchgray.manifest import locks, manifest
 from batchgray.manifest.manifest import Image, Manifest, Store
-from batchgray.planning import gone
+from batchgray.planning.checks import refuse_empty_output
 from batchgray.spelling import Bytes
 from batchgray.storage import integrity
 from batchgray.storage.guards import open_regular
@@ -49,7 +49,7 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
     manifest.check_is_manifest(path)
     with locks.owning(path, locked), contextlib.ExitStack() as stack:
         document = manifest.load(path)
-        gone.refuse_empty_output(document, path)
+        refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
             stack.enter_context(flight.owning(document, path, locked))
         damaged = _verdict(document, path)

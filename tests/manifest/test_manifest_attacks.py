@@ -26,7 +26,7 @@ from batchgray.manifest import locks, manifest
 from batchgray.manifest.manifest import Store
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.planes import slots
-from batchgray.planning.plan import plan_resume
+from batchgray.planning.planner import plan_resume
 from batchgray.records import SourceIdentity, Task
 from batchgray.storage import guards, integrity, intents
 from batchgray.storage.durable import Folder
