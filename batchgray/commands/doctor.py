@@ -182,7 +182,7 @@ def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
             return
     else:
         active = f"{attributes.active_messages} message{'' if attributes.active_messages == 1 else 's'} to be had"
-        counted = f"{active}, {attributes.inactive_messages} in somebody's hand"
+        counted = f"{active}, {attributes.inactive_messages} hidden, as a consumer has received them"
         detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
     trials = {"BatchPeekMessage": queue.peek, **trials_of_taking(queue)}

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from batchgray import errors
+from batchgray import errors, texts
 from batchgray.notices.metadata import Credentials, Unknown
 from batchgray.notices.request_limit import RequestLimit, TooSlow
 
@@ -224,4 +224,4 @@ def usage_error(fault: QueueFault, name: str, endpoint: str) -> errors.UsageErro
 
 def _in_few_words(text: str) -> str:
     """A network fault without the answer that it may quote."""
-    return " ".join(str(text).split())[:80]
+    return texts.brief(" ".join(str(text).split()), 80)

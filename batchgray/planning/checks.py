@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchgray import errors, quantities
-from batchgray.manifest.document import Image, Manifest, fault_of_outputs, own_files, own_names
+from batchgray.manifest.files import files_of, own_names
+from batchgray.manifest.records import Image, Manifest, find_output_clash
 from batchgray.options import PixelOptions, RunOptions
 from batchgray.planning.discovery import Discovery, Found, raise_pairs
 from batchgray.planning.gone import NEVER_SEEN, EarlierInputs, is_absent, with_folders
@@ -102,7 +103,7 @@ def refuse_replaced_inputs(plan: Plan, discovery: Discovery, found: Sequence[Fou
     real = functools.cache(os.path.realpath)
     sources = {os.path.join(real(item.root), item.source) for item in found}
     sources.update(map(os.path.realpath, discovery.links))
-    for path in own_files(plan.path):
+    for path in files_of(plan.path):
         if str(path) in sources:
             raise errors.ManifestIsInput(path)
     for output in outputs:
@@ -145,7 +146,7 @@ def refuse_pruned_inputs(plan: Plan) -> None:
 def refuse_outputs_in_the_way(plan: Plan) -> None:
     """Also with the outputs of earlier runs, and with the files that are batchgray's own."""
     outputs = {image.output for image in plan.manifest.images if image.resumable}
-    fault = fault_of_outputs(outputs, own_names(plan.path, plan.out))
+    fault = find_output_clash(outputs, own_names(plan.path, plan.out))
     if fault is not None:
         raise errors.OutputInTheWay(fault)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from functools import cached_property
 
 from batchgray import quantities
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.records import SourceIdentity
 
 NEVER_SEEN = SourceIdentity(0, 0)  # of an input that could not be examined when it was planned

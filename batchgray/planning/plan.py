@@ -5,8 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgray.manifest.document import FLIGHT_FOLDER, Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.records import SourceIdentity
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 # Images of the manifest, each with what stands under its input's name now; None where nothing can be seen.
 InputStats = list[tuple[Image, SourceIdentity | None]]

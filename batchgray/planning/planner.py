@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchgray import errors
-from batchgray.manifest.document import DEFAULT_RUN_ID, Manifest
+from batchgray.manifest.records import DEFAULT_RUN_ID, Manifest
 from batchgray.options import ResumeOptions, RunOptions
 from batchgray.planning import checks, reconcile
 from batchgray.planning.discovery import Discovery, assign_outputs

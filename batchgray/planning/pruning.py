@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from batchgray.manifest.document import Image
+from batchgray.manifest.records import Image
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import LeadsOutside

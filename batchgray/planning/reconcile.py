@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batchgray import errors
 from batchgray.manifest import outcome
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.options import RunOptions
 from batchgray.planning.discovery import Found, TakenName, short_output
 from batchgray.planning.gone import NEVER_SEEN, is_absent, is_below, stat_input

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from batchgray import errors
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
 from batchgray.planning.checks import reachable_inputs, refuse_empty_output
 from batchgray.planning.gone import EarlierInputs

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
 from batchgray.planning import gone
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgray.manifest.document import Image
+from batchgray.manifest.records import Image
 from batchgray.planning import pruning
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder

@@ -112,11 +112,12 @@ class TestTheUnit:
 
     @pytest.mark.skipif(not (sys.platform == "linux" and shutil.which("flock")), reason="flock is not installed")
     def test_its_lock_is_batchgrays(self, tmp_path):
-        from batchgray.manifest import locks
+        from batchgray.manifest import lock
+        from batchgray.manifest.files import files_of
 
         path = tmp_path / "manifest.json"
-        waiting = ["flock", "--exclusive", "--timeout", "0", locks.lock_path(path), "true"]
-        with locks.owning(path):
+        waiting = ["flock", "--exclusive", "--timeout", "0", files_of(path).lock, "true"]
+        with lock.owning(path):
             assert subprocess.run(waiting, timeout=DEADLINE, check=False).returncode == 1
         assert subprocess.run(waiting, timeout=DEADLINE, check=False).returncode == 0
 
