@@ -67,10 +67,12 @@ def test_credentials_that_are_not_known_are_a_fault(server):
     assert caught.value.kind == "Credentials"
 
 
+@pytest.mark.parametrize("bodies", [[], ["another's"]], ids=["empty", "with a message"])
 @pytest.mark.parametrize("action", [None, "BatchReceiveMessage", "ChangeMessageVisibility", "DeleteMessage"])
-def test_each_action_is_tried_and_the_denied_one_is_named(server, opened, action):
+def test_each_action_is_tried_and_the_denied_one_is_named(server, opened, action, bodies):
     """A message that is there is given back, and nothing is deleted."""
-    opened.send("another's")
+    for body in bodies:
+        opened.send(body)
     server.denied |= {action} - {None}
     denied = set()
     for trial in trials_of_taking(opened).values():
@@ -80,7 +82,7 @@ def test_each_action_is_tried_and_the_denied_one_is_named(server, opened, action
             denied.add((fault.kind, fault.action))
     assert denied == ({("AccessDenied", action)} if action else set())
     server.advance(2 if action != "ChangeMessageVisibility" else 60)
-    assert [message.body for message in opened.peek()] == ["another's"]
+    assert [message.body for message in opened.peek()] == bodies
 
 
 @pytest.mark.parametrize(
