@@ -9,7 +9,7 @@ from harness import deep_tree
 
 from batchgray import errors
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
-from batchgray.planning.plan import plan_resume, plan_run
+from batchgray.planning.planner import plan_resume, plan_run
 from batchgray.records import InputVersion
 
 ENGINE = EngineOptions(workers=1, memory=1)
