@@ -1,4 +1,4 @@
-"""The instance metadata service: who this instance is, its role's credentials, and when a spot instance is taken away.
+"""The instance metadata service: the instance's id, its role's credentials, and when a spot instance is taken away.
 
     PUT /latest/api/token                                     -> a token, for hardened instances
     GET /latest/meta-data/instance-id                         -> i-bp1ecr00000005go2go
@@ -66,7 +66,7 @@ class _RoleAnswer(msgspec.Struct, rename="pascal"):
 
 
 def on_alibaba_cloud() -> bool:
-    """Whether this machine says that it is one of theirs. Asks nobody."""
+    """Whether this machine's firmware says that it is an Alibaba Cloud instance. Sends no request."""
     try:
         return "alibaba" in _VENDOR_FILE.read_text("utf-8", "replace").lower()
     except OSError:

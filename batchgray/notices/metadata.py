@@ -30,14 +30,14 @@ class MetadataListener:
         return None
 
     def stop(self) -> None:
-        """Waits for nobody: a thread that is still asking puts nothing any more."""
+        """Returns at once: a thread that still waits for an answer puts nothing into the inbox any more."""
         self._stopping.set()
 
     def _poll(self, inbox: Inbox) -> None:
         complained = False
         while not self._stopping.is_set():
             try:
-                if self._look(inbox):
+                if self._poll_once(inbox):
                     return
             except Exception as error:  # whatever it is: the next answer may be the notice
                 if not complained:
@@ -46,7 +46,7 @@ class MetadataListener:
                 complained = True
             self._stopping.wait(self._poll_seconds * random.uniform(0.8, 1.2))
 
-    def _look(self, inbox: Inbox) -> bool:
+    def _poll_once(self, inbox: Inbox) -> bool:
         """Whether the notice has come. Raises Unknown."""
         until = self._service.termination_time()
         if until is None or self._stopping.is_set():

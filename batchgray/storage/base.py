@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 Content = bytes | bytearray | memoryview | BinaryIO  # a file is read from where it stands to its end
 
@@ -89,7 +89,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     key: str
     size: int
-    version: SourceIdentity
+    version: InputVersion
 
 
 class Place(Protocol):
@@ -107,7 +107,7 @@ class Place(Protocol):
     def stat(self, key: str) -> Entry:
         """Raises Missing."""
 
-    def get(self, key: str, version: SourceIdentity | None = None, start: int = 0, end: int | None = None) -> bytes:
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from `start` to `end`, or as many of them as there are.
 
         With `version` they are that version's. Raises Missing, Changed.

@@ -36,6 +36,11 @@ class KeySpace:
         return ""
 
 
+def key_order(key: str) -> bytes:
+    """What keys are sorted by: their bytes."""
+    return key.encode("utf-8", "surrogateescape")
+
+
 def is_marker(key: str, size: int) -> bool:
     """Whether it is what a console puts in the place of a folder: nothing, under the folder's name and a "/"."""
     return size == 0 and (not key or key.endswith("/"))

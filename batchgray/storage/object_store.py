@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.base import Changed, Content, Entry, Missing, Put, read_all
 from batchgray.storage.cloud_errors import failure_of, meaning_of
-from batchgray.storage.keys import KeySpace
+from batchgray.storage.keys import KeySpace, key_order
+from batchgray.storage.names import is_plain
 from batchgray.storage.retrying import Again, persist
 
 PATIENCE_SECONDS = 60.0
@@ -55,21 +56,25 @@ class ObjectStorePlace:
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """A page is asked for when the one before is used up; after a fault it goes on behind the last one."""
-        wanted = self._keys.prefix + prefix
-        listing = _Listing(self._store, wanted.rpartition("/")[0], self._keys.prefix + after if after else "")
+        wanted, behind = self._keys.prefix + prefix, self._keys.prefix + after if after else ""
+        listing = _Listing(self._store, wanted.rpartition("/")[0], behind)
         while page := self._call("list", "", listing.next_page):
             for found in page:
                 full = found["path"]
-                if full.startswith(wanted):
+                if not full.startswith(wanted):
+                    if key_order(full) > key_order(wanted):
+                        return
+                elif key_order(full) > key_order(behind):
                     yield Entry(self._keys.below(full), found["size"], _version(found))
 
     def stat(self, key: str) -> Entry:
         found = self._head(key)
         return Entry(key, found["size"], _version(found))
 
-    def get(self, key: str, version: SourceIdentity | None = None, start: int = 0, end: int | None = None) -> bytes:
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         if end is not None and end <= start:
-            if version not in (None, self.stat(key).version):
+            found = self.stat(key).version
+            if version is not None and not version.is_same(found):
                 raise Changed(key, "it is another version")
             return b""
         options: dict[str, Any] = {} if version is None else {"if_match": f'"{version.etag}"'}
@@ -150,7 +155,8 @@ class _Listing:
     """The objects below a folder, in pages; a page that failed is asked for again from behind the last one."""
 
     def __init__(self, store: Store, folder: str, after: str) -> None:
-        self._store, self._folder, self._after = store, folder, after
+        """obstore cuts a "/" off the end of `after`, and refuses what is no path: what comes may begin before it."""
+        self._store, self._folder, self._after = store, folder, after if is_plain(after.rstrip("/")) else ""
         self._stream: Any = None
 
     def next_page(self) -> Any:
@@ -167,5 +173,5 @@ class _Listing:
         return page
 
 
-def _version(found: Any) -> SourceIdentity:
-    return SourceIdentity(size=found["size"], mtime_ns=0, etag=(found["e_tag"] or "").strip('"'))
+def _version(found: Any) -> InputVersion:
+    return InputVersion(size=found["size"], mtime_ns=0, etag=(found["e_tag"] or "").strip('"'))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.base import Changed, Content, Entry, Missing, Put, Unfit, Unreachable, read_all
 from batchgray.storage.keys import KeySpace, is_marker
 from batchgray.storage.oss_calls import Body, Call, OssAccess, OssCalls, Refused
@@ -66,7 +66,7 @@ class OssPlace:
         size = int(headers["Content-Length"])
         return Entry(key, size, _version(size, headers["ETag"]))
 
-    def get(self, key: str, version: SourceIdentity | None = None, start: int = 0, end: int | None = None) -> bytes:
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         if end is not None and end <= start:
             self._check(key, version)
             return b""
@@ -110,8 +110,9 @@ class OssPlace:
     def _head(self, key: str) -> Mapping[str, str]:
         return self._calls(self._call("HeadObject", "HEAD", key)).headers
 
-    def _check(self, key: str, version: SourceIdentity | None) -> None:
-        if version not in (None, self.stat(key).version):
+    def _check(self, key: str, version: InputVersion | None) -> None:
+        found = self.stat(key).version
+        if version is not None and not version.is_same(found):
             raise Changed(key, "it is another version")
 
     def _put_absent(self, call: Call) -> Put:
@@ -152,8 +153,8 @@ class OssPlace:
         return _Page(objects, root.findtext("NextContinuationToken", ""))
 
 
-def _version(size: int, etag: str) -> SourceIdentity:
-    return SourceIdentity(size=size, mtime_ns=0, etag=etag.strip('"'))
+def _version(size: int, etag: str) -> InputVersion:
+    return InputVersion(size=size, mtime_ns=0, etag=etag.strip('"'))
 
 
 def _digest(body: Body) -> str:

@@ -190,7 +190,10 @@ def _writing(folder: Folder) -> Iterator[Finding]:
     began = time.perf_counter()
     try:
         with meaning():
-            os.close(folder.write_temporary(name, [_CONTENT]))
+            with folder.temporary(name) as fd:
+                durable.write_all(fd, _CONTENT)
+                durable.sync(fd)
+            os.close(fd)
             folder.sync()
             seconds = time.perf_counter() - began
             native = folder.rename_new(name, folder, other)

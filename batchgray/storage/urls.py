@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import msgspec
 from batchgray import errors
 from batchgray.cloud.instance import Credentials, credentials_source
 from batchgray.storage.base import Place
+from batchgray.storage.folder import FolderPlace
 from batchgray.storage.keys import bad_bucket
 from batchgray.storage.names import is_plain
 
@@ -40,7 +42,7 @@ class Url(NamedTuple):
     prefix: str
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/") if self.bucket else f"{self.scheme}://"
+        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
 
 
 class Scheme(NamedTuple):
@@ -69,6 +71,11 @@ def parse_url(name: str) -> Url:
     if prefix and not is_plain(prefix):
         raise errors.BadUrl(name, "a part of the prefix is empty, `.` or `..`")
     return Url(scheme, bucket, prefix)
+
+
+def open_place(name: str, options: StoreOptions) -> Place:
+    """The place of a URL, or of a path. Raises PlaceError of a folder, and what `open_url` raises of a URL."""
+    return open_url(name, options) if is_url(name) else FolderPlace(Path(name))
 
 
 def open_url(name: str, options: StoreOptions) -> Place:

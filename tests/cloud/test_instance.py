@@ -19,7 +19,7 @@ def server(request, smq_local):
         yield server
 
 
-def test_who_this_is(server):
+def test_the_instances_id(server):
     assert MetadataService(server.metadata_url).instance_id() == "i-mine"
 
 

@@ -1,12 +1,13 @@
 """From URLs to places: what is one, what is refused, and that nothing is imported before it is needed."""
 
+import contextlib
 import subprocess
 import sys
 
 import pytest
 
 from batchgray import errors
-from batchgray.storage.urls import SCHEMES, StoreOptions, is_url, open_url, parse_url
+from batchgray.storage.urls import SCHEMES, StoreOptions, is_url, open_place, open_url, parse_url
 
 
 @pytest.mark.parametrize("name", ["oss://photos/2026", "S3://photos", "os://typing.error", "memory://"])
@@ -73,6 +74,14 @@ def test_an_endpoint_that_is_none_is_refused(endpoint):
 def test_a_region_that_nobody_tells_is_asked_for():
     with pytest.raises(errors.BadStoreSettings, match="OSS_REGION"):
         open_url("oss://photos", StoreOptions(oss_endpoint="http://localhost:9325"))
+
+
+def test_a_path_is_a_folders_place(tmp_path):
+    with contextlib.closing(open_place(str(tmp_path), StoreOptions())) as place:
+        place.put("a/b", b"mine")
+    assert (tmp_path / "a" / "b").read_bytes() == b"mine"
+    with contextlib.closing(open_place(f"memory:///{tmp_path.name}", StoreOptions())) as place:
+        assert place.name == f"memory:///{tmp_path.name}"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

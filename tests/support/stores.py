@@ -11,6 +11,7 @@ import pytest
 
 from batchgray.cloud.instance import Credentials
 from batchgray.storage.base import Place
+from batchgray.storage.folder import FolderPlace
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.urls import StoreOptions, open_url
 
@@ -32,6 +33,12 @@ def oss_place(_path: Path) -> Iterator[Place]:
         server.put("photos", "deep/prefixes", b"beside it")
         with contextlib.closing(open_url(f"oss://photos/{PREFIX}", oss_options(server))) as place:
             yield place
+
+
+@contextlib.contextmanager
+def folder_place(path: Path) -> Iterator[Place]:
+    with contextlib.closing(FolderPlace(path)) as place:
+        yield place
 
 
 @contextlib.contextmanager
