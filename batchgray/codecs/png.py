@@ -62,6 +62,11 @@ def encode(gray: Any, width: int, height: int, compression: int, exif: bytes = b
     yield _chunk(b"IEND", b"")
 
 
+def takes_long(compression: int) -> bool:
+    """Whether an image is sooner flushed, as a sidecar and a partial JPEG, than written at this effort."""
+    return any(level for level, _ in _EFFORTS[compression].zlib)
+
+
 def scratch_bytes(width: int, compression: int) -> int:
     """About what `encode` holds at a time."""
     effort = _EFFORTS[compression]
