@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from batchgray.codecs import png
 
 EFFORTS = range(10)
-GOLDEN = [4166810676, 1210896362, 1664670807, 4037912281]  # seen on processors with SSE 4, AVX2 and AVX-512
+GOLDEN = [492636133, 3106962748, 4259640602, 1913924529]  # seen on processors with SSE 4, AVX2 and AVX-512
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 3), (31, 7), (33, 64), (257, 300), (200_001, 3)]
 
 
