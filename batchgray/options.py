@@ -138,8 +138,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.UsageError(f"--workers takes a whole number from 1 to {MOST_WORKERS}.")
         if self.memory < 0:
             raise errors.UsageError("--memory takes a number of bytes from 0.")
-        if not (0 < self.checkpoint < math.inf and 0 <= self.grace < math.inf):
-            raise errors.UsageError("--checkpoint takes seconds above 0, and --grace seconds from 0.")
+        if not 0 < self.checkpoint < math.inf:
+            raise errors.UsageError("--checkpoint takes seconds above 0.")
+        if not 0 <= self.grace < math.inf:
+            raise errors.UsageError("--grace takes seconds from 0.")
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ _SAMPLES = {
     "MovedInputs": ["/in", "12 images", "now there is none of them"],
     "ManifestInFlight": ["/out/.batchgray/m.json"],
     "MovedOutput": ["/out"],
-    "NobodyToTell": ["No space left on device"],
+    "UnwritableStdout": ["No space left on device"],
     "NothingFound": ["/in", "are: 3 .txt, 1 hidden"],
     "NoSuchInput": ["/in/a.png"],
     "NoSuchManifest": ["/out/manifest.json"],

@@ -38,7 +38,7 @@ def test_a_size_may_have_decimals(text, size):
 def test_what_is_not_a_size_is_refused_by_name(text):
     with pytest.raises(errors.BadSize) as refusal:
         parse_size(text)
-    assert str(refusal.value).startswith(f"{text} is not a size")
+    assert str(refusal.value).endswith(f"; {text} is not a size.")
     assert refusal.value.exit_code == 2
 
 

@@ -1,4 +1,4 @@
-"""How gray, colours and alpha of 8 bits are had of what Pillow reads, also of TIFFs that it has no mode for."""
+"""Samples of any depth and order, as Pillow reads them, to gray or colours of 8 bits, and alpha; TIFFs above all."""
 
 import sys
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from batchgray.codecs import tiff_outline
-from batchgray.codecs.containers import Contents
+from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.errors import ImageError
 
@@ -46,7 +46,7 @@ class Samples:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Samples":
-        # Of a PNG's gray or colours, one value is: see `_take_key`.
+        # Of a PNG's gray or colours, one value is: see `pillow_probes`.
         keyed = "transparency" in image.info and (image.mode == "P" or image.format == "GIF")
         if image.mode in _WIDE_GRAY_MODES:
             return cls(None, shift=8)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray.kernels import deflate, deflate_code
+from batchgray.kernels import deflate
 
 # As many symbols as there are, few, a run in the middle: what makes codes of every length, and of few symbols.
 KINDS_OF_DATA = ["noise", "few", "runs", "flat", "steep"]
@@ -108,7 +108,3 @@ def test_the_checksum_is_zlibs(size, before, over, seed):
     for data in (picture("noise", 1, size, seed)[0], np.full(size, 255, np.uint8)):
         start = over << 16 | before
         assert deflate.adler32(data, start) == zlib.adler32(data.data, start)
-
-
-def test_the_scratch_is_as_large_as_the_code_wants_it():
-    assert deflate._SCRATCH == deflate_code.SCRATCH
