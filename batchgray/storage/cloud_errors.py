@@ -53,7 +53,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_behind_the_end(self) -> bool:
         """Whether a range began where the object has no more bytes."""
-        return self.status == 416 or "Invalid range" in self.text
+        return self.status == 416 or "Wanted range starting at" in self.text
 
 
 def failure_of(error: Exception) -> Failure:

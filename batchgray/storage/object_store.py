@@ -6,6 +6,7 @@ obstore is the Rust crate object_store. What is to be known of it:
 - its own retries know no lost answer of a conditional put, so that all trying again is done here (retrying);
 - a missing bucket is told apart from a missing object only where the answer has a document. For a HEAD, which has none,
   the bucket is listed once;
+- not every store lists in the order of the keys' bytes: one that does not is Unfit;
 - it lists no object whose name has an empty part, or a part `.` or `..`, and nothing behind it: that is a BadKey.
 
 Outputs are single puts: there are no parts that could be left behind.
@@ -19,7 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 
 from batchgray.records import InputVersion
-from batchgray.storage.base import Changed, Content, Entry, Missing, Put, read_all
+from batchgray.storage.base import Changed, Content, Entry, Missing, Put, Unfit, read_all
 from batchgray.storage.cloud_errors import failure_of, meaning_of
 from batchgray.storage.keys import KeySpace, key_order
 from batchgray.storage.names import is_plain
@@ -56,16 +57,15 @@ class ObjectStorePlace:
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """A page is asked for when the one before is used up; after a fault it goes on behind the last one."""
-        wanted, behind = self._keys.prefix + prefix, self._keys.prefix + after if after else ""
-        listing = _Listing(self._store, wanted.rpartition("/")[0], behind)
+        wanted = self._keys.prefix + prefix
+        listing = _Listing(self._store, wanted.rpartition("/")[0], self._keys.prefix + after if after else "")
         while page := self._call("list", "", listing.next_page):
             for found in page:
                 full = found["path"]
-                if not full.startswith(wanted):
-                    if key_order(full) > key_order(wanted):
-                        return
-                elif key_order(full) > key_order(behind):
+                if full.startswith(wanted):
                     yield Entry(self._keys.below(full), found["size"], _version(found))
+                elif key_order(full) > key_order(wanted):
+                    return
 
     def stat(self, key: str) -> Entry:
         found = self._head(key)
@@ -152,25 +152,41 @@ class ObjectStorePlace:
 
 
 class _Listing:
-    """The objects below a folder, in pages; a page that failed is asked for again from behind the last one."""
+    """The objects below a folder that come after a key, in pages; after a fault it goes on behind the last one."""
 
     def __init__(self, store: Store, folder: str, after: str) -> None:
-        """obstore cuts a "/" off the end of `after`, and refuses what is no path: what comes may begin before it."""
-        self._store, self._folder, self._after = store, folder, after if is_plain(after.rstrip("/")) else ""
+        self._store, self._folder, self._after = store, folder, after
         self._stream: Any = None
+        self._last = ""
 
-    def next_page(self) -> Any:
-        """An empty one at the end. Raises what obstore raises."""
+    def next_page(self) -> list[Any]:
+        """An empty one at the end. Raises Unfit, and what obstore raises."""
         if self._stream is None:
-            self._stream = obstore.list(self._store, self._folder or None, offset=self._after or None, chunk_size=_PAGE)
+            self._stream, self._last = self._begin(), ""
         try:
-            page: Any = next(self._stream, [])
+            while page := next(self._stream, None):
+                if wanted := [found for found in page if self._is_wanted(found["path"])]:
+                    return wanted
         except Exception:
             self._stream = None
             raise
-        if page:
-            self._after = page[-1]["path"]
-        return page
+        return []
+
+    def _begin(self) -> Any:
+        """What comes may begin before the offset: Azure has it too, and obstore cuts a "/" off its end."""
+        offset = self._after.rstrip("/")
+        return obstore.list(
+            self._store, self._folder or None, offset=offset if is_plain(offset) else None, chunk_size=_PAGE
+        )
+
+    def _is_wanted(self, full: str) -> bool:
+        if key_order(full) <= key_order(self._last):
+            raise Unfit(full, "the store lists it out of order, and plans are made in the order of names")
+        self._last = full
+        if key_order(full) <= key_order(self._after):
+            return False
+        self._after = full
+        return True
 
 
 def _version(found: Any) -> InputVersion:

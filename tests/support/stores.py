@@ -1,8 +1,14 @@
 """Places in stores that run on loopback, for as long as a test, or a block, takes."""
 
+import base64
 import contextlib
+import email.utils
+import hmac
 import itertools
 import logging
+import shutil
+import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,10 +107,57 @@ class LocalS3:
         }
 
 
+class LocalAzure:
+    """azurite's server of blobs, where npm has installed it, with the account that its documents name."""
+
+    ACCOUNT = "devstoreaccount1"
+    KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    OPTIONS = (
+        "--inMemoryPersistence",
+        "--blobHost",
+        "127.0.0.1",
+        "--blobPort",
+        "0",
+        "--skipApiVersionCheck",
+        "--disableTelemetry",
+    )
+
+    def __enter__(self) -> "LocalAzure":
+        program = shutil.which("azurite-blob")
+        if program is None:
+            pytest.skip("azurite is not here: npm install -g azurite")
+        self._server = subprocess.Popen([program, *self.OPTIONS], stdout=subprocess.PIPE, text=True)
+        said = next(line for line in self._server.stdout if "listens on" in line)
+        self.endpoint = f"{said.split()[-1]}/{self.ACCOUNT}"
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.terminate()
+        self._server.communicate()
+
+    def bucket(self) -> str:
+        """The name of a new container."""
+        container = f"photos-{next(_NUMBERS)}"
+        headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+        named = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        text = f"PUT{12 * chr(10)}{named}/{self.ACCOUNT}/{self.ACCOUNT}/{container}\nrestype:container"
+        digest = hmac.new(base64.b64decode(self.KEY), text.encode(), "sha256").digest()
+        headers["Authorization"] = f"SharedKey {self.ACCOUNT}:{base64.b64encode(digest).decode()}"
+        url = f"{self.endpoint}/{container}?restype=container"
+        urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers)).close()
+        return container
+
+    @property
+    def environment(self) -> dict[str, str]:
+        account = {"AZURE_STORAGE_ACCOUNT_NAME": self.ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": self.KEY}
+        return account | {"AZURE_STORAGE_ENDPOINT": self.endpoint}
+
+
 @contextlib.contextmanager
-def s3_place(_path: Path) -> Iterator[Place]:
-    with LocalS3() as server, pytest.MonkeyPatch.context() as patch:
+def cloud_place(scheme: str, server: LocalS3 | LocalAzure) -> Iterator[Place]:
+    """In a new bucket of a server that runs."""
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
-        with contextlib.closing(open_url(f"s3://{server.bucket()}/{PREFIX}", StoreOptions())) as place:
+        with contextlib.closing(open_url(f"{scheme}://{server.bucket()}/{PREFIX}", StoreOptions())) as place:
             yield place
