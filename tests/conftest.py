@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 
 from harness import batchgray, save_gradient, scaled
