@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import msgspec
+
 from batchgray import errors, events
 from batchgray.engine import flight
 from batchgray.errors import shown
@@ -31,6 +33,7 @@ class Totals:
     output_bytes: int = 0
     notes: dict[int, str] = field(default_factory=dict)  # by the image's index
     space_needed: int | None = None
+    seconds: float = 0.0  # that it took, once its end is committed
 
 
 class Ledger:
@@ -40,11 +43,14 @@ class Ledger:
     end is on the disk: all that was told, and the interruption.
     """
 
-    def __init__(self, plan: Plan, held: flight.Held, store: Store, checkpoint: float, emit: Listener) -> None:
+    def __init__(
+        self, plan: Plan, held: flight.Held, store: Store, checkpoint: float, emit: Listener, began: float
+    ) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = self.durable = False
         self._plan, self._held, self._store, self._emit = plan, held, store, emit
         self._images = plan.manifest.images
+        self._began = began
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
         self._interval = min(1.0, checkpoint / 2)
         self._sync_at = time.monotonic() + self._interval
@@ -126,6 +132,9 @@ class Ledger:
         On a full disk the journal, which needs the least space, holds what it can, and the document stays as it was.
         """
         document = self._plan.manifest
+        self.totals.seconds = time.monotonic() - self._began
+        if self._plan.todo:  # else it is no run in the manifest
+            document.runs[-1] = msgspec.structs.replace(document.runs[-1], seconds=self.totals.seconds)
         interruption = None if notice is None else _interruption(notice, len(document.runs) - 1)
         states: Counter[str] = Counter(image.state for image in self._images)
         journal_whole = self._complete_journal(interruption)

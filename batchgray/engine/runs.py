@@ -13,7 +13,7 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.engine import flight
-from batchgray.engine.ledger import Ledger, Listener, Totals
+from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
 from batchgray.errors import shown
 from batchgray.manifest import locks, manifest, outcome
@@ -224,7 +224,7 @@ def _supervise(
     resumable = flight.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
     flight.forget_intents(plan, held)
-    ledger = Ledger(plan, held, store, engine.checkpoint, send)
+    ledger = Ledger(plan, held, store, engine.checkpoint, send, began)
     planned = _planned(plan, engine, sources)
     if _needs_more_than_jpeg(planned, plan.manifest.options):
         server.preload()
@@ -241,7 +241,7 @@ def _supervise(
     if supervisor.notice is not None:
         for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began, pruned))
+    summary = _at(began, _summary(plan, states, ledger, pruned))
     emit(summary)
     if supervisor.fault is not None:
         raise supervisor.fault
@@ -307,6 +307,7 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
 
 def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
     images = plan.manifest.images
+    before = outcome.figures(images)
     kinds: Counter[str] = Counter()
     for index in plan.todo:
         kinds[kind_of(images[index].source)] += images[index].size
@@ -316,21 +317,19 @@ def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> ev
         total=len(images),
         todo=len(plan.todo),
         done=plan.already_done,
+        done_bytes=before.source_bytes,
+        done_pixels=before.pixels,
         todo_bytes=kinds.total(),
         todo_bytes_by_kind=dict(kinds),
         new=plan.new,
         changed=plan.changed,
         missing=plan.missing,
-        gone=_count_gone(plan),
+        gone=before.counts["gone"],
         ignored=dict(plan.ignored),
         workers=engine.workers,
         resumed=plan.resumed,
         notices=[source.name for source in sources],
     )
-
-
-def _count_gone(plan: Plan) -> int:
-    return sum(image.state == "gone" for image in plan.manifest.images)
 
 
 def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
@@ -339,7 +338,7 @@ def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool
     return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
 
 
-def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:
+def _summary(plan: Plan, states: Counter[str], ledger: Ledger, pruned: int) -> events.Summary:
     totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
     interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
     return events.Summary(
@@ -354,7 +353,7 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, p
         pixels=totals.pixels,
         source_bytes=totals.source_bytes,
         output_bytes=totals.output_bytes,
-        seconds=seconds,
+        seconds=totals.seconds,
         ignored=dict(plan.ignored),
         changed=plan.changed,
         missing=plan.missing,
@@ -366,12 +365,7 @@ def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, p
         reasons=outcome.reasons(plan.manifest),
         manifest=str(plan.path),
         resume=outcome.resume_command(plan.path) if interrupted else None,
-        space_needed=_space_needed(plan, totals) if ledger.disk_full or totals.space_needed is not None else None,
+        space_needed=max(outcome.space_needed(images), totals.space_needed or 0)
+        if ledger.disk_full or totals.space_needed is not None
+        else None,
     )
-
-
-def _space_needed(plan: Plan, totals: Totals) -> int:
-    """About the bytes that the outputs still to come will take: as the ones that were made, by bytes of input."""
-    waiting = sum(image.size for image in plan.manifest.images if image.state in ("pending", "partial"))
-    ratio = totals.output_bytes / totals.source_bytes if totals.source_bytes else 1.0
-    return max(totals.space_needed or 0, int(waiting * ratio))

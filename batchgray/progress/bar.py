@@ -165,8 +165,8 @@ class Bar:
         counters = self._counters
         share, left = counters.share, counters.seconds_left
         percent, count = f"{share:4.0%}", f"{counters.done:,}/{counters.total:,}"
-        pixels = [f"{counters.pixels / 1e6:,.0f} MP"] if counters.pixels else []
-        rate = [f"{counters.rate:,.0f} MP/s"] if counters.pixels else []
+        pixels = [quantities.megapixels(counters.pixels)] if counters.pixels else []
+        rate = [counters.rate] if counters.rate else []
         eta = [] if left is None or self._flushing_until is not None else [f"{quantities.rounded_duration(left)} left"]
         for figures in (
             [f"{count} images", *pixels, *rate, *eta],

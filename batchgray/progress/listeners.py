@@ -146,5 +146,6 @@ class Plain:
         left = counters.seconds_left
         eta = "" if left is None else f", {quantities.rounded_duration(left)} left"
         failed = f", {counters.failed:,} failed" if counters.failed else ""
-        done = f"{counters.done:,} of {quantities.images(counters.total)}, {counters.pixels / 1e6:,.0f} MP"
-        return f"{done}{failed}, {counters.rate:,.0f} MP/s{eta}"
+        pixels = quantities.megapixels(counters.pixels)
+        rate = f", {counters.rate}" if counters.rate else ""
+        return f"{counters.done:,} of {quantities.images(counters.total)}, {pixels}{failed}{rate}{eta}"

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchgray import events, texts
+from batchgray import events, quantities, texts
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest.outcome import resume_command
-from batchgray.quantities import duration, images, size
+from batchgray.quantities import duration, images, megapixels, size
 
 _ELSEWHERE = ", in the manifest"
 
@@ -99,10 +99,10 @@ def summary_lines(event: events.Summary) -> list[str]:
     if not event.converted and event.done + event.gone < event.total:
         lines.append(f"Converted nothing in {duration(event.seconds)}.")
     elif event.converted:
-        rate = event.pixels / 1e6 / event.seconds if event.seconds else 0.0
+        rate = quantities.rate(event.pixels, event.converted, event.seconds)
         lines.append(
-            f"Converted {images(event.converted)}, {event.pixels / 1e6:,.0f} MP in {duration(event.seconds)} "
-            f"({rate:,.0f} MP/s), {size(event.source_bytes)} -> {size(event.output_bytes)}."
+            f"Converted {images(event.converted)}, {megapixels(event.pixels)} in {duration(event.seconds)} "
+            f"({rate}), {size(event.source_bytes)} -> {size(event.output_bytes)}."
         )
     left = [
         f"{count:,} {word}"
