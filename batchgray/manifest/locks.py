@@ -105,6 +105,25 @@ def is_running(path: Path, flight: Path | None = None) -> bool:
     return _is_owned(path, lock_path(path)) or (flight is not None and _is_owned(path, flight / FLIGHT_LOCK))
 
 
+def refuse_owned(path: Path, flight: Path, locked: bool = True) -> None:
+    """What `owning` would refuse for the two locks, of which none is taken or made.
+
+    Raises ManifestLocked, naming the owner, or UnlockableManifest.
+    """
+    for lock in (lock_path(path), flight / FLIGHT_LOCK):
+        try:
+            with Folder.at(lock.parent) as folder:
+                os.close(_lock(path, folder, lock.name, os.O_RDONLY, fcntl.LOCK_SH))
+        except errors.ManifestLocked as error:
+            if not _has_ended(error.args[1]):
+                raise
+        except errors.UnlockableManifest:
+            if locked:
+                raise
+        except OSError:
+            pass  # there is none yet
+
+
 def _is_owned(path: Path, lock: Path) -> bool:
     try:
         with Folder.at(lock.parent) as folder:
