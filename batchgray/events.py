@@ -114,7 +114,7 @@ class Notice(_Event, frozen=True):
     `again` tells a second signal, which ends the flush.
     """
 
-    source: str
+    source: NoticeSource
     event_id: str | None
     deadline: str | None
     seconds: float

@@ -21,7 +21,7 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
 
 
 def notice_options(given: dict[str, Any]) -> Any:
-    from batchgray.notices.choice import NoticeOptions
+    from batchgray.notices.listeners import NoticeOptions
     from batchgray.notices.metadata import Credentials
 
     key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")

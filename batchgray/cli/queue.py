@@ -20,9 +20,9 @@ def smq() -> None:
 @queue_options
 def create(name: str, **given: Any) -> None:
     """Create the queue NAME; one that is there is left as it is."""
-    from batchgray.notices import tools
+    from batchgray.notices import rehearsal
 
-    made = tools.create_queue(notice_options({"smq_queue": name, **given}))
+    made = rehearsal.create_queue(notice_options({"smq_queue": name, **given}))
     say(f"Queue {name} {'is made' if made else 'is there already, and was left as it is'}.")
 
 
@@ -32,7 +32,7 @@ def create(name: str, **given: Any) -> None:
 @queue_options
 def simulate(instance_id: str, **given: Any) -> None:
     """Send the interruption event that CloudMonitor's "Debug Event Subscription" would send."""
-    from batchgray.notices import tools
+    from batchgray.notices import rehearsal
 
-    message_id = tools.simulate(notice_options(given), instance_id)
+    message_id = rehearsal.simulate(notice_options(given), instance_id)
     say(f"Sent the interruption of {instance_id} to queue {given['smq_queue']} (message {message_id}).")

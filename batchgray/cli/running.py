@@ -29,6 +29,13 @@ from batchgray.cli.streams import as_json_line, leave, say
 @option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
 @option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
 @option(
+    "--compression",
+    type=click.IntRange(0, 9),
+    default=2,
+    show_default=True,
+    help="PNG effort, from none to the smallest file; the pixels are the same.",
+)
+@option(
     "--metadata",
     type=Choice(["keep", "strip"]),
     default="keep",
@@ -85,6 +92,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
             method=given["method"],
             format=given["format_"],
             quality=given["quality"],
+            compression=given["compression"],
             tile_rows=given["tile_rows"],
             metadata=given["metadata"],
             background=given["background"],
@@ -145,9 +153,9 @@ def _forking() -> contextlib.AbstractContextManager[Any]:
 
 
 def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[Any]:
-    from batchgray.notices.choice import chosen_sources
+    from batchgray.notices.listeners import choose_listeners
 
-    return chosen_sources(parsing.notice_options(given), afterwards)
+    return choose_listeners(parsing.notice_options(given), afterwards)
 
 
 def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:

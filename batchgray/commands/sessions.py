@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from batchgray.manifest.manifest import Image, Interruption, Manifest, Run
+from batchgray.manifest.records import Image, Interruption, Manifest, Run
 
 Ending = Literal["running", "interrupted", "died", "finished"]
 

@@ -12,9 +12,9 @@ from batchgray import quantities, texts
 from batchgray.commands import sessions
 from batchgray.errors import shown
 from batchgray.events import Reason
-from batchgray.manifest import locks, manifest, outcome
-from batchgray.manifest.document import ImageState
-from batchgray.manifest.manifest import Interruption, Manifest, RunState
+from batchgray.manifest import lock, outcome
+from batchgray.manifest.records import ImageState, Interruption, Manifest, RunState
+from batchgray.manifest.store import load_manifest
 from batchgray.progress import wording
 from batchgray.spelling import Bytes
 
@@ -78,10 +78,10 @@ def status(path: Path) -> Status:
 
 def load(path: Path) -> tuple[Manifest, bool]:
     """The manifest, and whether a process is at work on it. Raises BatchgrayError."""
-    document = manifest.load(path)
-    running = locks.is_running(path, document.flight_folder(path))
+    document = load_manifest(path)
+    running = lock.is_running(path, document.flight_folder(path))
     if document.state == "running" and not running:
-        document = manifest.load(path)  # it may have ended since
+        document = load_manifest(path)  # it may have ended since
     return document, running
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchgray import errors
-from batchgray.manifest import locks, manifest
-from batchgray.manifest.document import FLIGHT_FOLDER
-from batchgray.manifest.manifest import Store
+from batchgray.manifest import lock
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.planning.plan import Plan
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -42,7 +42,7 @@ def check_plan(plan: Plan, overwrite: bool, locked: bool) -> None:
     """
     flights = [plan.flight, *(_overwritten_flight(plan.path) if overwrite else ())]
     for flight in flights:
-        locks.refuse_owned(plan.path, flight, locked)
+        lock.refuse_owned(plan.path, flight, locked)
     for place in (plan.out / FLIGHT_FOLDER, plan.flight):
         if os.path.islink(place):
             raise errors.LinkInTheWay(place)
@@ -55,4 +55,4 @@ def check_plan(plan: Plan, overwrite: bool, locked: bool) -> None:
 def _overwritten_flight(path: Path) -> Iterator[Path]:
     """What the overwritten run has in flight, if there is one."""
     with contextlib.suppress(errors.UsageError):
-        yield manifest.load(path).flight_folder(path)
+        yield load_manifest(path).flight_folder(path)

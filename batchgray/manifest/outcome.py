@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from batchgray import program, texts
 from batchgray.events import Reason
-from batchgray.manifest.document import Image, ImageState, Manifest
+from batchgray.manifest.records import Image, ImageState, Manifest
 from batchgray.spelling import escaped, is_utf8
 from batchgray.storage.names import kind_of
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from batchgray import errors, texts
 from batchgray.notices.metadata import Credentials, Unknown
-from batchgray.notices.wholetime import Line, TooSlow
+from batchgray.notices.request_limit import RequestLimit, TooSlow
 
 PAGE = 16  # the most that one request may look at
 _TIMEOUT_SECONDS = 5.0
@@ -97,7 +97,7 @@ class SmqQueue:
         connection = self._account.mns_client.http.conn
         connection.response_class = _Answer
         connection.timeout = connection.connection_timeout = _TIMEOUT_SECONDS
-        self._line = Line(connection)
+        self._limit = RequestLimit(connection)
         self._queue = self._account.get_queue(name)
         self._queue.set_encoding(False)
 
@@ -172,7 +172,7 @@ class SmqQueue:
         action = "".join(word.capitalize() for word in call.__name__.split("_"))  # as RAM names it
         # "from None": the SDK's exceptions quote requests and answers, which are nobody's business in a traceback.
         try:
-            with self._line.within(_TIMEOUT_SECONDS):
+            with self._limit.within(_TIMEOUT_SECONDS):
                 return call(*arguments)
         except TooSlow as error:
             raise QueueFault("Network", str(error), action) from None

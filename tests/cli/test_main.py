@@ -146,6 +146,7 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
         (["run", "--out", "o"], "no INPUT given"),
         (["run", "in"], "--out"),
         (["run", "in", "--out", "o", "--quality", "0"], "--quality"),
+        (["run", "in", "--out", "o", "--compression", "10"], "--compression"),
         (["run", "in", "--out", "o", "--memory", "lots"], "lots is not a size"),
         (["run", "in", "--out", "o", "--no-such-option"], "--no-such-option"),
         (["run", "in", "--out", "/proc/nowhere"], "can't write to the output folder /proc/nowhere"),

@@ -8,7 +8,7 @@ from runs_over_time import HOUR, START_MS, document, interruption, run, sessions
 
 from batchgray.commands import sessions
 from batchgray.commands.report import charts
-from batchgray.manifest.manifest import Interruption, Run
+from batchgray.manifest.records import Interruption, Run
 
 
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])

@@ -1,7 +1,7 @@
 """What images came to, and what the others will take."""
 
 from batchgray.manifest import outcome
-from batchgray.manifest.manifest import Image
+from batchgray.manifest.records import Image
 
 
 def image(state, source="a.png", size=1_000, made=None):

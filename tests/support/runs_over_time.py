@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from batchgray.commands import sessions
-from batchgray.manifest.manifest import Image, Interruption, Manifest, Run
+from batchgray.manifest.records import Image, Interruption, Manifest, Run
 from batchgray.options import PixelOptions
 
 START = datetime(2026, 11, 22, 18, 0, 0, tzinfo=UTC)

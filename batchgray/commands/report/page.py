@@ -26,12 +26,12 @@ from markupsafe import Markup
 
 from batchgray import errors, machine, quantities, texts
 from batchgray._version import __version__
-from batchgray.checkpoints import partial
+from batchgray.checkpoints.preview import name_of as preview_of
 from batchgray.commands import sessions, status
 from batchgray.commands.report import charts, thumbnails
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
-from batchgray.manifest.manifest import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.storage import durable
 from batchgray.storage.guards import may_be_cut_off, without_dots
 
@@ -188,7 +188,7 @@ def _draw(document: Manifest, out: Path, folder: Path, name_of: Callable[[Image]
         result = None
         if image.state == "done":
             result = _picture(out / image.output, folder, lambda found: _fault_of_output(image, found))
-        elif image.state == "partial" and (preview := partial.preview_name(image.output)) not in outputs:
+        elif image.state == "partial" and (preview := preview_of(image.output)) not in outputs:
             result = _picture(out / preview, folder, lambda found: None)
         return Pair(
             name=name_of(image),

@@ -25,7 +25,8 @@ from batchgray import errors
 from batchgray.commands.report import page as report
 from batchgray.commands.report import thumbnails
 from batchgray.errors import shown
-from batchgray.manifest.manifest import Image, Interruption, Manifest, Run, Store
+from batchgray.manifest.records import Image, Interruption, Manifest, Run
+from batchgray.manifest.store import Store
 from batchgray.options import PixelOptions
 
 CHROMIUM = shutil.which("chromium")
