@@ -111,7 +111,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         from batchgray.engine import runs
 
         with _listening(given) as feed:
-            result = runs.run(asked, feed, _sources(given, feed.hurry), server, feed.ready)
+            result = runs.run(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -134,7 +134,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
         from batchgray.engine import runs
 
         with _listening(given) as feed:
-            result = runs.resume(asked, feed, _sources(given, feed.hurry), server, feed.ready)
+            result = runs.resume(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
