@@ -135,3 +135,10 @@ def test_what_a_run_accepts_is_planned(folder):
         planned = events_of(batchgray("run", *arguments, "--dry-run", "--progress", "json", cwd=folder).stdout)
         converted = events_of(batchgray("run", *arguments, "--progress", "json", cwd=folder).stdout)
         assert len(named(planned, "would_convert")) == len(named(converted, "done")) > 0
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(pictures, tmp_path):
+    out = tmp_path / "out"
+    plan = batchgray("run", pictures, "--out", out, "--dry-run").stdout
+    assert f"{pictures}/sub/b.jpg -> {out}/sub/b.jpg" in plan
+    assert not out.exists()
