@@ -188,10 +188,13 @@ class Committer(threading.Thread):
                 there = integrity.checksum_of(name, folder.fileno())
                 if there not in (written.done.checksum, written.task.replaces):
                     raise ImageError(
-                        "batchgray did not make the file that is under the output's name; move it, or use --overwrite"
+                        "batchgray did not make the file that is under the output's name; "
+                        "move it, or replace it: `batchgray run ... --overwrite`"
                     ) from None
         if _is_same_file(written.task.source, folder, name):
-            raise ImageError("its output would replace the image itself; choose another --out")
+            raise ImageError(
+                "its output would replace the image itself; choose another place: `batchgray run ... --out DIR`"
+            )
         self._flight.replace(written.temporary, folder, name)
 
 
@@ -212,7 +215,7 @@ class _Folders(contextlib.ExitStack):
             except LeadsOutside:
                 raise ImageError(
                     "its folder is a link, or below one, that leads out of the output folder; "
-                    "replace the link by a folder, or choose another --out"
+                    "replace the link by a folder, or choose another place: `batchgray run ... --out DIR`"
                 ) from None
         return self.held[name]
 
@@ -235,7 +238,10 @@ def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
         return Failed(index=task.index, reason=f"can't write its output: {type(error).__name__}: {error}")
     reason = error.reason
     if isinstance(error, OtherFileSystem):
-        reason = "its folder is on another file system than the output folder; convert it with an --out there"
+        reason = (
+            "its folder is on another file system than the output folder; "
+            "convert it there: `batchgray run ... --out DIR`"
+        )
     if isinstance(error, _FAULTS_OF_ONE_OUTPUT):
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
     return OutputFault(index=task.index, needed=needed, full=isinstance(error, Full), reason=reason)
