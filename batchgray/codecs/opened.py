@@ -1,4 +1,4 @@
-"""An opened image, as `jpeg` and `pillow` make it: its dimensions are known, and it can be decoded."""
+"""OpenedImage, which `opening` hands out and `jpeg` and `pillow` make: its dimensions are known, and it can decode."""
 
 from dataclasses import dataclass
 from typing import BinaryIO

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +11,14 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import errors, events
-from batchgray.engine import foresight, recovery
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.engine import foresight, recovery, summary
 from batchgray.engine.ledger import Ledger, Listener
+from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
+from batchgray.engine.tasks import PlannedTasks
 from batchgray.errors import shown
-from batchgray.manifest import lock, outcome
+from batchgray.manifest import lock
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Manifest, Run
 from batchgray.manifest.store import Store, load_manifest
@@ -168,7 +170,7 @@ def _would_be_an_image(out: Path) -> bool:
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if os.path.exists(path):
-        check_is_manifest(path, or_ruin=overwrite)
+        check_is_manifest(path, or_damaged=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
@@ -253,28 +255,46 @@ def _supervise(
     _commit_start(plan, engine.workers, store)
     recovery.forget_intents(plan, held)
     ledger = Ledger(plan, held, store, engine.checkpoint, send, began)
-    planned = _planned(plan, engine, sources)
+    planned = summary.planned(plan, engine.workers, sources)
     _preload(server, planned, plan.manifest.options)
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
             _wait_until(ready, inbox)
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
-    supervisor = Supervisor(plan, held, resumable, engine, ledger, server, inbox, send, ready)
+    tasks = PlannedTasks(plan, resumable)
+    checkpoints = FolderCheckpoints(held.inner, held.out, plan.manifest.options)
+    inheritance = _inheritance(plan, held, engine)
+    supervisor = Supervisor(tasks, inheritance, checkpoints, engine, ledger, server, inbox, ready)
     try:
-        states = supervisor.run()
+        outcome = supervisor.run()
     finally:
         ledger.close()
-    if supervisor.notice is not None:
-        for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
+    if outcome.notice is not None:
+        for failure in _acknowledge(outcome.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    summary = _at(began, _summary(plan, states, ledger, pruned))
-    emit(summary)
-    if supervisor.fault is not None:
-        raise supervisor.fault
-    exit_code = SOME_FAILED if states["failed"] else DONE
+    last = _at(began, summary.summarize(plan, ledger, outcome, pruned))
+    emit(last)
+    if outcome.fault is not None:
+        raise errors.OutputLost(plan.out, outcome.fault)
+    return _result(plan, last)
+
+
+def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inheritance:
+    return Inheritance(
+        out=held.out.path,
+        flight=held.inner.path,
+        descriptors=tuple(held.for_workers),
+        pixels=plan.manifest.options,
+        max_pixels=plan.manifest.max_pixels,
+        checkpoint=engine.checkpoint,
+    )
+
+
+def _result(plan: Plan, last: events.Summary) -> Result:
+    exit_code = SOME_FAILED if last.failed else DONE
     return Result(
-        exit_code=INTERRUPTED if summary.resume is not None else exit_code,
+        exit_code=INTERRUPTED if last.resume is not None else exit_code,
         manifest=plan.path,
         out=plan.out,
         failures={
@@ -282,7 +302,7 @@ def _supervise(
             for image in plan.manifest.images
             if image.state == "failed"
         },
-        summary=summary,
+        summary=last,
     )
 
 
@@ -332,69 +352,9 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
         raise errors.DiskFullAtStart(plan.path, error.strerror) from None
 
 
-def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[NoticeListener]) -> events.Planned:
-    images = plan.manifest.images
-    before = outcome.figures(images)
-    kinds: Counter[str] = Counter()
-    for index in plan.todo:
-        kinds[kind_of(images[index].source)] += images[index].size
-    return events.Planned(
-        manifest=str(plan.path),
-        out=str(plan.out),
-        total=len(images),
-        todo=len(plan.todo),
-        done=plan.already_done,
-        done_bytes=before.source_bytes,
-        done_pixels=before.pixels,
-        todo_bytes=kinds.total(),
-        todo_bytes_by_kind=dict(kinds),
-        new=plan.new,
-        changed=plan.changed,
-        missing=plan.missing,
-        gone=before.counts["gone"],
-        ignored=dict(plan.ignored),
-        workers=engine.workers,
-        resumed=plan.resumed,
-        notices=[source.name for source in sources],
-    )
-
-
 def _preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
     """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
     others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
     pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
     if pillow or png:
         server.preload(pillow, png)
-
-
-def _summary(plan: Plan, states: Counter[str], ledger: Ledger, pruned: int) -> events.Summary:
-    totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
-    interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
-    return events.Summary(
-        state=plan.manifest.state,
-        total=len(images),
-        done=states["done"],
-        already_done=plan.already_done,
-        converted=totals.converted,
-        failed=states["failed"],
-        partial=states["partial"],
-        pending=states["pending"],
-        pixels=totals.pixels,
-        source_bytes=totals.source_bytes,
-        output_bytes=totals.output_bytes,
-        seconds=totals.seconds,
-        ignored=dict(plan.ignored),
-        changed=plan.changed,
-        missing=plan.missing,
-        gone=states["gone"],
-        newly_gone=plan.newly_gone,
-        pruned=pruned,
-        notes={name_of(images[index]): note for index, note in totals.notes.items()},
-        failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
-        reasons=outcome.reasons(plan.manifest),
-        manifest=str(plan.path),
-        resume=outcome.resume_command(plan.path) if interrupted else None,
-        space_needed=max(outcome.space_needed(images), totals.space_needed or 0)
-        if ledger.disk_full or totals.space_needed is not None
-        else None,
-    )

@@ -1,8 +1,8 @@
-"""The manifest's records, and what must be true of them whoever wrote them.
+"""The manifest's records, and the rules that they keep, whichever program wrote them.
 
-A manifest can come from a stranger, and its seal is no signature: anybody can make one. So a manifest is held against
-these rules each time it is loaded. Numbers are bounded by the types here; `find_fault` knows what no type can say: no
-name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
+A manifest can come from a stranger, and its seal is no signature: any program can make one. So a manifest is checked
+against these rules each time it is loaded. Numbers are bounded by the types here; `find_fault` knows what no type can
+say: no name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
 """
 
 import os

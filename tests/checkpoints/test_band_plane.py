@@ -13,7 +13,7 @@ from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity, Task
-from batchgray.storage import durable, integrity
+from batchgray.storage import durable, integrity, sealing
 from batchgray.storage.durable import Folder
 
 WIDTH, HEIGHT = 30_000, 100
@@ -127,6 +127,15 @@ def test_a_header_with_a_flipped_bit_is_not_believed(tmp_path):
     data[data.index(b"xxh3") + 12] ^= 1
     header.write_bytes(data)
     assert finished(plane_in(tmp_path)) == set()
+
+
+def test_a_header_of_another_version_is_not_believed(tmp_path):
+    written(tmp_path, {0, 1})
+    header = paths(tmp_path)[1]
+    data = header.read_bytes().rstrip(b"\n")[: -sealing.SEAL_BYTES] + b"}"
+    for version, expected in ((1, {0, 1}), (2, set())):
+        header.write_bytes(sealing.seal(data.replace(b'"version":1', b'"version":%d' % version)) + b"\n")
+        assert finished(plane_in(tmp_path)) == expected
 
 
 def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
