@@ -17,7 +17,7 @@ from batchgray import spelling, tiles
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.storage import integrity
-from batchgray.storage.base import meaning
+from batchgray.storage.base import Changed, meaning
 from batchgray.storage.durable import Folder, SparseFile
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
@@ -87,8 +87,11 @@ class BandPlane:
     def read(self, index: int) -> bytes:
         """The bytes of a band. Raises PlaceError."""
         at = index * self._band_bytes
-        with meaning(self._output):
-            return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
+        try:
+            with meaning(self._output):
+                return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
+        except EOFError:
+            raise Changed(self._output, "the plane of its finished bands was cut off meanwhile") from None
 
     def map(self) -> mmap.mmap:
         """The whole plane, to be read only; not to be read where it is not finished. Raises PlaceError."""

@@ -63,7 +63,7 @@ class Backlog:
         while self._waiting and size < CHUNK_BYTES and len(chunk) < most:
             task = self._task(self._waiting.popleft())
             chunk.append(task)
-            size += task.identity.size
+            size += task.version.size
         return chunk
 
     def put_back(self, indices: Iterable[int]) -> None:

@@ -100,7 +100,7 @@ class Ledger:
 
     def flushed(self, item: Flushed) -> None:
         """Finished tiles of a begun image that are durable."""
-        version = item.identity
+        version = item.version
         change = ImageChange(
             image=item.index, state="partial", size=version.size, mtime_ns=version.mtime_ns, **_kept_of(item)
         )
@@ -250,7 +250,7 @@ def _interruption(notice: InterruptionNotice, run: int) -> Interruption:
 
 
 def _done_change(item: ImageDone, now_ms: int) -> ImageChange:
-    version = item.identity
+    version = item.version
     return ImageChange(
         image=item.index,
         state="done",

@@ -24,9 +24,10 @@ from batchgray.manifest.records import Manifest, Run
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
-from batchgray.planning import gone
+from batchgray.planning import pruning
 from batchgray.planning.discovery import IMAGE_SUFFIXES, JPEG_SUFFIXES
-from batchgray.planning.plan import Plan, plan_resume, plan_run
+from batchgray.planning.plan import Plan
+from batchgray.planning.planner import plan_resume, plan_run
 from batchgray.storage import durable
 from batchgray.storage.names import kind_of
 from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
@@ -312,7 +313,7 @@ def _prune(plan: Plan, held: RunFolder, emit: Listener) -> int:
     Returns how many were removed.
     """
     try:
-        pruned = gone.remove_outputs(held.out, plan.pruned)
+        pruned = pruning.remove_outputs(held.out, plan.pruned)
     except OSError as error:
         raise errors.UnwritableOutput(plan.out, error.strerror) from None
     for output in pruned.altered:

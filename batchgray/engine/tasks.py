@@ -28,7 +28,7 @@ class PlannedTasks:
             index=index,
             source=self._plan.source_path(image),
             output=image.output,
-            identity=image.identity,
+            version=image.version,
             replaces="*" if image.mend else image.checksum or "",
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,

@@ -18,7 +18,7 @@ from batchgray._version import __version__
 from batchgray.events import NoticeSource
 from batchgray.manifest.files import own_names
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.names import folders_of, is_inside, is_plain
 from batchgray.storage.run_folder import FLIGHT_FOLDER
@@ -70,8 +70,8 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     was: Literal["pending", "partial", "done"] | None = None
 
     @property
-    def identity(self) -> SourceIdentity:
-        return SourceIdentity(self.size, self.mtime_ns)
+    def version(self) -> InputVersion:
+        return InputVersion(self.size, self.mtime_ns)
 
     @property
     def resumable(self) -> bool:

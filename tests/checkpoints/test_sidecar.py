@@ -6,13 +6,13 @@ import shutil
 
 import msgspec
 import pytest
-from begun import IDENTITY, OPTIONS, TASK, making_folders
+from begun import OPTIONS, TASK, VERSION, making_folders
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchgray import tiles
 from batchgray.checkpoints import sidecar
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage import durable, sealing
 from batchgray.storage.base import Full
 
@@ -164,13 +164,13 @@ def test_where_there_is_no_sidecar_nothing_is_restored(folders):
     assert folders.restored(folders.begun().record)[0] is None
 
 
-# identity
+# version
 
 
 def test_tiles_of_another_version_of_the_source_do_not_match(folders):
     folders.write(folders.begun())
-    for identity in SourceIdentity(1235, 5678), SourceIdentity(1234, 5679):
-        task = Task(index=3, source=TASK.source, output=TASK.output, identity=identity)
+    for version in InputVersion(1235, 5678), InputVersion(1234, 5679):
+        task = Task(index=3, source=TASK.source, output=TASK.output, version=version)
         assert folders.checkpoints().find(task) is None
 
 
@@ -188,6 +188,6 @@ def test_tiles_of_other_pixel_options_do_not_match(folders, other):
 
 def test_tiles_of_another_output_do_not_match(folders):
     folders.write(folders.begun())
-    task = Task(index=3, source=TASK.source, output="a/c.jpg", identity=IDENTITY)
+    task = Task(index=3, source=TASK.source, output="a/c.jpg", version=VERSION)
     shutil.copy(folders.sidecar, folders.flight.path / sidecar.name_of(task.output))
     assert folders.checkpoints().find(task) is None

@@ -6,7 +6,7 @@ import pytest
 
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.errors import ImageError
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 PLANES = SimpleNamespace()
 
@@ -24,7 +24,7 @@ class Opened(OpenedImage):
 
 
 def image() -> Opened:
-    return Opened(SourceIdentity(1, 1), width=4, height=3, colour=True, exif=b"", note=None, scratch_bytes=0)
+    return Opened(InputVersion(1, 1), width=4, height=3, colour=True, exif=b"", note=None, scratch_bytes=0)
 
 
 def test_a_decoders_note_is_handed_on():

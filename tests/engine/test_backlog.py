@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchgray.engine import backlog
 from batchgray.engine.backlog import CHUNK_BYTES, CHUNK_IMAGES, DEATHS_PER_IMAGE, Backlog, largest_first
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 
 
 @dataclasses.dataclass
@@ -25,11 +25,11 @@ class Tasks:
         return self.sizes[index]
 
     def task(self, index):
-        return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", identity=identity(self.sizes[index]))
+        return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", version=version(self.sizes[index]))
 
 
-def identity(size):
-    return SourceIdentity(size, 5678)
+def version(size):
+    return InputVersion(size, 5678)
 
 
 def backlog_of(*sizes):
@@ -213,7 +213,7 @@ def test_a_chunk_is_never_empty_while_something_waits_nor_larger_than_its_bounds
     while len(some):
         tasks = some.take_chunk(workers)
         assert 1 <= len(tasks) <= CHUNK_IMAGES
-        assert sum(task.identity.size for task in tasks[:-1]) < CHUNK_BYTES
+        assert sum(task.version.size for task in tasks[:-1]) < CHUNK_BYTES
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -19,23 +19,23 @@ from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage import durable
 from batchgray.workers import messages
 from batchgray.workers.messages import ImageDone
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
-IDENTITY = SourceIdentity(1234, 5678)
+VERSION = InputVersion(1234, 5678)
 
 
 def done(index, **changes):
     known = {"width": 640, "height": 480, "tiles_total": 8, "tiles_computed": 8, "decoded": True, "seconds": 0.5}
-    known |= {"identity": IDENTITY, "output_size": 999, "checksum": "x:y", "note": None}
+    known |= {"version": VERSION, "output_size": 999, "checksum": "x:y", "note": None}
     return ImageDone(index=index, **{**known, **changes})
 
 
 def flushed(index):
-    return messages.Flushed(index=index, identity=IDENTITY, width=640, height=480, tiles_done=3, tiles_total=8)
+    return messages.Flushed(index=index, version=VERSION, width=640, height=480, tiles_done=3, tiles_total=8)
 
 
 class Books:
@@ -116,7 +116,7 @@ def test_the_totals_are_those_of_this_run(books):
 
 def reported(fields):
     """One report, and all that the shapes before and after it call differently."""
-    return {"size": 1234, "mtime_ns": 5678, **{name: value for name, value in fields.items() if name != "identity"}}
+    return {"size": 1234, "mtime_ns": 5678, **{name: value for name, value in fields.items() if name != "version"}}
 
 
 def test_each_field_of_what_is_done_comes_into_the_journal_or_to_the_listeners(books, monkeypatch):
@@ -149,7 +149,7 @@ def test_each_field_of_what_is_flushed_comes_into_the_journal(books, monkeypatch
 
 
 def test_what_is_handed_out_is_told_with_the_images_names_and_size(books):
-    books.ledger.started(Task(index=1, source="/in/b.png", output="b.jpg", identity=IDENTITY), 4)
+    books.ledger.started(Task(index=1, source="/in/b.png", output="b.jpg", version=VERSION), 4)
     assert books.said == [events.Started(source="b.png", source_bytes=1234, output="b.jpg", worker=4)]
 
 

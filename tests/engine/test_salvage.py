@@ -10,13 +10,13 @@ from batchgray.engine import salvage
 from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage.durable import Folder
 from batchgray.workers import messages
 
-IDENTITY = SourceIdentity(1234, 5678)
+VERSION = InputVersion(1234, 5678)
 RECORD = slots.SlotRecord(
-    identity=IDENTITY,
+    version=VERSION,
     width=8,
     height=24,
     tile_rows=PixelOptions().rows_for(8),
@@ -24,7 +24,7 @@ RECORD = slots.SlotRecord(
     exif_bytes=0,
     note=None,
 )
-TASK = Task(index=7, source="/in/a.png", output="a.jpg", identity=IDENTITY)
+TASK = Task(index=7, source="/in/a.png", output="a.jpg", version=VERSION)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_finished_tiles_are_durable_when_they_are_told_of(worker, checkpoints):
     flushed = salvage.Salvage(checkpoints).save_tiles(TASK, image)
     header = checkpoints.find(TASK)
     assert (flushed.index, flushed.tiles_done, header.tiles_done) == (7, 1, 1)
-    assert flushed.identity == IDENTITY
+    assert flushed.version == VERSION
 
 
 class Artist:

@@ -20,14 +20,14 @@ from batchgray.engine.supervisor import READY_SECONDS, Outcome, Supervisor
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage.base import Full
 from batchgray.storage.durable import Folder
 from batchgray.workers import messages
 from batchgray.workers.messages import Convert
 
 SIGTERM = InterruptionNotice(source="signal", event_id="SIGTERM")
-IDENTITY = SourceIdentity(1234, 5678)
+VERSION = InputVersion(1234, 5678)
 
 
 class Reporter:
@@ -83,8 +83,8 @@ class Tasks:
         return self._size
 
     def task(self, index):
-        identity = SourceIdentity(self._size, 5678)
-        return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", identity=identity)
+        version = InputVersion(self._size, 5678)
+        return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", version=version)
 
 
 class World:
@@ -352,7 +352,7 @@ def test_the_finished_tiles_of_a_worker_that_died_are_saved_and_told(world):
     world.ready(0)
     fd = world.workers[0].slot_fd
     record = slots.SlotRecord(
-        identity=SourceIdentity(2 << 20, 5678),
+        version=InputVersion(2 << 20, 5678),
         width=8,
         height=24,
         tile_rows=PixelOptions().rows_for(8),
@@ -423,7 +423,7 @@ def test_an_image_over_its_time_has_its_worker_killed_but_not_while_draining(wor
 def image_done(index):
     return messages.ImageDone(
         index=index,
-        identity=IDENTITY,
+        version=VERSION,
         width=8,
         height=8,
         tiles_total=1,
@@ -440,7 +440,7 @@ def test_an_image_with_finished_tiles_on_the_disk_is_resumed_when_it_comes_again
     world.begin()
     world.forked(11, 12)
     world.ready(0)
-    flushed = {"identity": IDENTITY, "width": 8, "height": 8, "tiles_done": 1, "tiles_total": 2}
+    flushed = {"version": VERSION, "width": 8, "height": 8, "tiles_done": 1, "tiles_total": 2}
     world.says(0, messages.Flushed(index=0, **flushed))
     world.dies(0)
     world.ready(0)

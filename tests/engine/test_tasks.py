@@ -6,7 +6,7 @@ from batchgray.engine.tasks import PlannedTasks
 from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_images_that_the_plan_wants_done_are_there_with_their_sizes(plan):
 def test_a_task_names_the_source_the_version_of_it_and_the_output(plan):
     task = PlannedTasks(plan, set()).task(1)
     assert (task.index, task.source, task.output) == (1, "/in/1.png", "1.jpg")
-    assert task.identity == SourceIdentity(1235, 5678)
+    assert task.version == InputVersion(1235, 5678)
 
 
 def test_a_task_says_what_may_be_replaced(plan):

@@ -7,7 +7,7 @@ import pytest
 from batchgray import machine
 from batchgray.engine import timelimit
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def watched(slot, monkeypatch):
 
 def lay_out(slot, megapixels):
     record = slots.SlotRecord(
-        identity=SourceIdentity(1, 1),
+        version=InputVersion(1, 1),
         width=1000,
         height=megapixels * 1000,
         tile_rows=8,

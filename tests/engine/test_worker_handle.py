@@ -10,7 +10,7 @@ from stream import Clock
 from batchgray.engine import timelimit
 from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.workers.messages import NeedMemory
 
 EMPTY = slots.EMPTY_SLOT_BYTES
@@ -38,9 +38,9 @@ def test_the_time_that_an_image_waits_for_memory_is_not_held_against_it(worker, 
 
     slot = slots.Slot(worker.slot_fd)
     slot.announce(0)
-    identity = SourceIdentity(1, 1)
+    version = InputVersion(1, 1)
     record = {"width": 10, "height": 10, "tile_rows": 8, "colour": True, "exif_bytes": 0, "note": None}
-    slot.describe(slots.SlotRecord(identity=identity, **record))
+    slot.describe(slots.SlotRecord(version=version, **record))
     assert not worker.exceeds_time()
     worker.asked = NeedMemory(slot_bytes=EMPTY, scratch_bytes=0)
     assert not exceeds_after(1000)

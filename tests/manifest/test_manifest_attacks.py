@@ -30,8 +30,8 @@ from batchgray.manifest.records import ImageChange
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.planes import slots
-from batchgray.planning.plan import plan_resume
-from batchgray.records import SourceIdentity, Task
+from batchgray.planning.planner import plan_resume
+from batchgray.records import InputVersion, Task
 from batchgray.storage import guards, integrity, intents, sealing
 from batchgray.storage.durable import Folder
 
@@ -655,7 +655,7 @@ ATTACKS = [cut, lengthen, make_sparse, claim_another_image, nest_without_end, *m
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_a_damaged_sidecar_is_doubted(victim, attack):
     image = load_manifest(victim.path).images[1]
-    task = Task(index=1, source="", output=image.output, identity=image.identity)
+    task = Task(index=1, source="", output=image.output, version=image.version)
     assert checkpoints_of(victim).find(task) is not None
     attack(victim)
     assert checkpoints_of(victim).find(task) is None
@@ -787,11 +787,11 @@ def test_verify_waits_for_no_fifo_and_follows_no_link(victim):
 
 
 def test_a_modification_time_of_more_than_64_bits_is_told_from_others():
-    far, later = SourceIdentity(1, 10**22), SourceIdentity(1, 10**22 + 1)
+    far, later = InputVersion(1, 10**22), InputVersion(1, 10**22 + 1)
     assert far != later
-    assert far == SourceIdentity(1, 10**22)
-    assert all(-(2**63) <= identity.mtime_ns < 2**63 for identity in (far, later))
-    assert SourceIdentity(1, -5).mtime_ns == -5
+    assert far == InputVersion(1, 10**22)
+    assert all(-(2**63) <= version.mtime_ns < 2**63 for version in (far, later))
+    assert InputVersion(1, -5).mtime_ns == -5
 
 
 def test_an_image_from_the_far_future_is_converted(tmp_path):
