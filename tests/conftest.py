@@ -117,3 +117,12 @@ def tall_converted(tall, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("tall-converted") / "gray"
     batchgray("run", tall, "--out", out, "--tile-rows", 8, "--progress", "none")
     return out
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with three pictures, each of another format, and a file that is none."""
+    for name in ("a.png", "sub/b.jpg", "sub/deep/c.webp"):
+        save_gradient(tmp_path / "in" / name, 320, 240, exact=True)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    return tmp_path / "in"
