@@ -1,10 +1,10 @@
 """OpenedImage, which `opening` hands out and `jpeg` and `pillow` make: its dimensions are known, and it can decode."""
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from batchgray.codecs.excerpt import Contents
-from batchgray.codecs.faults import image_failures
+from batchgray.codecs.faults import ImageFailures
 from batchgray.codecs.limits import Limits
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
@@ -12,8 +12,7 @@ from batchgray.planes.slots import SlotImage as Planes
 from batchgray.records import InputVersion
 
 
-@dataclass(frozen=True)
-class ProbeInput:
+class ProbeInput(NamedTuple):
     """What a probe is given: an input, for what method and over what background, and what it may cost.
 
     `fd` is open as long as it is probed; `data` is the opened image's to let go of.
@@ -48,7 +47,7 @@ class OpenedImage:
 
         Raises ImageError whatever the decoder meets, SecondOpinion.
         """
-        with image_failures(SecondOpinion):
+        with _FAILURES:
             return self._decode(planes)
 
     def _decode(self, planes: Planes) -> str | None:
@@ -68,3 +67,6 @@ class SecondOpinion(Exception):
     def __init__(self, opened: OpenedImage) -> None:
         super().__init__()
         self.opened = opened
+
+
+_FAILURES = ImageFailures(SecondOpinion)

@@ -114,7 +114,7 @@ def _probe(fd: int, method: Method, limits: Limits, background: transparency.Col
     data = _contents(fd, found.st_size)
     try:
         probe = _probe_of(signatures.format_of(data[: signatures.HEAD_BYTES]))
-        with image_failures():
+        with image_failures:
             return probe(ProbeInput(fd, data, version, method, limits, background))
     except BaseException:
         let_go(data)

@@ -18,10 +18,10 @@ class Reporter(Protocol):
     def started(self, task: Task, worker: int) -> None:
         """An image was handed to the worker of that number."""
 
-    def done(self, images: list[ImageDone]) -> None:
+    def done(self, items: list[ImageDone]) -> None:
         """Outputs that are durable."""
 
-    def flushed(self, message: Flushed) -> None:
+    def flushed(self, item: Flushed) -> None:
         """Finished tiles of a begun image that are durable."""
 
     def failed(self, index: int, reason: str) -> None:

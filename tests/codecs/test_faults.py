@@ -6,7 +6,15 @@ import warnings
 
 import pytest
 
-from batchgray.codecs.faults import brief, collected_warnings, image_failures, joined, library_reason, os_reason
+from batchgray.codecs.faults import (
+    ImageFailures,
+    brief,
+    collected_warnings,
+    image_failures,
+    joined,
+    library_reason,
+    os_reason,
+)
 from batchgray.errors import ImageError
 
 
@@ -56,7 +64,7 @@ def test_a_warning_that_comes_again_is_heard_again():
 
 def test_an_unexpected_exception_is_the_images_failure_with_its_cause():
     reason = r"can't be read \(KeyError: 7\): it is damaged, or batchgray is wrong; please report it"
-    with pytest.raises(ImageError, match=reason) as caught, image_failures():
+    with pytest.raises(ImageError, match=reason) as caught, image_failures:
         raise KeyError(7)
     assert isinstance(caught.value.__cause__, KeyError)
 
@@ -67,6 +75,6 @@ class Meant(Exception):
 
 @pytest.mark.parametrize("error", [ImageError("why"), MemoryError(), ImportError(), Meant(), KeyboardInterrupt()])
 def test_what_is_meant_comes_through_as_it_is(error):
-    with pytest.raises(type(error)) as caught, image_failures(Meant):
+    with pytest.raises(type(error)) as caught, ImageFailures(Meant):
         raise error
     assert caught.value is error

@@ -26,7 +26,7 @@ def test_a_segment_tells_where_it_lies():
     data = SOI + b"stray" + b"\xff\xff" + APP + EOI
     segment, end = Walk(data)
     assert data[segment.part] == APP
-    assert (segment.body, segment.alone, end.alone) == (segment.start + 4, False, True)
+    assert (segment.body, end.body) == (segment.start + 4, end.stop)
     assert end.part == slice(len(data) - 2, len(data))
 
 

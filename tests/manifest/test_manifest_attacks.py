@@ -30,7 +30,7 @@ from batchgray.manifest.records import ImageChange
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.planes import slots
-from batchgray.planning.plan import plan_resume
+from batchgray.planning.planner import plan_resume
 from batchgray.records import InputVersion, Task
 from batchgray.storage import guards, integrity, intents, sealing
 from batchgray.storage.durable import Folder

@@ -9,7 +9,7 @@ from harness import deep_tree
 
 from batchgray import errors
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
-from batchgray.planning.plan import plan_resume, plan_run
+from batchgray.planning.planner import plan_resume, plan_run
 from batchgray.records import InputVersion
 
 ENGINE = EngineOptions(workers=1, memory=1)
@@ -130,7 +130,7 @@ def test_an_image_whose_output_could_not_be_opened_is_failed_and_not_to_do(world
     assert sorted(todo(plan)) == [f"{fits}.png", "good.png"]
     refused = image(plan, f"{fits}e.png")
     assert (refused.state, refused.output) == ("failed", "")
-    assert "choose a shorter --out" in refused.error
+    assert "choose a shorter one" in refused.error
     assert todo(world.plan(plan.manifest, out=world.folder / "o")) == sorted(
         [f"{fits}.png", f"{fits}e.png", "good.png"]
     )
