@@ -23,7 +23,7 @@ def serving(*connections):
                 with listener.accept()[0] as connected:
                     each(connected)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)  # where a test fails, it waits in vain
         thread.start()
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with contextlib.closing(BoundedHttp(endpoint)) as client:
