@@ -123,9 +123,10 @@ def test_no_page_is_wider_than_a_phone(pages, site, tmp_path):
     """Tables and code may scroll in themselves; nothing else may reach over the edge."""
     frames = "".join(f'<iframe name="{path.name}" src="{path.as_uri()}"></iframe>' for path in pages)
     script = """
-    const scrolls = (element) => element && (/auto|scroll/.test(getComputedStyle(element).overflowX)
+    const has_bar = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
+    const scrolls = (element) => element.tagName !== "ARTICLE" && (has_bar(element)
       ? element.getBoundingClientRect().right <= WIDTH : scrolls(element.parentElement));
-    const right = (element) => scrolls(element.closest("article *")) ? 0 : element.getBoundingClientRect().right;
+    const right = (element) => scrolls(element) ? 0 : element.getBoundingClientRect().right;
     addEventListener("load", () => {
       for (const frame of document.querySelectorAll("iframe")) {
         const shown = [...frame.contentDocument.querySelectorAll("article *")];
