@@ -148,17 +148,19 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray run`: what goes in, where it comes out, and how.
 
     Paths may be str or any os.PathLike; they are held as Path, relative ones against the working folder of the moment
-    in which the run begins. `inputs` takes one or some, folders and files. The manifest is OUT/manifest.json if none
-    is given. `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one
-    without against the name. An image of more than `max_pixels` fails before it is decoded. With `overwrite` the run
-    starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on the same manifest
-    stopped. With `prune` the outputs of inputs that are gone are removed, if they are as they were made.
+    in which the run begins. `inputs` takes one or some, folders and files. The manifest is OUT/manifest.json if none is
+    given. Inputs below `base` keep their path below it, however they were named; all must be below it. `include` and
+    `exclude` are globs; one with a slash is held against the path below the INPUT, one without against the name. An
+    image of more than `max_pixels` fails before it is decoded. With `overwrite` the run starts afresh, and replaces
+    outputs that are there; without, it goes on where an earlier one on the same manifest stopped. With `prune` the
+    outputs of inputs that are gone are removed, if they are as they were made.
 
     Raises TypeError, naming the field, and UsageError, naming the command's option.
     """
 
     inputs: tuple[Path, ...]
     out: Path
+    base: Path | None = None
     manifest: Path | None = None
     pixels: PixelOptions = PixelOptions()
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
@@ -175,6 +177,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             *,
             inputs: AnyPath | Iterable[AnyPath],
             out: AnyPath,
+            base: AnyPath | None = None,
             manifest: AnyPath | None = None,
             pixels: PixelOptions = ...,
             engine: EngineOptions = ...,
@@ -188,8 +191,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _make_paths(self, "inputs")
         _make_path(self, "out")
-        if self.manifest is not None:
-            _make_path(self, "manifest")
+        for name in ("base", "manifest"):
+            if getattr(self, name) is not None:
+                _make_path(self, name)
         _check_types(self)
         if not self.inputs:
             raise errors.NothingNamed

@@ -18,6 +18,12 @@ from batchgray.cli.streams import as_json_line, leave, say
 @click.command(cls=Command, short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
 @click.argument("inputs", nargs=-1, type=PATH, metavar="INPUT...")
 @option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the grayscale images go.")
+@option(
+    "--base",
+    type=FOLDER,
+    metavar="DIR",
+    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+)
 @option("--manifest", type=PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
     "--method",
@@ -73,7 +79,8 @@ from batchgray.cli.streams import as_json_line, leave, say
     "--files-from",
     type=Name(allow_dash=True, path_type=str),
     metavar="FILE",
-    help="More INPUTs, one a line or NUL-separated; - is standard input.",
+    help="More INPUTs, one a line or NUL-separated; - is standard input. Without --base, listed files come out at the "
+    "top of --out, whatever folder they are in.",
 )
 @option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
 @option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
@@ -87,6 +94,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
+        base=given["base"],
         manifest=given["manifest"],
         pixels=options.PixelOptions(
             method=given["method"],

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from batchgray import errors, texts
 from batchgray.options import SUFFIXES, Format
+from batchgray.planning.base_folder import path_below
 from batchgray.records import InputVersion
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import kind_of
@@ -61,7 +62,7 @@ class Discovery:
 
     `links` are the paths of links among the found.
 
-    `pause` is called now and then, and may raise.
+    `pause` is called now and then, and may raise. All INPUTs are below `base`, if one is given (see `base_folder`).
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Discovery:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         pause: Callable[[], None] = lambda: None,
+        base: Path | None = None,
     ) -> None:
         self.ignored: Counter[str] = Counter()
         self.passed_over: Counter[str] = Counter()
         self.links: list[str] = []
         self._include, self._exclude = include, exclude
         self._pause = pause
+        self._base = None if base is None else str(base)
         self._out_path, self._out = out, _file_id(out)
         self._named: set[str] = set()  # files named one by one, and not found in a folder yet
 
@@ -93,10 +96,23 @@ class Discovery:
             raise errors.OutputIsInput(self._out_path)
         self._named = {str(path) for path in inputs if path not in walked}
         for path in folders:
-            yield from self._walk(str(path), f"{path.name or 'root'}/" if len(folders) > 1 else "")
+            yield from self._walk(str(path), self._prefix(path, len(folders) == 1))
         for path in inputs:
             if str(path) in self._named:  # not in one of the folders
-                yield self._found(str(path.parent), path.name, path.name, path.stat, path.is_symlink())
+                root, source = self._split(path)
+                yield self._found(root, source, source, path.stat, path.is_symlink())
+
+    def _prefix(self, folder: Path, alone: bool) -> str:
+        """What stands before the output names of all that is in an INPUT folder."""
+        if self._base is not None:
+            below = path_below(self._base, str(folder))
+            return f"{below}/" if below else ""
+        return "" if alone else f"{folder.name or 'root'}/"
+
+    def _split(self, path: Path) -> tuple[str, str]:
+        """Root and source of a file that was named: what it is mirrored by is its source."""
+        root = str(path.parent) if self._base is None else self._base
+        return root, path_below(root, str(path)) or path.name
 
     def _walk(self, root: str, prefix: str) -> Iterator[Found]:
         """All below a folder. Not by recursion: a tree may be deeper than any stack."""

@@ -8,6 +8,7 @@ from batchgray import errors
 from batchgray.manifest.records import DEFAULT_RUN_ID, Manifest
 from batchgray.options import ResumeOptions, RunOptions
 from batchgray.planning import checks, reconcile
+from batchgray.planning.base_folder import below_base
 from batchgray.planning.discovery import Discovery, assign_outputs
 from batchgray.planning.gone import EarlierInputs
 from batchgray.planning.plan import Plan
@@ -18,15 +19,16 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
 
     Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
     Collisions, OutputInTheWay, PrunedIsSource, OptionsDiffer, OtherOutput,
-    OutputsGone.
+    OutputsGone, BaseNotFolder, NotBelowBase.
     """
+    options = below_base(options)
     out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
     if previous is not None:
         checks.refuse_other_options(options, previous)
         _accept_output_folder(path, out, previous)
         checks.refuse_empty_output(previous, path)
     earlier = EarlierInputs(previous)
-    discovery = Discovery(out, options.include, options.exclude, pause)
+    discovery = Discovery(out, options.include, options.exclude, pause, options.base)
     found = list(discovery.find(checks.reachable_inputs(options.inputs, earlier, options.prune)))
     manifest = _new_manifest(options, path, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
