@@ -111,7 +111,7 @@ class BadSize(UsageError):
 
 class Collisions(UsageError):
     """different inputs would share an output name; rename one of each pair, run them into different folders, or \
-keep the folders that they are in, with a folder above them all as --base:{0}"""
+keep the folders that they are in: `batchgray run ... --base DIR`, with one above them all:{0}"""
 
     @classmethod
     def of(cls, pairs: list[str]) -> "Collisions":

@@ -150,10 +150,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     Paths may be str or any os.PathLike; they are held as Path, relative ones against the working folder of the moment
     in which the run begins. `inputs` takes one or some, folders and files. The manifest is OUT/manifest.json if none is
     given. Inputs below `base` keep their path below it, however they were named; all must be below it. `include` and
-    `exclude` are globs; one with a slash is held against the path below the INPUT, one without against the name. An
-    image of more than `max_pixels` fails before it is decoded. With `overwrite` the run starts afresh, and replaces
-    outputs that are there; without, it goes on where an earlier one on the same manifest stopped. With `prune` the
-    outputs of inputs that are gone are removed, if they are as they were made.
+    `exclude` are globs; one with a slash is held against the path below the INPUT, one without against the name. With
+    `follow_links` links to folders are walked too. An image of more than `max_pixels` fails before it is decoded. With
+    `overwrite` the run starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on
+    the same manifest stopped. With `prune` the outputs of inputs that are gone are removed, if they are as they were
+    made.
 
     Raises TypeError, naming the field, and UsageError, naming the command's option.
     """
@@ -167,6 +168,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: int = 1_000_000_000
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
     overwrite: bool = False
     prune: bool = False
 
@@ -184,6 +186,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             max_pixels: int = ...,
             include: Sequence[str] = ...,
             exclude: Sequence[str] = ...,
+            follow_links: bool = ...,
             overwrite: bool = ...,
             prune: bool = ...,
         ) -> None: ...

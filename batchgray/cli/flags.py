@@ -215,7 +215,9 @@ options_of_both = _together(
         is_flag=True,
         help="Tell only of warnings, interruptions and failures, on standard error.",
     ),
-    option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
+    option(
+        "-v", "--verbose", is_flag=True, help="Tell of each image as it is done, and of each file that is left out."
+    ),
     option(
         "--notices",
         type=Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),

@@ -82,6 +82,11 @@ from batchgray.cli.streams import as_json_line, leave, say
     help="More INPUTs, one a line or NUL-separated; - is standard input. Without --base, listed files come out at the "
     "top of --out, whatever folder they are in.",
 )
+@option(
+    "--follow-links",
+    is_flag=True,
+    help="Walk into links to folders too. What several ways lead to is converted once for each, as with rsync -L.",
+)
 @option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
 @option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
 @options_of_both
@@ -109,6 +114,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        follow_links=given["follow_links"],
         overwrite=given["overwrite"],
         prune=given["prune"],
     )
@@ -166,16 +172,24 @@ def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[An
     return choose_listeners(parsing.notice_options(given), afterwards)
 
 
+def _say_left_out(event: Any) -> None:
+    from batchgray.progress import wording
+
+    for line in wording.lines_for_image(event):
+        say(line)
+
+
 def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
     from batchgray.commands import plan as module
     from batchgray.engine import runs
 
     # Signals end it as they end any command that reads: there is nothing to flush.
     sources = [source for source in _sources(given, lambda: None) if source.name != "signals"]
-    plan = runs.dry_run(asked, sources)
     if given["progress"] == "json":
+        plan = runs.dry_run(asked, sources, lambda event: say(as_json_line(event)))
         for event in module.conversions(plan):
             say(as_json_line(event))
     else:
+        plan = runs.dry_run(asked, sources, _say_left_out if given["verbose"] else lambda event: None)
         for line in module.plan_lines(plan):
             say(line)

@@ -1,7 +1,7 @@
 """INPUTs to the planned list: which files are images, and under which name each comes out.
 
 Folders are walked in the order of their names. Hidden entries and the output folder are skipped, links to files are
-followed, links to folders are not (so there are no loops). Files named one by one are taken whatever their name.
+followed, links to folders only where that is asked for. Files named one by one are taken whatever their name.
 """
 
 import errno
@@ -16,16 +16,14 @@ from typing import NamedTuple
 from batchgray import errors, texts
 from batchgray.options import SUFFIXES, Format
 from batchgray.planning.base_folder import path_below
-from batchgray.records import InputVersion
+from batchgray.planning.left_out import FILTERED, HIDDEN, NO_SUFFIX, LeftOut
+from batchgray.planning.links import Ways, file_id
+from batchgray.records import LINKED_FOLDERS, InputVersion
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import kind_of
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}
-
-LINKED_FOLDERS = "links to folders"
-HIDDEN = "hidden"
-LEFT_OUT = "left out by --include or --exclude"
 
 _TOO_LONG = "is longer than the system can open; move it nearer to the top"
 
@@ -58,9 +56,9 @@ class TakenName(NamedTuple):
 
 
 class Discovery:
-    """Walks INPUTs. `ignored` counts what was not taken, by file type; `passed_over` what was not examined, and why.
+    """Walks INPUTs. `left_out` has what was not taken, `folders` is how many folders were walked.
 
-    `links` are the paths of links among the found.
+    `links` are the paths of links among the found, and of what was found through links.
 
     `pause` is called now and then, and may raise. All INPUTs are below `base`, if one is given (see `base_folder`).
     """
@@ -72,14 +70,17 @@ class Discovery:
         exclude: Sequence[str] = (),
         pause: Callable[[], None] = lambda: None,
         base: Path | None = None,
+        follow_links: bool = False,
+        tell: Callable[[str, str], None] = lambda path, kind: None,
     ) -> None:
-        self.ignored: Counter[str] = Counter()
-        self.passed_over: Counter[str] = Counter()
+        self.left_out = LeftOut(tell)
+        self.folders = 0
         self.links: list[str] = []
         self._include, self._exclude = include, exclude
         self._pause = pause
         self._base = None if base is None else str(base)
-        self._out_path, self._out = out, _file_id(out)
+        self._follow = follow_links
+        self._out_path, self._out = out, file_id(out)
         self._named: set[str] = set()  # files named one by one, and not found in a folder yet
 
     def find(self, inputs: Sequence[Path]) -> Iterator[Found]:
@@ -92,7 +93,7 @@ class Discovery:
         folders = [path for path in inputs if os.path.isdir(path)]
         walked = set(folders)
         folders = [path for path in folders if walked.isdisjoint(path.parents)]  # walked anyway
-        if any(_file_id(folder) == self._out for folder in folders if self._out):
+        if any(file_id(folder) == self._out for folder in folders if self._out):
             raise errors.OutputIsInput(self._out_path)
         self._named = {str(path) for path in inputs if path not in walked}
         for path in folders:
@@ -116,24 +117,37 @@ class Discovery:
 
     def _walk(self, root: str, prefix: str) -> Iterator[Found]:
         """All below a folder. Not by recursion: a tree may be deeper than any stack."""
-        waiting = [self._entries(root, "")]
+        ways = Ways(root) if self._follow else None
+        waiting = [(self._entries(root, ""), False)]
         while waiting:
-            for source, entry in waiting[-1]:
+            entries, linked = waiting[-1]
+            for source, entry in entries:
                 if isinstance(entry, Found):
                     yield entry
-                elif entry.is_dir(follow_symlinks=False):
-                    if self._out is None or _file_id(entry.path) != self._out:
-                        waiting.append(self._entries(root, source))
+                elif entry.is_dir(follow_symlinks=False) or (self._follow and _is_link_to_folder(entry)):
+                    if self._enters(entry, ways):
+                        waiting.append((self._entries(root, source), linked or entry.is_symlink()))
                         break
                 elif self._wanted(entry, source):
                     self._named.discard(entry.path)
-                    yield self._found(root, source, prefix + source, entry.stat, entry.is_symlink())
+                    yield self._found(root, source, prefix + source, entry.stat, linked or entry.is_symlink())
             else:
                 waiting.pop()
+                if ways is not None:
+                    ways.leave()
+
+    def _enters(self, folder: os.DirEntry[str], ways: Ways | None) -> bool:
+        if self._out is not None and file_id(folder.path) == self._out:
+            return False
+        refused = None if ways is None else ways.enter(folder.path, folder.is_symlink())
+        if refused is not None:
+            self.left_out.ignore(folder.path, refused)
+        return refused is None
 
     def _entries(self, root: str, folder: str) -> Iterator[tuple[str, os.DirEntry[str] | Found]]:
         """What a folder holds, with its name below `root`; instead of what can't be read one that is refused."""
         self._pause()
+        self.folders += 1
         try:
             with os.scandir(os.path.join(root, folder)) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
@@ -144,22 +158,22 @@ class Discovery:
         for entry in entries:
             source = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
-                self.passed_over[HIDDEN] += 1
+                self.left_out.pass_over(entry.path, HIDDEN)
             elif _matches(source, entry.name, self._exclude):
-                self.passed_over[LEFT_OUT] += 1
+                self.left_out.pass_over(entry.path, FILTERED)
             else:
                 yield source, entry
 
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = kind_of(entry.name)
-        if suffix not in IMAGE_SUFFIXES:
-            self.ignored[LINKED_FOLDERS if _leads_to_folder(entry) else suffix or "no suffix"] += 1
+        if _is_link_to_folder(entry):
+            self.left_out.ignore(entry.path, LINKED_FOLDERS)
             return False
-        if _leads_to_folder(entry):
-            self.ignored[LINKED_FOLDERS] += 1
+        if suffix not in IMAGE_SUFFIXES:
+            self.left_out.ignore(entry.path, suffix or NO_SUFFIX)
             return False
         if self._include and not _matches(source, entry.name, self._include):
-            self.passed_over[LEFT_OUT] += 1
+            self.left_out.pass_over(entry.path, FILTERED)
             return False
         return True
 
@@ -295,9 +309,9 @@ def _why_unreadable(error: OSError) -> str:
     return f"the folder can't be read: {(error.strerror or str(error)).lower()}; run again when it can"
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_symlink() and entry.is_dir()
     except OSError:  # a link to itself, or into a folder without permission
         return False
 
@@ -312,11 +326,3 @@ def _match(path: str, name: str, glob: str) -> bool:
     if "/" not in glob.rstrip("/"):
         return fnmatch.fnmatchcase(name, bare)
     return fnmatch.fnmatchcase(path, bare) or (bare.startswith("**/") and fnmatch.fnmatchcase(path, bare[3:]))
-
-
-def _file_id(path: str | Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -14,8 +14,15 @@ from batchgray.planning.gone import EarlierInputs
 from batchgray.planning.plan import Plan
 
 
-def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
-    """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
+def plan_run(
+    options: RunOptions,
+    previous: Manifest | None,
+    pause: Callable[[], None] = lambda: None,
+    left_out: Callable[[str, str], None] = lambda path, kind: None,
+) -> Plan:
+    """Plan a run: afresh, or going on from `previous`.
+
+    `pause` is called now and then, and may raise; `left_out` with the path and the kind of all that is not taken.
 
     Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
     Collisions, OutputInTheWay, PrunedIsSource, OptionsDiffer, OtherOutput,
@@ -28,12 +35,15 @@ def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[],
         _accept_output_folder(path, out, previous)
         checks.refuse_empty_output(previous, path)
     earlier = EarlierInputs(previous)
-    discovery = Discovery(out, options.include, options.exclude, pause, options.base)
+    discovery = Discovery(
+        out, options.include, options.exclude, pause, options.base, options.follow_links, tell=left_out
+    )
     found = list(discovery.find(checks.reachable_inputs(options.inputs, earlier, options.prune)))
     manifest = _new_manifest(options, path, out) if previous is None else previous
     manifest.max_pixels = options.max_pixels
-    manifest.ignored = dict(discovery.ignored)
-    plan = Plan(path, out, manifest, previous is not None, ignored=discovery.ignored)
+    manifest.ignored, manifest.left_out = dict(discovery.left_out.ignored), discovery.left_out.kinds()
+    plan = Plan(path, out, manifest, previous is not None, ignored=discovery.left_out.ignored)
+    plan.left_out = manifest.left_out
     unfound = reconcile.stat_inputs(plan, reconcile.unfound_images(manifest, found), pause)
     if not options.prune:
         checks.refuse_emptied_inputs(plan, options, earlier, found, unfound)

@@ -419,6 +419,9 @@ def test_another_input_is_run_whether_the_first_one_is_there_or_not(world, lost)
 def test_no_image_at_all_is_refused_with_what_is_there_instead(world):
     with pytest.raises(errors.NothingFound, match="there is nothing"):
         world.plan()
+    (world.inside / "e").mkdir()
+    with pytest.raises(errors.NothingFound, match="there are: 1 folder without a file"):
+        world.plan()
     world.put("a.txt", "b.txt", "c.heic", ".hidden.png", "d.gif", "e/f.gif")
     with pytest.raises(errors.NothingFound, match=r"2 \.txt, 1 \.heic, 2 left out by --include or --exclude, 1 hidden"):
         world.plan(exclude=("*.gif",))

@@ -102,4 +102,4 @@ def test_what_is_not_below_it_is_refused_and_nothing_is_left(data, tmp_path):
 def test_without_a_base_listed_names_that_meet_are_refused_with_the_way_out(data, tmp_path):
     refused = batchgray("run", *listed(data, *NAMES), "--out", tmp_path / "out", expect=2).stderr
     assert f"{data}/2023/a.png and {data}/2024/may/a.png -> a.png.jpg" in refused
-    assert "a folder above them all as --base" in refused
+    assert "--base DIR`, with one above them all" in refused
