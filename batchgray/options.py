@@ -123,7 +123,8 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the work is done: none of this changes a byte of any output. Times in seconds, memory in bytes.
 
-    `locked` says whether the manifest must be locked also where its file system refuses that.
+    `locked` says whether the manifest must be locked also where its file system refuses that. With `times` outputs get
+    the modification times of their inputs; a run that had it keeps to it when it is resumed.
     """
 
     workers: int = msgspec.field(default_factory=machine.usable_cores)
@@ -131,6 +132,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: float = 5.0
     grace: float = 30.0
     locked: bool = True
+    times: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)

@@ -180,6 +180,11 @@ options_of_both = _together(
         is_flag=True,
         help="Remove outputs whose inputs are gone, if they are as they were made; INPUTs may have nothing any more.",
     ),
+    option(
+        "--times",
+        is_flag=True,
+        help="Outputs get the modification times of their inputs. Resumed, a run that had it goes on so.",
+    ),
     option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
     option(
         "--memory",

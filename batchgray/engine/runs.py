@@ -302,6 +302,7 @@ def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inherita
         descriptors=tuple(held.for_workers),
         pixels=plan.manifest.options,
         max_pixels=plan.manifest.max_pixels,
+        times=plan.manifest.times,
         checkpoint=engine.checkpoint,
     )
 

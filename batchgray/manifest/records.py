@@ -121,7 +121,7 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path. `ignored`
     counts what was not taken when the input folders were last walked, by file type; `left_out` names the first of
-    all that was left out then.
+    all that was left out then. `times` says whether outputs get the modification times of their inputs.
     """
 
     version: int = VERSION
@@ -132,6 +132,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     lineage: FolderName = msgspec.field(default_factory=lambda: os.urandom(8).hex())
     options: PixelOptions
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
+    times: bool = False
     output_root: str
     output_root_base64: Bytes = msgspec.UNSET
     input_roots: list[str]

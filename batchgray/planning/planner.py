@@ -40,7 +40,7 @@ def plan_run(
     )
     found = list(discovery.find(checks.reachable_inputs(options.inputs, earlier, options.prune)))
     manifest = _new_manifest(options, path, out) if previous is None else previous
-    manifest.max_pixels = options.max_pixels
+    manifest.max_pixels, manifest.times = options.max_pixels, options.engine.times
     manifest.ignored, manifest.left_out = dict(discovery.left_out.ignored), discovery.left_out.kinds()
     plan = Plan(path, out, manifest, previous is not None, ignored=discovery.left_out.ignored)
     plan.left_out = manifest.left_out
@@ -74,6 +74,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     out = manifest.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
+    manifest.times = manifest.times or options.engine.times
     plan = Plan(path, out, manifest, resumed=True)
     checks.refuse_empty_output(manifest, path)
     accepted = set(earlier_roots) if options.prune else set()

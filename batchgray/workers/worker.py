@@ -57,6 +57,7 @@ from batchgray.workers.messages import (
     flushed,
 )
 
+_NO_TIME = "the input's modification time could not be kept"
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
@@ -193,6 +194,7 @@ class Worker:
             self._flush(task, image)
             raise
         file = self._scratch.write_file(pieces)
+        record = self._set_time(file, record)
         done = _done(task, record, file, computed, decoded, started)
         return committer.Written(file, task, done, begun=task.resumable or self._checkpointed)
 
@@ -217,9 +219,15 @@ class Worker:
                 if self._is_there(task):
                     conversion.discard()
                 raise
-        record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
+        record = msgspec.structs.replace(self._set_time(file, record), note=joined(record.note, conversion.note))
         done = _done(task, record, file, computed, computed > 0, started)
         return committer.Written(file, task, done, begun=True)
+
+    def _set_time(self, file: ScratchFile, record: slots.SlotRecord) -> slots.SlotRecord:
+        """Give an output its input's time, where that is asked for. Returns the record, with a note if it failed."""
+        if not self._setup.times or file.set_time(record.version.mtime_ns):
+            return record
+        return msgspec.structs.replace(record, note=joined(record.note, _NO_TIME))
 
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
