@@ -25,6 +25,7 @@ from batchgray.checkpoints.sidecar import SidecarHeader
 from batchgray.codecs import band_plan, band_reader, encoding, opening
 from batchgray.codecs.exif import orientation_alone
 from batchgray.codecs.faults import joined
+from batchgray.codecs.metadata import note_of
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.codecs.transparency import colour_of
 from batchgray.errors import ImageError
@@ -312,7 +313,7 @@ class Worker:
         missing = image.record.tiles_total - image.tiles_done
         with self._interrupt.ending_at_once():
             note = source.decode(image)
-        return self._slot.annotate(image, joined(source.note, note)), missing
+        return self._slot.annotate(image, joined(self._note_of(source), note)), missing
 
     def _lay_out(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> slots.SlotImage:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
@@ -333,9 +334,12 @@ class Worker:
             tile_rows=self._pixels.rows_for(source.width),
             colour=source.colour,
             exif_bytes=len(exif),
-            note=source.note,
+            note=self._note_of(source),
         )
         return record, exif
+
+    def _note_of(self, source: OpenedImage) -> str | None:
+        return joined(source.note, note_of(source.dropped) if self._pixels.metadata == "keep" else None)
 
     def _run_kernel(self, task: Task, image: slots.SlotImage) -> None:
         """Tile by tile; a flag goes up after its tile is written.
