@@ -158,11 +158,15 @@ class Discovery:
         for entry in entries:
             source = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
-                self.left_out.pass_over(entry.path, HIDDEN)
+                self._pass_over(entry, HIDDEN)
             elif _matches(source, entry.name, self._exclude):
-                self.left_out.pass_over(entry.path, FILTERED)
+                self._pass_over(entry, FILTERED)
             else:
                 yield source, entry
+
+    def _pass_over(self, entry: os.DirEntry[str], reason: str) -> None:
+        if entry.path not in self._named:
+            self.left_out.pass_over(entry.path, reason)
 
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = kind_of(entry.name)
@@ -170,10 +174,11 @@ class Discovery:
             self.left_out.ignore(entry.path, LINKED_FOLDERS)
             return False
         if suffix not in IMAGE_SUFFIXES:
-            self.left_out.ignore(entry.path, suffix or NO_SUFFIX)
+            if entry.path not in self._named:  # else it is taken in its turn
+                self.left_out.ignore(entry.path, suffix or NO_SUFFIX)
             return False
         if self._include and not _matches(source, entry.name, self._include):
-            self.left_out.pass_over(entry.path, FILTERED)
+            self._pass_over(entry, FILTERED)
             return False
         return True
 

@@ -170,6 +170,15 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path, insi
     assert discovery.left_out.ignored == {"links to folders": 2}
 
 
+def test_what_is_named_besides_its_folder_is_not_left_out(tmp_path, inside):
+    make(inside, "a.png", ".hidden.png", "excluded.png", "scan.raw", "other.raw")
+    told = []
+    discovery = Discovery(tmp_path / "out", exclude=["ex*"], tell=lambda path, kind: told.append(path))
+    named = [inside / name for name in (".hidden.png", "excluded.png", "scan.raw")]
+    assert [item.source for item in discovery.find([inside, *named])] == ["a.png", *(path.name for path in named)]
+    assert told == [str(inside / "other.raw")]
+
+
 def test_a_dangling_link_is_found_so_that_it_fails_with_a_reason(tmp_path, inside):
     (inside / "gone.png").symlink_to("nowhere")
     found = list(Discovery(tmp_path / "out").find([inside]))
