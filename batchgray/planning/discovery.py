@@ -92,14 +92,19 @@ class Discovery:
         inputs = list(dict.fromkeys(map(without_dots, inputs)))
         folders = [path for path in inputs if os.path.isdir(path)]
         walked = set(folders)
-        folders = [path for path in folders if walked.isdisjoint(path.parents)]  # walked anyway
+        folders = [path for path in folders if walked.isdisjoint(path.parents)]
         if any(file_id(folder) == self._out for folder in folders if self._out):
             raise errors.OutputIsInput(self._out_path)
-        self._named = {str(path) for path in inputs if path not in walked}
-        for path in folders:
-            yield from self._walk(str(path), self._prefix(path, len(folders) == 1))
+        self._named = {str(path) for path in inputs} - {str(path) for path in folders}
+        prefixes = {str(path): self._prefix(path, len(folders) == 1) for path in folders}
+        for root, prefix in prefixes.items():
+            yield from self._walk(root, prefix)
+        for path in sorted(walked.difference(folders)):
+            if str(path) in self._named and file_id(path) != self._out:  # as it is hidden, a link, or left out there
+                above = next(str(folder) for folder in path.parents if str(folder) in prefixes)
+                yield from self._walk(str(path), f"{prefixes[above]}{path_below(above, str(path))}/")
         for path in inputs:
-            if str(path) in self._named:  # not in one of the folders
+            if str(path) in self._named and path not in walked:  # not in one of the folders
                 root, source = self._split(path)
                 yield self._found(root, source, source, path.stat, path.is_symlink())
 
@@ -142,7 +147,9 @@ class Discovery:
         refused = None if ways is None else ways.enter(folder.path, folder.is_symlink())
         if refused is not None:
             self.left_out.ignore(folder.path, refused)
-        return refused is None
+            return False
+        self._named.discard(folder.path)
+        return True
 
     def _entries(self, root: str, folder: str) -> Iterator[tuple[str, os.DirEntry[str] | Found]]:
         """What a folder holds, with its name below `root`; instead of what can't be read one that is refused."""
@@ -164,6 +171,10 @@ class Discovery:
             else:
                 yield source, entry
 
+    def _ignore(self, entry: os.DirEntry[str], kind: str) -> None:
+        if entry.path not in self._named:  # else it is taken in its turn
+            self.left_out.ignore(entry.path, kind)
+
     def _pass_over(self, entry: os.DirEntry[str], reason: str) -> None:
         if entry.path not in self._named:
             self.left_out.pass_over(entry.path, reason)
@@ -171,11 +182,10 @@ class Discovery:
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = kind_of(entry.name)
         if _is_link_to_folder(entry):
-            self.left_out.ignore(entry.path, LINKED_FOLDERS)
+            self._ignore(entry, LINKED_FOLDERS)
             return False
         if suffix not in IMAGE_SUFFIXES:
-            if entry.path not in self._named:  # else it is taken in its turn
-                self.left_out.ignore(entry.path, suffix or NO_SUFFIX)
+            self._ignore(entry, suffix or NO_SUFFIX)
             return False
         if self._include and not _matches(source, entry.name, self._include):
             self._pass_over(entry, FILTERED)

@@ -179,6 +179,21 @@ def test_what_is_named_besides_its_folder_is_not_left_out(tmp_path, inside):
     assert told == [str(inside / "other.raw")]
 
 
+def test_a_folder_that_is_named_is_walked_though_the_one_above_it_passes_it_over(tmp_path, inside):
+    make(
+        tmp_path, "else/x.png", "in/a.png", "in/.hidden/b.png", "in/.hidden/c/d.png", "in/excluded/e.png", "in/f/g.png"
+    )
+    (inside / "link").symlink_to("../else")
+    names = (".hidden/c", ".hidden", "excluded", "link", "f")
+    discovery = Discovery(tmp_path / "out", exclude=["ex*"])
+    found = list(discovery.find([inside, *(inside / name for name in names)]))
+    assert [item.mirrored for item in found] == [
+        *("a.png", "f/g.png", ".hidden/b.png", ".hidden/c/d.png", "excluded/e.png", "link/x.png")
+    ]
+    assert not discovery.left_out.kinds()
+    assert sources(tmp_path) == ["a.png", "excluded/e.png", "f/g.png"]
+
+
 def test_a_dangling_link_is_found_so_that_it_fails_with_a_reason(tmp_path, inside):
     (inside / "gone.png").symlink_to("nowhere")
     found = list(Discovery(tmp_path / "out").find([inside]))
