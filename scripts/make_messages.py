@@ -41,6 +41,8 @@ _SAMPLES = {
     "ManifestInFlight": ["/out/.batchgray/m.json"],
     "MovedOutput": ["/out"],
     "UnwritableStdout": ["No space left on device"],
+    "BaseNotFolder": ["/in/a.png"],
+    "NotBelowBase": ["/elsewhere/a.png", "/in"],
     "NothingFound": ["/in", "are: 3 .txt, 1 hidden"],
     "NoSuchInput": ["/in/a.png"],
     "NoSuchManifest": ["/out/manifest.json"],

@@ -17,7 +17,7 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
         known["memory"] = options.parse_size(given["memory"])
         if known["memory"] < _LEAST_MEMORY:
             raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
-    return options.EngineOptions(**known, locked=not given["no_lock"])
+    return options.EngineOptions(**known, locked=not given["no_lock"], times=given["times"])
 
 
 def notice_options(given: dict[str, Any]) -> Any:

@@ -18,6 +18,12 @@ from batchgray.cli.streams import as_json_line, leave, say
 @click.command(cls=Command, short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
 @click.argument("inputs", nargs=-1, type=PATH, metavar="INPUT...")
 @option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the grayscale images go.")
+@option(
+    "--base",
+    type=FOLDER,
+    metavar="DIR",
+    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+)
 @option("--manifest", type=PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
     "--method",
@@ -73,7 +79,13 @@ from batchgray.cli.streams import as_json_line, leave, say
     "--files-from",
     type=Name(allow_dash=True, path_type=str),
     metavar="FILE",
-    help="More INPUTs, one a line or NUL-separated; - is standard input.",
+    help="More INPUTs, one a line or NUL-separated; - is standard input. Without --base, listed files come out at the "
+    "top of --out, whatever folder they are in.",
+)
+@option(
+    "--follow-links",
+    is_flag=True,
+    help="Walk into links to folders too. What several ways lead to is converted once for each, as with rsync -L.",
 )
 @option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
 @option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
@@ -87,6 +99,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
+        base=given["base"],
         manifest=given["manifest"],
         pixels=options.PixelOptions(
             method=given["method"],
@@ -101,6 +114,7 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        follow_links=given["follow_links"],
         overwrite=given["overwrite"],
         prune=given["prune"],
     )
@@ -158,16 +172,24 @@ def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[An
     return choose_listeners(parsing.notice_options(given), afterwards)
 
 
+def _say_left_out(event: Any) -> None:
+    from batchgray.progress import wording
+
+    for line in wording.lines_for_image(event):
+        say(line)
+
+
 def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
     from batchgray.commands import plan as module
     from batchgray.engine import runs
 
     # Signals end it as they end any command that reads: there is nothing to flush.
     sources = [source for source in _sources(given, lambda: None) if source.name != "signals"]
-    plan = runs.dry_run(asked, sources)
     if given["progress"] == "json":
+        plan = runs.dry_run(asked, sources, lambda event: say(as_json_line(event)))
         for event in module.conversions(plan):
             say(as_json_line(event))
     else:
+        plan = runs.dry_run(asked, sources, _say_left_out if given["verbose"] else lambda event: None)
         for line in module.plan_lines(plan):
             say(line)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from batchgray.codecs import metadata
 from batchgray.codecs.boxes import whole
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import fitting
@@ -68,6 +69,7 @@ class OpenedHeif(OpenedWithPillow):
             height=height,
             colour=False,
             exif=_upright_exif(picture),
+            dropped={metadata.XMP} if picture.info.get("xmp") else set(),
             note=joined(_note(len(found), outline), depth_note(bits)),
             scratch_bytes=(_DEEP_SCRATCH if bits > 8 else _SCRATCH) * outline.width * outline.height
             + _COPIES * len(given.data),

@@ -33,6 +33,7 @@ class OpenedImage:
     """An input whose header was read: its dimensions are known and nothing is decoded yet.
 
     `colour` says whether `decode` fills the RGB plane (and the kernel is needed) or the gray plane itself;
+    `dropped` are kinds of metadata that it has besides (see `metadata`);
     `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
@@ -41,6 +42,7 @@ class OpenedImage:
     height: int
     colour: bool
     exif: bytes
+    dropped: set[str]
     note: str | None
     scratch_bytes: int
 

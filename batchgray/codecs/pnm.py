@@ -48,6 +48,7 @@ class OpenedPnm(OpenedImage):
             height=outline.height,
             colour=outline.colour,
             exif=b"",
+            dropped=set(),
             note=joined(frames_note(outline.frames), depth_note(outline.most.bit_length())),
             scratch_bytes=_SCRATCH * max(_AT_ONCE, outline.row_samples),
             data=given.data,

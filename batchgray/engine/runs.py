@@ -95,7 +95,9 @@ def run(
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(_folders(options.out.absolute(), path.parent))
         stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
-        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
+        plan = plan_run(
+            options, _previous(path, options.overwrite), _pause(inbox), _telling_left_out(on_event, ready, inbox)
+        )
         if options.overwrite:
             _take_over(plan, options.engine.locked)
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
@@ -120,13 +122,17 @@ def resume(
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
-def dry_run(options: RunOptions, notices: Sequence[NoticeListener] = ()) -> Plan:
-    """What `run` would do. Touches nothing. Raises BatchgrayError, also for what a run would refuse after its plan."""
+def dry_run(options: RunOptions, notices: Sequence[NoticeListener] = (), on_event: Listener = _ignore) -> Plan:
+    """What `run` would do. Touches nothing. Raises BatchgrayError, also for what a run would refuse after its plan.
+
+    `on_event` is called with what is left out alone.
+    """
     path = _manifest_of(options)
     with _listening(notices) as inbox:
         for folder in (options.out.absolute(), path.parent):
             foresight.check_folder(folder)
-        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
+        tell = _telling_left_out(on_event, _always, inbox)
+        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox), tell)
         foresight.check_plan(plan, options.overwrite, options.engine.locked)
         return plan
 
@@ -223,6 +229,14 @@ def _pause(inbox: Inbox) -> Callable[[], None]:
     return pause
 
 
+def _telling_left_out(emit: Listener, ready: Callable[[], bool], inbox: Inbox) -> Callable[[str, str], None]:
+    def tell(path: str, kind: str) -> None:
+        _wait_until(ready, inbox)
+        emit(events.LeftOut(source=path, kind=kind))
+
+    return tell
+
+
 @contextlib.contextmanager
 def _listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
     inbox = Inbox()
@@ -288,6 +302,7 @@ def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inherita
         descriptors=tuple(held.for_workers),
         pixels=plan.manifest.options,
         max_pixels=plan.manifest.max_pixels,
+        times=plan.manifest.times,
         checkpoint=engine.checkpoint,
     )
 

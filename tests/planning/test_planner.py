@@ -426,6 +426,9 @@ def test_where_only_an_extra_is_missing_it_is_said_what_to_install(world, monkey
 def test_no_image_at_all_is_refused_with_what_is_there_instead(world):
     with pytest.raises(errors.NothingFound, match="there is nothing"):
         world.plan()
+    (world.inside / "e").mkdir()
+    with pytest.raises(errors.NothingFound, match="there are: 1 folder without a file"):
+        world.plan()
     world.put("a.txt", "b.txt", "c.mov", ".hidden.png", "d.gif", "e/f.gif")
     with pytest.raises(errors.NothingFound, match=r"2 \.txt, 1 \.mov, 2 left out by --include or --exclude, 1 hidden"):
         world.plan(exclude=("*.gif",))
