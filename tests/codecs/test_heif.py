@@ -105,6 +105,11 @@ def test_the_primary_picture_is_taken_and_the_note_says_of_how_many(opened):
     assert image.note == "the primary one of 2 pictures in the file"
 
 
+@pytest.mark.parametrize(("xmp", "dropped"), [(b"<x:xmpmeta/>", {"XMP"}), (None, set())])
+def test_xmp_that_an_output_does_not_hold_is_known(opened, xmp, dropped):
+    assert opened(heic(THREE, xmp=xmp)).dropped == dropped
+
+
 def test_a_thumbnail_is_no_picture_of_its_own(opened):
     image = opened(heic(np.tile(THREE, (4, 4, 1)), thumbnails=[100]))
     assert (image.width, image.note) == (320, None)

@@ -230,7 +230,7 @@ def test_what_an_extra_reads_is_left_out_without_it(tmp_path, inside, monkeypatc
     monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", ""))
     discovery = Discovery(tmp_path / "out")
     assert [item.source for item in discovery.find([inside])] == ["a.png"]
-    assert discovery.ignored == {".heic": 1, ".hif": 1}
+    assert discovery.left_out.ignored == {".heic": 1, ".hif": 1}
     assert [item.source for item in discovery.find([inside / "b.heic"])] == ["b.heic"]  # named: always tried
 
 
