@@ -24,6 +24,7 @@ _SAMPLES = {
     "DiskFullAtStart": ["/out/manifest.json", "No space left on device"],
     "ForeignFile": ["/out/manifest.json.journal"],
     "ForeignManifest": ["/out/manifest.json", "it is not JSON"],
+    "ForeignMetrics": ["/srv/textfile/batchgray.prom"],
     "ForeignReport": ["/out/report.html"],
     "FutureManifest": ["/out/manifest.json", 2, 1],
     "IncompleteSmq": ["spot-interruption", "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)"],
