@@ -143,7 +143,9 @@ def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
     from batchgray.progress import listeners
 
     amount: listeners.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
-    return listeners.listening(given["progress"], amount, os.environ.get("TERM", ""))
+    return listeners.listening(
+        given["progress"], amount, os.environ.get("TERM", ""), os.environ.get("JOURNAL_STREAM", "")
+    )
 
 
 def _measuring(given: dict[str, Any], listener: Any) -> contextlib.AbstractContextManager[Any]:

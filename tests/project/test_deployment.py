@@ -183,7 +183,7 @@ class TestThePage:
 
     def test_every_option_that_it_names_exists(self):
         known = {name for command in all_commands(main.cli) for option in command.params for name in option.opts}
-        of_others = {"--wheel-dir", "--timeout", "--collector"}  # pip, flock, node_exporter
+        of_others = {"--wheel-dir", "--timeout", "--collector", "--what"}  # pip, flock, node_exporter, systemctl
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)) - of_others <= known
 
     @pytest.mark.parametrize("path", [ROOT / "docs" / "spot.md", CLOUD_INIT, UNIT], ids=lambda path: path.name)
