@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.faults import ImageFailures
 from batchgray.codecs.limits import Limits
@@ -51,6 +53,13 @@ class OpenedImage:
             return self._decode(planes)
 
     def _decode(self, planes: Planes) -> str | None:
+        raise NotImplementedError
+
+    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Gray of shape (H, W), or R, G and B of (H, W, 3), and alpha of (H, W), as uint8; of all but JPEGs.
+
+        Raises whatever a library raises.
+        """
         raise NotImplementedError
 
     def file_to_draw(self) -> BinaryIO:

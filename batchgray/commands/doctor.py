@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from batchgray import machine, quantities
+from batchgray import extras, machine, quantities
 from batchgray.cloud.clock import compare_clock
 from batchgray.cloud.instance import MetadataService, Unknown
 from batchgray.errors import BatchgrayError
@@ -30,7 +30,7 @@ def examine(options: NoticeOptions, out: str | None = None, stores: StoreOptions
 
     Nothing is changed; what is tried in `out` is taken away again. Raises BadUrl, ExtraMissing, BadStoreSettings.
     """
-    findings = [_cores(), _memory(), _shared_memory(), _kernel(), _identity(options), _credentials(options)]
+    findings = [_cores(), _memory(), _shared_memory(), _kernel(), *_extras(), _identity(options), _credentials(options)]
     if options.endpoint:
         findings += [compare_clock(options.endpoint), *_queue(options)]
     else:
@@ -110,6 +110,16 @@ def _kernel() -> Finding:
     return Finding(
         what="kernel", verdict="fine", detail=f"ready in {ready:.1f} s, {speed:.1f} gigapixels a second and core"
     )
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, (_, use) in extras.EXTRAS.items():
+        what = f"extra {extra}"
+        if extras.is_installed(extra):
+            yield Finding(what=what, verdict="fine", detail=f"is installed: {use}")
+        else:
+            remedy = f"install batchgray[{extra}], and {use}"
+            yield Finding(what=what, verdict="note", detail="is not installed", remedy=remedy)
 
 
 def _identity(options: NoticeOptions) -> Finding:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchgray import errors, quantities
+from batchgray.extras import remedy_for
 from batchgray.manifest.files import files_of, own_names
 from batchgray.manifest.records import Image, Manifest, find_output_clash
 from batchgray.options import PixelOptions, RunOptions
@@ -95,6 +96,8 @@ def refuse_nothing_found(options: RunOptions, earlier: EarlierInputs, discovery:
     if not any(earlier.had(str(without_dots(path))) for path in options.inputs):
         kinds = [*discovery.ignored.most_common(), *discovery.passed_over.most_common()]
         instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}" if kinds else "is nothing"
+        if remedy := remedy_for(discovery.ignored):
+            instead += f"; {remedy}"
         raise errors.NothingFound(", ".join(map(str, options.inputs)), instead)
 
 

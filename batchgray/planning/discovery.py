@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import errors, texts
+from batchgray.extras import HEIF_SUFFIXES, is_installed
 from batchgray.options import SUFFIXES, Format
 from batchgray.records import InputVersion
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import kind_of
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}
+IMAGE_SUFFIXES = JPEG_SUFFIXES | {
+    *(".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".j2c", ".jpx", ".jpf", ".pbm", ".pgm", ".ppm", ".pnm"),
+}
 
 LINKED_FOLDERS = "links to folders"
 HIDDEN = "hidden"
@@ -76,6 +80,7 @@ class Discovery:
         self.links: list[str] = []
         self._include, self._exclude = include, exclude
         self._pause = pause
+        self._suffixes = IMAGE_SUFFIXES | (HEIF_SUFFIXES if is_installed("heif") else frozenset())
         self._out_path, self._out = out, _file_id(out)
         self._named: set[str] = set()  # files named one by one, and not found in a folder yet
 
@@ -136,7 +141,7 @@ class Discovery:
 
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = kind_of(entry.name)
-        if suffix not in IMAGE_SUFFIXES:
+        if suffix not in self._suffixes:
             self.ignored[LINKED_FOLDERS if _leads_to_folder(entry) else suffix or "no suffix"] += 1
             return False
         if _leads_to_folder(entry):

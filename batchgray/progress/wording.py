@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchgray import events, program, quantities, texts
+from batchgray import events, extras, program, quantities, texts
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest.outcome import resume_command
@@ -132,6 +132,8 @@ def summary_lines(event: events.Summary) -> list[str]:
         kinds = sorted(event.ignored.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{count:,} {shown(kind)}" for kind, count in kinds)
         lines.append(f"Left out, as files of these types are not read: {listed}.")
+        if remedy := extras.remedy_for(event.ignored):
+            lines.append(f"To convert them too: {remedy}; then run again.")
     lines += _note_lines(event.notes)
     lines += reason_lines(event.reasons)
     return lines + _next_lines(event)

@@ -13,7 +13,7 @@ from harness import deep_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray import errors
+from batchgray import errors, extras
 from batchgray.options import EngineOptions, RunOptions
 from batchgray.planning.discovery import Discovery, Found, assign_outputs
 from batchgray.planning.planner import plan_run
@@ -189,10 +189,25 @@ def test_other_types_are_counted(tmp_path, inside):
     assert discovery.ignored == {".txt": 2, "no suffix": 1, ".gz": 1}
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "webp", "bmp", "gif", "avif"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "webp", "bmp", "gif", "avif"),
+        *("jp2", "j2k", "j2c", "jpx", "jpf", "pbm", "pgm", "ppm", "pnm", "heic", "heif", "hif"),
+    ],
+)
 def test_every_format_is_known_by_its_suffix_in_any_case(tmp_path, inside, suffix):
     make(inside, f"a.{suffix}", f"B.{suffix.upper()}")
     assert sources(tmp_path) == [f"B.{suffix.upper()}", f"a.{suffix}"]
+
+
+def test_what_an_extra_reads_is_left_out_without_it(tmp_path, inside, monkeypatch):
+    make(inside, "a.png", "b.heic", "c.HIF")
+    monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", ""))
+    discovery = Discovery(tmp_path / "out")
+    assert [item.source for item in discovery.find([inside])] == ["a.png"]
+    assert discovery.ignored == {".heic": 1, ".hif": 1}
+    assert [item.source for item in discovery.find([inside / "b.heic"])] == ["b.heic"]  # named: always tried
 
 
 def test_pause_is_called_for_every_folder_and_may_end_the_walk(tmp_path, inside):

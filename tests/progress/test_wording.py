@@ -3,7 +3,7 @@
 import pytest
 from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, done, replaced, started
 
-from batchgray import events
+from batchgray import events, extras
 from batchgray.events import Reason
 from batchgray.progress.wording import lines_for, lines_for_image, lines_for_trouble
 
@@ -106,6 +106,13 @@ def test_the_summary_tells_all_that_a_person_has_to_know():
         "  c.png: truncated",
         "To go on: batchgray resume /out/manifest.json",
     ]
+
+
+def test_of_what_an_extra_would_read_the_summary_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", ""))
+    lines = lines_for(replaced(SUMMARY, ignored={".heic": 12, ".txt": 1}))
+    at = lines.index("Left out, as files of these types are not read: 12 .heic, 1 .txt.")
+    assert lines[at + 1] == "To convert them too: install batchgray[heif], which reads .heic; then run again."
 
 
 def test_a_note_that_many_images_have_is_told_once_and_hides_no_other():

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "install.md").read_text("utf-8")
 SETUP = configparser.ConfigParser()
 SETUP.read_string((ROOT / "setup.cfg").read_text("utf-8"))
-DEVELOPERS = {"bench", "fuzz", "test"}
+DEVELOPERS = {"bench", "docs", "fuzz", "test"}
 
 
 def required(text: str) -> set[str]:
