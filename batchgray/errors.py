@@ -212,6 +212,15 @@ class UnwritableReport(UsageError):
     """can't write the report {0}: {1}. Name another file with --html."""
 
 
+class ForeignMetrics(UsageError):
+    """{0} is not a metrics file of batchgray, and is not overwritten. Name another file with --metrics, or move it \
+away."""
+
+
+class NoMetricsLibrary(UsageError):
+    """--metrics needs a package that is not installed: `pip install 'batchgray[metrics]'` adds it."""
+
+
 class WorkersCannotWork(BatchgrayError):
     """the worker processes can't work: {0}. What was done is kept; mend the cause and resume."""
 

@@ -27,6 +27,7 @@ _SAMPLES = {
     "ExtraMissing": ["oss://", "No module named 'alibabacloud_oss_v2'", "oss"],
     "ForeignFile": ["/out/manifest.json.journal"],
     "ForeignManifest": ["/out/manifest.json", "it is not JSON"],
+    "ForeignMetrics": ["/srv/textfile/batchgray.prom"],
     "ForeignReport": ["/out/report.html"],
     "FutureManifest": ["/out/manifest.json", 2, 1],
     "IncompleteSmq": ["spot-interruption", "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)"],

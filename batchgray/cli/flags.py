@@ -232,6 +232,12 @@ options_of_both = _together(
         "-v", "--verbose", is_flag=True, help="Tell of each image as it is done, and of each file that is left out."
     ),
     option(
+        "--metrics",
+        type=PATH,
+        metavar="FILE",
+        help="Write figures for Prometheus to FILE.prom, as node_exporter's textfile collector reads them.",
+    ),
+    option(
         "--notices",
         type=Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),
         default="auto",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batchgray import options
+from batchgray import errors, options
 from batchgray.cli import parsing
 from batchgray.cli.flags import FOLDER, MANIFEST, PATH, Choice, Name, option, options_of_both
 from batchgray.cli.help import EXIT_CODES, Command
@@ -119,13 +119,14 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         prune=given["prune"],
     )
     if dry_run:
-        _print_plan(asked, given)
+        with _measuring(given, None):  # what it refuses
+            _print_plan(asked, given)
         return
     with _forking() as server:
         from batchgray.engine import runs
 
-        with _listening(given) as feed:
-            result = runs.run(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
+        with _listening(given) as feed, _measuring(given, feed) as listener:
+            result = runs.run(asked, listener, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -147,8 +148,8 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
     with _forking() as server:
         from batchgray.engine import runs
 
-        with _listening(given) as feed:
-            result = runs.resume(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
+        with _listening(given) as feed, _measuring(given, feed) as listener:
+            result = runs.resume(asked, listener, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -156,7 +157,22 @@ def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
     from batchgray.progress import listeners
 
     amount: listeners.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
-    return listeners.listening(given["progress"], amount, os.environ.get("TERM", ""))
+    return listeners.listening(
+        given["progress"], amount, os.environ.get("TERM", ""), os.environ.get("JOURNAL_STREAM", "")
+    )
+
+
+def _measuring(given: dict[str, Any], listener: Any) -> contextlib.AbstractContextManager[Any]:
+    """The listener, and where a file of metrics is asked for, what writes it before it. Raises NoMetricsLibrary."""
+    if given["metrics"] is None:
+        return contextlib.nullcontext(listener)
+    try:
+        from batchgray.progress import metrics
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise errors.NoMetricsLibrary from None
+    return metrics.measuring(given["metrics"], listener)
 
 
 def _forking() -> contextlib.AbstractContextManager[Any]:

@@ -127,7 +127,7 @@ def _identity(options: NoticeOptions) -> Finding:
         return Finding(what="instance", verdict="fine", detail=f"{options.instance_id}, as given")
     url = options.known_metadata_url
     if url is None:
-        remedy = "give --instance-id, or --metadata-url where there is such a service"
+        remedy = "for the queue's events give --instance-id (a run: or --any-instance), or --metadata-url"
         return Finding(what="instance", verdict="note", detail="not an Alibaba Cloud instance", remedy=remedy)
     try:
         return Finding(what="instance", verdict="fine", detail=f"{MetadataService(url).instance_id()}, from metadata")
