@@ -218,7 +218,7 @@ away."""
 
 
 class NoMetricsLibrary(UsageError):
-    """--metrics needs a package that is not installed: `pip install 'batchgray[metrics]'` adds it."""
+    """--metrics needs a package that is not installed: install batchgray[metrics], which adds it."""
 
 
 class WorkersCannotWork(BatchgrayError):
