@@ -217,10 +217,6 @@ class ForeignMetrics(UsageError):
 away."""
 
 
-class NoMetricsLibrary(UsageError):
-    """--metrics needs a package that is not installed: install batchgray[metrics], which adds it."""
-
-
 class WorkersCannotWork(BatchgrayError):
     """the worker processes can't work: {0}. What was done is kept; mend the cause and resume."""
 

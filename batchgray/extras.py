@@ -8,6 +8,7 @@ EXTRAS = {
     "heif": ("pillow_heif", "HEIC and HEIF are read"),
     "oss": ("alibabacloud_oss_v2", "places of oss:// can be used"),
     "cloud": ("obstore", "places of s3://, gs:// and az:// can be used"),
+    "metrics": ("prometheus_client", "--metrics writes figures for Prometheus"),
     "large": ("pyvips", "images that do not fit into --memory are converted in bands"),
 }
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})

@@ -163,7 +163,7 @@ def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
 
 
 def _measuring(given: dict[str, Any], listener: Any) -> contextlib.AbstractContextManager[Any]:
-    """The listener, and where a file of metrics is asked for, what writes it before it. Raises NoMetricsLibrary."""
+    """The listener, and where a file of metrics is asked for, what writes it before it. Raises ExtraMissing."""
     if given["metrics"] is None:
         return contextlib.nullcontext(listener)
     try:
@@ -171,7 +171,7 @@ def _measuring(given: dict[str, Any], listener: Any) -> contextlib.AbstractConte
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "prometheus_client":
             raise
-        raise errors.NoMetricsLibrary from None
+        raise errors.ExtraMissing("--metrics", "prometheus_client", "metrics") from None
     return metrics.measuring(given["metrics"], listener)
 
 

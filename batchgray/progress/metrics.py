@@ -181,13 +181,13 @@ class _Metrics:
     def __call__(self, event: events.Event) -> None:
         with self._changed:
             self._counts.count(event)
-        if isinstance(event, events.Planned):
-            self._thread = threading.Thread(target=self._write_all, name="metrics", daemon=True)
-            self._thread.start()
         if isinstance(event, events.Summary):
             self._write_now()
         self._tell_fault(event.at)
         self._tell(event)
+        if isinstance(event, events.Planned):  # told first, whatever is wrong with the file
+            self._thread = threading.Thread(target=self._write_all, name="metrics", daemon=True)
+            self._thread.start()
 
     def end_fatally(self) -> None:
         """The run ended without a summary, or with a fault after it."""
