@@ -45,7 +45,7 @@ def test_an_entry_that_a_release_moves_is_no_new_one():
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    for path, text in {**BEFORE, "batchgray/cli/main.py": BEFORE["batchgray"]}.items():
+    for path, text in {**BEFORE, "batchgray/cli.py": BEFORE["batchgray"]}.items():
         if path != "batchgray":
             (tmp_path / path).parent.mkdir(exist_ok=True)
             (tmp_path / path).write_text(text)

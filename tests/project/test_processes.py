@@ -86,7 +86,7 @@ def results(folder: Path, text: str, *options: str) -> dict[str, str]:
     (folder / "test_some.py").write_text(text)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = processes\n")
     command = [sys.executable, "-m", "pytest", "-p", "processes", "-p", "no:cacheprovider", "-v", *options, folder]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, env=environment, check=False)
     lines = [line.split() for line in done.stdout.splitlines() if line.endswith("%]")]
     return {"": done.stdout} | {words[0].rpartition("::")[2]: words[1] for words in lines}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness import DEADLINE
 
-TESTS = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 SOME = """
 import pytest
 
@@ -29,7 +29,7 @@ WHOLE = 'import pytest\npytest.importorskip("nowhere")\n'
 def said(folder: Path, text: str, **variables: str) -> str:
     (folder / "test_some.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "skips", "-p", "no:cacheprovider", "-ra", "test_some.py"]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), **variables}
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT), **variables}
     settings = {"capture_output": True, "text": True, "timeout": DEADLINE}
     return subprocess.run(command, cwd=folder, env=environment, check=False, **settings).stdout
 
@@ -60,7 +60,7 @@ def few(tmp_path) -> Path:
 
 
 def packages(path: Path) -> str:
-    script = (TESTS / "packages.sh").read_text().replace(":/usr/sbin:/sbin", "")
+    script = (SUPPORT / "packages.sh").read_text().replace(":/usr/sbin:/sbin", "")
     done = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, timeout=DEADLINE, env={"PATH": str(path)}, check=True
     )
