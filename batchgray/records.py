@@ -5,14 +5,15 @@ import msgspec
 from batchgray import spelling
 
 
-class SourceIdentity(msgspec.Struct, frozen=True):
-    """Which version of an input: size in bytes, modification time in nanoseconds.
+class SourceIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which version of an input: size in bytes, modification time in nanoseconds, and the ETag where stores give one.
 
     A file system can tell of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
     """
 
     size: int
     mtime_ns: int
+    etag: str = ""
 
     def __post_init__(self) -> None:
         if not -(2**63) <= self.mtime_ns < 2**63:

@@ -69,7 +69,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def machine_clock() -> float:
-    """Seconds that count on while this process, or the whole machine, is suspended, where the system has such a clock."""
+    """Seconds that also count while the machine is suspended, where the system has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -100,7 +100,7 @@ class ShareLog:
     @property
     def state(self) -> Kind | None:
         """Of the last entry; None where there is none."""
-        return self._last and self._last.kind
+        return self._last.kind if self._last else None
 
     @property
     def epoch(self) -> int:
@@ -204,11 +204,11 @@ class ShareLog:
     def _put(self, pending: _Pending) -> None:
         """Raises ShareLost, StorageError."""
         self._pending = pending
-        if self._place.put_absent(self._key(pending.number), pending.data) is Put.CREATED:
-            self._advance(pending.number, pending.entry)
-        else:
-            self._advance(pending.number, self._read(pending.number))
-        if self._last is not pending.entry and self._last.nonce != pending.entry.nonce:
+        there = pending.entry
+        if self._place.put_absent(self._key(pending.number), pending.data) is not Put.CREATED:
+            there = self._read(pending.number)
+        self._advance(pending.number, there)
+        if there.nonce != pending.entry.nonce:
             raise ShareLost(self._name, self.owner)
 
     def _advance(self, number: int, entry: LogEntry) -> None:
