@@ -79,6 +79,7 @@ class _Pending(NamedTuple):
     number: int
     entry: LogEntry
     data: bytes
+    sent_at: float  # when it was sent first: others may have seen it, and begun to count, ever since
 
 
 class ShareLog:
@@ -141,7 +142,6 @@ class ShareLog:
 
         Where that left open whether it was done, the next call finds out.
         """
-        began = self._clock()
         try:
             if self._pending is not None:
                 self._put(self._pending)
@@ -149,8 +149,6 @@ class ShareLog:
                 self._put(self._made("open", self.epoch + 1))
         except ShareLost:
             self.catch_up()
-        if self.is_ours:
-            self._renewed_at = began
         return self.is_ours
 
     def record(self, changes: list[ImageChange]) -> None:
@@ -175,17 +173,12 @@ class ShareLog:
         """
         with self._syncing:
             if self._pending is not None:
-                self._renew(self._pending)
+                self._put(self._pending)
             if not self.is_ours:
                 raise ShareLost(self._name, self.owner)
             with self._recording:
                 changes, self._unsent = self._unsent, []
-            self._renew(self._made(kind, self.epoch, changes, interruption))
-
-    def _renew(self, pending: _Pending) -> None:
-        began = self._clock()
-        self._put(pending)
-        self._renewed_at = began  # not when it was answered: others may have seen it as soon as it was sent
+            self._put(self._made(kind, self.epoch, changes, interruption))
 
     def _made(
         self, kind: Kind, epoch: int, changes: list[ImageChange] | None = None, interruption: Interruption | None = None
@@ -199,7 +192,8 @@ class ShareLog:
             changes=changes or [],
             interruption=interruption,
         )
-        return _Pending(self._number + 1, entry, zlib.compress(integrity.seal(_ENCODER.encode(entry)), 1))
+        data = zlib.compress(integrity.seal(_ENCODER.encode(entry)), 1)
+        return _Pending(self._number + 1, entry, data, self._clock())
 
     def _put(self, pending: _Pending) -> None:
         """Raises ShareLost, StorageError."""
@@ -215,10 +209,11 @@ class ShareLog:
         """One entry further; it may be the one that was put without an answer, or stand in its place."""
         self._number, self._last, self._moved_at = number, entry, self._clock()
         if self._pending is not None and self._pending.number == number:
-            is_own = self._pending.entry.nonce == entry.nonce
-            self._pending = None
-            if is_own and entry.kind == "open":
-                self._owned_epoch = entry.epoch
+            pending, self._pending = self._pending, None
+            if pending.entry.nonce == entry.nonce:
+                self._renewed_at = pending.sent_at
+                if entry.kind == "open":
+                    self._owned_epoch = entry.epoch
 
     @property
     def _name(self) -> str:

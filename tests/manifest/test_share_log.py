@@ -186,6 +186,19 @@ def test_a_take_over_that_was_not_answered_and_came_too_late_is_none(machines, p
     assert (first.owner, first.epoch, first.is_ours) == ("second", 1, False)
 
 
+def test_a_lease_counts_from_when_its_entry_was_first_sent(machines, place, clock):
+    """It may have arrived then, and others have counted since."""
+    first, second = machines
+    place.next = "lost"
+    with pytest.raises(Unreachable):
+        first.take()
+    second.catch_up()
+    clock.now += share_log.STALE_SECONDS
+    assert first.take()
+    assert first.in_doubt
+    assert second.take()
+
+
 @pytest.mark.parametrize("damage", [b"", b"not compressed", b"half"])
 def test_an_entry_that_is_not_as_it_was_written_is_refused_by_name(machines, place, damage):
     first, second = machines

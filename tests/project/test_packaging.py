@@ -80,11 +80,8 @@ def test_the_wheel_has_the_package_its_licence_and_nothing_else(built):
     with zipfile.ZipFile(wheel) as archive:
         assert set(archive.namelist()) == package | {f"{NAME}.dist-info/{name}" for name in METADATA}
         metadata = archive.read(f"{NAME}.dist-info/METADATA").decode()
-    assert {
-        "batchgray/py.typed",
-        "batchgray/commands/report/templates/report.html",
-        "batchgray/notices/smq.py",
-    } < package
+    page = "batchgray/commands/report/templates/report.html"
+    assert {"batchgray/py.typed", page, "batchgray/notices/smq.py"} < package
     for line in ("License-Expression: Apache-2.0", "Requires-Python: >=3.11", "Classifier: Typing :: Typed"):
         assert f"\n{line}\n" in metadata
 
