@@ -1,7 +1,10 @@
 """Exceptions: the docstring is the message, `exit_code` what the command ends with.
 
-An `ImageError` costs one image and is an event; everything else here ends the command.
+An `ImageError` costs one image and is an event; everything else here ends the command. A message advises only what the
+command that fails can do; what another command does is a command of its own, in backquotes.
 """
+
+from batchgray import program
 
 
 def shown(name: str) -> str:
@@ -31,7 +34,8 @@ class BatchgrayError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return (self.__doc__ or "").format(*(arg if isinstance(arg, _Lines) else shown(str(arg)) for arg in self.args))
+        text = program.as_called(self.__doc__ or "")
+        return text.format(*(arg if isinstance(arg, _Lines) else shown(str(arg)) for arg in self.args))
 
 
 class UsageError(BatchgrayError):
@@ -83,11 +87,12 @@ class UnreadableList(UsageError):
 
 
 class UnwritableOutput(UsageError):
-    """can't write to the output folder {0}: {1}. Choose another --out, or change its permissions."""
+    """can't write to the output folder {0}: {1}. Change its permissions, or choose another: `batchgray run ... \
+--out DIR`."""
 
 
 class BadSize(UsageError):
-    """{0} is not a size: write a number of bytes, or one with K, M, G or T, such as 800M."""
+    """--memory takes a number of bytes, or one with K, M, G or T, such as 800M; {0} is not a size."""
 
 
 class Collisions(UsageError):
@@ -106,7 +111,8 @@ each pair, or use another --out:{0}"""
 
 
 class LinkInTheWay(UsageError):
-    """{0} is a link: what is written and removed there would be elsewhere. Remove it, or choose another --out."""
+    """{0} is a link: what is written and removed there would be elsewhere. Remove it, or choose \
+another place: `batchgray run ... --out DIR`."""
 
 
 class ManifestInFlight(UsageError):
@@ -130,11 +136,13 @@ class UnreadableManifest(UsageError):
 
 
 class ForeignManifest(UsageError):
-    """{0} was not written by batchgray ({1}). Name another with --manifest, or move it away."""
+    """{0} was not written by batchgray ({1}). Move it away, or name another manifest: `batchgray run ... \
+--manifest PATH`."""
 
 
 class ForeignFile(UsageError):
-    """{0} was not written by batchgray, which needs its name for the manifest. Move it away, or use --manifest PATH."""
+    """{0} was not written by batchgray, which needs its name for the manifest. Move it away, or keep the \
+manifest elsewhere: `batchgray run ... --manifest PATH`."""
 
 
 class DamagedManifest(UsageError):
@@ -150,7 +158,8 @@ class ManifestLocked(UsageError):
 
 
 class UnlockableManifest(UsageError):
-    """can't lock {0}: {1}. Clear its way, keep the manifest where locks work (--manifest PATH), or use --no-lock."""
+    """can't lock {0}: {1}. Clear its way, keep the manifest where locks work (`batchgray run ... \
+--manifest PATH`), or use --no-lock."""
 
 
 class OptionsDiffer(UsageError):
@@ -177,7 +186,7 @@ class MovedOutput(UsageError):
 
 class OutputsGone(UsageError):
     """the output folder {0} held what was made of {1}, as the manifest {2} says, and now holds none of it. Mount it, \
-or put its files back; to make all anew, use `batchgray run` with --overwrite."""
+or put its files back; to make all anew, use `batchgray run ... --overwrite`."""
 
 
 class ForeignReport(UsageError):
@@ -206,7 +215,7 @@ class DiskFullAtStart(BatchgrayError):
     exit_code = 75
 
 
-class NobodyToTell(BatchgrayError):
+class UnwritableStdout(BatchgrayError):
     """can't write to standard output: {0}. Send it to where there is room."""
 
 
@@ -217,7 +226,7 @@ class Stopped(BatchgrayError):
 
 
 class InterruptedEarly(BatchgrayError):
-    """interrupted ({0}) while the list of images was being made; nothing was begun. Give the same command again."""
+    """interrupted ({0}) while the list of images was being made; no image was begun. Give the same command again."""
 
     exit_code = 75
 
@@ -227,7 +236,8 @@ class BadMetadataUrl(UsageError):
 
 
 class IncompleteSmq(UsageError):
-    """--notices smq can't listen to queue {0}: {1}. Give what is missing, or go without: --notices none."""
+    """can't use queue {0}: {1}. Give what is missing, or have a run go without it: `batchgray run ... \
+--notices none`."""
 
 
 class QueueMissing(UsageError):
@@ -243,4 +253,5 @@ class KeyRefused(UsageError):
 
 
 class QueueUnreachable(UsageError):
-    """can't talk to queue {0} at {1}: {2}. Check --smq-endpoint and the network, or go without: --notices none."""
+    """can't talk to queue {0} at {1}: {2}. Check --smq-endpoint and the network, or have a run go without it: \
+`batchgray run ... --notices none`."""

@@ -111,7 +111,7 @@ class Notice(_Event, frozen=True):
     `again` tells a second signal, which ends the flush.
     """
 
-    source: str
+    source: NoticeSource
     event_id: str | None
     deadline: str | None
     seconds: float
@@ -122,8 +122,8 @@ class Notice(_Event, frozen=True):
 class Flushed(_Event, frozen=True):
     """Everything is durable and the workers are gone.
 
-    What was `in_hand` when the notice came is `finished` (of which `failed` with a reason), begun and `kept`, or
-    `put_back` as it was; that is all of it. Of all images, `partial` are begun, and `pending` are not.
+    What was `in_hand` when the notice came is `finished` (of which `failed` with a reason), `kept` as partial, or
+    `put_back` to pending; that is all of it. `partial` and `pending` count the images in these states.
     """
 
     in_hand: int
@@ -194,7 +194,7 @@ class WouldConvert(_Event, frozen=True, kw_only=True, tag="would_convert"):
 
 
 class Dropped(_Event, frozen=True):
-    """In place of `count` events that `--progress json` could not keep: they came faster than anybody read, for long.
+    """In place of `count` events that `--progress json` could not keep: they came faster than they were read, for long.
 
     Not part of a run: listeners never see it.
     """

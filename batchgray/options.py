@@ -93,7 +93,8 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the bytes of an output. Fixed in the manifest for the life of a run.
 
     `background` is what transparent pixels are composited over: `#rrggbb`, `#rgb` or a name of HTML's first 16; it is
-    held as `#rrggbb`. With `none` the colour under transparency counts.
+    held as `#rrggbb`. With `none` the colour under transparency counts. `quality` is a JPEG's, `compression` a PNG's
+    effort, from 0 to 9: the pixels are the same.
     """
 
     method: Method = "bt601"
@@ -102,12 +103,15 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
     tile_rows: int | None = None
     metadata: Metadata = "keep"
     background: str = "none"
+    compression: int = 2
 
     def __post_init__(self) -> None:
         _check_types(self)
         msgspec.structs.force_setattr(self, "background", parse_background(self.background))
         if not 1 <= self.quality <= 100:
             raise errors.UsageError("--quality takes a whole number from 1 to 100.")
+        if not 0 <= self.compression <= 9:
+            raise errors.UsageError("--compression takes a whole number from 0 to 9.")
         if self.tile_rows is not None and not 1 <= self.tile_rows <= MOST_ROWS:
             raise errors.UsageError(f"--tile-rows takes a whole number from 1 to {MOST_ROWS}.")
 
@@ -134,8 +138,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.UsageError(f"--workers takes a whole number from 1 to {MOST_WORKERS}.")
         if self.memory < 0:
             raise errors.UsageError("--memory takes a number of bytes from 0.")
-        if not (0 < self.checkpoint < math.inf and 0 <= self.grace < math.inf):
-            raise errors.UsageError("--checkpoint takes seconds above 0, and --grace seconds from 0.")
+        if not 0 < self.checkpoint < math.inf:
+            raise errors.UsageError("--checkpoint takes seconds above 0.")
+        if not 0 <= self.grace < math.inf:
+            raise errors.UsageError("--grace takes seconds from 0.")
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):

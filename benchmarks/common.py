@@ -10,8 +10,8 @@ and `note`.
 
 import argparse
 import contextlib
+import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -258,11 +258,10 @@ def described(report: dict) -> str:
 
 def load_script(name: str):
     """A program of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, HERE.parent / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    scripts = str(HERE.parent / "scripts")
+    if scripts not in sys.path:
+        sys.path.append(scripts)  # they import one another
+    return importlib.import_module(name)
 
 
 def _cell(row: dict | None) -> str:

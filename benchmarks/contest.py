@@ -20,21 +20,30 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", metavar="WORD", help="contenders with this word; may be repeated")
 
 
-def compare(given: argparse.Namespace, work: Path, folder: Path, peers: list[Contender]) -> Measured:
-    """batchgray, the floor and `peers` over `folder`, `given.runs` times."""
-    contenders = chosen(OURS + FLOORS + peers, given.only)
+def compare(
+    given: argparse.Namespace,
+    work: Path,
+    folder: Path,
+    peers: list[Contender],
+    ours: list[Contender] = OURS,
+    floors: list[Contender] = FLOORS,
+) -> Measured:
+    """batchgray, the floors and `peers` over `folder`, `given.runs` times."""
+    contenders = chosen(ours + floors + peers, given.only)
     tiny = pictures.tiny(work / "tiny", given.workers)
     pictures.warm(folder)
     ways = {}
     for contender in contenders:
         ways[contender.name] = way(contender, folder, work, given.workers)
-        if contender in OURS + FLOORS:
+        if contender in ours + floors:
             ways[_START_UP.format(contender.name)] = way(contender, tiny, work, given.workers)
         way(contender, tiny, work, given.workers)()  # programs and libraries into the page cache
     found = paired(given.runs, ways)
     notes = {contender.name: contender.note for contender in contenders}
     megapixels = pictures.megapixels(folder)
-    rows = rows_of(found, notes) + _speeds(found, contenders, megapixels) + _comparisons(found, contenders)
+    rows = (
+        rows_of(found, notes) + _speeds(found, contenders, megapixels) + _comparisons(found, contenders, ours, floors)
+    )
     parameters = {"images": len(os.listdir(folder)), "megapixels": round(megapixels, 1), "quality": 75}
     return Measured(rows, parameters)
 
@@ -60,7 +69,7 @@ def way(contender: Contender, folder: Path, work: Path, workers: int) -> Callabl
         command = contender.command(folder.absolute(), out.absolute(), workers)
         names = b"\0".join(os.fsencode(name) for name in sorted(os.listdir(folder)))
         spent = timed(command, cwd=folder, input=names, env=os.environ | ONE_THREAD)
-        pictures.check(folder, out)
+        pictures.check(folder, out, contender.suffix)
         return spent
 
     return convert
@@ -73,14 +82,16 @@ def _speeds(found: dict[str, list[Timing]], contenders: list[Contender], megapix
     ]
 
 
-def _comparisons(found: dict[str, list[Timing]], contenders: list[Contender]) -> list[Row]:
+def _comparisons(
+    found: dict[str, list[Timing]], contenders: list[Contender], ours: list[Contender], floors: list[Contender]
+) -> list[Row]:
     """Each peer against the method that it is a peer of, whole; that method against its floor, start-up taken off."""
     rows = []
-    for ours in (contender for contender in contenders if contender in OURS):
-        for other in (contender for contender in contenders if contender.method == ours.method):
-            if other in FLOORS:
-                above, below = (less(found[each.name], found[_START_UP.format(each.name)]) for each in (ours, other))
-                rows += ratios(f"{ours.name} / {other.name}", above, below, "start-up taken off both")
-            elif other is not ours:
-                rows += ratios(f"{other.name} / {ours.name}", found[other.name], found[ours.name])
+    for own in (contender for contender in contenders if contender in ours):
+        for other in (contender for contender in contenders if contender.method == own.method):
+            if other in floors:
+                above, below = (less(found[each.name], found[_START_UP.format(each.name)]) for each in (own, other))
+                rows += ratios(f"{own.name} / {other.name}", above, below, "start-up taken off both")
+            elif other is not own:
+                rows += ratios(f"{other.name} / {own.name}", found[other.name], found[own.name])
     return rows

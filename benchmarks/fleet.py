@@ -15,11 +15,11 @@ from pathlib import Path
 
 from common import Measured, Row, load_script, main
 
-from batchgray.notices.event import parse, simulated
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials
 from batchgray.notices.queue import QueueFault, SmqQueue
-from batchgray.notices.smq import SmqOptions, SmqSource
+from batchgray.notices.smq import SmqListener, SmqOptions
+from batchgray.notices.spot_event import parse, simulated
 
 QUEUE = "spot-interruption"
 KEY = Credentials(key_id="local", secret="local", origin="the benchmark")
@@ -64,7 +64,7 @@ class Peeker:
 
     def __init__(self, endpoint: str, instance_id: str) -> None:
         self._inbox = Inbox()
-        self._source = SmqSource(SmqOptions(queue=QUEUE, endpoint=endpoint, credentials=KEY, instance_id=instance_id))
+        self._source = SmqListener(SmqOptions(queue=QUEUE, endpoint=endpoint, credentials=KEY, instance_id=instance_id))
 
     def listen(self) -> None:
         self._source.start(self._inbox)

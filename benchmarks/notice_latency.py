@@ -18,7 +18,7 @@ from collections.abc import Callable
 import pictures
 from common import Ended, Measured, Row, Watched, fresh, load_script, main, paired
 
-from batchgray.notices.event import simulated
+from batchgray.notices.spot_event import simulated
 
 _QUEUE = "spot-interruption"
 _INSTANCE = "i-benchmark"

@@ -97,10 +97,48 @@ def pyvips_recomb() -> Convert:
     return convert
 
 
-def run_pool(make: Callable[[], Convert], before_fork: bool, source: Path, target: Path, workers: int) -> None:
+def opencv_png() -> Convert:
+    """As imwrite does it unless it is told otherwise: filter sub, runs alone."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    colour = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return lambda source, target: cv2.imwrite(target, cv2.cvtColor(cv2.imread(source, colour), cv2.COLOR_BGR2GRAY))
+
+
+def pillow_png() -> Convert:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+
+    def convert(source: str, target: str) -> None:
+        with Image.open(source) as image:
+            image.convert("L").save(target)
+
+    return convert
+
+
+def pyvips_png() -> Convert:
+    """Its fastest setting for photographs whose files are about as small as OpenCV's."""
+    import pyvips
+
+    pyvips.cache_set_max(0)
+
+    def convert(source: str, target: str) -> None:
+        image = pyvips.Image.new_from_file(source, access="sequential")
+        if image.bands == 3:
+            image = image.recomb([[0.299, 0.587, 0.114]]).cast("uchar").copy(interpretation="b-w")
+        image.pngsave(target, compression=3, filter="up", keep="none")
+
+    return convert
+
+
+def run_pool(
+    make: Callable[[], Convert], before_fork: bool, suffix: str, source: Path, target: Path, workers: int
+) -> None:
     """The conversion over a folder, in `workers` processes. libvips must not be initialised before a fork."""
     names = sorted(os.listdir(source))
-    pairs = [(os.path.join(source, name), os.path.join(target, name)) for name in names]
+    pairs = [(str(source / name), str((target / name).with_suffix(suffix))) for name in names]
     if before_fork:
         _Pooled.convert = make()
     initializer = None if before_fork else lambda: setattr(_Pooled, "convert", make())
@@ -223,9 +261,9 @@ def _this_script(name: str) -> Callable[[Path, Path, int], list[str]]:
     return command
 
 
-def _batchgray(method: str) -> Callable[[Path, Path, int], list[str]]:
+def _batchgray(method: str, *options: str) -> Callable[[Path, Path, int], list[str]]:
     def command(source: Path, target: Path, workers: int) -> list[str]:
-        return batchgray("run", source, "--out", target, "--method", method, "--workers", workers)
+        return batchgray("run", source, "--out", target, "--method", method, "--workers", workers, *options)
 
     return command
 
@@ -262,6 +300,7 @@ class Contender:
     command: Callable[[Path, Path, int], list[str]]
     needs: tuple[Need, ...] = ()
     note: str = ""
+    suffix: str = ".jpg"  # of its outputs
 
     @property
     def lacking(self) -> str | None:
@@ -270,11 +309,14 @@ class Contender:
 
 
 _POOLS = {
-    "opencv-cvtcolor": (opencv_cvtcolor, True),
-    "opencv-gray": (opencv_gray, True),
-    "pillow-convert": (pillow_convert, True),
-    "pillow-draft": (pillow_draft, True),
-    "pyvips": (pyvips_recomb, False),
+    "opencv-cvtcolor": (opencv_cvtcolor, True, ".jpg"),
+    "opencv-gray": (opencv_gray, True, ".jpg"),
+    "opencv-png": (opencv_png, True, ".png"),
+    "pillow-convert": (pillow_convert, True, ".jpg"),
+    "pillow-draft": (pillow_draft, True, ".jpg"),
+    "pillow-png": (pillow_png, True, ".png"),
+    "pyvips": (pyvips_recomb, False, ".jpg"),
+    "pyvips-png": (pyvips_png, False, ".png"),
 }
 _SEMAPHORES = Need(_has_semaphores, "no semaphores, which multiprocessing's pools need: mount a tmpfs on /dev/shm")
 _OPENCV = (_SEMAPHORES, _module("cv2", "opencv-python-headless"))
@@ -301,6 +343,12 @@ POOLS = [
     Contender("pyvips pool", "bt601", _this_script("pyvips"), _VIPS, "as bt601: 0.299, 0.587, 0.114, truncated"),
     Contender("OpenCV gray pool", "luma", _this_script("opencv-gray"), _OPENCV, _AS_DECODED),
     Contender("Pillow draft pool", "luma", _this_script("pillow-draft"), _PILLOW, _AS_DECODED),
+]
+PNG_OURS = [Contender("batchgray --format png", "bt601", _batchgray("bt601", "--format", "png"), (), "exact", ".png")]
+PNG_POOLS = [
+    Contender("OpenCV pool to PNG", "bt601", _this_script("opencv-png"), _OPENCV, _WEIGHED, ".png"),
+    Contender("Pillow pool to PNG", "bt601", _this_script("pillow-png"), _PILLOW, _WEIGHED, ".png"),
+    Contender("pyvips pool to PNG", "bt601", _this_script("pyvips-png"), _VIPS, "level 3, filter up", ".png"),
 ]
 PROGRAMS = [
     Contender("djpeg | cjpeg -grayscale", "bt601", djpeg_cjpeg, _DJPEG, _WEIGHED),

@@ -91,8 +91,11 @@ def sizes(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def check(folder: Path, out: Path) -> None:
+def check(folder: Path, out: Path, suffix: str = ".jpg") -> None:
     """Every picture has its output, gray, of the same size. Anything else ends the benchmark."""
+    if suffix == ".png":
+        _check_pngs(folder, out)
+        return
     expected, found = sizes(folder), sizes(out)
     if expected != found:
         wrong = sorted(name for name in expected | found if expected.get(name) != found.get(name))
@@ -100,6 +103,18 @@ def check(folder: Path, out: Path) -> None:
     coloured = [name for name in found if _header(out / name)[2] != "Gray"]
     if coloured:
         sys.exit(f"{out}: not gray: {', '.join(coloured[:5])}")
+
+
+def _check_pngs(folder: Path, out: Path) -> None:
+    for name, size in sizes(folder).items():
+        path = out / f"{name.removesuffix('.jpg')}.png"
+        try:
+            with Image.open(path) as image:
+                found, mode = image.size, image.mode
+        except OSError as error:
+            sys.exit(f"{path}: {error}")
+        if (found, mode) != (size, "L"):
+            sys.exit(f"{path}: {mode} of {found[0]} x {found[1]}")
 
 
 def _readable_by_all(path: Path) -> bool:

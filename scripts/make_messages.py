@@ -37,7 +37,7 @@ _SAMPLES = {
     "MovedInputs": ["/in", "12 images", "now there is none of them"],
     "ManifestInFlight": ["/out/.batchgray/m.json"],
     "MovedOutput": ["/out"],
-    "NobodyToTell": ["No space left on device"],
+    "UnwritableStdout": ["No space left on device"],
     "NothingFound": ["/in", "are: 3 .txt, 1 hidden"],
     "NoSuchInput": ["/in/a.png"],
     "NoSuchManifest": ["/out/manifest.json"],
@@ -66,7 +66,7 @@ _SAMPLES = {
 }
 
 _LEAST_WORDS = 3
-_CODE = {"method_code.py", "machine_code.py", "splice_code.py"}  # whose strings are for compilers
+_CODE = {"method_code.py", "machine_code.py", "splice_code.py", "deflate_code.py"}  # whose strings are for compilers
 
 
 def rendered() -> str:

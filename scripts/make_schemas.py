@@ -17,15 +17,16 @@ import msgspec
 
 from batchgray import events
 from batchgray.commands import doctor, status, verify
-from batchgray.manifest import manifest
+from batchgray.manifest.journal import JournalLine
+from batchgray.manifest.records import Manifest
 
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDER = DOCS / "schemas"
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _WRITTEN: dict[str, Any] = {
-    "manifest": manifest.Manifest,
-    "journal": manifest.JournalLine,
+    "manifest": Manifest,
+    "journal": JournalLine,
     "events": events.Event | events.Dropped | events.WouldConvert,
     "status": status.Status,
     "verify": verify.Verdict,

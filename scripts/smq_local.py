@@ -19,7 +19,6 @@ import argparse
 import base64 as b64
 import hashlib
 import hmac
-import json
 import logging
 import math
 import re
@@ -42,9 +41,11 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+import metadata_local
+from metadata_local import InstanceMetadata
+
 LOG = logging.getLogger("smq_local")
 
-MAX_TOKEN_SECONDS = 21_600
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
 PROXY_PAGE = b"<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
 
@@ -187,26 +188,7 @@ class Queue:
         return fields | {name: states[state] for name, state in counts.items()}
 
 
-@dataclass(frozen=True)
-class RoleCredentials:
-    expires: float
-    access_key_id: str = field(default_factory=lambda: "STS." + secrets.token_hex(12))
-    access_key_secret: str = field(default_factory=lambda: secrets.token_hex(16))
-    security_token: str = field(default_factory=lambda: _base64(secrets.token_bytes(48)))
-
-    def json(self) -> str:
-        return json.dumps(
-            {
-                "AccessKeyId": self.access_key_id,
-                "AccessKeySecret": self.access_key_secret,
-                "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.expires)),
-                "SecurityToken": self.security_token,
-                "Code": "Success",
-            }
-        )
-
-
-class LocalSMQ:
+class LocalSMQ(InstanceMetadata):
     """The server; `with` starts and stops it. `port` 0 takes a free one.
 
     `requests` counts what was asked for, by operation; `receivers` are those that wait now. While it runs, `faults`,
@@ -227,19 +209,13 @@ class LocalSMQ:
         denied: Iterable[str] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__(instance_id, region_id, role, hardened)
         self.access_key_id, self.access_key_secret = access_key_id, access_key_secret
-        self.instance_id, self.region_id, self.role, self.hardened = instance_id, region_id, role, hardened
         self.denied = set(denied)
         self.faults: list[Fault] = []
         self.queues: dict[str, Queue] = {}
         self.requests: Counter[str] = Counter()
         self.receivers = 0
-        self.termination_time: str | None = None
-        self.credential_lifetime = 6 * 3600.0
-        self._credentials: list[RoleCredentials] = []
-        self._tokens: dict[str, float] = {}
-        self._ahead = 0.0
-        self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._http = _HTTPServer(port, self, tls)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="smq-local", daemon=True)
@@ -256,15 +232,6 @@ class LocalSMQ:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
-
-    def now(self) -> float:
-        return time.time() + self._ahead
-
-    def advance(self, seconds: float) -> None:
-        """Let the server's time jump: time-outs, long polls, tokens and role credentials run out accordingly."""
-        with self._changed:
-            self._ahead += seconds
-            self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], object], timeout: float = 900.0) -> None:
         """Return when `condition` holds, looked at with every request and every answer; TimeoutError otherwise."""
@@ -295,12 +262,6 @@ class LocalSMQ:
     def wait_for_stop(self, seconds: float) -> bool:
         """Wait so long at most; whether the server stops."""
         return self._stopping.wait(seconds)
-
-    def rotate_credentials(self) -> RoleCredentials:
-        """Give the role new credentials, valid for `credential_lifetime` from now; all earlier ones are dead."""
-        with self._changed:
-            self._credentials = [RoleCredentials(self.now() + self.credential_lifetime)]
-            return self._credentials[0]
 
     def answer(self, request: "_Exchange") -> Answer | None:
         """The answer to a request; None hangs up."""
@@ -376,9 +337,9 @@ class LocalSMQ:
         """Secret and security token that go with the id."""
         if access_key_id == self.access_key_id:
             return self.access_key_secret, ""
-        for credentials in self._credentials:
-            if credentials.access_key_id == access_key_id and credentials.expires > self.now():
-                return credentials.access_key_secret, credentials.security_token
+        credentials = self.given_out(access_key_id)
+        if credentials and credentials.expires > self.now():
+            return credentials.access_key_secret, credentials.security_token
         raise SMQError("InvalidAccessKeyId")
 
     def _error(self, request: "_Exchange", error: SMQError) -> Answer:
@@ -483,44 +444,10 @@ class LocalSMQ:
     def _unknown(self, request: "_Exchange") -> Answer:
         raise SMQError("InvalidRequestURL")
 
-    def _create_token(self, request: "_Exchange") -> Answer:
-        seconds = request.headers.get("X-aliyun-ecs-metadata-token-ttl-seconds", "")
-        if not seconds.isdecimal() or not 1 <= int(seconds) <= MAX_TOKEN_SECONDS:
-            return 400, ""
-        token = _base64(secrets.token_bytes(36))
-        self._tokens[token] = self.now() + int(seconds)
-        return 200, token
-
-    def _set_termination_time(self, request: "_Exchange") -> Answer:
-        self.termination_time = request.body.decode() or None
-        return 204, None
-
-    def _metadata(self, request: "_Exchange") -> Answer:
-        token = request.headers.get("X-aliyun-ecs-metadata-token")
-        if token is None and self.hardened:
-            return 403, ""
-        if token is not None and self._tokens.get(token, 0.0) <= self.now():
-            return 401, ""
-        item = self._item(request.operation, request.subject)
-        return (404, "") if item is None else (200, item)
-
-    def _item(self, operation: str, subject: str) -> str | None:
-        if operation == "GetRoleCredentials":
-            return self._newest_credentials().json() if subject == self.role else None
-        items = {"GetInstanceId": self.instance_id, "GetRegionId": self.region_id, "GetRoleName": self.role}
-        return (items | {"GetTerminationTime": self.termination_time}).get(operation)
-
-    def _newest_credentials(self) -> RoleCredentials:
-        """They are renewed at half their lifetime; the earlier ones live on until theirs is over."""
-        if not self._credentials or self._credentials[-1].expires < self.now() + self.credential_lifetime / 2:
-            self._credentials.append(RoleCredentials(self.now() + self.credential_lifetime))
-        return self._credentials[-1]
-
 
 # Method, path, needed parameters, operation; the first match counts. Operations are counted and made to fail by these
 # names. Those on queues are RAM actions as well, and can be denied.
 _MESSAGES = "/queues/([^/]+)/messages"
-_METADATA = "/latest/meta-data"
 ROUTES = [
     ("GET", "/queues", "", "ListQueue", LocalSMQ._list_queues),
     ("PUT", "/queues/([^/]+)", "metaoverride", "SetQueueAttributes", LocalSMQ._set_attributes),
@@ -536,15 +463,7 @@ ROUTES = [
     ("PUT", _MESSAGES, "", "ChangeMessageVisibility", LocalSMQ._change_visibility),
     ("DELETE", _MESSAGES, "receipthandle", "DeleteMessage", LocalSMQ._delete),
     ("DELETE", _MESSAGES, "", "BatchDeleteMessage", LocalSMQ._batch_delete),
-    ("PUT", "/latest/api/token", "", "CreateToken", LocalSMQ._create_token),
-    ("GET", f"{_METADATA}/instance-id", "", "GetInstanceId", LocalSMQ._metadata),
-    ("GET", f"{_METADATA}/region-id", "", "GetRegionId", LocalSMQ._metadata),
-    ("GET", f"{_METADATA}/instance/spot/termination-time", "", "GetTerminationTime", LocalSMQ._metadata),
-    # The real service has nothing like the next one; it is for people who rehearse.
-    ("PUT", f"{_METADATA}/instance/spot/termination-time", "", "SetTerminationTime", LocalSMQ._set_termination_time),
-    ("GET", f"{_METADATA}/ram/security-credentials/?", "", "GetRoleName", LocalSMQ._metadata),
-    ("GET", f"{_METADATA}/ram/security-credentials/([^/]+)", "", "GetRoleCredentials", LocalSMQ._metadata),
-    ("GET", "/latest/.*", "", "GetOtherMetadata", LocalSMQ._metadata),
+    *metadata_local.ROUTES,
     ("[A-Z]+", ".*", "", "Unknown", LocalSMQ._unknown),
 ]
 OPERATIONS = frozenset(operation for _, _, _, operation, _ in ROUTES)

@@ -1,7 +1,7 @@
 """Pictures that the tests share: drawn once, read only."""
 
 import contextlib
-import importlib.util
+import importlib
 import os
 import signal
 import sys
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 
 from harness import batchgray, save_gradient, scaled
 
@@ -19,19 +20,13 @@ from batchgray.storage import durable
 
 pytest_plugins = ["processes", "skips"]
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
 # Under nohup it is ignored, and what is started inherits that; what the tests start is to hear it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def script(name: str):
     """A program of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(name)
 
 
 def pytest_addoption(parser):
@@ -83,6 +78,12 @@ def _folders_that_end_with_the_test(monkeypatch):
 def smq_local():
     """The local SMQ server's module."""
     return script("smq_local")
+
+
+@pytest.fixture(scope="session")
+def oss_local():
+    """The local OSS server's module."""
+    return script("oss_local")
 
 
 @pytest.fixture(scope="session")

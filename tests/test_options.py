@@ -38,7 +38,7 @@ def test_a_size_may_have_decimals(text, size):
 def test_what_is_not_a_size_is_refused_by_name(text):
     with pytest.raises(errors.BadSize) as refusal:
         parse_size(text)
-    assert str(refusal.value).startswith(f"{text} is not a size")
+    assert str(refusal.value).endswith(f"; {text} is not a size.")
     assert refusal.value.exit_code == 2
 
 
@@ -65,6 +65,13 @@ def test_quality_is_from_1_to_100(quality):
         PixelOptions(quality=quality)
 
 
+@pytest.mark.parametrize("compression", [-1, 10])
+def test_compression_is_from_0_to_9(compression):
+    PixelOptions(compression=0), PixelOptions(compression=9)
+    with pytest.raises(errors.UsageError, match="--compression"):
+        PixelOptions(compression=compression)
+
+
 BACKGROUNDS = [
     *(("none", "none"), ("NONE", "none"), ("white", "#ffffff"), ("Aqua", "#00ffff")),
     *(("#1A2b3c", "#1a2b3c"), ("#fA0", "#ffaa00"), (" #000000 ", "#000000")),
@@ -85,7 +92,7 @@ def test_what_is_no_background_is_refused_by_name(text):
         PixelOptions(background=text)
 
 
-def test_pixel_options_of_before_there_were_backgrounds_mean_none():
+def test_pixel_options_of_before_there_were_backgrounds_and_compression_mean_the_defaults():
     older = b'{"method":"bt601","format":"jpeg","quality":75,"tile_rows":null,"metadata":"keep"}'
     assert msgspec.json.decode(older, type=PixelOptions) == PixelOptions()
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray import events, spelling
-from batchgray.manifest import manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
 from batchgray.records import SourceIdentity, Task
 from batchgray.workers.messages import Channel, Convert, ToWorker
@@ -20,7 +20,7 @@ NAMES = st.binary(min_size=1, max_size=8).map(os.fsdecode)
 
 
 def image(source, output="a.jpg"):
-    return manifest.Image(root=0, source=source, output=output, size=1, mtime_ns=1)
+    return Image(root=0, source=source, output=output, size=1, mtime_ns=1)
 
 
 def task(source, output="a.jpg"):
@@ -49,9 +49,7 @@ def test_a_byte_that_is_not_utf_8_is_escaped_and_the_bytes_stand_beside():
 
 @given(NAMES, NAMES, st.lists(NAMES))
 def test_every_name_comes_back(source, output, roots):
-    document = manifest.Manifest(
-        run_id="x", options=PixelOptions(), max_pixels=1, output_root="/", input_roots=roots, images=[]
-    )
+    document = Manifest(run_id="x", options=PixelOptions(), max_pixels=1, output_root="/", input_roots=roots, images=[])
     for record in (image(source, output), document):
         assert spelling.decoded(msgspec.json.Decoder(type(record)), spelling.to_json(record)) == record
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from batchgray import program
 from batchgray.errors import shown
 
 
@@ -79,7 +80,23 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 
-class Repeatable(click.Option):
+class Option(click.Option):
+    """What is wrong with a value is told of where it was given: of the option, or of its variable."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        variable = given_variable(ctx, self)
+        return super().get_error_hint(ctx) if variable is None else repr(variable)
+
+
+def given_variable(ctx: click.Context | None, parameter: click.Parameter) -> str | None:
+    """The variable in the environment that gave a parameter its value, if one did."""
+    if ctx is None or ctx.get_parameter_source(parameter.name or "") is not click.core.ParameterSource.ENVIRONMENT:
+        return None
+    names = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ()
+    return next((name for name in names if os.environ.get(name)), None)
+
+
+class Repeatable(Option):
     """An option that may be repeated. Its variable has one value a line: names and globs have blanks and colons."""
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
@@ -91,16 +108,17 @@ def option(*names: str, **settings: Any) -> Decorator:
     """A click option that BATCHGRAY_<OPTION> in the environment can give too."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = _PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, cls=Repeatable if settings.get("multiple") else None, envvar=variable, **settings)
+    return click.option(*names, cls=Repeatable if settings.get("multiple") else Option, envvar=variable, **settings)
 
 
 def unknown_variables(command: click.Command, environment: Iterable[str]) -> Iterator[str]:
     """In words: what looks like an option's variable in the environment, and is none of any command below `command`."""
     known = {name.removeprefix(_PREFIX) for name in _variables_of(command)}
+    asking = program.command("run", "--help")
     for name in sorted(environment):
         if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in known:
             near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, 1)
-            remedy = f"did you mean {_PREFIX}{near[0]}?" if near else "`batchgray run --help` lists the options"
+            remedy = f"did you mean {_PREFIX}{near[0]}?" if near else f"`{asking}` lists the options"
             yield f"{shown(name)} in the environment is no option's, and is not used; {remedy}"
 
 
@@ -128,6 +146,7 @@ QUEUE_OPTIONS: list[Decorator] = [
     ),
     click.option(
         "--smq-endpoint",
+        cls=Option,
         envvar=["BATCHGRAY_SMQ_ENDPOINT", "MNS_ENDPOINT"],
         type=WORD,
         metavar="URL",

@@ -1,8 +1,16 @@
-"""Standard output and standard error: that they are there, and what they can show."""
+"""Standard output and standard error: that they are there, what they can show, and what is written to them."""
 
+import contextlib
 import io
 import os
-from typing import TextIO
+import sys
+from typing import Any, NoReturn, TextIO
+
+import click
+import msgspec
+
+from batchgray import errors, spelling
+from batchgray.progress.outlet import Outlet
 
 
 def hold_standard_descriptors() -> None:
@@ -22,3 +30,45 @@ def write_utf8(stream: TextIO | None) -> None:
     """For JSON, which is UTF-8 whatever the terminal's encoding is."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8")
+
+
+def as_json(record: Any) -> str:
+    """For standard output, which is UTF-8 from here on."""
+    write_utf8(sys.stdout)
+    return msgspec.json.format(spelling.to_json(record), indent=2).decode()
+
+
+def as_json_line(record: Any) -> str:
+    """The same on one line."""
+    write_utf8(sys.stdout)
+    return spelling.to_json(record).decode()
+
+
+def say(text: str) -> None:
+    """Write what was asked for to standard output. A reader that stops reading has what it wants."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise errors.UnwritableStdout(error.strerror) from None
+
+
+def tell(words: str, seconds: float) -> None:
+    """On standard error; where nothing is read, the end waits for so long."""
+    try:
+        outlet = Outlet(sys.stderr, len(words))
+    except RuntimeError:  # no thread can be started, which may be what is to be told
+        with contextlib.suppress(OSError):
+            click.echo(words, err=True)
+    else:
+        outlet.put_text(words)
+        outlet.close(seconds)
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: what is left is memory, which the system takes back sooner than Python does, image by image.
+
+    Nothing is left in Python's streams, whose lock a reader could hold: what is said is flushed, or goes past them.
+    """
+    os._exit(code)

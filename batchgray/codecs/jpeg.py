@@ -1,4 +1,4 @@
-"""JPEG inputs: simplejpeg (libjpeg-turbo) decodes them straight into the slot.
+"""JPEG inputs: simplejpeg (libjpeg-turbo) decodes them, straight into the slot.
 
 It refuses files that every viewer opens (stray bytes before a marker, for one), so imageio has a second opinion before
 a file is called bad. CMYK, which needs Adobe's inversion undone, goes through imageio as a whole.
@@ -11,13 +11,12 @@ from typing import BinaryIO, NamedTuple
 
 import simplejpeg
 
-from batchgray.codecs.containers import Contents
+from batchgray.codecs.excerpt import Contents, let_go
 from batchgray.codecs.jpeg_outline import JpegOutline
-from batchgray.codecs.opened import Limits, SecondOpinion, Source, check_dimensions, let_go, reserve_nothing
+from batchgray.codecs.limits import check_dimensions
+from batchgray.codecs.opened import OpenedImage, ProbeInput, SecondOpinion
 from batchgray.errors import ImageError
-from batchgray.options import Method
-from batchgray.planes.slots import Image as Planes
-from batchgray.records import SourceIdentity
+from batchgray.planes.slots import SlotImage as Planes
 
 # Bytes a pixel that libjpeg holds besides the planes: all 16-bit coefficients of a progressive file; and the output.
 _PROGRESSIVE_SCRATCH = {"Gray": 2, "420": 3, "422": 4, "440": 4, "411": 3}
@@ -76,17 +75,19 @@ def colorspace_of(data: Contents, outline: JpegOutline) -> str:
 
 
 @dataclass
-class JpegSource(Source):
+class OpenedJpeg(OpenedImage):
     """`luma_parts` are the parts of the file that its Y' plane needs, where that is wanted and not all of it."""
 
-    data: Contents
+    given: ProbeInput
     outline: JpegOutline
     luma_parts: list[slice] | None
 
     @classmethod
-    def probe(cls, data: Contents, identity: SourceIdentity, method: Method, limits: Limits) -> Source:
+    def probe(cls, given: ProbeInput) -> OpenedImage:
+        """Have simplejpeg read the headers. Raises ImageError."""
+        data, method = given.data, given.method
         outline = JpegOutline.walk(data)
-        check_dimensions(outline.width, outline.height, limits.max_pixels)
+        check_dimensions(outline.width, outline.height, given.limits.max_pixels)
         note = "the first of several pictures in the file" if outline.multi_picture else None
         fault, header = None, _Header()
         try:
@@ -94,7 +95,7 @@ class JpegSource(Source):
         except ValueError as error:
             fault = str(error)
         if fault or not header.colorspace or header.colorspace in ("CMYK", "YCCK"):
-            return cls._for_pillow(data, outline, identity, method, limits, note, fault)
+            return cls._for_pillow(given, outline, note, fault)
         width, height, colorspace, subsampling = header
         if (width, height) != (outline.width, outline.height):
             raise ImageError("damaged: a JPEG with two frame headers")
@@ -104,53 +105,42 @@ class JpegSource(Source):
         if _is_copied(outline):
             copied += outline.kept_bytes
         return cls(
-            identity=identity,
+            identity=given.identity,
             width=width,
             height=height,
             colour=colorspace != "Gray" and method != "luma",
             exif=outline.exif,
             note=note,
             scratch_bytes=per_pixel * width * height + copied,
-            data=data,
+            given=given,
             outline=outline,
             luma_parts=luma_parts,
         )
 
-    def decode(self, planes: Planes) -> str | None:
+    def _decode(self, planes: Planes) -> str | None:
         if self.luma_parts and self._decode_luma(planes.gray, self.luma_parts):
             return None
         colorspace, plane = ("RGB", planes.rgb) if self.colour else ("GRAY", planes.gray)
         try:
-            with _picture(self.data, self.outline) as picture:
+            with _picture(self.given.data, self.outline) as picture:
                 simplejpeg.decode_jpeg(picture, colorspace, buffer=plane)
             return None
         except ValueError as error:
             reason = str(error)
         if reason.startswith("Premature end"):
             raise ImageError(f"truncated: {reason}")
-        method: Method = "bt601" if self.colour else "luma"
-        limits = Limits(self.width * self.height, reserve_nothing)
-        raise SecondOpinion(self._for_pillow(self.data, self.outline, self.identity, method, limits, self.note, reason))
+        raise SecondOpinion(self._for_pillow(self.given, self.outline, self.note, reason))
 
     @classmethod
-    def _for_pillow(
-        cls,
-        data: Contents,
-        outline: JpegOutline,
-        identity: SourceIdentity,
-        method: Method,
-        limits: Limits,
-        note: str | None,
-        fault: str | None,
-    ) -> Source:
+    def _for_pillow(cls, given: ProbeInput, outline: JpegOutline, note: str | None, fault: str | None) -> OpenedImage:
         """What simplejpeg can't decode, or refuses for a fault. Pillow's gray of Y' is libjpeg-turbo's too."""
-        from batchgray.codecs.pillow import PillowSource
+        from batchgray.codecs.pillow import OpenedWithPillow
 
-        source = PillowSource.probe("JPEG", outline.without_metadata(data), data, identity, limits)
-        source.exif, source.note, source.fault = outline.exif, note, fault
-        if method == "luma" and outline.components == 3:
-            source.luma, source.colour = True, False
-        return source
+        opened = OpenedWithPillow.probe(given, "JPEG", outline.without_metadata(given.data))
+        opened.exif, opened.note, opened.fault = outline.exif, note, fault
+        if given.method == "luma" and outline.components == 3:
+            opened.luma, opened.colour = True, False
+        return opened
 
     def _decode_luma(self, plane: memoryview, parts: list[slice]) -> bool:
         """Decode Y' from its own scans. Returns whether they are sound; else the whole file tells what is wrong.
@@ -159,7 +149,7 @@ class JpegSource(Source):
         stops at some such damage, would smooth Y' as if its last scan had not come.) A file that is cut off in one has
         lost its end, and is never shortened.
         """
-        with memoryview(self.data) as whole:
+        with memoryview(self.given.data) as whole:
             shortened = b"".join([whole[part] for part in parts])
         try:
             simplejpeg.decode_jpeg(shortened, "GRAY", buffer=plane)
@@ -168,7 +158,7 @@ class JpegSource(Source):
         return True
 
     def file_to_draw(self) -> BinaryIO:
-        return self.outline.without_metadata(self.data)
+        return self.outline.without_metadata(self.given.data)
 
     def close(self) -> None:
-        let_go(self.data)
+        let_go(self.given.data)

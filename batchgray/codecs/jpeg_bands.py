@@ -13,11 +13,11 @@ import ctypes
 
 import numpy as np
 
-from batchgray.codecs import codec
+from batchgray.codecs import encoding
+from batchgray.codecs import jpeg_markers as markers
 from batchgray.errors import ImageError
 from batchgray.kernels import machine_code
 
-_SOF0, _DHT, _SOS = 0xC0, 0xC4, 0xDA
 _EOI = b"\xff\xd9"
 _NO_SYMBOL = 0
 
@@ -29,7 +29,7 @@ class Encoder:
     """
 
     def __init__(self, width: int, height: int, quality: int, exif: bytes) -> None:
-        codec.check_jpeg_sides(width, height)
+        encoding.check_jpeg_sides(width, height)
         self._width, self._height, self._quality, self._exif = width, height, quality, exif
         self._tables: _Tables | None = None
         self._gray: bytes | None = None
@@ -40,13 +40,13 @@ class Encoder:
         """The bytes that a band adds. Raises ImageError."""
         rows = len(gray) // self._width
         if gray is not self._gray:  # what is black is the same object over and over
-            (self._data,) = codec.encode_jpeg(memoryview(gray), self._width, rows, self._quality)
+            (self._data,) = encoding.encode_jpeg(memoryview(gray), self._width, rows, self._quality)
             self._gray = gray
         data = self._data
         head = b""
         if self._tables is None:
             self._tables = _Tables(data)
-            head = b"".join(codec.with_exif(self._tables.head_of(self._height), self._exif))
+            head = b"".join(encoding.with_exif(self._tables.head_of(self._height), self._exif))
         tables = self._tables
         if not data.startswith(tables.head_of(rows)):
             raise ImageError("the JPEG encoder's tables differ from band to band; raise --memory")
@@ -72,16 +72,15 @@ class _Tables:
     """What a band's own headers say. `dc` and `ac` give length << 8 | symbol for each 16 bits that may follow."""
 
     def __init__(self, data: bytes) -> None:
-        at = 2
         tables: dict[int, dict[int, tuple[int, int]]] = {}
-        while (code := data[at + 1]) != _SOS:
-            length = int.from_bytes(data[at + 2 : at + 4], "big")
-            if code == _SOF0:
-                self._height_at = at + 5
-            if code == _DHT:
-                tables |= _huffman_codes(data[at + 4 : at + 2 + length])
-            at += 2 + length
-        self.data_at = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        for segment in markers.Walk(data):
+            if segment.code == markers.SOF0:
+                self._height_at = segment.body + 1
+            elif segment.code == markers.DHT:
+                tables |= _huffman_codes(data[segment.body : segment.stop])
+            elif segment.code == markers.SOS:
+                self.data_at = segment.stop
+                break
         self._head = data[: self.data_at]
         self.dc, self.ac = (_lookup(tables[kind]) for kind in (0x00, 0x10))
         self.dc_codes = np.zeros((16, 2), np.int64)  # code and length of each category

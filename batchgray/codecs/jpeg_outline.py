@@ -1,18 +1,21 @@
-"""A JPEG's markers: where its segments lie, and what its frame header says, before any library reads it.
+"""A JPEG's segments: which its picture needs, and what they say of it, before any library reads it.
 
-Like `containers`, with a bound on every step; the rules are those of ITU-T T.81, annex B.
+A bound on every step (see `limits`); the rules are those of ITU-T T.81, annex B.
 """
 
-import re
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from batchgray.codecs.containers import EXIF_HEADER, Contents, check_plausible, excerpt
+from batchgray.codecs import jpeg_markers as markers
+from batchgray.codecs.excerpt import Contents, excerpt
+from batchgray.codecs.exif import EXIF_HEADER
+from batchgray.codecs.jpeg_markers import Segment, Walk
+from batchgray.codecs.limits import check_plausible
 from batchgray.errors import ImageError
 
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
-_MOST_STRAY_BYTES = 1 << 20  # before a marker
 _SLACK_BYTES = 16 << 20
 _SCAN_HEADER_BYTES = 4096
 _MOST_HEADER_BYTES = 16 << 20  # before the first scan, without metadata
@@ -58,67 +61,41 @@ class JpegOutline:
     scans: list[Scan] = field(default_factory=list)
     kept: list[slice] = field(default_factory=list)
 
-    # T.81, B.1.1.2: any number of 0xFF, then a code; behind 0xFF, 0 is a stuffed byte and D0 to D7 restart a scan.
-    _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-    _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-    _METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments and APPn; APP0 and APP14 tell the colour space
-
     @classmethod
     def walk(cls, data: Contents) -> "JpegOutline":
-        """Walk as far as the picture needs: to its only scan, or through all of them. Raises ImageError.
-
-        Like libjpeg, it passes over stray bytes between segments.
-        """
-        outline = cls(end=len(data))
-        at, limit = 2, 2 + _MOST_STRAY_BYTES
-        while found := cls._MARKER.search(data, at, min(limit, outline.end)):
-            start = found.end()
-            code = data[start - 1]
-            at, limit = start, start + _MOST_STRAY_BYTES
+        """Walk as far as the picture needs: to its only scan, or through all of them. Raises ImageError."""
+        walk = Walk(data)
+        outline = cls(end=walk.end)
+        for segment in walk:
             if outline.scans and not outline.scans[-1].stop:
-                outline.scans[-1].stop = found.start()
-            if code == 0xD9:
-                outline.eoi = start
+                outline.scans[-1].stop = segment.start
+            if segment.code == markers.EOI:
+                outline.eoi = segment.stop
+            elif not segment.alone and outline._take(segment, data):
                 break
-            if code in (0x01, 0xD8):
-                continue
-            at = start + int.from_bytes(data[start : start + 2], "big")
-            if at < start + 2 or at > len(data):
-                break
-            limit = at + _MOST_STRAY_BYTES
-            if outline._take(code, data, start + 2, at):
-                break
-            if outline.scans:
-                limit = outline.end
+            walk.end = outline.end
         if not outline.scans or not outline.width * outline.height:
             raise ImageError("damaged: a JPEG that ends, or loses its thread, before its picture begins")
         return outline
 
-    def _take(self, code: int, data: Contents, start: int, stop: int) -> bool:
+    def _take(self, segment: Segment, data: Contents) -> bool:
         """Note one segment. Returns whether no other is needed."""
-        if code == 0xDA:
-            if not self.scans:
-                if self.kept_bytes > _MOST_HEADER_BYTES:
-                    raise ImageError(f"damaged: a JPEG with {self.kept_bytes:,} bytes of headers")
-                self.kept.append(slice(start - 4, self.end))
-            if len(self.scans) == _MOST_SCANS:
-                raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
-            header = data[start:stop]
-            self._take_scan(header, start - 4)
-            return not self.progressive and header[:1] >= bytes([self.components])
+        if segment.code == markers.SOS:
+            return self._take_scan(segment, data)
         if self.scans:
             return False
-        if code not in self._METADATA:
-            self.kept.append(slice(start - 4, stop))
-        if code in self._FRAMES:
-            self._take_frame(code, data[start:stop], stop, len(data))
-        elif code == 0xE1 and not self.exif and data[start : start + 6] == EXIF_HEADER:
-            self.exif = data[start + 6 : stop]
-        elif code == 0xE2 and data[start : start + 4] == b"MPF\0":
+        if segment.code not in markers.METADATA:
+            self.kept.append(segment.part)
+        if segment.code in markers.FRAMES:
+            self._take_frame(segment, data)
+        elif segment.code == markers.APP1 and not self.exif:
+            self.exif = _rest_behind(EXIF_HEADER, segment, data)
+        elif segment.code == markers.APP2 and data[segment.body : segment.body + 4] == b"MPF\0":
             self.multi_picture = True
         return False
 
-    def _take_frame(self, code: int, header: bytes, stop: int, file_bytes: int) -> None:
+    def _take_frame(self, segment: Segment, data: Contents) -> None:
+        header, file_bytes = data[segment.body : segment.stop], len(data)
         if len(header) < 6:
             return
         precision, self.height, self.width, self.components = struct.unpack_from(">BHHB", header)
@@ -128,18 +105,27 @@ class JpegOutline:
         factors = [(factor >> 4, factor & 15) for factor in header[7::3]]
         largest = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
         self.samples = sum(across * down for across, down in factors) / max(1, largest)
-        self.progressive = code in (0xC2, 0xC6, 0xCA, 0xCE)
+        self.progressive = segment.code in markers.PROGRESSIVE
         pixels = self.width * self.height
-        if code < 0xC8:  # Huffman coding takes a bit for each block of 64 at least; arithmetic coding has no such bound
+        if segment.code < markers.JPG:  # arithmetic coding, behind it, has no such bound as Huffman's bit for a block
             check_plausible(self.width, self.height, pixels // 64 // 8, file_bytes)
-        self.end = min(file_bytes, stop + _SAMPLE_BYTES * pixels * self.components + _SLACK_BYTES)
+        self.end = min(file_bytes, segment.stop + _SAMPLE_BYTES * pixels * self.components + _SLACK_BYTES)
 
-    def _take_scan(self, header: bytes, start: int) -> None:
+    def _take_scan(self, segment: Segment, data: Contents) -> bool:
+        """Note a scan. Returns whether it is the only one."""
+        if not self.scans:
+            if self.kept_bytes > _MOST_HEADER_BYTES:
+                raise ImageError(f"damaged: a JPEG with {self.kept_bytes:,} bytes of headers")
+            self.kept.append(slice(segment.start, self.end))
+        if len(self.scans) == _MOST_SCANS:
+            raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
+        header = data[segment.body : segment.stop]
         count = header[0] if header else 0
         components, rest = header[1 : 1 + 2 * count : 2], header[1 + 2 * count :]
         if len(rest) != 3:  # no scan's header: nothing is known of what it brings
             components, rest = b"", bytes(3)
-        self.scans.append(Scan(start, 0, components, rest[0], rest[1], rest[2] & 15))
+        self.scans.append(Scan(segment.start, 0, components, rest[0], rest[1], rest[2] & 15))
+        return not self.progressive and header[:1] >= bytes([self.components])
 
     def luma_parts(self) -> list[slice] | None:
         """Where all lies that the Y' plane of a YCbCr picture needs: the file without the scans of nothing but chroma.
@@ -163,6 +149,13 @@ class JpegOutline:
     def kept_bytes(self) -> int:
         return sum(part.stop - part.start for part in self.kept)
 
+    def parts(self, data: Contents, left_out: Collection[int] = ()) -> list[slice | bytes]:
+        """The file with nothing but what its picture needs, for an Excerpt; without segments of the codes `left_out`.
+
+        So there is no EXIF, no profile, no other picture.
+        """
+        return [slice(0, 2), *(part for part in self.kept if data[part.start + 1] not in left_out)]
+
     def headers(self, data: Contents) -> bytes:
         """What comes before the first scan's data, without metadata."""
         *segments, scans = self.kept
@@ -170,5 +163,11 @@ class JpegOutline:
         return b"".join(data[part] for part in (slice(0, 2), *segments, first))
 
     def without_metadata(self, data: Contents) -> BinaryIO:
-        """The file with nothing but what its picture needs: no EXIF, no profile, no other pictures."""
-        return excerpt(data, [slice(0, 2), *self.kept])
+        """The file with nothing but what its picture needs, as a file."""
+        return excerpt(data, self.parts(data))
+
+
+def _rest_behind(signature: bytes, segment: Segment, data: Contents) -> bytes:
+    """What a segment holds behind a signature, or b"" where it has another."""
+    start = segment.body + len(signature)
+    return data[start : segment.stop] if data[segment.body : start] == signature else b""

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from batchgray.codecs import tiff_outline
-from batchgray.codecs.containers import Contents
+from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.errors import ImageError
 
@@ -46,7 +46,7 @@ class Samples:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Samples":
-        # Of a PNG's gray or colours, one value is: see `_take_key`.
+        # Of a PNG's gray or colours, one value is: see `pillow_probes`.
         keyed = "transparency" in image.info and (image.mode == "P" or image.format == "GIF")
         if image.mode in _WIDE_GRAY_MODES:
             return cls(None, shift=8)

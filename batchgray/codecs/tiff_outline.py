@@ -1,6 +1,6 @@
 """A TIFF's first directory: what it says of the picture, before any library reads it.
 
-Like `containers`, with a bound on every step; numbers and names are those of TIFF 6.0, its supplements and BigTIFF.
+A bound on every step (see `limits`); numbers and names are those of TIFF 6.0, its supplements and BigTIFF.
 
 A library reads all entries of a directory, and holds them more than once: a description or a profile may be longer
 than the picture. So libraries get the file with a shorter directory in the place of its own (`parts`).
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batchgray.codecs.containers import MOST_FRAMES, Contents
+from batchgray.codecs.excerpt import Contents
+from batchgray.codecs.limits import MOST_FRAMES
 from batchgray.errors import ImageError
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -44,7 +45,7 @@ _MOST_ENTRIES = 65535  # what a TIFF can say; a BigTIFF can say more
 _MOST_NUMBERS = 4_000_000  # in one entry: a strip for each row of a gigapixel, and more
 _KEPT = _NEEDED.union(DESCRIBING)
 _LONGEST_ENTRY = 1 << 20  # bytes, but for the tables; a colour map has 393,216
-_LONGEST_DESCRIPTION = 1 << 16  # bytes; what an EXIF block of a JPEG can hold
+_LONGEST_DESCRIPTION = 1 << 16  # bytes; longer than any EXIF block that is kept
 _FIRST_VALUES = 64  # of an entry, that are looked at
 _NUMBERS_AT_ONCE = 1 << 16
 _SHORT = 3

@@ -12,11 +12,11 @@ import msgspec
 
 from batchgray import machine, quantities
 from batchgray.errors import BatchgrayError
-from batchgray.notices.choice import NoticeOptions
+from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import MetadataService, Unknown
 from batchgray.notices.queue import GONE, NO_HANDLE, QueueFault, SmqQueue, usage_error
-from batchgray.notices.tools import open_queue
-from batchgray.notices.wholetime import Line, TooSlow
+from batchgray.notices.rehearsal import open_queue
+from batchgray.notices.request_limit import RequestLimit, TooSlow
 from batchgray.planes import slots
 
 Verdict = Literal["fine", "note", "wrong"]
@@ -153,7 +153,7 @@ def _servers_time(endpoint: str) -> float:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=_ANSWER_SECONDS)
     try:
-        with Line(connection).within(_ANSWER_SECONDS):
+        with RequestLimit(connection).within(_ANSWER_SECONDS):
             connection.request("GET", "/")
             date = connection.getresponse().getheader("Date")
     finally:
@@ -182,7 +182,7 @@ def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
             return
     else:
         active = f"{attributes.active_messages} message{'' if attributes.active_messages == 1 else 's'} to be had"
-        counted = f"{active}, {attributes.inactive_messages} in somebody's hand"
+        counted = f"{active}, {attributes.inactive_messages} hidden, as a consumer has received them"
         detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
     actions: dict[str, Callable[[], object]] = {

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import quantities
-from batchgray.commands.report import timeline
+from batchgray import quantities, texts
+from batchgray.commands import sessions
 from batchgray.errors import shown
 from batchgray.events import Reason
-from batchgray.manifest import locks, manifest, outcome
-from batchgray.manifest.manifest import Interruption, Manifest, RunState
-from batchgray.progress import words
+from batchgray.manifest import lock, outcome
+from batchgray.manifest.records import Interruption, Manifest, RunState
+from batchgray.manifest.store import load_manifest
+from batchgray.progress import wording
 from batchgray.spelling import Bytes
-
-_LISTED = 20
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,12 +52,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `last_run` tells the two apart; `died` are the runs of this manifest that ended so, whichever came after them.
 
     Pixels and bytes are of the images that are done, `seconds` of all runs; `resume` is the command that goes on,
-    where there is work left and nobody is at it.
+    where there is work left and no process works on it.
     """
 
     state: RunState
     counts: Counts
-    last_run: timeline.Ending | None
+    last_run: sessions.Ending | None
     interruptions: list[Interruption]
     died: list[Died]
     failures: list[Failure]
@@ -79,10 +78,10 @@ def status(path: Path) -> Status:
 
 def load(path: Path) -> tuple[Manifest, bool]:
     """The manifest, and whether a process is at work on it. Raises BatchgrayError."""
-    document = manifest.load(path)
-    running = locks.is_running(path, document.flight_folder(path))
+    document = load_manifest(path)
+    running = lock.is_running(path, document.flight_folder(path))
     if document.state == "running" and not running:
-        document = manifest.load(path)  # it may have ended since
+        document = load_manifest(path)  # it may have ended since
     return document, running
 
 
@@ -91,7 +90,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
     states = Counter(image.state for image in document.images)
     state = "interrupted" if document.state == "running" and not running else document.state
     done = [image for image in document.images if image.state == "done"]
-    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
+    runs = sessions.sessions(document, running, time.time_ns() // 1_000_000)
     path = path.absolute()
     return Status(
         state=state,
@@ -135,7 +134,7 @@ def status_lines(found: Status) -> list[str]:
     state = "died" if found.state == "interrupted" and found.last_run == "died" else found.state.replace("_", " ")
     lines = [
         f"{state}: {counts.done:,} of {quantities.images(counts.total)} done, "
-        f"{counts.partial:,} begun, {counts.pending:,} not begun, {counts.failed:,} failed"
+        f"{counts.partial:,} partial, {counts.pending:,} pending, {counts.failed:,} failed"
         f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:
@@ -143,12 +142,12 @@ def status_lines(found: Status) -> list[str]:
             f"done so far: {found.pixels / 1e6:,.0f} MP in {quantities.duration(found.seconds)}, "
             f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
-    lines += _ending_lines(found)[-_LISTED:]
-    lines += words.reason_lines(found.reasons)
+    lines += _ending_lines(found)
+    lines += wording.reason_lines(found.reasons)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
     elif counts.failed:
-        lines.append(words.trying_again(found.manifest))
+        lines.append(wording.trying_again(found.manifest))
     return lines
 
 
@@ -161,7 +160,9 @@ def _ending_lines(found: Status) -> list[str]:
     for died in found.died:
         line = f"died after {died.last_known} without a word: a crash, a kill or a power cut"
         told.append((died.run, line))
-    return [line for _, line in sorted(told, key=lambda item: item[0])]
+    lines = [line for _, line in sorted(told, key=lambda item: item[0])]
+    earlier = len(lines) - texts.LINES
+    return [f"... {earlier:,} earlier ones are in the manifest", *lines[earlier:]] if earlier > 0 else lines
 
 
 def _iso(at_ms: int) -> str:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from batchgray import errors, machine
-from batchgray.codecs import codec
-from batchgray.engine import flight
-from batchgray.errors import ImageError
-from batchgray.manifest import locks, manifest
-from batchgray.manifest.manifest import Image, Manifest, Store
+from batchgray import errors, machine, program
+from batchgray.codecs import encoding
+from batchgray.errors import ImageError, shown
+from batchgray.manifest import lock, outcome
+from batchgray.manifest.document import check_is_manifest
+from batchgray.manifest.records import Image, Manifest
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.planning import gone
 from batchgray.spelling import Bytes
-from batchgray.storage import integrity
+from batchgray.storage import integrity, run_folder
 from batchgray.storage.guards import open_regular
 
 _READ_AHEAD = 8
@@ -40,18 +41,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
-    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `locks.owning`).
+    """Check the outputs of a manifest; with `mend`, mark damaged ones pending, as its owner (see `lock.owning`).
 
     Raises BatchgrayError.
     """
     if not mend:
-        return _verdict(manifest.load(path), path)
-    manifest.check_is_manifest(path)
-    with locks.owning(path, locked), contextlib.ExitStack() as stack:
-        document = manifest.load(path)
+        return _verdict(load_manifest(path), path)
+    check_is_manifest(path)
+    with lock.owning(path, locked), contextlib.ExitStack() as stack:
+        document = load_manifest(path)
         gone.refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
-            stack.enter_context(flight.owning(document, path, locked))
+            stack.enter_context(_holding_run_folder(document, path, locked))
         damaged = _verdict(document, path)
         mended = 0
         if damaged.damaged:
@@ -62,6 +63,31 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
             except OSError as error:
                 raise errors.ManifestUnwritable(path, error.strerror) from None
         return msgspec.structs.replace(damaged, mended=mended)
+
+
+def verdict_lines(verdict: Verdict, path: Path) -> list[str]:
+    """For people; `path` is the manifest's, as it was given."""
+    damaged, lost = len(verdict.damaged), sum(damage.gone for damage in verdict.damaged)
+    lines = [f"damaged: {shown(damage.output)}: {damage.fault}" for damage in verdict.damaged]
+    lines.append(f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged.")
+    resume = outcome.resume_command(path)
+    if verdict.mended:
+        lines.append(f"Marked pending. To make them anew: {resume}")
+    elif damaged > lost:
+        mend = program.command("verify", "--mend", outcome.quoted(str(path)))
+        lines.append(f"To mend them: {mend}, then {resume}")
+    if lost:
+        lines.append(f"{lost} of them can be made anew only when their input is back.")
+    return lines
+
+
+def _holding_run_folder(
+    document: Manifest, path: Path, locked: bool
+) -> contextlib.AbstractContextManager[run_folder.RunFolder]:
+    """Entering raises ManifestLocked, LinkInTheWay, and OSError where nothing is in flight."""
+    return run_folder.holding(
+        document.output_folder(path), document.run_id, lambda inner: lock.owning_flight(inner, path, locked)
+    )
 
 
 def _verdict(document: Manifest, path: Path) -> Verdict:
@@ -110,7 +136,7 @@ def fault_of(out: Path, image: Image) -> str | None:
             data = file.read()
         if integrity.checksum([data]) != image.checksum:
             return "its checksum is another"
-        codec.check_decodes(data)
+        encoding.check_decodes(data)
     except FileNotFoundError:
         return "missing"
     except OSError as error:

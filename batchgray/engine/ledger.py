@@ -8,13 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from batchgray import errors, events
-from batchgray.engine import flight
+from batchgray.engine import recovery
 from batchgray.errors import shown
-from batchgray.manifest.document import utc_now
-from batchgray.manifest.manifest import ImageChange, Interruption, Store
+from batchgray.manifest.records import ImageChange, Interruption, utc_now
+from batchgray.manifest.store import Store
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.planning.plan import Plan
-from batchgray.storage import durable
+from batchgray.storage.base import is_full
+from batchgray.storage.run_folder import RunFolder
 from batchgray.workers import messages
 
 Listener = Callable[[events.Event], None]
@@ -40,7 +41,7 @@ class Ledger:
     end is on the disk: all that was told, and the interruption.
     """
 
-    def __init__(self, plan: Plan, held: flight.Held, store: Store, checkpoint: float, emit: Listener) -> None:
+    def __init__(self, plan: Plan, held: RunFolder, store: Store, checkpoint: float, emit: Listener) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = self.durable = False
         self._plan, self._held, self._store, self._emit = plan, held, store, emit
@@ -165,7 +166,7 @@ class Ledger:
 
     def _tidy_up(self) -> None:
         try:
-            flight.take_away(self._plan, self._held)
+            recovery.remove(self._plan, self._held)
         except OSError as error:  # every output is done all the same
             folder = shown(str(self._plan.flight))
             self._emit(events.Warned(message=f"can't remove {folder}: {error.strerror}; remove it by hand"))
@@ -186,7 +187,7 @@ class Ledger:
         try:
             yield
         except OSError as error:
-            if error.errno not in durable.FULL_DISK:
+            if not is_full(error):
                 raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
             self.disk_full = True
 

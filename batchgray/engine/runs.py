@@ -12,20 +12,22 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import errors, events
-from batchgray.engine import flight
+from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger, Listener, Totals
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
 from batchgray.errors import shown
-from batchgray.manifest import locks, manifest, outcome
-from batchgray.manifest.document import FLIGHT_FOLDER
-from batchgray.manifest.manifest import Manifest, Run, Store
-from batchgray.notices.inbox import Inbox, InterruptionNotice, Source
+from batchgray.manifest import lock, outcome
+from batchgray.manifest.document import check_is_manifest
+from batchgray.manifest.records import Manifest, Run
+from batchgray.manifest.store import Store, load_manifest
+from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
 from batchgray.planning.discovery import JPEG_SUFFIXES
 from batchgray.planning.plan import Plan, plan_resume, plan_run
 from batchgray.storage import durable
 from batchgray.storage.names import kind_of
+from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
@@ -62,7 +64,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def run(
     options: RunOptions,
     on_event: Listener = _ignore,
-    notices: Sequence[Source] = (),
+    notices: Sequence[NoticeListener] = (),
     server: ForkServer | None = None,
     ready: Callable[[], bool] = _always,
 ) -> Result:
@@ -89,7 +91,7 @@ def run(
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
         stack.enter_context(_folders(options.out.absolute(), path.parent))
-        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
+        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
         if options.overwrite:
             _take_over(plan, options.engine.locked)
@@ -99,19 +101,19 @@ def run(
 def resume(
     options: ResumeOptions,
     on_event: Listener = _ignore,
-    notices: Sequence[Source] = (),
+    notices: Sequence[NoticeListener] = (),
     server: ForkServer | None = None,
     ready: Callable[[], bool] = _always,
 ) -> Result:
     """Go on where the manifest stopped, and return when it ended. All else is as with `run`."""
     given = options.manifest.absolute()
-    manifest.check_is_manifest(given)
+    check_is_manifest(given)
     path = Path(os.path.realpath(given))
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(locks.owning(path, options.engine.locked, _pause(inbox)))
-        plan = plan_resume(options, manifest.load(path), _pause(inbox))
+        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
+        plan = plan_resume(options, load_manifest(path), _pause(inbox))
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
@@ -140,11 +142,11 @@ def _manifest_of(options: RunOptions) -> Path:
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if os.path.exists(path):
-        manifest.check_is_manifest(path, or_ruin=overwrite)
+        check_is_manifest(path, or_ruin=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
-    return None if overwrite or not os.path.exists(path) else manifest.load(path)
+    return None if overwrite or not os.path.exists(path) else load_manifest(path)
 
 
 def _take_over(plan: Plan, locked: bool) -> None:
@@ -153,13 +155,13 @@ def _take_over(plan: Plan, locked: bool) -> None:
     Raises ManifestLocked.
     """
     try:
-        before = manifest.load(plan.path)
+        before = load_manifest(plan.path)
     except errors.UsageError:  # none, or a ruin of one
-        ours = flight.run_ids_of(plan.out, plan.path)
+        ours = recovery.run_ids_of(plan.out, plan.path)
     else:
         here = os.path.realpath(before.output_folder(plan.path)) == os.path.realpath(plan.out)
         if not here:
-            flight.abandon(before, plan.path, locked)
+            recovery.abandon(before, plan.path, locked)
         ours = [before.run_id] if here else []
     if ours:
         plan.manifest.run_id = ours[0]
@@ -193,7 +195,7 @@ def _pause(inbox: Inbox) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _listening(sources: Sequence[Source]) -> Iterator[Inbox]:
+def _listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
     inbox = Inbox()
     with contextlib.ExitStack() as stack:
         stack.callback(inbox.close)
@@ -210,7 +212,7 @@ def _supervise(
     emit: Listener,
     inbox: Inbox,
     server: ForkServer,
-    sources: Sequence[Source],
+    sources: Sequence[NoticeListener],
     ready: Callable[[], bool],
 ) -> Result:
     began = time.monotonic()
@@ -218,16 +220,15 @@ def _supervise(
     def send(event: events.Event) -> None:
         emit(_at(began, event))
 
-    held = stack.enter_context(flight.holding(plan, engine.locked, _pause(inbox)))
+    held = stack.enter_context(recovery.holding(plan, engine.locked, _pause(inbox)))
     store = stack.enter_context(contextlib.closing(Store(plan.path)))
     pruned = _prune(plan, held, send)
-    resumable = flight.prepare(plan, held)
+    resumable = recovery.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
-    flight.forget_intents(plan, held)
+    recovery.forget_intents(plan, held)
     ledger = Ledger(plan, held, store, engine.checkpoint, send)
     planned = _planned(plan, engine, sources)
-    if _needs_more_than_jpeg(planned, plan.manifest.options):
-        server.preload()
+    _preload(server, planned, plan.manifest.options)
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
@@ -259,7 +260,7 @@ def _supervise(
     )
 
 
-def _prune(plan: Plan, held: flight.Held, emit: Listener) -> int:
+def _prune(plan: Plan, held: RunFolder, emit: Listener) -> int:
     """Remove the outputs of inputs that are gone for good: before the manifest forgets them, as it may lag the disk.
 
     Returns how many were removed.
@@ -282,7 +283,7 @@ def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
         time.sleep(READY_SECONDS)
 
 
-def _acknowledge(notice: InterruptionNotice, sources: Sequence[Source], flushed: bool) -> Iterator[str]:
+def _acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool) -> Iterator[str]:
     """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
     if flushed:
         yield from filter(None, (source.acknowledge(notice) for source in sources))
@@ -305,7 +306,7 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
         raise errors.DiskFullAtStart(plan.path, error.strerror) from None
 
 
-def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[Source]) -> events.Planned:
+def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[NoticeListener]) -> events.Planned:
     images = plan.manifest.images
     kinds: Counter[str] = Counter()
     for index in plan.todo:
@@ -333,10 +334,12 @@ def _count_gone(plan: Plan) -> int:
     return sum(image.state == "gone" for image in plan.manifest.images)
 
 
-def _needs_more_than_jpeg(planned: events.Planned, pixels: PixelOptions) -> bool:
-    """Whether workers will want imageio or Pillow, as far as names tell. To strip an EXIF block is to read it."""
+def _preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
+    """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
     others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
-    return bool(others) or pixels.format == "png" or pixels.metadata == "strip"
+    pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
+    if pillow or png:
+        server.preload(pillow, png)
 
 
 def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:

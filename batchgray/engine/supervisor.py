@@ -16,9 +16,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from batchgray import errors, events, machine
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import preview
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import lifecycle, pool, timelimit
-from batchgray.engine.flight import Held
 from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.lifecycle import Event, State
 from batchgray.engine.pool import Member
@@ -28,6 +28,8 @@ from batchgray.options import EngineOptions
 from batchgray.planes import slots
 from batchgray.planning.plan import Plan
 from batchgray.records import Task
+from batchgray.storage.base import PlaceError
+from batchgray.storage.run_folder import RunFolder
 from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
 
@@ -48,7 +50,7 @@ class Supervisor:
     def __init__(
         self,
         plan: Plan,
-        held: Held,
+        held: RunFolder,
         resumable: set[int],
         engine: EngineOptions,
         ledger: Ledger,
@@ -60,6 +62,7 @@ class Supervisor:
         self.notice: InterruptionNotice | None = None
         self.fault: errors.OutputLost | None = None
         self._held = held
+        self._checkpoints = FolderCheckpoints(held.inner, held.out, plan.manifest.options)
         self._plan, self._engine, self._ledger, self._inbox = plan, engine, ledger, inbox
         self._emit, self._ready, self._held_back = emit, ready, False
         self._server, self._servers_lost = server, 0
@@ -319,8 +322,7 @@ class Supervisor:
             output=image.output,
             identity=image.identity,
             replaces="*" if image.mend else image.checksum or "",
-            preview=partial.preview_name(image.output) not in self._outputs
-            and partial.has_room_for_preview(image.output),
+            preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )
 
@@ -389,11 +391,11 @@ class Supervisor:
             reason = f"{_DEATHS_PER_IMAGE} workers died on it, the last one alone ({_cause(member)})"
             self._ledger.failed(task.index, reason)
 
-    def _save_tiles(self, task: Task, image: slots.Image) -> None:
+    def _save_tiles(self, task: Task, image: slots.SlotImage) -> None:
         try:
-            header = partial.write_sidecar(self._held.flight, self._held.out, task, self._plan.manifest.options, image)
-        except OSError as error:
-            reason = f"can't save the finished tiles of {shown(task.output)}: {error.strerror}; they are made anew"
+            header = self._checkpoints.save(task, image)
+        except PlaceError as error:
+            reason = f"can't save the finished tiles of {shown(task.output)}: {error.reason}; they are made anew"
             self._emit(events.Warned(message=reason))
             return
         self._salvaged.append(task)
@@ -422,7 +424,7 @@ class Supervisor:
         """
         until = time.monotonic() + _PREVIEW_SECONDS
         for task in self._salvaged:
-            header = partial.read_header(self._held.flight, partial.sidecar_name(task.output))
+            header = self._checkpoints.find(task)
             if header is None or time.monotonic() >= until:
                 continue
             member = self._spawn(header.record.slot_bytes)

@@ -42,7 +42,7 @@ class Watch:
 
     def exceeded(self, pid: int) -> str | None:
         """The limit that the image is over, in words, or None. To be asked every LOOK_SECONDS."""
-        seen, busy, now = slots.glance(self._slot_fd), machine.processor_seconds(pid), self._clock()
+        seen, busy, now = slots.peek(self._slot_fd), machine.processor_seconds(pid), self._clock()
         if seen is None or busy is None:
             self._begun = None
             return None

@@ -3,15 +3,14 @@
 import os
 import re
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from batchgray import program, texts
 from batchgray.events import Reason
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.spelling import escaped, is_utf8
-
-_NAMES = 3
 
 
 def naming(document: Manifest) -> Callable[[Image], str]:
@@ -29,20 +28,15 @@ def unique_naming(document: Manifest) -> Callable[[Image], str]:
 
 def reasons(document: Manifest) -> list[Reason]:
     """Of the failed images, the commonest first. Reasons that differ in their numbers alone are one."""
-    alike: defaultdict[str, list[Image]] = defaultdict(list)
-    for image in document.images:
-        if image.state == "failed":
-            alike[re.sub(r"\d[\d,.]*", "0", image.error or "")].append(image)
     name_of = naming(document)
-    return [
-        Reason(error=images[0].error or "", count=len(images), sources=[name_of(image) for image in images[:_NAMES]])
-        for images in sorted(alike.values(), key=len, reverse=True)
-    ]
+    failed = ((name_of(image), image.error or "") for image in document.images if image.state == "failed")
+    alike = texts.shared(failed, lambda error: re.sub(r"\d[\d,.]*", "0", error))
+    return [Reason(error=one.text, count=one.count, sources=one.names) for one in alike]
 
 
 def resume_command(path: Path) -> str:
     """What to type to go on with the manifest."""
-    return f"batchgray resume {quoted(str(path))}"
+    return program.command("resume", quoted(str(path)))
 
 
 def quoted(name: str) -> str:

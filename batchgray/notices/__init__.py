@@ -1,1 +1,1 @@
-"""Interruption notices: sources put them into one inbox, and never decide anything."""
+"""Interruption notices: listeners put them into one inbox, and decide nothing."""

@@ -1,4 +1,4 @@
-"""Interruption notices: sources put them into one inbox, and never decide anything."""
+"""The one inbox, what comes into it, and what a listener to notices is: it puts them there, and decides nothing."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ class InterruptionNotice(msgspec.Struct, frozen=True, kw_only=True):
     """This machine, or this run, is about to be stopped.
 
     `event_id` makes the same notice one, however often it comes; `deadline` is when the machine goes, UTC in ISO 8601,
-    where the source knows. What it takes to acknowledge it, the source keeps.
+    where that is known. What it takes to acknowledge it, its listener keeps.
     """
 
     source: NoticeSource
@@ -30,8 +30,8 @@ class InterruptionNotice(msgspec.Struct, frozen=True, kw_only=True):
             return None
 
 
-class Source(Protocol):
-    """Where notices come from; `name` says so to people."""
+class NoticeListener(Protocol):
+    """Hears notices of one kind; `name` tells people where they come from."""
 
     name: str
 
@@ -39,7 +39,7 @@ class Source(Protocol):
         """Begin to listen. Raises UsageError where that can't work."""
 
     def acknowledge(self, notice: InterruptionNotice) -> str | None:
-        """The flush that `notice` led to is durable; the notice may be another source's.
+        """The flush that `notice` led to is durable; the notice may be another listener's.
 
         Returns None, or in words why the acknowledgement failed for good.
         """
@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class Complaint(msgspec.Struct, frozen=True):
-    """Something a source finds wrong while the work goes on, in words."""
+    """Something a listener finds wrong while the work goes on, in words."""
 
     message: str
 
@@ -69,7 +69,7 @@ class Inbox:
 
     def put(self, item: InterruptionNotice | Complaint) -> None:
         if self._closed:
-            return  # a source that was too slow to stop; its descriptor may be somebody else's by now
+            return  # from a listener that was too slow to stop: the descriptor's number may be in use for another file
         self._items.append(item)
         with contextlib.suppress(BlockingIOError):  # full: it is readable already
             os.write(self._writer, b"\0")

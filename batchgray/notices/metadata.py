@@ -24,7 +24,7 @@ import msgspec
 
 from batchgray import errors
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.wholetime import Line, TooSlow
+from batchgray.notices.request_limit import RequestLimit, TooSlow
 
 POLL_SECONDS = 5.0  # it is throttled
 _TIMEOUT_SECONDS = 2.0
@@ -175,7 +175,7 @@ class MetadataService:
         kind, host, port, base = self._address
         connection = kind(host, port, timeout=left)
         try:
-            with Line(connection).within(left):
+            with RequestLimit(connection).within(left):
                 connection.request(method, base + path, headers=headers)
                 answer = connection.getresponse()
                 return answer.status, answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
@@ -214,7 +214,7 @@ class RoleCredentials:
         self._renew_at = 0.0
 
 
-class MetadataSource:
+class MetadataListener:
     """Polls the termination time in a thread. There is nothing to acknowledge."""
 
     name = "instance metadata"

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from batchgray import errors
+from batchgray import errors, texts
 from batchgray.notices.metadata import Credentials, Unknown
-from batchgray.notices.wholetime import Line, TooSlow
+from batchgray.notices.request_limit import RequestLimit, TooSlow
 
 PAGE = 16  # the most that one request may look at
 _TIMEOUT_SECONDS = 5.0
@@ -97,7 +97,7 @@ class SmqQueue:
         connection = self._account.mns_client.http.conn
         connection.response_class = _Answer
         connection.timeout = connection.connection_timeout = _TIMEOUT_SECONDS
-        self._line = Line(connection)
+        self._limit = RequestLimit(connection)
         self._queue = self._account.get_queue(name)
         self._queue.set_encoding(False)
 
@@ -172,7 +172,7 @@ class SmqQueue:
         action = "".join(word.capitalize() for word in call.__name__.split("_"))  # as RAM names it
         # "from None": the SDK's exceptions quote requests and answers, which are nobody's business in a traceback.
         try:
-            with self._line.within(_TIMEOUT_SECONDS):
+            with self._limit.within(_TIMEOUT_SECONDS):
                 return call(*arguments)
         except TooSlow as error:
             raise QueueFault("Network", str(error), action) from None
@@ -219,4 +219,4 @@ def usage_error(fault: QueueFault, name: str, endpoint: str) -> errors.UsageErro
 
 def _in_few_words(text: str) -> str:
     """A network fault without the answer that it may quote."""
-    return " ".join(str(text).split())[:80]
+    return texts.brief(" ".join(str(text).split()), 80)

@@ -32,7 +32,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from batchgray import errors
-from batchgray.notices.event import SpotEvent, Unreadable, parse
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials, Unknown, iso_utc
 from batchgray.notices.queue import (
@@ -47,6 +46,7 @@ from batchgray.notices.queue import (
     check_taking,
     usage_error,
 )
+from batchgray.notices.spot_event import SpotEvent, Unreadable, parse
 
 LOOK_SECONDS = 3.0
 OLD_SECONDS = 600.0  # twice the notice that an instance gets
@@ -87,7 +87,7 @@ class SmqOptions(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
 
 
-class SmqSource:
+class SmqListener:
     """Listens in a thread."""
 
     def __init__(self, options: SmqOptions) -> None:

@@ -3,7 +3,7 @@
 It is the supervisor's too, so that a worker's death loses no finished tile.
 
     0        announcement: the index of the image in hand + 1, or 0; then the length of the record, or 0,
-             whether it is in the second place, and whether the planes are elsewhere (see `bandstore`)
+             whether it is in the second place, and whether the planes are elsewhere (see `band_plane`)
     16       record: SlotRecord as JSON
     2056     second place for a record, so that one can follow the other in one write of its length
     4096     EXIF of the source
@@ -32,9 +32,9 @@ _ANNOUNCEMENT = struct.Struct("<QQ")
 _EXIF_AT = 4096
 RECORD_BYTES = (_EXIF_AT - _ANNOUNCEMENT.size) // 2
 _RECORDS_AT = _ANNOUNCEMENT.size, _ANNOUNCEMENT.size + RECORD_BYTES
-EXIF_BYTES = 65536
-_FLAGS_AT = _EXIF_AT + EXIF_BYTES
 _PAGE = 4096
+LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds, after its length and what tells that it is EXIF
+_FLAGS_AT = _EXIF_AT + -(-LONGEST_EXIF // _PAGE) * _PAGE
 _SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
@@ -108,19 +108,19 @@ class Slot:
         """The image with this index is in hand, nothing known of it yet."""
         _ANNOUNCEMENT.pack_into(self._map, 0, index + 1, 0)
 
-    def begin(self, record: SlotRecord, exif: bytes) -> "Image":
+    def begin(self, record: SlotRecord, exif: bytes) -> "SlotImage":
         """Lay out the planes, lower all flags, then publish the record."""
         self._map[_EXIF_AT : _EXIF_AT + len(exif)] = exif
-        image = Image(self._map, record)
+        image = SlotImage(self._map, record)
         image.flags[:] = bytes(len(image.flags))
         self._publish(record)
         return image
 
-    def annotate(self, image: "Image", note: str | None) -> "Image":
+    def annotate(self, image: "SlotImage", note: str | None) -> "SlotImage":
         """The image in the slot with another note, also for who finishes it after this process."""
         record = msgspec.structs.replace(image.record, note=note)
         self._publish(record)
-        return Image(self._map, record)
+        return SlotImage(self._map, record)
 
     def describe(self, record: SlotRecord) -> None:
         """The image in hand, whose planes are not here: for who looks at how long it may take."""
@@ -144,12 +144,12 @@ class Slot:
         """The index of the image in hand."""
         return _ANNOUNCEMENT.unpack_from(self._map, 0)[0] - 1 if self._map[:8] != bytes(8) else None
 
-    def image(self) -> "Image | None":
+    def image(self) -> "SlotImage | None":
         """The image in hand, if its planes are laid out."""
         length = _ANNOUNCEMENT.unpack_from(self._map, 0)[1]
         if not length or length & _ELSEWHERE:
             return None
-        return Image(self._map, _record_in(self._map, length))
+        return SlotImage(self._map, _record_in(self._map, length))
 
 
 def _record_in(head: mmap.mmap | bytes, word: int) -> SlotRecord:
@@ -158,15 +158,15 @@ def _record_in(head: mmap.mmap | bytes, word: int) -> SlotRecord:
     return msgspec.json.decode(head[at : at + (word & ~(_ELSEWHERE | _SECOND_PLACE))], type=SlotRecord)
 
 
-class Glance(NamedTuple):
+class InHand(NamedTuple):
     """What a slot says of the image in hand, without mapping it: `megapixels` are 0 until its record is there."""
 
-    index: int  # type: ignore[assignment]  # tuple.index, which nobody misses
+    index: int  # type: ignore[assignment]  # tuple.index, which is not needed
     megapixels: float
 
 
-def glance(fd: int) -> Glance | None:
-    """A look at another process's slot, which may be writing to it. None where no image is in hand."""
+def peek(fd: int) -> InHand | None:
+    """What another process has in hand, which may be writing to its slot; None where that is no image."""
     head = os.pread(fd, _EXIF_AT, 0)
     number, length = _ANNOUNCEMENT.unpack_from(head)
     if not number:
@@ -174,8 +174,8 @@ def glance(fd: int) -> Glance | None:
     try:
         record = _record_in(head, length)
     except msgspec.DecodeError:  # none yet, or it is being written
-        return Glance(number - 1, 0.0)
-    return Glance(number - 1, record.width * record.height / 1e6)
+        return InHand(number - 1, 0.0)
+    return InHand(number - 1, record.width * record.height / 1e6)
 
 
 def resize_memory(fd: int, size: int) -> None:
@@ -186,7 +186,7 @@ def resize_memory(fd: int, size: int) -> None:
     os.ftruncate(fd, size)
 
 
-class Image:
+class SlotImage:
     """The parts of a slot as writable memoryviews of uint8: `flags`, `gray`, and `rgb` (empty for gray sources)."""
 
     def __init__(self, memory: mmap.mmap, record: SlotRecord) -> None:
@@ -203,10 +203,6 @@ class Image:
     @property
     def tiles_done(self) -> int:
         return bytes(self.flags).count(1)
-
-    @property
-    def finished(self) -> bool:
-        return self.tiles_done == self.record.tiles_total
 
     def rows(self, first_tile: int, last_tile: int) -> memoryview:
         """The gray bytes of tiles `first_tile` to `last_tile` (exclusive)."""

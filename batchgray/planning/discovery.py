@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from batchgray import errors
+from batchgray import errors, texts
 from batchgray.options import SUFFIXES, Format
 from batchgray.records import SourceIdentity
 from batchgray.storage.guards import without_dots
@@ -259,8 +259,7 @@ def _refuse_collisions(found: Sequence[Found], outputs: Sequence[str]) -> None:
 def raise_pairs(kind: type[errors.Collisions], pairs: Sequence[str]) -> None:
     """Refuse pairs of inputs, each a line; the first of them are shown. Raises `kind`, unless there is none."""
     if pairs:
-        more = [f"  and {len(pairs) - 20} more pairs"] if len(pairs) > 20 else []
-        raise kind.of([*pairs[:20], *more])
+        raise kind.of(texts.first_lines(pairs, " pairs"))
 
 
 def _path(item: Found) -> str:

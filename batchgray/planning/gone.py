@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import errors, quantities
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.records import SourceIdentity
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder

@@ -15,21 +15,15 @@ from pathlib import Path
 
 from batchgray import errors, quantities
 from batchgray.manifest import outcome
-from batchgray.manifest.document import (
-    DEFAULT_RUN_ID,
-    FLIGHT_FOLDER,
-    Image,
-    Manifest,
-    fault_of_outputs,
-    own_files,
-    own_names,
-)
+from batchgray.manifest.files import files_of, own_names
+from batchgray.manifest.records import DEFAULT_RUN_ID, Image, Manifest, find_output_clash
 from batchgray.options import PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import gone
 from batchgray.planning.discovery import Discovery, Found, TakenName, assign_outputs, raise_pairs, short_output
 from batchgray.records import SourceIdentity
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import folders_of
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _LONGEST_CHARACTER = 4  # bytes
 
@@ -246,7 +240,7 @@ def _check_inputs_stay(plan: Plan, discovery: Discovery, found: Sequence[Found],
     real = functools.cache(os.path.realpath)
     sources = {os.path.join(real(item.root), item.source) for item in found}
     sources.update(map(os.path.realpath, discovery.links))
-    for path in own_files(plan.path):
+    for path in files_of(plan.path):
         if str(path) in sources:
             raise errors.ManifestIsInput(path)
     for output in outputs:
@@ -289,7 +283,7 @@ def _refuse_to_prune_inputs(plan: Plan) -> None:
 def _check_outputs_fit(plan: Plan) -> None:
     """Also with the outputs of earlier runs, and with the files that are batchgray's own."""
     outputs = {image.output for image in plan.manifest.images if image.resumable}
-    fault = fault_of_outputs(outputs, own_names(plan.path, plan.out))
+    fault = find_output_clash(outputs, own_names(plan.path, plan.out))
     if fault is not None:
         raise errors.OutputInTheWay(fault)
 

@@ -2,8 +2,8 @@
 
 Events only count; what is seen is drawn four times a second by rich's thread, so that thousands of events a second cost
 no drawing; and only where the terminal has taken what was drawn before, which after Ctrl-S it does not. Lines end short
-of the edge: what the terminal echoes (^C) is then drawn over and breaks no line. The cursor is never hidden: who stops
-or kills the program would be left without it.
+of the edge: what the terminal echoes (^C) is then drawn over and breaks no line. The cursor is never hidden: after a
+stop or a kill of the program it would stay so.
 """
 
 import threading
@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, cast
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from batchgray import events, quantities
+from batchgray import events, quantities, texts
 from batchgray.errors import shown
-from batchgray.progress import words
+from batchgray.progress import wording
+from batchgray.progress.counters import Counters, InHand
 from batchgray.progress.outlet import Outlet
-from batchgray.progress.tally import InHand, Tally
 
 _REFRESHES_PER_SECOND = 4
 _EDGE = 5
@@ -98,7 +98,7 @@ class Bar:
     def __init__(self, screen: Screen, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._verbose = verbose
         self._clock = clock
-        self._tally = Tally(clock)
+        self._counters = Counters(clock)
         self._began = clock()
         self._planned: events.Planned | None = None
         self._flushing_until: float | None = None
@@ -119,11 +119,11 @@ class Bar:
 
     def __call__(self, event: events.Event) -> None:
         with self._lock:
-            self._tally.count(event)
+            self._counters.count(event)
             match event:
                 case events.Done() | events.Failed():
                     if self._verbose:
-                        self._lines += words.told_of_image(event)
+                        self._lines += wording.lines_for_image(event)
                     return
                 case events.Started() | events.WorkerEnded() | events.Checkpoint():
                     return
@@ -131,7 +131,7 @@ class Bar:
                     self._planned = event
                 case events.Notice():
                     self._flushing_until, self._hurried = self._clock() + event.seconds, event.again
-            self._lines += words.told(event)
+            self._lines += wording.lines_for(event)
         if isinstance(event, events.Summary):
             self._live.stop()  # with these last words
         else:
@@ -162,11 +162,11 @@ class Bar:
 
     def _bar_line(self, width: int, unicode: bool) -> Text:
         """The bar and as many figures as there is room for."""
-        tally = self._tally
-        share, left = tally.share, tally.seconds_left
-        percent, count = f"{share:4.0%}", f"{tally.done:,}/{tally.total:,}"
-        pixels = [f"{tally.pixels / 1e6:,.0f} MP"] if tally.pixels else []
-        rate = [f"{tally.rate:,.0f} MP/s"] if tally.pixels else []
+        counters = self._counters
+        share, left = counters.share, counters.seconds_left
+        percent, count = f"{share:4.0%}", f"{counters.done:,}/{counters.total:,}"
+        pixels = [f"{counters.pixels / 1e6:,.0f} MP"] if counters.pixels else []
+        rate = [f"{counters.rate:,.0f} MP/s"] if counters.pixels else []
         eta = [] if left is None or self._flushing_until is not None else [f"{quantities.rounded_duration(left)} left"]
         for figures in (
             [f"{count} images", *pixels, *rate, *eta],
@@ -183,7 +183,7 @@ class Bar:
 
     def _worker_lines(self, width: int, height: int) -> Iterator[Text]:
         """What each worker has in hand, as far as half the terminal goes."""
-        hands = self._tally.in_hand()
+        hands = self._counters.in_hand()
         digits = len(str(max((hand.worker for hand in hands), default=0)))
         room = max(1, height // 2 - 2)
         for hand in hands[:room]:
@@ -197,9 +197,9 @@ class Bar:
             what = "Stopping" if self._hurried else f"Flushing, at most {left} more; Ctrl-C stops at once"
             return _cut(what, width, "yellow")
         parts = [f"notices: {', '.join(self._planned.notices)}"] if self._planned and self._planned.notices else []
-        if self._tally.failed:
-            return _cut("; ".join([f"{self._tally.failed:,} failed", *parts]), width, "red")
-        if not self._tally.begun:
+        if self._counters.failed:
+            return _cut("; ".join([f"{self._counters.failed:,} failed", *parts]), width, "red")
+        if not self._counters.begun:
             return _cut("; ".join(["starting the workers", *parts]), width, "dim")
         return _cut("; ".join(parts), width, "dim")
 
@@ -217,21 +217,8 @@ def _worker_line(hand: InHand, width: int, digits: int) -> Text:
     room = width - len(number) - len(time_taken)
     if room < _LEAST_NAME:
         return _cut(number + shown(hand.source), width)
-    return Text.assemble((number, "dim"), shortened(shown(hand.source), room), (time_taken, "dim"))
-
-
-def shortened(name: str, cells: int) -> str:
-    """`name` in so many cells at most: what is missing is missing in the middle, nearer to its beginning."""
-    if cell_len(name) <= cells:
-        return name
-    head = max(0, cells - 1) // 3
-    tail = max(0, cells - 1 - head)
-    return f"{_first(name, head)}…{_first(name[::-1], tail)[::-1]}"
-
-
-def _first(text: str, cells: int) -> str:
-    return chop_cells(text, cells)[0] if cells > 1 else text[:cells] if cell_len(text[:cells]) <= cells else ""
+    return Text.assemble((number, "dim"), texts.without_middle(shown(hand.source), room, cell_len), (time_taken, "dim"))
 
 
 def _cut(text: str, width: int, style: str = "") -> Text:
-    return Text(text if cell_len(text) <= width else _first(text, width), style)
+    return Text(texts.beginning(text, width, cell_len), style)

@@ -1,4 +1,4 @@
-"""Who listens to the stream of events: a bar on terminals, plain lines in logs, NDJSON for programs, or nobody.
+"""The listeners to the stream of events: a bar on terminals, plain lines in logs, NDJSON for programs, or none.
 
 Listeners never wait: their lines go through an outlet. Where nothing is read, lines for people are dropped. NDJSON is
 for programs, which want all of it: while much of it waits the run hands nothing out, as long as something is taken now
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
 from batchgray import events, quantities, spelling
-from batchgray.progress import words
+from batchgray.progress import wording
+from batchgray.progress.counters import Counters
 from batchgray.progress.outlet import Outlet
-from batchgray.progress.tally import Tally
 
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 Amount = Literal["quiet", "normal", "verbose"]
@@ -49,7 +49,7 @@ class Feed:
 
 @contextlib.contextmanager
 def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "") -> Iterator[Feed]:
-    """A listener of this kind that writes to standard output, or to nobody once nobody reads it any more.
+    """A listener of this kind that writes to standard output, and drops everything once that is closed.
 
     `terminal` is its kind, as TERM says; one that can only append, or says nothing, gets plain lines. `amount` is how
     much people are told. Quiet is about what is not as it should be, on standard error; `json` and `none` are what
@@ -63,7 +63,7 @@ def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "")
             yield feed
     elif amount == "quiet":
         outlet = _outlet_for_lines(sys.stderr)
-        with _closing(outlet, Feed(lambda event: _tell(outlet, words.told_of_trouble(event), event))) as feed:
+        with _closing(outlet, Feed(lambda event: _tell(outlet, wording.lines_for_trouble(event), event))) as feed:
             yield feed
     elif mode != "plain" and terminal not in _APPENDING and _is_terminal(sys.stdout):
         from batchgray.progress.bar import Bar, Screen  # which takes 0.1 s to import, and most runs have no terminal
@@ -87,7 +87,7 @@ def _closing(outlet: Outlet, feed: Feed) -> Iterator[Feed]:
 
 
 def _outlet_for_lines(stream: TextIO | None) -> Outlet:
-    return Outlet(stream, _LINES_BYTES, lambda lines: f"{words.left_out(lines)}\n".encode("ascii"))
+    return Outlet(stream, _LINES_BYTES, lambda lines: f"{wording.left_out(lines)}\n".encode("ascii"))
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -131,20 +131,20 @@ class Plain:
         self._outlet = outlet
         self._verbose = verbose
         self._clock = clock
-        self._tally = Tally(clock)
+        self._counters = Counters(clock)
         self._next = clock() + _PLAIN_SECONDS
 
     def __call__(self, event: events.Event) -> None:
-        self._tally.count(event)
-        _tell(self._outlet, words.told(event) + (words.told_of_image(event) if self._verbose else []), event)
+        self._counters.count(event)
+        _tell(self._outlet, wording.lines_for(event) + (wording.lines_for_image(event) if self._verbose else []), event)
         if isinstance(event, events.Done | events.Failed) and self._clock() >= self._next:
             self._next = self._clock() + _PLAIN_SECONDS
             _tell(self._outlet, [self._line()], event)
 
     def _line(self) -> str:
-        tally = self._tally
-        left = tally.seconds_left
+        counters = self._counters
+        left = counters.seconds_left
         eta = "" if left is None else f", {quantities.rounded_duration(left)} left"
-        failed = f", {tally.failed:,} failed" if tally.failed else ""
-        done = f"{tally.done:,} of {quantities.images(tally.total)}, {tally.pixels / 1e6:,.0f} MP"
-        return f"{done}{failed}, {tally.rate:,.0f} MP/s{eta}"
+        failed = f", {counters.failed:,} failed" if counters.failed else ""
+        done = f"{counters.done:,} of {quantities.images(counters.total)}, {counters.pixels / 1e6:,.0f} MP"
+        return f"{done}{failed}, {counters.rate:,.0f} MP/s{eta}"

@@ -2,7 +2,7 @@
 
     put --> lines that wait, within a limit --> the thread --> the descriptor
 
-A terminal after Ctrl-S, a pager, a pipe that nobody reads: whoever writes there may wait for ever. The thread may, and
+A terminal after Ctrl-S, a pager, a pipe that is not read: a write there may block for ever. The thread may block, and
 then the program ends without it. For that it writes to the descriptor itself: if it waited inside of Python's stream it
 would hold its lock, and the interpreter could not end.
 """
@@ -16,14 +16,14 @@ from typing import TextIO
 
 from batchgray.ownclock import OwnClock
 
-STALLED_SECONDS = 5.0  # without a byte taken; then nobody is believed to read
+STALLED_SECONDS = 5.0  # without a byte taken; then the stream counts as not read
 LAST_SECONDS = 10.0  # for the last line alone
-_PIECE_BYTES = 4096  # that a pipe takes at once or not at all; so each one that is taken shows that somebody reads
+_PIECE_BYTES = 4096  # that a pipe takes at once or not at all; so each one that is taken shows that the stream is read
 _LOOK_SECONDS = 0.1
 
 
 class Outlet:
-    """Writes what is put into it, in this order, to a stream that may be closed (None is), broken, or read by nobody.
+    """Writes what is put into it, in this order, to a stream that may be closed (None is), broken, or not read.
 
     While more than `limit` bytes wait, what comes is dropped; `gap` says so in its place, and gets how many lines it
     was.
@@ -74,7 +74,7 @@ class Outlet:
             return self._waiting <= within or self._silent_seconds() >= STALLED_SECONDS
 
     def close(self, seconds: float | None, hurried: Callable[[], bool] = lambda: False) -> None:
-        """Wait for what waits, as long as somebody reads; for `seconds` at most, and then for the last line alone.
+        """Wait for what waits, as long as it is read; for `seconds` at most, and then for the last line alone.
 
         And no longer than until it is `hurried`.
         """
@@ -124,7 +124,7 @@ class Outlet:
                 for at in range(0, len(data), _PIECE_BYTES):
                     self._write(fd, data[at : at + _PIECE_BYTES])
         except OSError:
-            pass  # it was hung up, or its disk is full: nobody is to be told, and the work goes on
+            pass  # it was hung up, or its disk is full: there is nothing to tell it to, and the work goes on
         finally:
             with self._changed:
                 self.closed, self._waiting = True, 0

@@ -11,7 +11,9 @@ one suite of tests (`tests/storage/test_places.py`):
 - whatever fails, it fails by one of the errors below.
 """
 
+import contextlib
 import enum
+import errno
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
@@ -22,40 +24,51 @@ from batchgray.records import SourceIdentity
 Content = bytes | bytearray | memoryview | BinaryIO  # a file is read from where it stands to its end
 
 
-class StorageError(Exception):
-    """What went wrong at a place: `where` is a key or the place itself as people write it, `reason` is in words."""
+class PlaceError(Exception):
+    """Something could not be done in a place. `key` is what it was about, `reason` is why, for people."""
 
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"{where}: {reason}")
-        self.where, self.reason = where, reason
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key, self.reason = key, reason
 
-
-class Missing(StorageError):
-    """There is no such object."""
-
-
-class NoPlace(StorageError):
-    """There is no such folder or bucket."""
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}" if self.key else self.reason
 
 
-class Denied(StorageError):
-    """It is not permitted: no right to it, credentials that are wrong or out of date, or a medium that is read-only."""
+class Missing(PlaceError):
+    """There is nothing under the key."""
 
 
-class Changed(StorageError):
-    """The object is there, in another version than the one that was asked for."""
+class NoPlace(PlaceError):
+    """The place itself is not there, or not any more."""
 
 
-class Busy(StorageError):
-    """The place wants fewer requests, or has a fault that passes; it was tried again, in vain."""
+class Denied(PlaceError):
+    """It is not allowed."""
 
 
-class Full(StorageError):
-    """There is no space left, or no more of it is allowed."""
+class Changed(PlaceError):
+    """What is under the key is not what it was any more."""
 
 
-class Unreachable(StorageError):
-    """The place does not answer."""
+class BadKey(PlaceError):
+    """This key, or so much under it, can't be had in this place; another one can."""
+
+
+class OtherFileSystem(BadKey):
+    """The key is below a folder that another file system is mounted on."""
+
+
+class Busy(PlaceError):
+    """Another has it now; it may work later."""
+
+
+class Full(PlaceError):
+    """There is no room left."""
+
+
+class Unreachable(PlaceError):
+    """The place does not work, or does not answer."""
 
 
 class Put(enum.Enum):
@@ -106,3 +119,46 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of what the place holds. It may be closed again."""
+
+
+_KINDS: dict[int, type[PlaceError]] = {
+    errno.ENOENT: Missing,
+    **dict.fromkeys((errno.EACCES, errno.EPERM), Denied),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), Full),
+    **dict.fromkeys((errno.EAGAIN, errno.EBUSY, errno.EDEADLK, errno.ETXTBSY), Busy),
+    **dict.fromkeys(
+        (
+            errno.EEXIST,
+            errno.EFBIG,
+            errno.EILSEQ,
+            errno.EINVAL,
+            errno.EISDIR,
+            errno.ELOOP,
+            errno.ENAMETOOLONG,
+            errno.ENOTDIR,
+            errno.ENOTEMPTY,
+        ),
+        BadKey,
+    ),
+    errno.EXDEV: OtherFileSystem,
+}
+
+
+def meaning_of(error: OSError, key: str = "") -> PlaceError:
+    """What an error of the system means for a place that is kept in a file system. This is said here alone."""
+    kind = _KINDS.get(error.errno or 0, Unreachable)
+    return kind(key, error.strerror or str(error))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room left."""
+    return isinstance(meaning_of(error), Full)
+
+
+@contextlib.contextmanager
+def meaning(key: str = "") -> Iterator[None]:
+    """Raises PlaceError instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise meaning_of(error, key) from error

@@ -41,8 +41,6 @@ _WRITE_BYTES = 8 << 20
 _MANY_FILES = 8  # from here on one syncfs, which may have to write others' data too, is worth it
 _LOCAL_FILE_SYSTEMS = {"ext4", "xfs", "btrfs", "f2fs"}
 
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
-
 
 class Folder:
     """A folder that is held: what is done in it is done there, whatever comes to stand under its path.

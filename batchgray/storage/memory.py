@@ -31,7 +31,7 @@ class MemoryPlace:
         with self._lock:
             data, found = self._find(key)
         if version not in (None, found):
-            raise Changed(self._where(key), "it is another version")
+            raise Changed(key, "it is another version")
         return data[start:end]
 
     def put(self, key: str, content: Content) -> None:
@@ -62,14 +62,11 @@ class MemoryPlace:
         try:
             return self._objects[key]
         except KeyError:
-            raise Missing(self._where(key), "there is no such object") from None
+            raise Missing(key, "there is no such object") from None
 
     def _entry(self, key: str) -> Entry:
         data, version = self._objects[key]
         return Entry(key, len(data), version)
-
-    def _where(self, key: str) -> str:
-        return f"{self.name}{key}"
 
 
 def read_all(content: Content) -> bytes:

@@ -1,6 +1,6 @@
 """The conversion of an image that is larger than memory: band by band into a file, then from the file to the encoder.
 
-    bands.Reader --RGB--> kernel --gray--> bandstore.Plane (checkpoints) --> jpegbands or Pillow --> N-M.out
+    BandReader --RGB--> kernel --gray--> BandPlane (checkpoints) --> jpeg_bands or png --> N-M.out
 
 What is in memory at a time is a band, and what the decoder holds. JPEG and PNG can only be read from the top: a
 resumed conversion passes over what is finished, and has the rest to compute.
@@ -13,23 +13,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batchgray.checkpoints import partial
-from batchgray.checkpoints.bandstore import Plane, band_rows
-from batchgray.codecs import bands, codec, transparency
-from batchgray.codecs.opened import Source
+from batchgray.checkpoints.band_plane import band_rows
+from batchgray.checkpoints.base import Checkpoints
+from batchgray.codecs import opening, transparency
+from batchgray.codecs.band_plan import BandPlan
+from batchgray.codecs.band_reader import BandReader
+from batchgray.codecs.opened import OpenedImage
 from batchgray.errors import ImageError
 from batchgray.kernels import methods
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
 from batchgray.storage import durable, integrity
+from batchgray.storage.base import PlaceError
 from batchgray.storage.durable import Folder
 from batchgray.workers.interrupt import Interrupt
 from batchgray.workers.messages import Flushed, flushed
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
-_FORGET_AFTER_BYTES = 4 << 20
 
 
 class Encoded(NamedTuple):
@@ -49,30 +51,30 @@ class Conversion:
         record: slots.SlotRecord,
         exif: bytes,
         pixels: PixelOptions,
+        checkpoints: Checkpoints,
         flight: Folder,
-        out: Folder,
         flushed: Callable[[Flushed], None],
     ) -> None:
-        """Takes up the finished bands of an earlier run. Raises OSError."""
+        """Takes up the finished bands of an earlier run. Raises PlaceError."""
         self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
-        self._flight, self._out, self._flushed = flight, out, flushed
-        header = partial.matching_header(flight, task, pixels)
+        self._checkpoints, self._flight, self._flushed = checkpoints, flight, flushed
+        header = checkpoints.find(task)
         self._claim = header if header and header.record.is_of(record) else None
-        self.plane = Plane(flight, task.output, record, pixels)
+        self.plane = checkpoints.open_plane(task.output, record)
         if self._claim and self._claim.tiles:
-            self.plane.take_up(partial.stored_rows(flight, task.output))
+            self.plane.take_up(checkpoints.rows(task.output))
             self.plane.ignored |= transparency.IGNORED in (self._claim.record.note or "")
         self.tiles_missing = record.tiles_total - self.plane.tiles_done
 
-    def convert(self, source: Source, way: bands.Way, seconds: float, interrupt: Interrupt) -> None:
+    def convert(self, source: OpenedImage, plan: BandPlan, seconds: float, interrupt: Interrupt) -> None:
         """Read and convert what is missing, with a checkpoint about every so many seconds and one at the end.
 
-        When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, OSError, and what
-        `interrupt.check` raises.
+        When SIGTERM is heard between two bands, all that is finished is flushed. Raises ImageError, PlaceError, and
+        what `interrupt.check` raises.
         """
         kernel = methods.BY_METHOD[self._pixels.method]
         missing = [band for band in self.plane.bands() if not self.plane.finished(band.index)]
-        reader = bands.Reader(self._task.source, source, way, transparency.colour_of(self._pixels.background))
+        reader = BandReader(self._task.source, source, plan, transparency.colour_of(self._pixels.background))
         try:
             read_to = None
             checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
@@ -95,8 +97,7 @@ class Conversion:
                     checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
         finally:
             reader.close()
-        if codec.identity_of(self._task.source) != self._record.identity:
-            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        opening.check_unchanged(self._task.source, self._record.identity)
         self.checkpoint()
 
     def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:
@@ -107,11 +108,8 @@ class Conversion:
         """
         with self._flight.temporary(temporary) as fd:
             sink = _Sink(fd)
-            if self._pixels.format == "jpeg":
-                for piece in self._jpeg():
-                    sink.write(piece)
-            else:
-                self._write_png(sink, interrupt)
+            for piece in self._jpeg() if self._pixels.format == "jpeg" else self._png(interrupt):
+                sink.write(piece)
         return Encoded(fd, sink.size, str(sink.digest))
 
     @property
@@ -119,11 +117,9 @@ class Conversion:
         return transparency.IGNORED if self.plane.ignored else None
 
     def checkpoint(self) -> None:
-        """Make the finished bands durable and say so. Raises OSError."""
+        """Make the finished bands durable and say so. Raises PlaceError."""
         if self._claim is None:
-            self._claim = partial.write_claim(
-                self._flight, self._out, self._task, self._pixels, self._record, self._exif
-            )
+            self._claim = self._checkpoints.claim(self._task, self._record, self._exif)
         self.plane.checkpoint()
         self._flushed(flushed(self._task, self._record, self.plane.tiles_done))
 
@@ -132,16 +128,16 @@ class Conversion:
         self.checkpoint()
         if self._claim is not None and self._claim.owns_preview:
             try:
-                partial.write_preview(self._flight, self._out, self._claim, self._jpeg())
-            except (ImageError, OSError):
+                self._checkpoints.draw(self._claim, self._jpeg())
+            except (ImageError, PlaceError):
                 pass  # it is for people to look at; what resume needs is durable
 
     def discard(self) -> None:
-        """The image can't be converted: nothing of it is worth its space. Raises OSError."""
+        """The image can't be converted: nothing of it is worth its space. Raises PlaceError."""
         if self._task.preview:
-            partial.discard(self._flight, self._out, self._task.output)
+            self._checkpoints.discard(self._task.output)
         else:
-            partial.remove(self._flight, self._task.output)
+            self._checkpoints.remove(self._task.output)
 
     def close(self) -> None:
         self.plane.close()
@@ -162,46 +158,45 @@ class Conversion:
                 yield encoder.encode(black[: (band.bottom - band.top) * record.width])
         yield encoder.finish()
 
-    def _write_png(self, sink: "_Sink", interrupt: Interrupt) -> None:
-        gray, forgotten = self.plane.map(), 0
+    def _png(self, interrupt: Interrupt) -> Iterator[bytes]:
+        """The plane as a PNG, in pieces. Raises OSError, and what `interrupt.check` raises."""
+        from batchgray.codecs import png  # compiled when it is first needed
 
-        def between_pieces() -> None:
-            nonlocal forgotten
+        record, gray = self._record, self.plane.map()
+        for piece in png.encode(gray, record.width, record.height, self._pixels.compression, self._exif):
             if interrupt.heard:
                 self.flush()
                 interrupt.check()
-            if sink.size - forgotten >= _FORGET_AFTER_BYTES:
-                gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
-                forgotten = sink.size
-
-        sink.between_pieces = between_pieces
-        codec.write_png(sink, gray, self._record.width, self._record.height, self._exif)
+            yield piece
+            gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
 
 
 class _Sink:
-    """A file that grows, as Pillow wants it."""
+    """A file that grows."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.size = 0
         self.digest = integrity.Digest()
-        self.between_pieces: Callable[[], None] = lambda: None
 
-    def write(self, data: bytes) -> int:
-        self.between_pieces()
+    def write(self, data: bytes) -> None:
         durable.write_all(self._fd, data)
         self.digest.update(data)
         self.size += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """It holds nothing back."""
 
 
-def needed_bytes(way: bands.Way, width: int, height: int) -> int:
-    """About what the conversion holds at a time: what reading holds, the band in colour and in gray, and its JPEG."""
+def needed_bytes(plan: BandPlan, width: int, height: int, pixels: PixelOptions) -> int:
+    """About what the conversion holds at a time.
+
+    That is what reading holds, the band in colour and in gray, and its JPEG; of a PNG rather what its writing holds.
+    """
     rows = band_rows(width)
-    return way.scratch_bytes(height, rows) + 8 * width * rows
+    band = 8 * width * rows
+    if pixels.format == "png":
+        from batchgray.codecs import png
+
+        band = max(band, png.scratch_bytes(width, pixels.compression))
+    return plan.scratch_bytes(height, rows) + band
 
 
 def _gray_of(rgb: np.ndarray, kernel: methods.Kernel) -> memoryview:

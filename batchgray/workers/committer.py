@@ -6,7 +6,6 @@ that the disk sets the size of the groups.
 """
 
 import contextlib
-import errno
 import functools
 import os
 import resource
@@ -14,10 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints.base import Checkpoints
 from batchgray.errors import ImageError
 from batchgray.records import Task
 from batchgray.storage import durable, integrity
+from batchgray.storage.base import BadKey, Denied, Full, OtherFileSystem, PlaceError, meaning_of
 from batchgray.storage.durable import Folder
 from batchgray.storage.guards import LeadsOutside
 from batchgray.storage.intents import Intent, IntentLog
@@ -31,22 +31,7 @@ _OTHER_FILES = 36  # that a worker has open besides, and those folders
 
 # What an output's own name, folder or size can be to blame for. Anything else is wrong with the disk, or with the
 # whole output folder, and the next image would meet it too.
-_FAULTS_OF_ONE_OUTPUT = frozenset(
-    {
-        errno.EACCES,
-        errno.EEXIST,
-        errno.EFBIG,
-        errno.EILSEQ,
-        errno.EINVAL,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.ENOTDIR,
-        errno.ENOTEMPTY,
-        errno.EPERM,
-        errno.EXDEV,
-    }
-)
+_FAULTS_OF_ONE_OUTPUT = BadKey, Denied
 
 
 class Written(NamedTuple):
@@ -66,10 +51,16 @@ class Committer(threading.Thread):
     """`report` is called from this thread with Done, Failed and OutputFault; `broken` with what should never happen."""
 
     def __init__(
-        self, out: Folder, flight: Folder, intents: IntentLog, report: Report, broken: Callable[[BaseException], None]
+        self,
+        out: Folder,
+        flight: Folder,
+        checkpoints: Checkpoints,
+        intents: IntentLog,
+        report: Report,
+        broken: Callable[[BaseException], None],
     ) -> None:
         super().__init__(name="committer", daemon=True)
-        self._out, self._flight, self._intents = out, flight, intents
+        self._out, self._flight, self._checkpoints, self._intents = out, flight, checkpoints, intents
         self._report, self._broken = report, broken
         self._most = _waiting_files()
         self._gathered: list[Written] = []
@@ -136,8 +127,8 @@ class Committer(threading.Thread):
                 return
         for written in placed:
             if written.begun:
-                with contextlib.suppress(OSError):  # it is cleaned up when the run is complete
-                    partial.remove(self._flight, written.task.output)
+                with contextlib.suppress(PlaceError):  # it is cleaned up when the run is complete
+                    self._checkpoints.remove(written.task.output)
         self._report(Done(images=[written.done for written in placed]))
 
     def _sync(self, group: list[Written]) -> None:
@@ -182,7 +173,7 @@ class Committer(threading.Thread):
     def _place_and_clean(self, written: Written, folder: Folder) -> None:
         self._place(written, folder)
         if written.begun and written.task.preview:
-            partial.discard_preview(self._flight, folder, written.task.output)
+            self._checkpoints.discard_preview(written.task.output)
 
     def _place(self, written: Written, folder: Folder) -> None:
         """Rename to the final name; over an earlier output of ours, never over anybody else's file."""
@@ -236,16 +227,18 @@ def _waiting_files() -> int:
 
 def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
     """What to report of an output that could not be written; `needed` bytes would have been its size."""
+    if isinstance(error, OSError):
+        error = meaning_of(error, task.output)
     if isinstance(error, ImageError):
         return Failed(index=task.index, reason=str(error))
-    if not isinstance(error, OSError):
+    if not isinstance(error, PlaceError):
         return Failed(index=task.index, reason=f"can't write its output: {type(error).__name__}: {error}")
-    reason = error.strerror or str(error)
-    if error.errno == errno.EXDEV:
+    reason = error.reason
+    if isinstance(error, OtherFileSystem):
         reason = "its folder is on another file system than the output folder; convert it with an --out there"
-    if error.errno in _FAULTS_OF_ONE_OUTPUT:
+    if isinstance(error, _FAULTS_OF_ONE_OUTPUT):
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
-    return OutputFault(index=task.index, needed=needed, full=error.errno in durable.FULL_DISK, reason=reason)
+    return OutputFault(index=task.index, needed=needed, full=isinstance(error, Full), reason=reason)
 
 
 def _intent(written: Written) -> Intent:

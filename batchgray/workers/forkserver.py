@@ -57,7 +57,7 @@ class Worker(Protocol):
     """The module of that name, which only the fork server imports."""
 
     def main(self, pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None: ...
-    def preload(self) -> None: ...
+    def preload(self, what: Preload) -> None: ...
 
 
 _PR_SET_PDEATHSIG = 1
@@ -100,10 +100,10 @@ class ForkServer:
             socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), *fds])
             return Channel(Connection(ours.detach()), FromWorker)
 
-    def preload(self) -> None:
+    def preload(self, pillow: bool, png: bool) -> None:
         """Have the workers to come share what only some images need. Without it each imports that by itself."""
         with contextlib.suppress(OSError):  # it is gone; whoever forks will be told
-            self.channel.send(Preload())
+            self.channel.send(Preload(pillow=pillow, png=png))
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a worker. Where it is gone already, or the fork server is, Exited or EOF will tell."""
@@ -176,7 +176,7 @@ def serve(fd: int) -> None:
 def _obey(channel: Channel, control: socket.socket, children: set[int], worker: Worker) -> None:
     message = channel.receive()
     if isinstance(message, Preload):
-        worker.preload()
+        worker.preload(message)
         gc.freeze()
         return
     if isinstance(message, Kill):

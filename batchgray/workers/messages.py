@@ -171,7 +171,10 @@ class Fork(_Message, frozen=True):
 
 
 class Preload(_Message, frozen=True):
-    """Import what images other than JPEGs need, so that the workers that are forked from now on share it."""
+    """Import what only some images need, so that the workers that are forked from now on share it."""
+
+    pillow: bool
+    png: bool
 
 
 class Kill(_Message, frozen=True):

@@ -17,15 +17,21 @@ import msgspec
 import numpy as np
 
 from batchgray import tiles
-from batchgray.checkpoints import bandstore, partial
-from batchgray.codecs import bands, codec
-from batchgray.codecs.opened import SecondOpinion, Source, joined
+from batchgray.checkpoints import preview
+from batchgray.checkpoints.base import Checkpoints
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.checkpoints.sidecar import SidecarHeader
+from batchgray.codecs import band_plan, band_reader, encoding, opening
+from batchgray.codecs.exif import orientation_alone
+from batchgray.codecs.faults import joined
+from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.codecs.transparency import colour_of
 from batchgray.errors import ImageError
 from batchgray.kernels import methods
 from batchgray.planes import slots
 from batchgray.records import Task
 from batchgray.storage import integrity, intents
+from batchgray.storage.base import PlaceError, meaning
 from batchgray.storage.durable import Folder
 from batchgray.workers import allocator, banded, committer
 from batchgray.workers.interrupt import Interrupt, Interrupted
@@ -39,6 +45,7 @@ from batchgray.workers.messages import (
     Idle,
     ImageDone,
     NeedMemory,
+    Preload,
     Preview,
     Ready,
     Refused,
@@ -76,7 +83,8 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         interrupt = Interrupt()
         setup = channel.receive()
         out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
-        worker = Worker(channel, setup, out, flight, slots.Slot(slot_fd), interrupt, broken)
+        checkpoints = FolderCheckpoints(flight, out, setup.pixels)
+        worker = Worker(channel, setup, out, flight, checkpoints, slots.Slot(slot_fd), interrupt, broken)
         channel.send(Ready())
         worker.work()
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -85,10 +93,13 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         broken(error)
 
 
-def preload() -> None:
-    """Import what images other than JPEGs need (see `codec`)."""
+def preload(what: Preload) -> None:
+    """Import what images need that are no JPEGs (see `opening`), or are to become PNGs."""
     with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-        from batchgray.codecs import pillow  # noqa: F401
+        if what.pillow:
+            from batchgray.codecs import pillow_probes  # noqa: F401
+        if what.png:
+            from batchgray.codecs import png  # noqa: F401
 
 
 class Worker:
@@ -100,6 +111,7 @@ class Worker:
         setup: Setup,
         out: Folder,
         flight: Folder,
+        checkpoints: Checkpoints,
         slot: slots.Slot,
         interrupt: Interrupt,
         broken: Callable[[BaseException], None],
@@ -111,11 +123,11 @@ class Worker:
         self._scratch = 0
         self._checkpointed = False
         self._interrupt = interrupt
-        self._out, self._flight = out, flight
+        self._flight, self._checkpoints = flight, checkpoints
         self._temporaries = 0
         self._kernel = methods.BY_METHOD[setup.pixels.method]
-        log = intents.IntentLog(self._flight, setup.worker)
-        self._committer = committer.Committer(self._out, self._flight, log, channel.send, broken)
+        log = intents.IntentLog(flight, setup.worker)
+        self._committer = committer.Committer(out, flight, checkpoints, log, channel.send, broken)
         self._committer.start()
         threading.Thread(target=interrupt.end_while_decoding, args=[self._committer.finish], daemon=True).start()
 
@@ -142,8 +154,9 @@ class Worker:
         written = None
         self._slot.announce(task.index)
         try:
-            written = self._make_output(task)
-        except (ImageError, OSError) as error:
+            with meaning(task.output):
+                written = self._make_output(task)
+        except (ImageError, PlaceError) as error:
             self._channel.send(committer.failure(task, error, task.identity.size))
         except MemoryError:
             self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
@@ -180,16 +193,16 @@ class Worker:
         source.close()
         record, exif = self._describe(source)
         self._slot.describe(record)
-        way = self._find_way(task, source, too_large)
+        plan = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             conversion = banded.Conversion(
-                task, record, exif, self._pixels, self._flight, self._out, self._channel.send
+                task, record, exif, self._pixels, self._checkpoints, self._flight, self._channel.send
             )
         with contextlib.closing(conversion):
             computed = conversion.tiles_missing
             try:
                 if computed:
-                    conversion.convert(source, way, self._setup.checkpoint, self._interrupt)
+                    conversion.convert(source, plan, self._setup.checkpoint, self._interrupt)
                 temporary = self._temporary()
                 encoded = conversion.encode(temporary, self._interrupt)
             except ImageError:
@@ -203,7 +216,7 @@ class Worker:
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
         try:
-            return codec.identity_of(task.source) == task.identity
+            return opening.identity_of(task.source) == task.identity
         except ImageError:
             return False
 
@@ -212,29 +225,30 @@ class Worker:
         self._temporaries += 1
         return f"{self._setup.worker}-{self._temporaries}.out"
 
-    def _find_way(self, task: Task, source: Source, too_large: TooLarge) -> bands.Way:
+    def _plan_bands(self, task: Task, source: OpenedImage, too_large: TooLarge) -> band_plan.BandPlan:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""
         try:
-            way = bands.find_way(task.source, source, self._pixels.method)
-        except bands.NoReader:
+            band_reader.check_installed()
+            plan = band_plan.plan_bands(task.source, source, self._pixels.method)
+        except band_reader.PyvipsMissing:
             raise ImageError(
                 f"{too_large.reason}; install batchgray[large] to convert it in bands, or {too_large.remedy}"
             ) from None
         except ImageError as error:
             raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
-        needed = banded.needed_bytes(way, source.width, source.height)
+        needed = banded.needed_bytes(plan, source.width, source.height, self._pixels)
         try:
             self._reserve(slots.EMPTY_SLOT_BYTES, needed)
         except TooLarge:
             raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}") from None
-        return way
+        return plan
 
-    def _usable_sidecar(self, task: Task) -> partial.SidecarHeader | None:
+    def _usable_sidecar(self, task: Task) -> SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
-        header = partial.matching_header(self._flight, task, self._pixels) if task.resumable else None
-        return header if header and codec.identity_of(task.source) == header.record.identity else None
+        header = self._checkpoints.find(task) if task.resumable else None
+        return header if header and opening.identity_of(task.source) == header.record.identity else None
 
-    def _restore_finished(self, task: Task, header: partial.SidecarHeader | None) -> slots.Image | None:
+    def _restore_finished(self, task: Task, header: SidecarHeader | None) -> slots.SlotImage | None:
         """An image of which only the encoding is missing, without opening its source."""
         if header is None or header.tiles_done < header.record.tiles_total:
             return None
@@ -243,13 +257,13 @@ class Worker:
             return None  # its source will say whether it is really so large
         try:
             if self._pixels.format == "jpeg":
-                codec.check_jpeg_sides(record.width, record.height)
+                encoding.check_jpeg_sides(record.width, record.height)
             self._reserve(record.slot_bytes, 0)
         except ImageError:
             return None
-        return partial.restore(self._flight, task.output, self._slot)
+        return self._checkpoints.restore(task.output, self._slot)
 
-    def _compute(self, task: Task, header: partial.SidecarHeader | None, started: float) -> tuple[slots.Image, int]:
+    def _compute(self, task: Task, header: SidecarHeader | None, started: float) -> tuple[slots.SlotImage, int]:
         """Decode, and run the kernel over the tiles that are not there yet.
 
         Returns the image and how many tiles had to be computed.
@@ -258,12 +272,11 @@ class Worker:
         try:
             image, computed = self._decode(task, source, header)
         except SecondOpinion as wanted:
-            with contextlib.closing(wanted.source):
-                image, computed = self._decode(task, wanted.source, header)
+            with contextlib.closing(wanted.opened):
+                image, computed = self._decode(task, wanted.opened, header)
         finally:
             source.close()
-        if codec.identity_of(task.source) != image.record.identity:
-            raise ImageError("changed while it was being read; the next run or resume takes it up again")
+        opening.check_unchanged(task.source, image.record.identity)
         if image.record.colour:
             self._run_kernel(task, image)
         else:
@@ -272,9 +285,9 @@ class Worker:
             self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
         return image, computed
 
-    def _open(self, task: Task) -> Source:
+    def _open(self, task: Task) -> OpenedImage:
         """The source, with the memory that opening it takes. Raises ImageError."""
-        return codec.open_source(
+        return opening.open_image(
             task.source,
             self._pixels.method,
             self._setup.max_pixels,
@@ -282,7 +295,7 @@ class Worker:
             lambda scratch_bytes: self._reserve(slots.EMPTY_SLOT_BYTES, scratch_bytes),
         )
 
-    def _decode(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> tuple[slots.Image, int]:
+    def _decode(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> tuple[slots.SlotImage, int]:
         """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
         image = self._lay_out(task, source, header)
         missing = image.record.tiles_total - image.tiles_done
@@ -290,21 +303,18 @@ class Worker:
             note = source.decode(image)
         return self._slot.annotate(image, joined(source.note, note)), missing
 
-    def _lay_out(self, task: Task, source: Source, header: partial.SidecarHeader | None) -> slots.Image:
+    def _lay_out(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> slots.SlotImage:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
         record, exif = self._describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
-        restored = header and header.record.is_of(record) and partial.restore(self._flight, task.output, self._slot)
-        image = restored or self._slot.begin(record, exif)
-        if restored and not image.tiles_done:  # it was begun in bands
-            bandstore.fill(image, self._flight, task.output, self._pixels)
-        return image
+        restored = header and header.record.is_of(record) and self._checkpoints.restore(task.output, self._slot)
+        return restored or self._slot.begin(record, exif)
 
-    def _describe(self, source: Source) -> tuple[slots.SlotRecord, bytes]:
+    def _describe(self, source: OpenedImage) -> tuple[slots.SlotRecord, bytes]:
         """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
         if self._pixels.format == "jpeg":
-            codec.check_jpeg_sides(source.width, source.height)
-        exif = source.exif if self._pixels.metadata == "keep" else codec.orientation_alone(source.exif)
+            encoding.check_jpeg_sides(source.width, source.height)
+        exif = source.exif if self._pixels.metadata == "keep" else orientation_alone(source.exif)
         record = slots.SlotRecord(
             identity=source.identity,
             width=source.width,
@@ -316,7 +326,7 @@ class Worker:
         )
         return record, exif
 
-    def _run_kernel(self, task: Task, image: slots.Image) -> None:
+    def _run_kernel(self, task: Task, image: slots.SlotImage) -> None:
         """Tile by tile; a flag goes up after its tile is written.
 
         Raises Interrupted, with the finished tiles flushed.
@@ -335,40 +345,43 @@ class Worker:
                 self._checkpoint(task, image)
                 checkpoint_at = time.monotonic() + self._setup.checkpoint
 
-    def _checkpoint(self, task: Task, image: slots.Image) -> partial.SidecarHeader:
+    def _checkpoint(self, task: Task, image: slots.SlotImage) -> SidecarHeader:
         """Make the finished tiles durable and say so."""
-        header = partial.write_sidecar(self._flight, self._out, task, self._pixels, image)
+        header = self._checkpoints.save(task, image)
         self._channel.send(flushed(task, header.record, header.tiles_done))
         self._checkpointed = True
         return header
 
-    def _flush(self, task: Task, image: slots.Image) -> None:
+    def _flush(self, task: Task, image: slots.SlotImage) -> None:
         """Finished tiles to the sidecar, then to the partial JPEG; an image without one stays as it was."""
         if image.tiles_done:
             self._save_preview(self._checkpoint(task, image), image)
 
-    def _save_preview(self, header: partial.SidecarHeader, image: slots.Image) -> None:
+    def _save_preview(self, header: SidecarHeader, image: slots.SlotImage) -> None:
         if not header.owns_preview:
             return
-        partial.blacken_unfinished(image)
+        preview.blacken_unfinished(image)
         record = image.record
         try:
-            jpeg = codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, bytes(image.exif))
-            partial.write_preview(self._flight, self._out, header, jpeg)
-        except (ImageError, OSError):
+            exif = bytes(image.exif)
+            jpeg = encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+            self._checkpoints.draw(header, jpeg)
+        except (ImageError, PlaceError):
             pass  # it is for people to look at; what resume needs is in the sidecar
 
     def _draw_preview(self, task: Task) -> None:
-        header = partial.matching_header(self._flight, task, self._pixels)
-        image = partial.restore(self._flight, task.output, self._slot) if header else None
+        header = self._checkpoints.find(task)
+        image = self._checkpoints.restore(task.output, self._slot) if header else None
         if header and image:
             self._save_preview(header, image)
 
-    def _encode(self, image: slots.Image) -> list[bytes]:
+    def _encode(self, image: slots.SlotImage) -> list[bytes]:
         record, exif = image.record, bytes(image.exif)
         if self._pixels.format == "png":
-            return codec.encode_png(image.gray, record.width, record.height, exif)
-        return codec.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+            from batchgray.codecs import png  # compiled when it is first needed
+
+            return list(png.encode(image.gray, record.width, record.height, self._pixels.compression, exif))
+        return encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
 
     def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
         """See that the slot is long enough and the codec's memory is ours; waits while others have it.

@@ -42,7 +42,7 @@ def test_version_and_help_are_there_and_light():
     probe = f"import sys, batchgray.cli.main; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "set()\n"
     for arguments in (["-h"], ["run", "--help"], ["resume", "-h"], ["status", "-h"], ["verify", "-h"]):
-        assert "Usage: batchgray" in batchgray(*arguments).stdout
+        assert "Usage: " in batchgray(*arguments).stdout
 
 
 def test_a_name_that_the_system_refuses_is_told_in_a_sentence(tmp_path):
@@ -136,7 +136,7 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
     summary = named(events, "summary")[0]
     assert (summary["changed"], summary["missing"], summary["converted"]) == (1, 1, 3)
     assert (summary["state"], summary["gone"], summary["newly_gone"]) == ("complete", 1, ["sub/deep/c.webp"])
-    assert "3 of 4 images done, 0 begun, 0 not begun, 0 failed, 1 gone" in batchgray("status", out).stdout
+    assert "3 of 4 images done, 0 partial, 0 pending, 0 failed, 1 gone" in batchgray("status", out).stdout
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,7 @@ def test_run_again_picks_up_what_is_new_changed_or_missing_and_tells_what_is_gon
         (["run", "--out", "o"], "no INPUT given"),
         (["run", "in"], "--out"),
         (["run", "in", "--out", "o", "--quality", "0"], "--quality"),
+        (["run", "in", "--out", "o", "--compression", "10"], "--compression"),
         (["run", "in", "--out", "o", "--memory", "lots"], "lots is not a size"),
         (["run", "in", "--out", "o", "--no-such-option"], "--no-such-option"),
         (["run", "in", "--out", "/proc/nowhere"], "can't write to the output folder /proc/nowhere"),
@@ -258,7 +259,7 @@ def test_a_variable_of_an_option_that_may_be_repeated_has_one_value_a_line(pictu
 def test_a_signal_is_not_told_as_the_end_of_a_run_where_there_is_none(pictures, tmp_path, signum):
     """`verify --mend` may have written by then."""
     batchgray("run", pictures, "--out", tmp_path / "out")
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.cli.main:_say"))
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.cli.reading:say"))
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments = command("verify", tmp_path / "out", "--mend")
@@ -280,7 +281,7 @@ def test_a_misspelt_variable_is_warned_of_by_name(pictures, tmp_path):
         "batchgray: warning: BATCHGRAY_QUALTY in the environment is no option's, and is not used; "
         "did you mean BATCHGRAY_QUALITY?",
         "batchgray: warning: BATCHGRAY_Z\\x1b in the environment is no option's, and is not used; "
-        "`batchgray run --help` lists the options",
+        f"`{sys.executable} -m batchgray run --help` lists the options",
     ]
     assert named(events_of(run.stdout), "summary")
     assert batchgray("--version", env=environment).stderr == ""

@@ -9,7 +9,7 @@ from files import RGB, png, png16, sampled, saved
 from harness import batchgray, manifest_of
 from PIL import Image, features
 
-from batchgray.codecs import codec
+from batchgray.codecs.exif import orientation_alone
 from batchgray.codecs.transparency import IGNORED
 
 PICTURE = Image.fromarray(RGB)
@@ -181,7 +181,7 @@ def test_exif_is_kept_with_its_orientation_so_that_the_result_shows_upright(tmp_
 )
 def test_of_stripped_exif_only_what_turns_the_picture_is_kept(exif, kept):
     found = Image.Exif()
-    found.load(codec.orientation_alone(exif))
+    found.load(orientation_alone(exif))
     assert dict(found) == kept
 
 

@@ -11,9 +11,9 @@ from files import ODD, RGB, sampled
 from harness import decode
 from PIL import Image
 
-from batchgray.codecs import codec
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import SecondOpinion
+from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
 
 SIDES = RGB.shape[1::-1]
@@ -61,7 +61,7 @@ def decoded(tmp_path, data: bytes, method: str = "luma") -> tuple[np.ndarray, st
     """The pixels, the note, and how many bytes of the file are left out."""
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    source = codec.open_source(str(path), method, 10**9)
+    source = open_image(str(path), method, 10**9)
     pixels = np.zeros((source.height, source.width, 3 if source.colour else 1), np.uint8)
     plane = memoryview(pixels).cast("B")
     note = decode(source, plane)
@@ -164,11 +164,11 @@ def test_what_takes_more_memory_to_decode_again_says_so_before_it_does(tmp_path)
     data = SHORTENED["sequential"]
     path = tmp_path / "a.jpg"
     path.write_bytes(data[:-2] + bytes(600) + data[-2:])
-    source = codec.open_source(str(path), "bt601", 10**9)
+    source = open_image(str(path), "bt601", 10**9)
     plane = memoryview(bytearray(3 * source.width * source.height))
     with pytest.raises(SecondOpinion) as wanted:
         source.decode(SimpleNamespace(rgb=plane, gray=plane))
-    again = wanted.value.source
+    again = wanted.value.opened
     assert again.scratch_bytes > 4 * source.scratch_bytes
     same = ("identity", "width", "height", "colour", "exif", "note")
     assert [getattr(again, name) for name in same] == [getattr(source, name) for name in same]
@@ -182,7 +182,7 @@ def test_profiles_without_end_are_never_read(tmp_path):
     data = saved(quality=92)
     path = tmp_path / "a.jpg"
     path.write_bytes(data[:2] + 40 * profile + data[2:])
-    source = codec.open_source(str(path), "bt601", 10**9)
+    source = open_image(str(path), "bt601", 10**9)
     source.close()
     assert source.scratch_bytes - source.width * source.height == pytest.approx(len(data), abs=200)  # the copy
     pixels, note, _ = decoded(tmp_path, path.read_bytes(), "bt601")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray.codecs import codec, jpeg_bands
+from batchgray.codecs import encoding, jpeg_bands
 
 
 def in_bands(gray: np.ndarray, rows: int, quality: int, exif: bytes = b"") -> bytes:
@@ -17,7 +17,7 @@ def in_bands(gray: np.ndarray, rows: int, quality: int, exif: bytes = b"") -> by
 
 def whole(gray: np.ndarray, quality: int, exif: bytes = b"") -> bytes:
     height, width = gray.shape
-    return b"".join(codec.encode_jpeg(memoryview(gray.tobytes()), width, height, quality, exif))
+    return b"".join(encoding.encode_jpeg(memoryview(gray.tobytes()), width, height, quality, exif))
 
 
 @settings(deadline=None, max_examples=60)

@@ -12,7 +12,10 @@ from harness import decode
 from naive import picture
 from PIL import Image
 
-from batchgray.codecs import bands, codec, transparency
+from batchgray.codecs import transparency
+from batchgray.codecs.band_plan import plan_bands
+from batchgray.codecs.band_reader import BandReader
+from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
 
 HEIGHT, WIDTH = 21, 35
@@ -49,7 +52,7 @@ def samples_of(bits: int, channels: int) -> np.ndarray:
 
 
 def in_memory(path, background=None) -> tuple[np.ndarray, str | None]:
-    source = codec.open_source(str(path), "bt601", 10**9, background)
+    source = open_image(str(path), "bt601", 10**9, background)
     with closing(source):
         shape = (source.height, source.width, *((3,) if source.colour else ()))
         plane = memoryview(bytearray(int(np.prod(shape))))
@@ -59,11 +62,11 @@ def in_memory(path, background=None) -> tuple[np.ndarray, str | None]:
 
 
 def in_bands(path, background=None) -> tuple[np.ndarray, bool]:
-    source = codec.open_source(str(path), "bt601", 10**9, background)
+    source = open_image(str(path), "bt601", 10**9, background)
     source.close()
-    way = bands.find_way(str(path), source, "bt601")
+    plan = plan_bands(str(path), source, "bt601")
     tops = range(0, source.height, 8)
-    with closing(bands.Reader(str(path), source, way, background)) as reader:
+    with closing(BandReader(str(path), source, plan, background)) as reader:
         rows = np.concatenate([reader.rows(top, min(top + 8, source.height)) for top in tops])
         ignored = reader.ignored
     return rows.reshape(source.height, source.width, *((3,) if source.colour else ())), ignored

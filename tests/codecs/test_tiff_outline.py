@@ -10,8 +10,9 @@ import tiffs
 from harness import decode
 from PIL import Image
 
-from batchgray.codecs import codec, tiff_outline
-from batchgray.codecs.containers import Excerpt
+from batchgray.codecs import tiff_outline
+from batchgray.codecs.excerpt import Excerpt
+from batchgray.codecs.opening import open_image
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.errors import ImageError
 
@@ -66,7 +67,7 @@ def test_what_libtiff_reads_beside_the_picture_is_reserved(tmp_path, compression
     """It reads the file itself, and so all of its directory."""
     path = tmp_path / "a.tif"
     path.write_bytes(made(compression=compression))
-    source = codec.open_source(str(path), "bt601", 10**9)
+    source = open_image(str(path), "bt601", 10**9)
     plane = memoryview(bytearray(RGB.size))
     assert 6 * LONG < source.scratch_bytes < 7 * LONG
     assert decode(source, plane) is None

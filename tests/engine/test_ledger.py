@@ -11,11 +11,10 @@ import pytest
 from stream import Clock
 
 from batchgray import errors, events
-from batchgray.engine import flight
+from batchgray.engine import recovery
 from batchgray.engine.ledger import Ledger
-from batchgray.manifest import manifest
-from batchgray.manifest.document import Image, Manifest, Run
-from batchgray.manifest.manifest import Store
+from batchgray.manifest.records import Image, Manifest, Run
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
@@ -55,14 +54,14 @@ class Books:
             runs=[Run(at=datetime(2026, 11, 22, tzinfo=UTC), workers=1, found=None)],
         )
         self.plan = Plan(out / "manifest.json", out, document, resumed=False, todo=[0, 1, 2])
-        self.held = self.stack.enter_context(flight.holding(self.plan, locked=True))
+        self.held = self.stack.enter_context(recovery.holding(self.plan, locked=True))
         self.store = Store(self.plan.path)
         self.store.commit(document)
         self.said = []
         self.ledger = Ledger(self.plan, self.held, self.store, checkpoint=5.0, emit=self.said.append)
 
     def loaded(self):
-        return manifest.load(self.plan.path)
+        return load_manifest(self.plan.path)
 
 
 @pytest.fixture

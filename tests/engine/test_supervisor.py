@@ -13,16 +13,18 @@ import pytest
 from stream import Clock
 
 from batchgray import errors, events
-from batchgray.engine import flight, supervisor
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.engine import recovery, supervisor
 from batchgray.engine.ledger import Totals
 from batchgray.engine.lifecycle import SALVAGE_SECONDS, Event, State
 from batchgray.engine.supervisor import Supervisor
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, PixelOptions
 from batchgray.planes import slots
 from batchgray.planning.plan import Plan
 from batchgray.records import SourceIdentity
+from batchgray.storage.base import Full
 from batchgray.workers import messages
 from batchgray.workers.messages import Channel, Convert, FromServer, FromWorker, ToWorker
 
@@ -94,7 +96,7 @@ class World:
             images=images,
         )
         plan = Plan(out / "manifest.json", out, document, resumed=False, todo=list(range(count)))
-        held = stack.enter_context(flight.holding(plan, locked=True))
+        held = stack.enter_context(recovery.holding(plan, locked=True))
         self.clock, self.server, self.ledger, self.inbox, self.said = clock, Server(), Ledger(), Inbox(), []
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
         self.it = Supervisor(
@@ -565,9 +567,9 @@ def test_the_machines_end_comes_before_the_grace_is_over_and_leaves_time_to_save
 
 def test_tiles_that_can_not_be_saved_are_told_of_and_cost_nothing_else(world, monkeypatch):
     def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise Full("0.jpg", os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(supervisor.partial, "write_sidecar", full)
+    monkeypatch.setattr(FolderCheckpoints, "save", full)
     world.it._save_tiles(world.it._task(0), None)
     (warned,) = world.sayings(events.Warned)
     assert "0.jpg" in warned.message

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from batchgray.checkpoints import partial
-from batchgray.manifest import manifest
-from batchgray.notices import event
+from batchgray.checkpoints import sidecar
+from batchgray.manifest import records
+from batchgray.notices import spot_event
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity
@@ -26,16 +26,14 @@ from batchgray.records import SourceIdentity
 def manifests() -> list[bytes]:
     done = {"state": "done", "width": 8, "height": 8, "tiles_done": 1, "tiles_total": 1, "output_size": 1}
     images = [
-        manifest.Image(root=0, source="a/b.png", output="a/b.jpg", size=1, mtime_ns=1),
-        manifest.Image(root=0, source="c.jpg", output="c.jpg", size=2, mtime_ns=2, checksum="xxh3-128:00", **done),
-        manifest.Image(root=0, source="bad", output="", size=0, mtime_ns=0, state="failed", error="not UTF-8"),
+        records.Image(root=0, source="a/b.png", output="a/b.jpg", size=1, mtime_ns=1),
+        records.Image(root=0, source="c.jpg", output="c.jpg", size=2, mtime_ns=2, checksum="xxh3-128:00", **done),
+        records.Image(root=0, source="bad", output="", size=0, mtime_ns=0, state="failed", error="not UTF-8"),
     ]
-    interruption = manifest.Interruption(at="2026-11-22T18:00:00Z", source="smq", event_id="1", deadline=None)
+    interruption = records.Interruption(at="2026-11-22T18:00:00Z", source="smq", event_id="1", deadline=None)
     settings = {"run_id": "default", "options": PixelOptions(), "max_pixels": 10**9, "output_root": "."}
     return [
-        msgspec.json.encode(
-            manifest.Manifest(**settings, input_roots=["/in"], images=some, interruptions=interruptions)
-        )
+        msgspec.json.encode(records.Manifest(**settings, input_roots=["/in"], images=some, interruptions=interruptions))
         for some, interruptions in (([], []), (images[:1], [interruption]), (images, []))
     ]
 
@@ -57,7 +55,7 @@ def sidecars() -> list[bytes]:
         record = slots.SlotRecord(
             identity=SourceIdentity(1, 2), width=2, height=20, tile_rows=8, colour=True, exif_bytes=3, note=None
         )
-        header = partial.SidecarHeader(
+        header = sidecar.SidecarHeader(
             output="a/b.jpg",
             owns_preview=True,
             record=record,
@@ -73,12 +71,12 @@ def events() -> list[bytes]:
     pushed = {
         "id": "2256A988-0B26-4E2B-820A-8A00000000E5",
         "resourceId": "acs:ecs:cn-hangzhou:1690000000000030:instance/i-x",
-        "name": event.NAME,
+        "name": spot_event.NAME,
         "eventTime": "20190409T121826.922+0800",
         "content": {"instanceId": "i-x", "action": "delete"},
     }
     text = json.dumps(pushed).encode()
-    return [text, base64.b64encode(text), event.simulated("i-x", "cn-hangzhou"), b'{"name":"x"}', b"[]"]
+    return [text, base64.b64encode(text), spot_event.simulated("i-x", "cn-hangzhou"), b'{"name":"x"}', b"[]"]
 
 
 def images() -> list[bytes]:

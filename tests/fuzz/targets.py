@@ -15,12 +15,16 @@ import atheris
 
 with atheris.instrument_imports(include=["batchgray"]):
     from batchgray import errors, options
-    from batchgray.checkpoints import partial
-    from batchgray.codecs import codec, containers, jpeg_outline, tiff_outline
-    from batchgray.manifest import document, manifest
+    from batchgray.checkpoints import sidecar
+    from batchgray.codecs import gif_outline, jpeg_outline, opening, png_outline, signatures, tiff_outline, webp_outline
+    from batchgray.manifest import document
+    from batchgray.manifest.files import files_of
+    from batchgray.manifest.journal import seed_of
+    from batchgray.manifest.records import find_fault
+    from batchgray.manifest.store import load_manifest
     from batchgray.storage import integrity, intents
     from batchgray.storage.durable import Folder
-from batchgray.notices import event
+from batchgray.notices import spot_event
 
 _FOLDER = Path(tempfile.mkdtemp())
 _HELD = Folder.at(_FOLDER)
@@ -40,23 +44,23 @@ def fuzz_manifest(data: bytes) -> None:
     body = data if data.startswith(b"{") else _HEAD + data
     path.write_bytes(integrity.seal(body) if body.endswith(b"}") else body)
     with contextlib.suppress(errors.UsageError):
-        found = manifest.load(path)
-        assert document.fault_of(found, path) is None
-        manifest._ENCODER.encode(found)
+        found = load_manifest(path)
+        assert find_fault(found, path) is None
+        document.encode(found)
 
 
 def fuzz_journal(data: bytes) -> None:
     """The journal: each line of the input is sealed for its place, but for those that begin with `!`."""
     path = _FOLDER / "journalled.json"
     path.write_bytes(integrity.seal(_DOCUMENT))
-    seed = manifest._journal_seed(_LINEAGE, _GENERATION)
+    seed = seed_of(_LINEAGE, _GENERATION)
     journal = integrity.seal(b'{"generation":1,"lineage":"0123456789abcdef"}') + b"\n"
     for line in data.split(b"\n"):
         whole = len(line) > 2 and not line.startswith(b"!")
         journal += (integrity.seal(line, seed + len(journal)) if whole else line) + b"\n"
-    manifest.journal_path(path).write_bytes(journal)
+    files_of(path).journal.write_bytes(journal)
     with contextlib.suppress(errors.UsageError):
-        assert document.fault_of(manifest.load(path), path) is None
+        assert find_fault(load_manifest(path), path) is None
 
 
 def fuzz_sidecar(data: bytes) -> None:
@@ -64,7 +68,7 @@ def fuzz_sidecar(data: bytes) -> None:
     path = _FOLDER / "sidecar.tiles"
     line, _, payload = data.partition(b"\n")
     path.write_bytes((integrity.seal(line) if len(line) > 2 else line) + b"\n" + payload)
-    header = partial.read_header(_HELD, path.name)
+    header = sidecar.read_header(_HELD, path.name)
     if header is not None:
         assert len(payload) == header.record.exif_bytes + header.pixels
         assert 0 <= header.tiles_done <= header.record.tiles_total
@@ -80,20 +84,20 @@ def fuzz_intents(data: bytes) -> None:
 
 def fuzz_event(data: bytes) -> None:
     """The body of a message from the queue."""
-    with contextlib.suppress(event.Unreadable):
-        found = event.parse(data.decode("utf-8", "surrogateescape"))
+    with contextlib.suppress(spot_event.Unreadable):
+        found = spot_event.parse(data.decode("utf-8", "surrogateescape"))
         assert found is None or found.instance_id
 
 
 def fuzz_markers(data: bytes) -> None:
     """The walks over a file's own structure."""
     for walk in (
-        containers.format_of,
+        signatures.format_of,
         jpeg_outline.JpegOutline.walk,
-        containers.PngOutline.walk,
-        containers.GifOutline.walk,
+        png_outline.PngOutline.walk,
+        gif_outline.GifOutline.walk,
         tiff_outline.TiffOutline.walk,
-        containers.WebpOutline.walk,
+        webp_outline.WebpOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)
@@ -104,7 +108,7 @@ def fuzz_images(data: bytes) -> None:
     path = _FOLDER / "image"
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
-        codec.open_source(str(path), "luma", 10**9).close()
+        opening.open_image(str(path), "luma", 10**9).close()
 
 
 def fuzz_size(data: bytes) -> None:

@@ -21,9 +21,13 @@ from hypothesis import strategies as st
 from recording import Recording, Rule
 
 from batchgray import errors
-from batchgray.checkpoints import partial
-from batchgray.manifest import locks, manifest
-from batchgray.manifest.manifest import Store
+from batchgray.checkpoints import sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.manifest import lock
+from batchgray.manifest.files import files_of
+from batchgray.manifest.journal import seed_of
+from batchgray.manifest.records import ImageChange
+from batchgray.manifest.store import Store, load_manifest
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.planes import slots
 from batchgray.planning.plan import plan_resume
@@ -56,12 +60,12 @@ class Killed:
             wait_until(lambda: self.journal.count(b'"image":1,"state":"partial"') == 7)
             wait_until(lambda: b'"image":0,"state":"done"' in self.journal)
             run.kill()
-        found = manifest.load(self.out / "manifest.json")
+        found = load_manifest(self.out / "manifest.json")
         assert [image.state for image in found.images] == ["done", "partial", "pending", "pending", "pending"]
 
     @property
     def journal(self) -> bytes:
-        path = manifest.journal_path(self.out / "manifest.json")
+        path = files_of(self.out / "manifest.json").journal
         return path.read_bytes() if path.exists() else b""
 
 
@@ -72,9 +76,9 @@ class Victim:
         self.killed, self.folder, self.out = killed, folder, folder / "out"
         shutil.copytree(killed.out, self.out, symlinks=True)
         self.path = self.out / "manifest.json"
-        self.journal, self.lock = manifest.journal_path(self.path), locks.lock_path(self.path)
+        self.journal, self.lock = files_of(self.path).journal, files_of(self.path).lock
         self.flight = self.out / ".batchgray" / "default"
-        self.sidecar = self.flight / partial.sidecar_name("m/m.jpg")
+        self.sidecar = self.flight / sidecar.name_of("m/m.jpg")
 
     @property
     def document(self) -> dict:
@@ -96,7 +100,7 @@ class Victim:
     def append(self, *lines: bytes) -> None:
         """Append lines to the journal, each sealed for its place."""
         members = self.document
-        seed = manifest._journal_seed(members["lineage"], members["generation"])
+        seed = seed_of(members["lineage"], members["generation"])
         data = self.journal.read_bytes()
         for line in lines:
             data += integrity.seal(line, seed + len(data)) + b"\n"
@@ -274,7 +278,7 @@ STRANGE_DOCUMENTS = {
 def test_what_no_run_would_write_is_refused_though_it_is_sealed(victim, what):
     victim.change(STRANGE_DOCUMENTS[what])
     with pytest.raises(errors.UsageError) as refused:
-        manifest.load(victim.path)
+        load_manifest(victim.path)
     assert len(str(refused.value)) < 1000
     assert str(refused.value).isprintable()
 
@@ -290,16 +294,16 @@ def test_absurd_numbers_are_refused(victim, value):
             continue  # nothing is absurd about these
         victim.change(lambda members, name=name: members["images"][0].update({"width": 9, "height": 9, name: value}))
         with pytest.raises(errors.DamagedManifest):
-            manifest.load(victim.path)
+            load_manifest(victim.path)
         victim.document = members
 
 
 def test_fields_of_a_later_version_are_read_over(victim):
-    before = manifest.load(victim.path)
+    before = load_manifest(victim.path)
     members = victim.document
     members["colour"] = members["images"][0]["depth"] = members["options"]["hue"] = [{"of": [1.5, None]}]
     victim.document = members
-    assert manifest.load(victim.path) == before
+    assert load_manifest(victim.path) == before
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -309,7 +313,7 @@ def test_a_later_version_is_called_one_however_it_ends(victim, sealed, images):
     data = json.dumps(members).encode()
     victim.path.write_bytes(integrity.seal(data) if sealed else data + b"in some other way")
     with pytest.raises(errors.FutureManifest):
-        manifest.load(victim.path)
+        load_manifest(victim.path)
 
 
 def test_every_command_refuses_it_and_touches_nothing(victim):
@@ -326,7 +330,7 @@ def test_a_nesting_without_end_is_refused(victim):
     data = json.dumps(victim.document).encode()
     victim.path.write_bytes(integrity.seal(data[:-1] + b',"deep":' + deep + b"}"))
     with pytest.raises(errors.DamagedManifest):
-        manifest.load(victim.path)
+        load_manifest(victim.path)
 
 
 @pytest.mark.parametrize("text", [b'"\xff\xfe"', rb'"\ud800"', rb'"\udc80x"', b'"\xed\xa0\x80"'])
@@ -335,14 +339,14 @@ def test_a_name_that_is_no_text_is_refused(victim, text):
     body = victim.path.read_bytes()[: -integrity.SEAL_BYTES] + b"}"
     victim.path.write_bytes(integrity.seal(body.replace(b'"NAME"', text)))
     with pytest.raises(errors.DamagedManifest):
-        manifest.load(victim.path)
+        load_manifest(victim.path)
 
 
 def test_a_manifest_named_as_an_output_is_refused(victim):
     victim.change(lambda members: None)
     path = victim.path.rename(victim.out / "y.jpg")
     with pytest.raises(errors.DamagedManifest, match=r"own y\.jpg"):
-        manifest.load(path)
+        load_manifest(path)
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "m", "m/m.jpg"])
@@ -414,7 +418,7 @@ def test_a_manifest_that_is_a_link_to_itself_is_refused(victim):
     victim.path.unlink()
     a_loop(victim.path)
     with pytest.raises(errors.UnreadableManifest):
-        manifest.load(victim.path)
+        load_manifest(victim.path)
 
 
 def test_every_command_refuses_a_manifest_behind_more_links_than_the_stack_is_deep(victim):
@@ -430,13 +434,13 @@ def test_what_is_no_journal_is_refused(victim, put):
     victim.journal.unlink()
     put(victim.journal)
     with pytest.raises(errors.UnreadableManifest, match="journal"):
-        manifest.load(victim.path)
+        load_manifest(victim.path)
 
 
 def test_zeros_after_the_journal_are_a_torn_tail(victim):
     os.truncate(victim.journal, 64 << 20)
-    before = manifest.load(Victim(victim.killed, victim.folder / "other").path)
-    assert manifest.load(victim.path).images == before.images
+    before = load_manifest(Victim(victim.killed, victim.folder / "other").path)
+    assert load_manifest(victim.path).images == before.images
 
 
 def theirs(path: Path) -> None:
@@ -454,8 +458,8 @@ def test_what_is_no_lock_is_refused_and_stays(victim, put):
     victim.lock.unlink()
     put(victim.lock)
     before = everything_below(victim.out)
-    assert not locks.is_running(victim.path)
-    with pytest.raises(errors.UnlockableManifest, match="lock"), locks.owning(victim.path):
+    assert not lock.is_running(victim.path)
+    with pytest.raises(errors.UnlockableManifest, match="lock"), lock.owning(victim.path):
         pass
     assert everything_below(victim.out) == before
 
@@ -463,7 +467,7 @@ def test_what_is_no_lock_is_refused_and_stays(victim, put):
 @pytest.mark.parametrize("content", [b"", b"\0" * 40, b"proc", b"process 1 on x"])
 def test_a_lock_that_a_power_cut_left_is_one(victim, content):
     victim.lock.write_bytes(content)
-    with locks.owning(victim.path):
+    with lock.owning(victim.path):
         assert victim.lock.read_bytes().startswith(f"process {os.getpid()} on ".encode())
 
 
@@ -490,14 +494,14 @@ STRANGE_LINES = {
 def test_a_journal_line_that_no_run_would_write_is_refused(victim, what):
     victim.append(STRANGE_LINES[what].encode())
     with pytest.raises(errors.DamagedManifest) as refused:
-        manifest.load(victim.path)
+        load_manifest(victim.path)
     assert str(refused.value).isprintable()
 
 
 def test_a_line_that_a_later_version_might_write_is_read_over(victim):
-    before = manifest.load(victim.path)
+    before = load_manifest(victim.path)
     victim.append(b'{"weather":"fine"}')
-    assert manifest.load(victim.path) == before
+    assert load_manifest(victim.path) == before
 
 
 def finished(victim: Victim) -> bytes:
@@ -505,33 +509,33 @@ def finished(victim: Victim) -> bytes:
     out = victim.folder / "theirs"
     path = out / "manifest.json"
     out.mkdir()
-    store, theirs = Store(path), manifest.load(victim.path)
+    store, theirs = Store(path), load_manifest(victim.path)
     theirs.lineage, theirs.state = "0" * 16, "running"
     store.commit(theirs)
     fields = {"width": 8, "height": 8, "tiles_done": 1, "tiles_total": 1, "output_size": 1, "checksum": "x:0"}
-    store.record([manifest.ImageChange(image=index, state="done", **fields) for index in range(len(theirs.images))])
+    store.record([ImageChange(image=index, state="done", **fields) for index in range(len(theirs.images))])
     store.sync()
     store.close()
-    return manifest.journal_path(path).read_bytes()
+    return files_of(path).journal.read_bytes()
 
 
 def test_the_journal_of_another_run_is_not_replayed(victim):
-    before = manifest.load(victim.path)
+    before = load_manifest(victim.path)
     ours, theirs = victim.journal.read_bytes(), finished(victim)
     victim.journal.write_bytes(theirs)
-    assert {image.state for image in manifest.load(victim.path).images} == {"pending"}  # as the document has it
+    assert {image.state for image in load_manifest(victim.path).images} == {"pending"}  # as the document has it
     lines = ours.splitlines(keepends=True), theirs.splitlines(keepends=True)
     victim.journal.write_bytes(ours + b"".join(lines[1][1:]))
-    assert manifest.load(victim.path) == before
+    assert load_manifest(victim.path) == before
     mixed = b"".join(line for pair in zip(*lines, strict=False) for line in pair)
     victim.journal.write_bytes(lines[0][0] + mixed)
-    assert {image.state for image in manifest.load(victim.path).images} == {"pending"}
+    assert {image.state for image in load_manifest(victim.path).images} == {"pending"}
 
 
 def test_lines_that_changed_places_are_not_replayed(victim):
     opening, *lines = victim.journal.read_bytes().splitlines(keepends=True)
     victim.journal.write_bytes(opening + b"".join(reversed(lines)))
-    assert {image.state for image in manifest.load(victim.path).images} == {"pending"}
+    assert {image.state for image in load_manifest(victim.path).images} == {"pending"}
 
 
 def test_text_of_an_interruption_and_of_a_failure_is_shown_escaped(victim):
@@ -577,17 +581,21 @@ STRANGE_HEADERS = {
 
 @pytest.mark.parametrize("what", STRANGE_HEADERS)
 def test_a_sidecar_that_no_run_would_write_is_doubted_though_it_is_sealed(victim, what):
-    assert partial.read_header(Folder.at(victim.flight), victim.sidecar.name) is not None
+    assert sidecar.read_header(Folder.at(victim.flight), victim.sidecar.name) is not None
     victim.change_header(**STRANGE_HEADERS[what])
-    assert partial.read_header(Folder.at(victim.flight), victim.sidecar.name) is None
+    assert sidecar.read_header(Folder.at(victim.flight), victim.sidecar.name) is None
     assert restored(victim) is None
 
 
-def restored(victim: Victim) -> slots.Image | None:
+def checkpoints_of(victim: Victim) -> FolderCheckpoints:
+    return FolderCheckpoints(Folder.at(victim.flight), Folder.at(victim.out), PixelOptions(tile_rows=8))
+
+
+def restored(victim: Victim) -> slots.SlotImage | None:
     fd = slots.make_memory()
     try:
         slots.resize_memory(fd, 64 << 20)
-        return partial.restore(Folder.at(victim.flight), "m/m.jpg", slots.Slot(fd))
+        return checkpoints_of(victim).restore("m/m.jpg", slots.Slot(fd))
     finally:
         os.close(fd)
 
@@ -646,11 +654,11 @@ ATTACKS = [cut, lengthen, make_sparse, claim_another_image, nest_without_end, *m
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_a_damaged_sidecar_is_doubted(victim, attack):
-    image = manifest.load(victim.path).images[1]
+    image = load_manifest(victim.path).images[1]
     task = Task(index=1, source="", output=image.output, identity=image.identity)
-    assert partial.matching_header(Folder.at(victim.flight), task, PixelOptions(tile_rows=8)) is not None
+    assert checkpoints_of(victim).find(task) is not None
     attack(victim)
-    assert partial.matching_header(Folder.at(victim.flight), task, PixelOptions(tile_rows=8)) is None
+    assert checkpoints_of(victim).find(task) is None
 
 
 @pytest.mark.parametrize(
@@ -674,7 +682,7 @@ def test_a_sidecar_can_not_claim_another_images_output(victim):
     victim.change_header(owns_preview=True)
     for begun in (False, True):
         (out / ".batchgray" / "default").mkdir(parents=True)
-        shutil.copy(victim.sidecar, out / ".batchgray" / "default" / partial.sidecar_name("m/m.jpg"))
+        shutil.copy(victim.sidecar, out / ".batchgray" / "default" / sidecar.name_of("m/m.jpg"))
         if begun:
             (out / "m" / "m.jpg").unlink()
         batchgray(*arguments)
@@ -881,7 +889,7 @@ def resealed(data: bytes, name: str, members: dict) -> bytes:
     if name == "sidecar":
         line, _, payload = data.partition(b"\n")
         return (integrity.seal(line[: -integrity.SEAL_BYTES] + b"}") if len(line) > 60 else line) + b"\n" + payload
-    seed = manifest._journal_seed(members["lineage"], members["generation"])
+    seed = seed_of(members["lineage"], members["generation"])
     sealed = b""
     for line in data.split(b"\n"):
         if len(line) > integrity.SEAL_BYTES:
@@ -912,10 +920,10 @@ def test_whatever_is_changed_is_planned_inside_the_folder_or_refused(arena, seed
             paths[name].write_bytes(resealed(data, name, members) if sealed else data)
         with contextlib.suppress(errors.BatchgrayError):
             plan = plan_resume(
-                ResumeOptions(manifest=arena.path, engine=EngineOptions(workers=1, memory=1)), manifest.load(arena.path)
+                ResumeOptions(manifest=arena.path, engine=EngineOptions(workers=1, memory=1)), load_manifest(arena.path)
             )
             check_stays_inside(plan, arena)
-        header = partial.read_header(Folder.at(arena.flight), arena.sidecar.name)
+        header = sidecar.read_header(Folder.at(arena.flight), arena.sidecar.name)
         assert header is None or header.record.slot_bytes < 1 << 34
         restored(arena)
     finally:

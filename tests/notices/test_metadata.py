@@ -12,7 +12,7 @@ from harness import DEADLINE
 from batchgray import errors
 from batchgray.notices import metadata
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.metadata import MetadataService, MetadataSource, RoleCredentials, Unknown, iso_utc
+from batchgray.notices.metadata import MetadataListener, MetadataService, RoleCredentials, Unknown, iso_utc
 
 
 @pytest.fixture(params=[False, True], ids=["open", "hardened"])
@@ -196,7 +196,7 @@ def heard(inbox, kind, seconds=DEADLINE):
 
 @pytest.fixture
 def listening(server):
-    inbox, source = Inbox(), MetadataSource(server.metadata_url, poll_seconds=0.05)
+    inbox, source = Inbox(), MetadataListener(server.metadata_url, poll_seconds=0.05)
     source.start(inbox)
     yield inbox
     source.stop()
@@ -233,7 +233,7 @@ def test_whatever_goes_wrong_is_outlived(server, monkeypatch):
     def fail_oddly(self):
         raise OverflowError("odd")
 
-    inbox, source = Inbox(), MetadataSource(server.metadata_url, poll_seconds=0.05)
+    inbox, source = Inbox(), MetadataListener(server.metadata_url, poll_seconds=0.05)
     with monkeypatch.context() as broken:
         broken.setattr(MetadataService, "termination_time", fail_oddly)
         source.start(inbox)
@@ -246,7 +246,7 @@ def test_whatever_goes_wrong_is_outlived(server, monkeypatch):
 
 def test_stopping_waits_for_no_answer_and_what_comes_later_is_no_notice(monkeypatch):
     monkeypatch.setattr(metadata, "_TIMEOUT_SECONDS", 1e6)
-    answered, source, inbox = threading.Event(), MetadataSource("http://127.0.0.1:9"), Inbox()
+    answered, source, inbox = threading.Event(), MetadataListener("http://127.0.0.1:9"), Inbox()
 
     def answer():
         answered.wait()
@@ -276,7 +276,7 @@ class Waits:
 
 def test_a_service_that_answers_again_is_heard_within_ten_seconds(monkeypatch):
     """A look that fails just before, the wait after it, and the look that is answered."""
-    source = MetadataSource("http://127.0.0.1:9")
+    source = MetadataListener("http://127.0.0.1:9")
     source._stopping = waits = Waits()
     monkeypatch.setattr(metadata.random, "uniform", lambda least, most: most)
     source._poll(Inbox())

@@ -15,10 +15,10 @@ from harness import DEADLINE
 
 from batchgray import errors
 from batchgray.notices import queue, smq
-from batchgray.notices.event import simulated
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials
-from batchgray.notices.smq import SmqOptions, SmqSource
+from batchgray.notices.smq import SmqListener, SmqOptions
+from batchgray.notices.spot_event import simulated
 
 QUEUE = "spot-interruption"
 LOOK_SECONDS = smq.LOOK_SECONDS
@@ -44,7 +44,7 @@ class Listening:
     def __init__(self, server, **options):
         settings = {"queue": QUEUE, "endpoint": server.endpoint, "credentials": KEY, "instance_id": "i-mine"}
         self.inbox = Inbox()
-        self.source = SmqSource(SmqOptions(**(settings | options)))
+        self.source = SmqListener(SmqOptions(**(settings | options)))
         self.said = []
 
     def __enter__(self):
@@ -264,7 +264,7 @@ def test_whatever_goes_wrong_with_a_look_is_told_once_and_outlived(server, monke
     send(server, "i-other")
     with Listening(server) as listening:
         with monkeypatch.context() as patch:
-            patch.setattr(SmqSource, broken, fail_oddly)
+            patch.setattr(SmqListener, broken, fail_oddly)
             assert "InternalFault: OverflowError" in listening.complaint().message
             send(server, "i-mine")
         assert listening.notice()
@@ -274,7 +274,7 @@ def test_whatever_goes_wrong_with_a_look_is_told_once_and_outlived(server, monke
 def test_a_notice_is_given_whatever_goes_wrong_with_its_message(server, monkeypatch):
     with Listening(server) as listening:
         with monkeypatch.context() as patch:
-            patch.setattr(SmqSource, "_sift", fail_oddly)
+            patch.setattr(SmqListener, "_sift", fail_oddly)
             send(server, "i-mine")
             notice = listening.notice()
         assert notice
@@ -300,7 +300,7 @@ def test_a_service_that_answers_again_is_heard_within_ten_seconds(monkeypatch):
     """A look that fails just before, the wait after it, and the look that is answered."""
     monkeypatch.setattr(smq, "LOOK_SECONDS", LOOK_SECONDS)
     monkeypatch.setattr(smq.random, "uniform", lambda least, most: most)
-    source = SmqSource(SmqOptions(queue=QUEUE, endpoint="http://127.0.0.1:9", credentials=KEY, instance_id="i-mine"))
+    source = SmqListener(SmqOptions(queue=QUEUE, endpoint="http://127.0.0.1:9", credentials=KEY, instance_id="i-mine"))
     source._wake = waits = Waits(source)
     source._listen()
     assert max(waits.seconds) + queue._TIMEOUT_SECONDS + 1 <= 10

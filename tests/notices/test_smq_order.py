@@ -9,11 +9,11 @@ from harness import wait_until
 from stream import Clock
 
 from batchgray.notices import smq
-from batchgray.notices.event import simulated
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.notices.metadata import Credentials
 from batchgray.notices.queue import PAGE, Message, QueueFault
-from batchgray.notices.smq import SmqOptions, SmqSource
+from batchgray.notices.smq import SmqListener, SmqOptions
+from batchgray.notices.spot_event import simulated
 
 KEY = Credentials(key_id="local", secret="local", origin="the test")
 
@@ -78,7 +78,7 @@ def queue(calls):
 
 @pytest.fixture
 def source(calls):
-    source = SmqSource(SmqOptions(queue="q", endpoint="http://q", credentials=KEY, instance_id="i-mine"))
+    source = SmqListener(SmqOptions(queue="q", endpoint="http://q", credentials=KEY, instance_id="i-mine"))
     source._inbox = Inbox(calls)
     return source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchgray import errors
-from batchgray.manifest.document import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
 from batchgray.planning import gone
 from batchgray.storage import integrity

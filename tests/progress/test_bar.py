@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, Clock, done, lines_on_screen, replaced, started
 
-from batchgray.progress.bar import Bar, shortened
+from batchgray.progress.bar import Bar
 
 NAMES = ["a.png", "deep/folder/with a very long name of a picture/线线线线線線線線/東京タワー.png", "b\x1b[31m\n.jpg"]
 
@@ -189,17 +189,3 @@ def test_without_unicode_and_colours_what_is_done_can_be_told_from_what_is_left(
         lines = shown_while(bar, screen, PLANNED, started(), done())
     assert re.match(r" 12%  #+-+  3/10 images", lines[1])
     assert "\x1b[3" not in screen.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "cells", "short"),
-    [
-        ("a.png", 5, "a.png"),
-        ("holiday/2024/beach.png", 13, "holi…each.png"),
-        ("线线线线线线", 8, "线…线线"),
-        ("abcdef", 1, "…"),
-    ],
-)
-def test_long_names_lose_their_middle(name, cells, short):
-    assert shortened(name, cells) == short
-    assert cell_len(shortened(name, cells)) <= cells

@@ -1,4 +1,4 @@
-"""Listeners: who tells what, where, and that the work goes on when nobody reads it."""
+"""Listeners: which tells what, where, and that the work goes on when it is not read."""
 
 import contextlib
 import io
@@ -145,11 +145,11 @@ def test_a_line_comes_at_most_every_ten_seconds():
     assert len(told(FAILED)) == 1
 
 
-# nobody reads
+# not read
 
 
 @pytest.mark.parametrize("mode", ["plain", "json"])
-def test_the_work_goes_on_when_nobody_reads_any_more(mode, monkeypatch):
+def test_the_work_goes_on_when_the_pipe_is_broken(mode, monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", encoding="utf-8") as broken:
@@ -178,7 +178,7 @@ def test_the_work_goes_on_when_the_output_is_closed(mode, monkeypatch):
             listener(event)
             heard.append(event)
     assert heard == [PLANNED, SUMMARY]
-    assert sys.stdout is closed, "nobody put another in its place"
+    assert sys.stdout is closed, "no other was put in its place"
 
 
 def test_a_name_that_the_output_cannot_encode_does_not_silence_the_rest(monkeypatch):
@@ -222,7 +222,7 @@ def heard(stuck, mode, *given, amount="normal"):
         return ready, reading.result().decode().lstrip(StuckPipe.FILLING)
 
 
-def test_json_is_not_ready_while_nobody_reads_and_nothing_of_it_is_lost(stuck):
+def test_json_is_not_ready_while_it_is_not_read_and_nothing_of_it_is_lost(stuck):
     ready, said = heard(stuck, "json", PLANNED, *MANY, replaced(SUMMARY, resume=None))
     assert not ready
     lines = [json.loads(line) for line in said.splitlines()]
@@ -252,7 +252,7 @@ def test_plain_lines_are_dropped_and_counted_and_the_run_is_not_held_back(stuck,
 
 
 @pytest.mark.parametrize("mode", ["json", "plain"])
-def test_after_an_interruption_nobody_is_waited_for(stuck, mode, monkeypatch):
+def test_after_an_interruption_no_reader_is_waited_for(stuck, mode, monkeypatch):
     monkeypatch.setattr(listeners, "_END_SECONDS", 0.2)
     with contextlib.redirect_stdout(stuck.writer), listening(mode, "verbose") as feed:
         for event in [PLANNED, *MANY, NOTICE, FLUSHED, SUMMARY]:

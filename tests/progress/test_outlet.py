@@ -53,7 +53,7 @@ def test_who_reads_a_few_bytes_at_a_time_gets_all_of_it(pipe, clock):
         assert reading.result().lstrip(b" ") == b"".join(lines)
 
 
-def test_nobody_is_believed_to_read_who_took_nothing_for_long(pipe, clock):
+def test_a_pipe_that_took_nothing_for_long_counts_as_not_read(pipe, clock):
     out = Outlet(pipe.writer, LIMIT)
     assert out.is_read(within=5)
     out.put(b"123456")
@@ -69,7 +69,7 @@ def test_nobody_is_believed_to_read_who_took_nothing_for_long(pipe, clock):
     assert not out.is_read(within=5)
 
 
-def test_the_end_waits_for_nobody_who_took_nothing_for_long(pipe, clock):
+def test_the_end_does_not_wait_for_a_pipe_that_took_nothing_for_long(pipe, clock):
     out = Outlet(pipe.writer, LIMIT)
     out.put(b"1")
     assert not out.is_read(within=0)

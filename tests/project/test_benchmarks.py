@@ -16,6 +16,7 @@ NAMES = {path.stem for path in BENCHMARKS.glob("*.py") if "main(__file__" in pat
 FEW = {
     "throughput": ["--only", "bt601", "--only", "jpegtran"],
     "thumbnails": ["--count", "12", "--only", "draft"],
+    "png_output": ["--only", "batchgray", "--only", "Pillow"],
     "kernel": ["--megapixels", "1"],
     "checkpoint_cost": ["--count", "2", "--large", "1", "--megapixels", "1"],
     "resume_cost": ["--interruptions", "1", "--workers", "1"],
@@ -93,6 +94,15 @@ def test_peers_and_the_floor_are_held_against_batchgray(measured):
     found = figures(measured, "throughput")
     assert found["batchgray bt601", "wall"] > found["batchgray bt601", "cpu"] / 4 > 0
     assert ("batchgray bt601 / codec floor bt601", "cpu ratio") in found
+
+
+def test_a_png_has_its_time_and_its_size_beside_its_peers(measured):
+    found = figures(measured, "png_output")
+    name = "batchgray, effort 2, its default"
+    assert found[name, "encoding"] > 0
+    assert found["batchgray, effort 0", "size"] > found[name, "size"] >= found["batchgray, effort 9", "size"] > 0
+    assert found[f"Pillow, its default / {name}", "size ratio"] > 0
+    assert ("Pillow pool to PNG / batchgray --format png", "wall ratio") in found
 
 
 def test_an_interruption_is_timed_from_its_sending(measured):

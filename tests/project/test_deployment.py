@@ -18,11 +18,11 @@ from harness import DEADLINE
 from batchgray import errors
 from batchgray.cli import main
 from batchgray.commands import doctor
-from batchgray.notices import event, smq, tools
-from batchgray.notices.choice import NoticeOptions
+from batchgray.notices import rehearsal, smq, spot_event
 from batchgray.notices.inbox import Inbox, InterruptionNotice
+from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import Credentials
-from batchgray.notices.smq import SmqSource
+from batchgray.notices.smq import SmqListener
 from batchgray.options import EngineOptions
 
 ROOT = Path(__file__).parents[2]
@@ -68,9 +68,9 @@ class TestThePolicy:
         granted = actions_of(json.loads(fenced("json")[1]))
         with smq_local.LocalSMQ(denied=set(resources(smq_local)) - set(granted)) as server:
             of_this = NoticeOptions(queue=QUEUE, endpoint=server.endpoint, credentials=KEY)
-            assert tools.create_queue(of_this)
-            assert not tools.create_queue(of_this)
-            assert tools.simulate(of_this, "i-mine")
+            assert rehearsal.create_queue(of_this)
+            assert not rehearsal.create_queue(of_this)
+            assert rehearsal.simulate(of_this, "i-mine")
             assert granted == used(smq_local, server)
 
 
@@ -91,7 +91,7 @@ class TestTheUnit:
         unit = settings()
         assert unit["Restart"] == "no"
         assert unit["RestartForceExitStatus"] == unit["SuccessExitStatus"] == "75"
-        assert seconds(unit["RestartSec"]) > event.NOTICE.total_seconds()
+        assert seconds(unit["RestartSec"]) > spot_event.NOTICE.total_seconds()
 
     def test_stopping_waits_longer_than_a_flush_and_an_acknowledgement(self):
         unit = settings()
@@ -102,7 +102,7 @@ class TestTheUnit:
     def test_starting_waits_longer_than_the_lock_of_a_machine_that_was_given_notice(self):
         unit = settings()
         wait = int(re.search(r"--timeout (\d+)", unit["ExecStartPre"])[1])
-        assert event.NOTICE.total_seconds() + 90 < wait < seconds(unit["TimeoutStartSec"])
+        assert spot_event.NOTICE.total_seconds() + 90 < wait < seconds(unit["TimeoutStartSec"])
 
     def test_its_command_line_is_one_of_batchgrays(self):
         line = settings()["ExecStart"]
@@ -112,11 +112,12 @@ class TestTheUnit:
 
     @pytest.mark.skipif(not (sys.platform == "linux" and shutil.which("flock")), reason="flock is not installed")
     def test_its_lock_is_batchgrays(self, tmp_path):
-        from batchgray.manifest import locks
+        from batchgray.manifest import lock
+        from batchgray.manifest.files import files_of
 
         path = tmp_path / "manifest.json"
-        waiting = ["flock", "--exclusive", "--timeout", "0", locks.lock_path(path), "true"]
-        with locks.owning(path):
+        waiting = ["flock", "--exclusive", "--timeout", "0", files_of(path).lock, "true"]
+        with lock.owning(path):
             assert subprocess.run(waiting, timeout=DEADLINE, check=False).returncode == 1
         assert subprocess.run(waiting, timeout=DEADLINE, check=False).returncode == 0
 
@@ -179,7 +180,7 @@ class TestThePage:
         assert longest_fixed_part.strip(" :.(),") in PAGE
 
     def test_what_can_be_missing_is_in_it(self):
-        missing = SmqSource(smq.SmqOptions(queue="q", endpoint=None, credentials=None, instance_id=None))._missing()
+        missing = SmqListener(smq.SmqOptions(queue="q", endpoint=None, credentials=None, instance_id=None))._missing()
         for what in ("the endpoint is missing", "credentials are missing", "the instance is not known"):
             assert what in missing
             assert what in PAGE
@@ -224,11 +225,11 @@ def used(smq_local, server) -> dict[str, str]:
 
 
 def send(server, instance_id: str) -> None:
-    server.send(QUEUE, event.simulated(instance_id, "cn-hangzhou").decode(), base64=False)
+    server.send(QUEUE, spot_event.simulated(instance_id, "cn-hangzhou").decode(), base64=False)
 
 
 def listen_and_acknowledge(options: NoticeOptions) -> None:
-    inbox, source = Inbox(), SmqSource(options.smq(required=True))
+    inbox, source = Inbox(), SmqListener(options.smq(required=True))
     source.start(inbox)
     try:
         until = time.monotonic() + DEADLINE

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.util
 import json
 import math
 import signal
@@ -16,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from harness import DEADLINE
@@ -24,22 +22,11 @@ from mns.account import Account
 from mns.mns_common import RequestInfo
 from mns.mns_exception import MNSClientNetworkException, MNSServerException
 from mns.queue import Message, Queue, QueueMeta
+from smq_local import Fault, LocalSMQ
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "smq_local.py"
 TOKEN = "X-aliyun-ecs-metadata-token"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("smq_local", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["smq_local"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-smq_local = load()
-Fault, LocalSMQ = smq_local.Fault, smq_local.LocalSMQ
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from harness import Running, batchgray, events_of, leftovers, manifest_of, named, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray.manifest.manifest import Store
+from batchgray.manifest.store import Store
 from batchgray.options import RunOptions
 from batchgray.planning.plan import plan_run
 from batchgray.storage import integrity, intents

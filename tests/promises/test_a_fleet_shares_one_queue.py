@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import wait_until
 
-from batchgray.notices.event import simulated
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials
-from batchgray.notices.smq import SmqOptions, SmqSource
+from batchgray.notices.smq import SmqListener, SmqOptions
+from batchgray.notices.spot_event import simulated
 
 QUEUE = "spot-interruption"
 FLEET = 50
@@ -40,7 +40,7 @@ class Instance(Inbox):
     def __init__(self, server, name: str) -> None:
         super().__init__()
         options = SmqOptions(queue=QUEUE, endpoint=server.endpoint, credentials=KEY, instance_id=name, required=True)
-        self.name, self.source = name, SmqSource(options)
+        self.name, self.source = name, SmqListener(options)
         self.source._wake = self.wake = Wake()
         self.waits_before_notice: int | None = None
 

@@ -11,7 +11,7 @@ import pytest
 from harness import DEADLINE, Running, batchgray, manifest_of, named, tree
 from recording import Recording, Rule, resume_when_told, wait_for_stopped_worker
 
-from batchgray.notices.event import parse
+from batchgray.notices.spot_event import parse
 
 QUEUE = "spot-interruption"
 SECRET = "a-secret-that-nobody-may-see"

@@ -11,9 +11,9 @@ from harness import Running, batchgray, manifest_of, named, save_gradient, tree
 from recording import Recording, Rule, wait_for_stopped
 
 from batchgray.engine import runs
-from batchgray.manifest import manifest
-from batchgray.notices.event import simulated
+from batchgray.manifest.store import load_manifest
 from batchgray.notices.inbox import InterruptionNotice
+from batchgray.notices.spot_event import simulated
 from batchgray.options import EngineOptions, RunOptions
 
 BEFORE_THE_COMMIT = Rule("call", "batchgray.engine.ledger:Ledger.commit")
@@ -97,6 +97,6 @@ def test_on_a_full_disk_it_is_acknowledged_only_if_the_journal_has_the_work(smq_
         assert "the disk is full" in warned[0]
     else:
         assert (left, warned) == (0, [])
-        assert manifest.load(tmp_path / "out" / "manifest.json").interruptions[-1].source == "smq"
+        assert load_manifest(tmp_path / "out" / "manifest.json").interruptions[-1].source == "smq"
     batchgray("resume", tmp_path / "out" / "manifest.json", "--progress", "none")
     assert set(tree(tmp_path / "out")) == {"a.jpg", "b.jpg"}

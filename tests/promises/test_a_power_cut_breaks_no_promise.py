@@ -30,9 +30,11 @@ from harness import DEADLINE, Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import errors
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import preview, sidecar
 from batchgray.commands import verify
-from batchgray.manifest import manifest
+from batchgray.manifest.files import files_of
+from batchgray.manifest.records import Image, Manifest
+from batchgray.manifest.store import load_manifest
 from batchgray.storage import durable, integrity, intents
 
 SEED = 20261122
@@ -188,12 +190,12 @@ def be_interrupted_with_a_worker_that_hears_nothing(recording: Recording, path: 
     recording.set_rules(Rule("rename", rf"/{integrity.short_name('b/big.jpg')}\.tiles$", after=2))
     arguments = [sys.executable, "-c", RESUME_UNTIL_A_WORKER_STOPS, path]
     subprocess.run(arguments, env=recording.environment, timeout=DEADLINE, check=False)
-    assert manifest.load(path).interruptions[-1].event_id == "2256A988"
+    assert load_manifest(path).interruptions[-1].event_id == "2256A988"
     assert partial_tiles(path)["b/big.jpg"] > before["b/big.jpg"]
 
 
 def partial_tiles(path: Path) -> dict[str, int]:
-    return {image.output: image.tiles_done for image in manifest.load(path).images if image.state == "partial"}
+    return {image.output: image.tiles_done for image in load_manifest(path).images if image.state == "partial"}
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
@@ -353,8 +355,8 @@ def test_no_partial_jpeg_is_forgotten(recorded, tmp_path):
     """One that no sidecar claims would stay for ever."""
     for cut in cuts(recorded):
         copies = copies_in_flight(cut, ".tiles", tmp_path)
-        headers = [partial.read_header(durable.Folder.at(tmp_path), copy) for copy in copies]
-        claimed = {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
+        headers = [sidecar.read_header(durable.Folder.at(tmp_path), copy) for copy in copies]
+        claimed = {preview.name_of(header.output) for header in headers if header and header.owns_preview}
         there = {os.path.relpath(path, recorded.out) for path in cut.tree if ".partial." in path}
         assert there <= claimed, f"after operation {cut.number}, {cut.operation[:3]}"
 
@@ -376,7 +378,7 @@ def check_final_names(recorded: Recorded, cut: Cut) -> None:
         assert data is None or data in whole, f"{name} is torn"
 
 
-def check_manifest(recorded: Recorded, cut: Cut, scratch: Path) -> manifest.Manifest | None:
+def check_manifest(recorded: Recorded, cut: Cut, scratch: Path) -> Manifest | None:
     """It can be read, and what it calls done is there. None where there is none yet."""
     found = manifest_in(recorded, cut.tree, scratch)
     if found is None:
@@ -392,16 +394,14 @@ def check_manifest(recorded: Recorded, cut: Cut, scratch: Path) -> manifest.Mani
     return found
 
 
-def not_done_but_there(
-    recorded: Recorded, cut: Cut, found: manifest.Manifest | None
-) -> list[tuple[manifest.Image, bytes]]:
+def not_done_but_there(recorded: Recorded, cut: Cut, found: Manifest | None) -> list[tuple[Image, bytes]]:
     """The images that the manifest does not call done, and what stands under their output's name."""
     images = [image for image in (found.images if found else []) if image.state != "done"]
     there = [(image, cut.tree.get(f"{recorded.out}/{image.output}")) for image in images]
     return [(image, data) for image, data in there if data is not None]
 
 
-def check_nothing_that_was_told_is_lost(recorded: Recorded, cut: Cut, found: manifest.Manifest, scratch: Path) -> None:
+def check_nothing_that_was_told_is_lost(recorded: Recorded, cut: Cut, found: Manifest, scratch: Path) -> None:
     """When a run has ended, all it left is durable: the manifest, the outputs, the begun image's tiles and picture."""
     told = manifest_in(recorded, cut.settled, scratch)
     assert found == told
@@ -409,22 +409,22 @@ def check_nothing_that_was_told_is_lost(recorded: Recorded, cut: Cut, found: man
         assert cut.tree.get(path) == data, f"{path} was there when the run had ended"
     if told.state == "complete":
         more = {path for path, data in cut.tree.items() if data is not None} - set(cut.settled)
-        assert more <= {str(manifest.journal_path(recorded.out / "manifest.json"))}
+        assert more <= {str(files_of(recorded.out / "manifest.json").journal)}
 
 
-def manifest_in(recorded: Recorded, state: Tree, scratch: Path) -> manifest.Manifest | None:
+def manifest_in(recorded: Recorded, state: Tree, scratch: Path) -> Manifest | None:
     path = scratch / "manifest.json"
-    for there in (path, manifest.journal_path(path)):
+    for there in (path, files_of(path).journal):
         data = state.get(f"{recorded.out}/{there.name}")
         there.unlink(missing_ok=True)
         if data is not None:
             there.write_bytes(data)
-    return manifest.load(path) if path.exists() else None
+    return load_manifest(path) if path.exists() else None
 
 
 @cache
 def _generation(path: Path, records: int) -> int:
-    return manifest.load(path).generation
+    return load_manifest(path).generation
 
 
 def generation_before_mending(recorded: Recorded) -> int:

@@ -21,8 +21,9 @@ from disk_model import Disk, Tree
 from harness import Running, batchgray, leftovers, save_gradient, tree
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
-from batchgray.checkpoints import bandstore, partial
-from batchgray.manifest import manifest
+from batchgray.checkpoints import band_plane, preview, sidecar
+from batchgray.manifest.files import files_of
+from batchgray.manifest.store import load_manifest
 from batchgray.planes import slots
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
@@ -67,7 +68,7 @@ def recorded(tmp_path_factory) -> Recorded:
     assert (out / "cut.partial.jpg").exists()
     recording.set_rules()
     batchgray("resume", path, *OPTIONS, env=recording.environment, expect=3)
-    states = {image.source: image.state for image in manifest.load(path).images}
+    states = {image.source: image.state for image in load_manifest(path).images}
     assert Counter(states.values()) == {"done": 5, "failed": 1}
     assert states["cut.png"] == "failed"
     return Recorded(arguments, tree(out), out, path, list(below(out.parent, recording.records())))
@@ -124,27 +125,27 @@ class Flight:
 
     def tiles(self, output: str) -> int:
         """How many tiles of an image in memory are there to go on from."""
-        header = partial.read_header(self._held, partial.sidecar_name(output))
+        header = sidecar.read_header(self._held, sidecar.name_of(output))
         if header is None:
             return 0
         fd = slots.make_memory()
         slots.resize_memory(fd, header.record.slot_bytes)
-        image = partial.restore(self._held, output, slots.Slot(fd))
+        image = sidecar.restore(self._held, output, slots.Slot(fd))
         return image.tiles_done if image else 0
 
     def bands(self, output: str) -> int:
         """How many bands of an image in bands are."""
-        header = partial.read_header(self._held, partial.sidecar_name(output))
+        header = sidecar.read_header(self._held, sidecar.name_of(output))
         if header is None:
             return 0
-        plane = bandstore.Plane(self._held, output, header.record, header.options)
+        plane = band_plane.BandPlane(self._held, output, header.record, header.options)
         finished = sum(plane.finished(band.index) for band in plane.bands())
         plane.close()
         return finished
 
     def claimed(self) -> set[str]:
-        headers = [partial.read_header(self._held, path.name) for path in self._folder.glob("*.tiles")]
-        return {partial.preview_name(header.output) for header in headers if header and header.owns_preview}
+        headers = [sidecar.read_header(self._held, path.name) for path in self._folder.glob("*.tiles")]
+        return {preview.name_of(header.output) for header in headers if header and header.owns_preview}
 
 
 def begins_checkpoint(record: tuple, suffix: str, output: str) -> bool:
@@ -177,7 +178,7 @@ def test_of_an_image_in_memory_no_more_than_the_last_interval_is_lost(recorded, 
 
 def test_of_an_image_in_bands_no_more_than_the_last_interval_is_lost(recorded, scratch):
     """The first checkpoint writes the claim too, under the same temporary name: it begins twice."""
-    total = -(-HEIGHT // bandstore.band_rows(WIDTH))
+    total = -(-HEIGHT // band_plane.band_rows(WIDTH))
     begun = most = 0
     target = str(recorded.out / "scan.jpg")
     for number, record, _, states in cuts(recorded):
@@ -212,14 +213,14 @@ def test_what_the_journal_was_synced_with_is_never_lost(recorded, tmp_path):
 def settled(recorded: Recorded, state: Tree, folder: Path) -> set[str]:
     """The images that a manifest calls done or failed."""
     path = folder / "manifest.json"
-    for there in (path, manifest.journal_path(path)):
+    for there in (path, files_of(path).journal):
         there.unlink(missing_ok=True)
         data = state.get(str(recorded.manifest.with_name(there.name)))
         if data is not None:
             there.write_bytes(data)
     if not path.exists():
         return set()
-    return {image.source for image in manifest.load(path).images if image.state in ("done", "failed")}
+    return {image.source for image in load_manifest(path).images if image.state in ("done", "failed")}
 
 
 def test_of_a_discarded_image_no_partial_jpeg_is_left_that_nothing_claims(recorded, scratch):

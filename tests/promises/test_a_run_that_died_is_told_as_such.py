@@ -5,6 +5,7 @@ If this broke, whoever looks for the reason would blame the notice of last week.
 
 import json
 import signal
+import sys
 
 import pytest
 from harness import Running, batchgray, manifest_of, save_gradient
@@ -46,7 +47,7 @@ def test_a_first_run_that_was_killed(world):
     assert died["began"] <= died["last_known"]
     assert lines[0].startswith("died: ")
     assert f"died after {died['last_known']} without a word: a crash, a kill or a power cut" in lines
-    assert lines[-1].startswith("To go on: batchgray resume ")
+    assert lines[-1].startswith(f"To go on: {sys.executable} -m batchgray resume ")
 
 
 def test_a_run_that_was_killed_after_an_interruption_and_one_that_was_interrupted_after_a_kill(world):

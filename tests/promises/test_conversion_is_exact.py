@@ -87,6 +87,23 @@ def test_gray_sources_keep_their_values(tmp_path):
                 assert np.array_equal(np.asarray(image), gray), (method, name)
 
 
+def test_a_png_has_the_same_pixels_at_every_effort_and_more_of_it_makes_it_smaller(tmp_path):
+    source = save_gradient(tmp_path / "in" / "a.png", 640, 480)
+    with Image.open(source) as image:
+        rgb = np.asarray(image).astype(np.uint32)
+    gray = ((rgb * np.array([30, 59, 11], np.uint32)).sum(-1) // 100).astype(np.uint8)
+    sizes = []
+    for effort in ("0", None, "9"):
+        given = ("--compression", effort) if effort else ()
+        out = tmp_path / (effort or "default")
+        batchgray("run", source, "--out", out, "--format", "png", *given, "--progress", "none")
+        with Image.open(out / "a.png") as image:
+            assert np.array_equal(np.asarray(image), gray)
+        sizes.append((out / "a.png").stat().st_size)
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+
+
 def test_jpeg_output_is_the_gray_plane_at_the_asked_quality(tmp_path):
     source = save_gradient(tmp_path / "in" / "a.png", 640, 480)
     batchgray("run", source, "--out", tmp_path / "out", "--quality", 90, "--progress", "none")

@@ -43,7 +43,14 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("options", [("--method", "bt601"), ("--method", "luma", "--format", "png")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--method", "bt601"),
+        ("--method", "luma", "--format", "png"),
+        *(("--format", "png", "--compression", effort) for effort in (0, 6)),
+    ],
+)
 def test_the_bytes_are_those_of_enough_memory(pictures, tmp_path, options):
     arguments = ("run", pictures, *options, "--progress", "none")
     batchgray(*arguments, "--out", tmp_path / "tight", "--memory", LIMIT)
@@ -96,6 +103,7 @@ def converted_scan(scan, tmp_path_factory) -> Path:
 
 CHECKPOINTED = Rule("rename", r"\.bands$", after=2)
 BEGINS = "batchgray.workers.worker:Worker._make_output"
+PIECE_IS_WRITTEN = "batchgray.workers.banded:_Sink.write"
 
 
 @contextlib.contextmanager
@@ -198,6 +206,20 @@ def test_what_was_begun_with_enough_memory_goes_on_in_bands(scan, converted_scan
     missing = image["tiles_total"] - image["tiles_done"]
     assert missing <= resumed(out, *LITTLE)["tiles_computed"] < missing + TILES_IN_A_BAND
     assert tree(out) == tree(converted_scan)
+
+
+def test_a_png_that_is_interrupted_while_it_is_written_loses_no_band_and_is_the_same(scan, tmp_path):
+    options = ("--format", "png", "--compression", 1, "--tile-rows", 8, "--progress", "none")
+    batchgray("run", scan, "--out", tmp_path / "whole", "--memory", "2G", *options)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("call", PIECE_IS_WRITTEN, after=9))
+    with Running("run", scan, "--out", out, *LITTLE, *options, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75)
+    image = manifest_of(out)["images"][0]
+    assert (image["state"], image["tiles_done"]) == ("partial", image["tiles_total"])
+    assert not (out / "scan.png").exists()
+    assert resumed(out, *LITTLE)["tiles_computed"] == 0
+    assert tree(out) == tree(tmp_path / "whole")
 
 
 def own_memory(pid: int) -> int:

@@ -102,8 +102,9 @@ def heeding_ctrl_c():
 
 def test_a_second_signal_at_the_end_changes_no_exit_code(images, stuck, heeding_ctrl_c, tmp_path):
     """The first outlet is that of the events, the second one that of the last words."""
-    rules = Rule("call", "batchgray.cli.main:_sources"), Rule("call", "batchgray.progress.outlet:Outlet.close", after=1)
-    recording = Recording(tmp_path / "record", *rules)
+    before = Rule("call", "batchgray.cli.running:_sources")
+    closing = Rule("call", "batchgray.progress.outlet:Outlet.close", after=1)
+    recording = Recording(tmp_path / "record", before, closing)
     arguments = ["run", images, "--out", tmp_path / "gray"]
     with Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         for times in (0, 1):

@@ -53,7 +53,7 @@ def test_one_that_needs_it_is_refused(images, environment, tmp_path):
 
 
 def test_a_signal_ends_the_wait(images, environment, tmp_path):
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.notices.smq:SmqSource._wait_for_check"))
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.notices.smq:SmqListener._wait_for_check"))
     asked = ["run", images, "--out", tmp_path / "gray", "--notices", "smq", "--instance-id", "i-mine"]
     with Running(*asked, env=environment | recording.variables) as run:
         supervisor = wait_for_stopped(run)

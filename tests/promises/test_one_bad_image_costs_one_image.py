@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from harness import batchgray, can_be_refused, events_of, manifest_of, named, save_gradient
+from harness import batchgray, can_be_refused, environment_with, events_of, manifest_of, named, save_gradient
 from PIL import Image
 
 from batchgray.errors import shown
@@ -110,3 +110,26 @@ def test_a_folder_without_permission_is_named(tmp_path):
     assert "permission denied" in failed[0]["error"]
     again = batchgray("run", pictures, "--out", out, "--progress", "json")
     assert {event["source"] for event in named(events_of(again.stdout), "done")} == {"locked/b.png"}
+
+
+FAILING_PARSER = """
+from batchgray.codecs.png_outline import PngOutline
+
+walk = PngOutline.walk
+PngOutline.walk = lambda data: walk(data) if data[16:20] != (77).to_bytes(4) else data[len(data)]
+"""
+
+
+def test_a_parser_with_a_fault_of_its_own_costs_the_image_and_no_worker(tmp_path):
+    pictures, out = tmp_path / "in", tmp_path / "out"
+    for name, width in (("bad.png", 77), ("good.png", 78), ("good.jpg", 77)):
+        save_gradient(pictures / name, width, 64, exact=True)
+    env = environment_with(FAILING_PARSER, tmp_path)
+    run = batchgray("run", pictures, "--out", out, "--workers", 1, "--progress", "json", expect=3, env=env)
+    events = events_of(run.stdout)
+    (failed,) = named(events, "failed")
+    assert failed["source"] == "bad.png"
+    assert failed["error"].startswith("can't be read (IndexError: index out of range): it is damaged, or batchgray")
+    assert {event["source"] for event in named(events, "done")} == {"good.png", "good.jpg"}
+    assert len(named(events, "worker_ended")) == 1  # at the end
+    assert named(events, "warned") == []

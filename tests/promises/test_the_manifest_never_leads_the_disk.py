@@ -11,7 +11,7 @@ import pytest
 from harness import Running, named, save_gradient, wait_until, written
 from recording import Recording, Rule, is_stopped, wait_for_stopped
 
-from batchgray.manifest import manifest
+from batchgray.manifest.store import load_manifest
 from batchgray.storage import durable, integrity
 from batchgray.storage.intents import IntentLog
 from batchgray.workers import committer
@@ -33,7 +33,7 @@ def test_after_a_kill_everything_called_done_is_there_and_right(samples, tmp_pat
     with Running("run", samples, "--out", out, "--checkpoint", 1000, env=recording.environment) as run:
         wait_until(lambda: any(is_stopped(process) for process in [psutil.Process(run.process.pid), *run.workers()]))
         run.kill()
-    found = manifest.load(out / "manifest.json")
+    found = load_manifest(out / "manifest.json")
     done = [image for image in found.images if image.state == "done"]
     assert len(done) >= at_least
     for image in done:

@@ -1,6 +1,6 @@
-"""Of what the workers have in hand when a notice comes, each image is finished, begun and kept, or put back.
+"""Of what the workers have in hand when a notice comes, each image is finished, kept as partial, or put back.
 
-If this broke, nobody could tell from an interruption's figures whether something was lost in it.
+If this broke, an interruption's figures would not tell whether something was lost in it.
 """
 
 import signal

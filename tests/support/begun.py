@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints import sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import SourceIdentity, Task
@@ -50,16 +51,27 @@ class Folders:
         return image
 
     def write(self, image, task=TASK, options=OPTIONS):
-        return partial.write_sidecar(self.flight, self.out, task, options, image)
+        return self.checkpoints(options).save(task, image)
+
+    def checkpoints(self, options=OPTIONS):
+        return FolderCheckpoints(self.flight, self.out, options)
+
+    def draw(self, header, *pieces):
+        """The partial JPEG."""
+        self.checkpoints().draw(header, pieces)
+
+    def discard(self, output=TASK.output):
+        """The image that was begun."""
+        self.checkpoints().discard(output)
 
     def restored(self, record):
         """The image that `restore` gives, and the slot that it was put into."""
         slot = self.slot(record)
-        return partial.restore(self.flight, TASK.output, slot), slot
+        return self.checkpoints().restore(TASK.output, slot), slot
 
     @property
     def sidecar(self):
-        return self.flight.path / partial.sidecar_name(TASK.output)
+        return self.flight.path / sidecar.name_of(TASK.output)
 
     @property
     def preview(self):

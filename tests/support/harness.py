@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from batchgray.codecs.opened import SecondOpinion, Source
+from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.records import SourceIdentity, Task
 from batchgray.storage import durable, integrity
 from batchgray.workers import committer
@@ -330,13 +330,13 @@ def shared_memory_unchanged() -> Iterator[None]:
     assert not folder.is_dir() or set(folder.iterdir()) <= before
 
 
-def decode(source: Source, plane: memoryview) -> str | None:
+def decode(opened: OpenedImage, plane: memoryview) -> str | None:
     """Decode as a worker does, by whichever library can, into one plane for colours or gray. Returns the note."""
     try:
-        return source.decode(SimpleNamespace(rgb=plane, gray=plane))
+        return opened.decode(SimpleNamespace(rgb=plane, gray=plane))
     except SecondOpinion as wanted:
-        with contextlib.closing(wanted.source):
-            return wanted.source.decode(SimpleNamespace(rgb=plane, gray=plane))
+        with contextlib.closing(wanted.opened):
+            return wanted.opened.decode(SimpleNamespace(rgb=plane, gray=plane))
 
 
 def written(flight: durable.Folder, index: int) -> committer.Written:

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 from harness import DEADLINE, removed_afterwards, written
 
-from batchgray.checkpoints import partial
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.options import PixelOptions
 from batchgray.storage import durable, integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.intents import IntentLog
@@ -38,8 +39,7 @@ def flight(tmp_path):
 def gathering(tmp_path, flight, monkeypatch, reports):
     """A committer that waits for company for longer than any test."""
     monkeypatch.setattr(committer, "_GATHERING_SECONDS", 10 * DEADLINE)
-    out = Folder.at(tmp_path)
-    thread = committer.Committer(out, flight, IntentLog(flight, 1), reports.put, broken=reports.put)
+    thread = committer_in(tmp_path, reports)
     thread.start()
     yield thread
     thread.finish()
@@ -74,7 +74,7 @@ def test_who_comes_after_a_hurry_waits_again(gathering, reports, flight):
     assert indices(reports.get(timeout=DEADLINE)) == [0]
 
 
-def test_no_more_files_are_open_than_may_be(tmp_path, flight):
+def test_no_more_files_are_open_than_may_be(tmp_path, flight, reports):
     """A worker that makes them faster than the disk takes them waits."""
     asked = []
 
@@ -82,7 +82,7 @@ def test_no_more_files_are_open_than_may_be(tmp_path, flight):
         def wait_for(self, predicate, timeout=None):
             asked.append(predicate())
 
-    thread = committer.Committer(Folder.at(tmp_path), flight, IntentLog(flight, 1), print, print)
+    thread = committer_in(tmp_path, reports)
     thread._most, thread._changed = 2, Condition()
     files = [written(flight, index) for index in range(3)]
     for file in files:
@@ -106,7 +106,9 @@ def committed(tmp_path, reports, *files):
 
 def committer_in(out, reports):
     flight = Folder.at(out / "flight")
-    return committer.Committer(Folder.at(out), flight, IntentLog(flight, 1), reports.put, broken=reports.put)
+    folder = Folder.at(out)
+    checkpoints = FolderCheckpoints(flight, folder, PixelOptions())
+    return committer.Committer(folder, flight, checkpoints, IntentLog(flight, 1), reports.put, broken=reports.put)
 
 
 def with_task(file, **changes):
@@ -201,9 +203,9 @@ def test_what_is_left_of_a_begun_image_goes_in_the_order_that_a_power_cut_may_co
     order = []
     for module, name in [
         (Folder, "rename_new"),
-        (partial, "discard_preview"),
+        (FolderCheckpoints, "discard_preview"),
         (durable, "sync_all"),
-        (partial, "remove"),
+        (FolderCheckpoints, "remove"),
     ]:
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, real=real, name=name: (order.append(name), real(*given))[1])
@@ -311,7 +313,7 @@ def test_a_partial_jpeg_that_cannot_go_costs_no_image(gathering, reports, flight
     def discard_preview(*_):
         raise RuntimeError("a fault of the program")
 
-    monkeypatch.setattr(partial, "discard_preview", discard_preview)
+    monkeypatch.setattr(FolderCheckpoints, "discard_preview", discard_preview)
     gathering.put(written(flight, 0)._replace(begun=True))
     gathering.put(written(flight, 1))
     gathering.finish()

@@ -10,8 +10,9 @@ import pytest
 from harness import save_gradient
 from PIL import Image
 
-from batchgray.checkpoints import partial
-from batchgray.codecs import codec, pillow, transparency
+from batchgray.checkpoints import sidecar
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.codecs import opening, pillow, transparency
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
@@ -83,17 +84,26 @@ class World:
             max_pixels=10**9,
             checkpoint=CHECKPOINT,
         )
+        out = Folder.at(self.out)
+        self.checkpoints = FolderCheckpoints(self.flight, out, setup.pixels)
         self.it = worker.Worker(
-            self.pipe, setup, Folder.at(self.out), self.flight, slots.Slot(self.fd), self.interrupt, self.broken.append
+            self.pipe,
+            setup,
+            out,
+            self.flight,
+            self.checkpoints,
+            slots.Slot(self.fd),
+            self.interrupt,
+            self.broken.append,
         )
 
     def task(self, path, **changes):
         return Task(
-            index=0, source=str(path), output=f"{path.stem}.jpg", identity=codec.identity_of(str(path)), **changes
+            index=0, source=str(path), output=f"{path.stem}.jpg", identity=opening.identity_of(str(path)), **changes
         )
 
     def header(self, task):
-        return partial.read_header(self.flight, partial.sidecar_name(task.output))
+        return sidecar.read_header(self.flight, sidecar.name_of(task.output))
 
 
 @pytest.fixture
@@ -158,7 +168,7 @@ def test_sigterm_between_two_tiles_flushes_what_is_finished_and_draws_it(world, 
 
 def test_sigterm_before_the_first_tile_leaves_the_image_as_it_was(world, picture):
     task = world.task(picture)
-    with contextlib.closing(codec.open_source(task.source, "bt601", 10**9)) as source:
+    with contextlib.closing(opening.open_image(task.source, "bt601", 10**9)) as source:
         image = world.it._lay_out(task, source, None)
     world.interrupt.heard = True
     with pytest.raises(Interrupted):
@@ -170,14 +180,14 @@ def test_sigterm_before_the_first_tile_leaves_the_image_as_it_was(world, picture
 
 def test_an_input_that_changes_while_it_is_read_fails_and_gives_no_output(world, picture, monkeypatch):
     task = world.task(picture)
-    real = codec.open_source
+    real = opening.open_image
 
     def open_and_change(*given):
         source = real(*given)
         os.utime(picture, ns=(1, 1))
         return source
 
-    monkeypatch.setattr(codec, "open_source", open_and_change)
+    monkeypatch.setattr(opening, "open_image", open_and_change)
     world.it._convert(task)
     world.it._committer.finish()
     (told,) = world.pipe.told(Failed)
@@ -226,7 +236,7 @@ def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
     assert second.scratch_bytes > 4 * first.scratch_bytes
     assert "fault in the file" in image.record.note
     assert computed == image.record.tiles_total
-    assert image.finished
+    assert image.tiles_done == image.record.tiles_total
 
 
 def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
@@ -271,13 +281,13 @@ def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):
 def begun_earlier(world, path, tiles=8, **changes):
     """The task of an image of which an earlier run left so many tiles."""
     task = world.task(path, resumable=True, **changes)
-    with contextlib.closing(codec.open_source(task.source, "bt601", 10**9)) as source:
+    with contextlib.closing(opening.open_image(task.source, "bt601", 10**9)) as source:
         record, _ = world.it._describe(source)
     fd = slots.make_memory()
     slots.resize_memory(fd, record.slot_bytes)
     image = slots.Slot(fd).begin(record, b"")
     image.flags[:tiles] = b"\1" * tiles
-    partial.write_sidecar(world.flight, Folder.at(world.out), task, world.it._pixels, image)
+    world.checkpoints.save(task, image)
     os.close(fd)
     return task
 
@@ -299,7 +309,8 @@ def test_the_tiles_of_a_source_that_has_changed_since_the_plan_are_not_used(worl
 def test_a_finished_plane_is_encoded_without_its_source_unless_it_claims_to_be_too_large(world, picture):
     task = begun_earlier(world, picture)
     header = world.it._usable_sidecar(task)
-    assert world.it._restore_finished(task, header).finished
+    restored = world.it._restore_finished(task, header)
+    assert restored.tiles_done == restored.record.tiles_total
     world.it._setup = msgspec.structs.replace(world.it._setup, max_pixels=40 * 64 - 1)
     assert world.it._restore_finished(task, header) is None
 

@@ -11,7 +11,6 @@ import os
 import re
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,14 +24,14 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from batchgray import errors, machine, quantities
+from batchgray import errors, machine, quantities, texts
 from batchgray._version import __version__
-from batchgray.checkpoints import partial
-from batchgray.commands import status
-from batchgray.commands.report import thumbnails, timeline
+from batchgray.checkpoints.preview import name_of as preview_of
+from batchgray.commands import sessions, status
+from batchgray.commands.report import charts, thumbnails
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
-from batchgray.manifest.manifest import Image, Manifest
+from batchgray.manifest.records import Image, Manifest
 from batchgray.storage import durable
 from batchgray.storage.guards import may_be_cut_off, without_dots
 
@@ -47,7 +46,6 @@ _DRAWING_THREADS = 4
 _ROWS = 100
 _RUNS = 500
 _NOTES = 50
-_NAMES_A_NOTE = 3
 
 _T = TypeVar("_T")
 
@@ -112,7 +110,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         document.output_folder(path),
         outcome.naming(document),
     )
-    runs = timeline.sessions(document, running, time.time_ns() // 1_000_000)
+    runs = sessions.sessions(document, running, time.time_ns() // 1_000_000)
     done = [image for image in document.images if image.state == "done"]
     undated = sum(image.finished for image in document.images) - sum(len(run.converted) for run in runs)
     failures = [(name_of(image), image.error or "") for image in document.images if image.state == "failed"]
@@ -134,7 +132,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         resume=figures.resume or "",
         runs=runs,
         runs_listed=_RUNS,
-        charts=timeline.charts(runs, figures.counts.total, undated) if runs else None,
+        charts=charts.charts(runs, figures.counts.total, undated) if runs else None,
         undated=undated,
         earlier=[item for item in document.interruptions if item.run is None],
         failures=failures,
@@ -148,29 +146,24 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
     )
 
 
-def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[tuple[str, int, list[str]]]:
+def _notes(done: Iterable[Image], name_of: Callable[[Image], str]) -> list[texts.Shared]:
     """What is to know of converted images: the words, of how many, and the names of the first."""
-    having: defaultdict[str, list[Image]] = defaultdict(list)
-    for image in done:
-        if image.note:
-            having[image.note].append(image)
-    commonest = sorted(having.items(), key=lambda item: -len(item[1]))[:_NOTES]
-    return [(note, len(images), [name_of(image) for image in images[:_NAMES_A_NOTE]]) for note, images in commonest]
+    return texts.shared((name_of(image), image.note) for image in done if image.note)[:_NOTES]
 
 
 # pictures
 
 
 def choose(images: Sequence[Image]) -> list[int]:
-    """Whose pictures to show: begun ones, one of each reason to fail, and finished ones, evenly and of each note."""
+    """The images to be drawn: partial ones, one of each reason to fail, and finished ones, evenly and of each note."""
     of: dict[str, list[int]] = {"partial": [], "failed": [], "done": [], "pending": [], "gone": []}
     for index, image in enumerate(images):
         of[image.state].append(index)
-    begun = _evenly(of["partial"], _SPECIAL_PICTURES)
+    partials = _evenly(of["partial"], _SPECIAL_PICTURES)
     failed = _of_each_kind(of["failed"], lambda index: images[index].error)
     noted = _of_each_kind(of["done"], lambda index: images[index].note)
     plain = sorted(set(of["done"]) - set(noted))
-    return begun + failed + sorted(noted + _evenly(plain, _PICTURES - len(begun) - len(failed) - len(noted)))
+    return partials + failed + sorted(noted + _evenly(plain, _PICTURES - len(partials) - len(failed) - len(noted)))
 
 
 def _of_each_kind(indices: Iterable[int], words_of: Callable[[int], str | None]) -> list[int]:
@@ -195,7 +188,7 @@ def _draw(document: Manifest, out: Path, folder: Path, name_of: Callable[[Image]
         result = None
         if image.state == "done":
             result = _picture(out / image.output, folder, lambda found: _fault_of_output(image, found))
-        elif image.state == "partial" and (preview := partial.preview_name(image.output)) not in outputs:
+        elif image.state == "partial" and (preview := preview_of(image.output)) not in outputs:
             result = _picture(out / preview, folder, lambda found: None)
         return Pair(
             name=name_of(image),

@@ -8,11 +8,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from batchgray.codecs import containers
-from batchgray.codecs.codec import open_source
-from batchgray.codecs.containers import EXIF_HEADER
-from batchgray.codecs.opened import Source, collected_warnings, library_reason
-from batchgray.codecs.pillow import PillowSource
+from batchgray.codecs import signatures
+from batchgray.codecs.exif import EXIF_HEADER
+from batchgray.codecs.faults import collected_warnings, library_reason
+from batchgray.codecs.opened import OpenedImage
+from batchgray.codecs.opening import open_image
+from batchgray.codecs.pillow import OpenedWithPillow
 from batchgray.errors import ImageError
 
 MOST_SCRATCH_BYTES = 800_000_000
@@ -25,7 +26,7 @@ def thumbnail(path: str, side: int) -> bytes:
 
     Raises ImageError, also for an image that would take more than MOST_SCRATCH_BYTES bytes to decode.
     """
-    source = open_source(path, "bt601", sys.maxsize, reserve=_refuse_too_much)
+    source = open_image(path, "bt601", sys.maxsize, reserve=_refuse_too_much)
     try:
         if source.scratch_bytes > MOST_SCRATCH_BYTES:
             raise ImageError(f"too large to draw small: {source.width * source.height / 1e6:,.0f} megapixels")
@@ -43,12 +44,12 @@ def _refuse_too_much(scratch_bytes: int) -> None:
         raise ImageError(f"too large to draw small: it takes {scratch_bytes / 1e6:,.0f} MB to open")
 
 
-def _drawn_small(source: Source, side: int) -> bytes:
+def _drawn_small(source: OpenedImage, side: int) -> bytes:
     file = source.file_to_draw()
-    if containers.format_of(file.read(containers.HEAD_BYTES)) == "JPEG":
+    if signatures.format_of(file.read(signatures.HEAD_BYTES)) == "JPEG":
         small = _small_jpeg(file, side)
     else:
-        assert isinstance(source, PillowSource)
+        assert isinstance(source, OpenedWithPillow)
         small = _with_alpha(*source.read())
     small.thumbnail((side, side), reducing_gap=2.0)
     small.info = {"exif": EXIF_HEADER + source.exif} if source.exif else {}  # what the output has

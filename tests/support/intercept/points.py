@@ -69,7 +69,7 @@ def _watch_call(gate, module, point: str, attribute: str) -> None:
 
 
 def _change_worker(gate, worker) -> None:
-    real_tiles, real_codec = worker.tiles, worker.codec
+    real_tiles, real_opening = worker.tiles, worker.opening
     real_make, real_encode = worker.Worker._make_output, worker.Worker._encode
     output = ""
 
@@ -83,8 +83,8 @@ def _change_worker(gate, worker) -> None:
             yield tile
             gate.reach("tile", output)
 
-    def open_source(*given):
-        source = real_codec.open_source(*given)
+    def open_image(*given):
+        source = real_opening.open_image(*given)
         decode = source.decode
 
         def watched(planes):
@@ -100,17 +100,17 @@ def _change_worker(gate, worker) -> None:
 
     worker.Worker._make_output, worker.Worker._encode = make_output, encode
     worker.tiles = SimpleNamespace(**{**vars(real_tiles), "unfinished": unfinished})
-    worker.codec = SimpleNamespace(**{**vars(real_codec), "open_source": open_source})
+    worker.opening = SimpleNamespace(**{**vars(real_opening), "open_image": open_image})
 
 
-def _change_bandstore(gate, bandstore) -> None:
-    write = bandstore.Plane.write
+def _change_band_plane(gate, band_plane) -> None:
+    write = band_plane.BandPlane.write
 
     def watched(self, *given):
         write(self, *given)
         gate.reach("band", self._output)
 
-    bandstore.Plane.write = watched
+    band_plane.BandPlane.write = watched
 
 
-_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.bandstore": _change_bandstore}
+_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.band_plane": _change_band_plane}

@@ -1,0 +1,50 @@
+"""From what click was given, and the environment, to the records that the other rooms take."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from batchgray import errors, options
+from batchgray.errors import UsageError
+
+_LEAST_MEMORY = 1 << 20  # less is a forgotten unit
+
+
+def engine_options(given: dict[str, Any]) -> options.EngineOptions:
+    known = {name: given[name] for name in ("workers", "checkpoint", "grace") if given[name] is not None}
+    if given["memory"] is not None:
+        known["memory"] = options.parse_size(given["memory"])
+        if known["memory"] < _LEAST_MEMORY:
+            raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
+    return options.EngineOptions(**known, locked=not given["no_lock"])
+
+
+def notice_options(given: dict[str, Any]) -> Any:
+    from batchgray.notices.listeners import NoticeOptions
+    from batchgray.notices.metadata import Credentials
+
+    key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
+    secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+    token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", "")
+    credentials = None
+    if key_id and secret:
+        credentials = Credentials(key_id=key_id, secret=secret, token=token, origin="the environment")
+    return NoticeOptions(
+        notices=given.get("notices", "auto"),
+        queue=given["smq_queue"],
+        endpoint=given["smq_endpoint"],
+        credentials=credentials,
+        instance_id=given.get("instance_id"),
+        any_instance=given.get("any_instance", False),
+        metadata_url=given.get("metadata_url"),
+    )
+
+
+def listed_in(name: str) -> tuple[Path, ...]:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise errors.UnreadableList(name, error.strerror) from None
+    names = data.split(b"\0") if b"\0" in data else data.splitlines()
+    return tuple(Path(os.fsdecode(line)) for line in names if line.strip())

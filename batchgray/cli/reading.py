@@ -1,0 +1,63 @@
+"""The commands that read what runs have made, and the machine: status, verify, report, doctor."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, QUEUE_OPTIONS, option
+from batchgray.cli.help import EXIT_CODES, Command
+from batchgray.cli.parsing import notice_options
+from batchgray.cli.streams import as_json, say
+from batchgray.errors import shown
+
+
+@click.command(cls=Command, short_help="Tell what is done, and what is not.")
+@click.argument("manifest", type=MANIFEST)
+@option("--json", is_flag=True, help="As JSON.")
+def status(manifest: Path, json: bool) -> None:
+    """Tell what is done, partial, pending and failed, and when and why it was interrupted."""
+    from batchgray.commands import status as module
+
+    found = module.status(manifest)
+    say(as_json(found) if json else "\n".join(module.status_lines(found)))
+
+
+@click.command(cls=Command, short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
+@click.argument("manifest", type=MANIFEST)
+@option("--json", is_flag=True, help="As JSON.")
+@option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
+@NO_LOCK
+def verify(manifest: Path, json: bool, mend: bool, no_lock: bool) -> None:
+    """Re-read every output against the manifest: there, right size, right checksum, decodes."""
+    from batchgray.commands import verify as module
+
+    verdict = module.verify(manifest, mend, locked=not no_lock)
+    say(as_json(verdict) if json else "\n".join(module.verdict_lines(verdict, manifest)))
+    sys.exit(3 if verdict.damaged else 0)
+
+
+@click.command(cls=Command, short_help="Write one page to look at.", epilog=EXIT_CODES)
+@click.argument("manifest", type=MANIFEST)
+@option("--html", type=PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
+def report(manifest: Path, html: Path | None) -> None:
+    """Write one page to look at: pictures, progress over time, interruptions, failures."""
+    from batchgray.commands.report import page as module
+
+    say(f"Report: {shown(str(module.write(manifest, html)))}")
+
+
+@click.command(cls=Command, short_help="Check this machine, and say what to do.", epilog=EXIT_CODES)
+@option("--json", is_flag=True, help="As JSON.")
+@QUEUE_OPTIONS[0]
+@QUEUE_OPTIONS[1]
+@IDENTITY_OPTIONS[0]
+@IDENTITY_OPTIONS[1]
+def doctor(json: bool, **given: Any) -> None:
+    """Check this machine: cores, memory, shared memory, kernel, credentials, queue, instance id; say what to do."""
+    from batchgray.commands import doctor as module
+
+    findings = module.examine(notice_options(given))
+    say(as_json(findings) if json else "\n".join(module.finding_lines(findings)))
+    sys.exit(1 if any(finding.verdict == "wrong" for finding in findings) else 0)

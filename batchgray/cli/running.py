@@ -1,0 +1,171 @@
+"""The commands that convert: run and resume."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchgray import options
+from batchgray.cli import parsing
+from batchgray.cli.flags import FOLDER, MANIFEST, PATH, Choice, Name, option, options_of_both
+from batchgray.cli.help import EXIT_CODES, Command
+from batchgray.cli.streams import as_json_line, leave, say
+
+
+@click.command(cls=Command, short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
+@click.argument("inputs", nargs=-1, type=PATH, metavar="INPUT...")
+@option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the grayscale images go.")
+@option("--manifest", type=PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
+@option(
+    "--method",
+    type=Choice(["bt601", "bt709", "luma"]),
+    default="bt601",
+    show_default=True,
+    help="The weights of red, green and blue; luma is a JPEG's own Y'.",
+)
+@option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
+@option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
+@option(
+    "--compression",
+    type=click.IntRange(0, 9),
+    default=2,
+    show_default=True,
+    help="PNG effort, from none to the smallest file; the pixels are the same.",
+)
+@option(
+    "--metadata",
+    type=Choice(["keep", "strip"]),
+    default="keep",
+    show_default=True,
+    help="Keep EXIF, or of it the orientation alone.",
+)
+@option(
+    "--background",
+    default="none",
+    show_default=True,
+    metavar="COLOUR",
+    help="Composite what is transparent over this colour (white, '#1a2b3c') first. none: the colour under it counts.",
+)
+@option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
+@option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=1_000_000_000,
+    show_default=True,
+    help="Larger images fail before they are decoded.",
+)
+@option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Take only images whose name matches; *.JPG is not *.jpg. May be repeated.",
+)
+@option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out what matches, folders too; with a / it is the path below the INPUT. May be repeated.",
+)
+@option(
+    "--files-from",
+    type=Name(allow_dash=True, path_type=str),
+    metavar="FILE",
+    help="More INPUTs, one a line or NUL-separated; - is standard input.",
+)
+@option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
+@option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
+@options_of_both
+def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given: Any) -> None:
+    """Convert every image under the INPUTs (folders, files, or both) to grayscale under DIR.
+
+    Given again on the same DIR, it goes on and picks up inputs that are new or changed.
+    """
+    named = inputs + (parsing.listed_in(files_from) if files_from else ())
+    asked = options.RunOptions(
+        inputs=named,
+        out=given["out"],
+        manifest=given["manifest"],
+        pixels=options.PixelOptions(
+            method=given["method"],
+            format=given["format_"],
+            quality=given["quality"],
+            compression=given["compression"],
+            tile_rows=given["tile_rows"],
+            metadata=given["metadata"],
+            background=given["background"],
+        ),
+        engine=parsing.engine_options(given),
+        max_pixels=given["max_pixels"],
+        include=given["include"],
+        exclude=given["exclude"],
+        overwrite=given["overwrite"],
+        prune=given["prune"],
+    )
+    if dry_run:
+        _print_plan(asked, given["progress"] == "json")
+        return
+    with _forking() as server:
+        from batchgray.engine import runs
+
+        with _listening(given) as feed:
+            result = runs.run(asked, feed, _sources(given, feed.hurry), server, feed.ready)
+    leave(result.exit_code)
+
+
+@click.command(cls=Command, short_help="Go on where a run stopped.", epilog=EXIT_CODES)
+@click.argument("manifest", type=MANIFEST)
+@option(
+    "--input-root",
+    multiple=True,
+    type=FOLDER,
+    metavar="DIR",
+    help="Where an input folder moved to; once for each, in the run's order.",
+)
+@options_of_both
+def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
+    """Go on exactly where an interrupted or crashed run stopped."""
+    asked = options.ResumeOptions(
+        manifest=manifest, engine=parsing.engine_options(given), input_roots=input_root, prune=given["prune"]
+    )
+    with _forking() as server:
+        from batchgray.engine import runs
+
+        with _listening(given) as feed:
+            result = runs.resume(asked, feed, _sources(given, feed.hurry), server, feed.ready)
+    leave(result.exit_code)
+
+
+def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
+    from batchgray.progress import listeners
+
+    amount: listeners.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
+    return listeners.listening(given["progress"], amount, os.environ.get("TERM", ""))
+
+
+def _forking() -> contextlib.AbstractContextManager[Any]:
+    """The fork server. It boots while the rest of this program is imported, which takes about as long."""
+    from batchgray.workers import forkserver
+
+    return forkserver.forking()
+
+
+def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[Any]:
+    from batchgray.notices.listeners import choose_listeners
+
+    return choose_listeners(parsing.notice_options(given), afterwards)
+
+
+def _print_plan(asked: options.RunOptions, in_json: bool) -> None:
+    from batchgray.commands import plan as module
+    from batchgray.engine import runs
+
+    plan = runs.dry_run(asked)
+    if in_json:
+        for event in module.conversions(plan):
+            say(as_json_line(event))
+    else:
+        for line in module.plan_lines(plan):
+            say(line)

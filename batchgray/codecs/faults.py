@@ -1,0 +1,64 @@
+"""What parsers and libraries raise and warn of a file, in words for a person."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batchgray.errors import ImageError, shown
+
+_BRIEF = 250  # characters of what a library says
+
+
+@contextmanager
+def image_failures(*others: type[Exception]) -> Iterator[None]:
+    """Whatever the block raises of a file is that image's failure, an ImageError with the type and what was said.
+
+    What says nothing of the file comes through: no memory, no library, and `others`.
+    """
+    coming_through: tuple[type[Exception], ...] = ImageError, MemoryError, ImportError, *others
+    try:
+        yield
+    except coming_through:
+        raise
+    except OSError as error:
+        raise ImageError(os_reason(error)) from error
+    except Exception as error:
+        reason = library_reason(error)
+        raise ImageError(f"can't be read ({reason}): it is damaged, or batchgray is wrong; please report it") from error
+
+
+def joined(*notes: str | None) -> str | None:
+    """Notes as one."""
+    return "; ".join(filter(None, notes)) or None
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Python's warnings stay off the terminal; the first and the last that tell something of the file are kept."""
+    kept: list[str] = []
+
+    def keep(message: Warning | str, *_: object, **__: object) -> None:
+        kept[1:] = [str(message)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # any other filter remembers every text it has seen
+        warnings.filterwarnings("ignore", message="Palette images with Transparency")
+        warnings.showwarning = keep
+        yield kept
+
+
+def os_reason(error: OSError) -> str:
+    """What the system, or a library in its name, says of a file."""
+    return (error.strerror or str(error)).lower() if error.errno else library_reason(error)
+
+
+def library_reason(error: BaseException) -> str:
+    """What a library raised, in one line."""
+    text = brief(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def brief(text: str) -> str:
+    """What a library says, on one line, and not longer than anybody would read."""
+    text = shown(" ".join(text[: 4 * _BRIEF].split()))
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}..."

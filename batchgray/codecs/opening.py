@@ -1,0 +1,137 @@
+"""Open an input: JPEGs for simplejpeg (`jpeg`), every other format for imageio and Pillow (`pillow`).
+
+imageio and Pillow take as long to import as a photograph takes to convert, and a folder of sound JPEGs needs neither:
+they come with the first image that does, or before the workers are forked where the plan has one.
+"""
+
+import mmap
+import os
+import stat
+from collections.abc import Callable
+from typing import BinaryIO
+
+from batchgray.codecs import signatures, transparency
+from batchgray.codecs.excerpt import Contents, let_go
+from batchgray.codecs.faults import image_failures, os_reason
+from batchgray.codecs.jpeg import OpenedJpeg
+from batchgray.codecs.limits import Limits, Reserve, reserve_nothing
+from batchgray.codecs.opened import OpenedImage, ProbeInput
+from batchgray.errors import ImageError
+from batchgray.options import Method
+from batchgray.records import SourceIdentity
+from batchgray.storage.guards import open_regular
+
+_SMALL_BYTES = 64 << 10  # of an input that is read and not mapped
+_CHANGED = "changed while it was being read; the next run or resume takes it up again"
+
+
+def open_image(
+    path: str,
+    method: Method,
+    max_pixels: int,
+    background: transparency.Colour | None = None,
+    reserve: Reserve = reserve_nothing,
+) -> OpenedImage:
+    """Open an input and check what its header promises, before a library believes it.
+
+    `reserve` is called before so many bytes are used. Raises ImageError whatever a parser meets, and what `reserve`
+    raises.
+    """
+    try:
+        fd = _open_regular(path)
+        try:
+            return _probe(fd, method, Limits(max_pixels, _coming_through(reserve)), background)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ImageError(os_reason(error)) from None
+    except _OfReserve as raised:
+        raise raised.error from None
+
+
+class _OfReserve(BaseException):
+    """What `reserve` raised, which says nothing of the file: no clause for a parser's failures holds it up."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _coming_through(reserve: Reserve) -> Reserve:
+    def reserve_or_leave(scratch_bytes: int) -> None:
+        try:
+            reserve(scratch_bytes)
+        except Exception as error:
+            raise _OfReserve(error) from None
+
+    return reserve_or_leave
+
+
+def identity_of(path: str) -> SourceIdentity:
+    """Which version of the input stands under this name now. Raises ImageError where it is gone."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise ImageError(os_reason(error)) from None
+    return SourceIdentity(found.st_size, found.st_mtime_ns)
+
+
+def check_unchanged(path: str, identity: SourceIdentity) -> None:
+    """Raise ImageError where another version of the input stands under this name by now, or none."""
+    if identity_of(path) != identity:
+        raise ImageError(_CHANGED)
+
+
+def open_unchanged(path: str, identity: SourceIdentity) -> BinaryIO:
+    """The input's file, which is of that version. Raises ImageError."""
+    try:
+        file = open_regular(path)
+    except OSError as error:
+        raise ImageError(os_reason(error)) from None
+    found = os.fstat(file.fileno())
+    if SourceIdentity(found.st_size, found.st_mtime_ns) != identity:
+        file.close()
+        raise ImageError(_CHANGED)
+    return file
+
+
+def _open_regular(path: str) -> int:
+    _check_regular(os.stat(path).st_mode)  # first: to open a device may already be to use it
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+        raise ImageError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
+
+
+def _probe(fd: int, method: Method, limits: Limits, background: transparency.Colour | None) -> OpenedImage:
+    found = os.fstat(fd)
+    _check_regular(found.st_mode)
+    identity = SourceIdentity(found.st_size, found.st_mtime_ns)
+    if found.st_size == 0:
+        raise ImageError("an empty file (0 bytes)")
+    data = _contents(fd, found.st_size)
+    try:
+        probe = _probe_of(signatures.format_of(data[: signatures.HEAD_BYTES]))
+        with image_failures():
+            return probe(ProbeInput(fd, data, identity, method, limits, background))
+    except BaseException:
+        let_go(data)
+        raise
+
+
+def _probe_of(kind: signatures.Format) -> Callable[[ProbeInput], OpenedImage]:
+    if kind == "JPEG":
+        return OpenedJpeg.probe
+    from batchgray.codecs.pillow_probes import PROBES
+
+    return PROBES[kind]
+
+
+def _contents(fd: int, size: int) -> Contents:
+    """A file's bytes: a small one is read, which takes fewer calls; any other is mapped.
+
+    So a file is as large as it likes, and its pages are the system's to take back.
+    """
+    return os.read(fd, size) if size <= _SMALL_BYTES else mmap.mmap(fd, 0, prot=mmap.PROT_READ)

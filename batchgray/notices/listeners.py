@@ -1,0 +1,67 @@
+"""Which listeners a run has, from the notice options.
+
+A service that is not there is not asked: no option costs time on a machine without it.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from batchgray.notices.inbox import NoticeListener
+from batchgray.notices.metadata import Credentials, MetadataListener, address_of, on_alibaba_cloud
+from batchgray.notices.signals import SignalSource
+from batchgray.notices.smq import SmqListener, SmqOptions
+
+Notices = Literal["auto", "smq", "metadata", "smq,metadata", "none"]
+METADATA_URL = "http://100.100.100.200"
+
+
+class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`metadata_url` None is the usual one, where this machine says that it is Alibaba Cloud's.
+
+    Raises BadMetadataUrl.
+    """
+
+    notices: Notices = "auto"
+    queue: str = "spot-interruption"
+    endpoint: str | None = None
+    credentials: Credentials | None = None
+    instance_id: str | None = None
+    any_instance: bool = False
+    metadata_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metadata_url is not None:
+            address_of(self.metadata_url)
+
+    @property
+    def known_metadata_url(self) -> str | None:
+        """Where to ask; None where nothing says that there is such a service."""
+        return self.metadata_url or (METADATA_URL if on_alibaba_cloud() else None)
+
+    def smq(self, required: bool) -> SmqOptions:
+        return SmqOptions(
+            queue=self.queue,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            instance_id=self.instance_id,
+            any_instance=self.any_instance,
+            metadata_url=self.known_metadata_url,
+            required=required,
+        )
+
+
+def choose_listeners(options: NoticeOptions, afterwards: Callable[[], object]) -> list[NoticeListener]:
+    """Signals always; the queue and metadata where they are asked for, or, with `auto`, where they are configured.
+
+    Signals that come after the run has stopped listening call `afterwards`.
+    """
+    listeners: list[NoticeListener] = [SignalSource(afterwards)]
+    asked = options.notices.split(",")
+    automatic = options.notices == "auto"
+    if "smq" in asked or (automatic and options.endpoint):
+        listeners.append(SmqListener(options.smq(required="smq" in asked)))
+    if "metadata" in asked or (automatic and options.known_metadata_url):
+        listeners.append(MetadataListener(options.known_metadata_url or METADATA_URL))
+    return listeners
