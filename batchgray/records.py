@@ -1,13 +1,19 @@
 """What everything speaks of: which version of an input, and one image to convert."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from batchgray import spelling
 
+if TYPE_CHECKING:
+    import os
 
-class SourceIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which version of an input: size in bytes, modification time in nanoseconds, and the ETag where stores give one.
 
+class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which version of an input; opaque, but for the size, to all that only has to know whether it is the same one.
+
+    In a folder that is the size in bytes and the modification time in nanoseconds; in a store also the ETag.
     A file system can tell of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
     """
 
@@ -18,6 +24,15 @@ class SourceIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if not -(2**63) <= self.mtime_ns < 2**63:
             msgspec.structs.force_setattr(self, "mtime_ns", (self.mtime_ns + 2**63) % 2**64 - 2**63)
+
+    @classmethod
+    def of(cls, found: "os.stat_result") -> "InputVersion":
+        """Of the file that the system tells of."""
+        return cls(found.st_size, found.st_mtime_ns)
+
+    def is_same(self, other: "InputVersion") -> bool:
+        """Whether it is this version of the input, as far as can be told. That is decided here alone."""
+        return self == other
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     source_base64: spelling.Bytes = msgspec.UNSET
     output: str
     output_base64: spelling.Bytes = msgspec.UNSET
-    identity: SourceIdentity
+    version: InputVersion
     replaces: str = ""
     preview: bool = True
     resumable: bool = False  # there is a sidecar

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchgray import events, spelling
 from batchgray.manifest.records import Image, Manifest
 from batchgray.options import PixelOptions
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.workers.messages import Channel, Convert, ToWorker
 
 NAMES = st.binary(min_size=1, max_size=8).map(os.fsdecode)
@@ -24,7 +24,7 @@ def image(source, output="a.jpg"):
 
 
 def task(source, output="a.jpg"):
-    return Task(index=0, source=source, output=output, identity=SourceIdentity(1, 1))
+    return Task(index=0, source=source, output=output, version=InputVersion(1, 1))
 
 
 def summary(**given):

@@ -14,22 +14,22 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from batchgray import spelling, tiles
-from batchgray.errors import UsageError
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.storage import integrity
-from batchgray.storage.base import meaning
+from batchgray.storage.base import Changed, meaning
 from batchgray.storage.durable import Folder, SparseFile
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
 # A few milliseconds of work: SIGTERM is heard between two bands.
 _BAND_PIXELS = 1 << 18
-_LONGEST_HEADER = 1 << 26  # bytes
+_VERSION = 1
 
 SUFFIXES = (".gray", ".bands")
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
-    version: int = 1
+    version: int = _VERSION
     output: str
     output_base64: spelling.Bytes = msgspec.UNSET
     record: slots.SlotRecord
@@ -39,7 +39,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     ignored: bool = False
 
 
-_HEADERS = msgspec.json.Decoder(_Header)
+_HEADERS = SealedRecords(_Header, longest=1 << 26, version=_VERSION)
 
 
 def band_rows(width: int) -> int:
@@ -87,8 +87,11 @@ class BandPlane:
     def read(self, index: int) -> bytes:
         """The bytes of a band. Raises PlaceError."""
         at = index * self._band_bytes
-        with meaning(self._output):
-            return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
+        try:
+            with meaning(self._output):
+                return self._file.read(at, min(self._band_bytes, self.record.width * self.record.height - at))
+        except EOFError:
+            raise Changed(self._output, "the plane of its finished bands was cut off meanwhile") from None
 
     def map(self) -> mmap.mmap:
         """The whole plane, to be read only; not to be read where it is not finished. Raises PlaceError."""
@@ -129,7 +132,7 @@ class BandPlane:
         with meaning(self._output):
             self._file.sync()
             with self._folder.saving(self._header_name, temporary) as file:
-                file.append(integrity.seal(spelling.to_json(header)) + b"\n")
+                file.append(_HEADERS.line(header))
 
     def close(self) -> None:
         self._file.close()
@@ -177,11 +180,10 @@ def _read_header(folder: Folder, output: str, record: slots.SlotRecord, options:
     """The header, where there is one that fits and is whole."""
     try:
         with folder.open(names(output)[1]) as file:
-            line = file.readline(_LONGEST_HEADER).rstrip(b"\n")
-        header: _Header | None = spelling.decoded(_HEADERS, line) if integrity.sealed(line) else None
-    except (OSError, msgspec.DecodeError, ValueError, RecursionError, UsageError):
+            header = _HEADERS.read_line(file)
+    except (OSError, UnreadableRecord):
         return None
-    if header is None or (header.output, header.options) != (output, options) or not header.record.is_of(record):
+    if (header.output, header.options) != (output, options) or not header.record.is_of(record):
         return None
     rows = band_rows(record.width)
     fits = header.band_rows == rows and len(header.sums) == tiles.tile_count(record.height, rows)

@@ -1,4 +1,4 @@
-"""Checkpoints of begun images, as those who work on them see them, wherever they are kept."""
+"""Checkpoints of begun images, as worker and supervisor see them, wherever they are kept."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol

@@ -59,7 +59,7 @@ class FolderCheckpoints:
     def find(self, task: Task) -> SidecarHeader | None:
         """See `Checkpoints`."""
         header = sidecar.header_of(self._folder, task.output)
-        if header is None or header.options != self._pixels or header.record.identity != task.identity:
+        if header is None or header.options != self._pixels or not header.record.version.is_same(task.version):
             return None
         return msgspec.structs.replace(header, owns_preview=header.owns_preview and task.preview)
 

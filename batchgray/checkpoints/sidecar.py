@@ -12,14 +12,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from batchgray import errors, spelling
+from batchgray import spelling
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.names import is_plain
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
-_HEADER_BYTES = 1 << 20
+_VERSION = 1
 _COPY_BYTES = 8 << 20
 _LONGEST_SIDE = 2**31 - 1
 
@@ -29,7 +30,7 @@ SUFFIX = ".tiles"
 class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What the tiles belong to. They are worth nothing for another version of the source or other pixel options."""
 
-    version: int = 1
+    version: int = _VERSION
     output: str
     output_base64: spelling.Bytes = msgspec.UNSET
     owns_preview: bool
@@ -49,7 +50,7 @@ class SidecarHeader(msgspec.Struct, frozen=True, kw_only=True):
         return self.record.width * sum(min(last * rows, height) - first * rows for first, last in self.tiles)
 
 
-_HEADERS = msgspec.json.Decoder(SidecarHeader)
+_HEADERS = SealedRecords(SidecarHeader, longest=1 << 20, version=_VERSION)
 
 
 def name_of(output: str) -> str:
@@ -60,7 +61,7 @@ def name_of(output: str) -> str:
 def write(folder: Folder, header: SidecarHeader, payload: Iterable[bytes | memoryview]) -> None:
     """Make a sidecar durable. Raises OSError; an earlier one then stays as it was."""
     with folder.saving(name_of(header.output), f"{integrity.short_name(header.output)}.tmp") as file:
-        file.append(integrity.seal(spelling.to_json(header)) + b"\n")
+        file.append(_HEADERS.line(header))
         for chunk in payload:
             file.append(chunk)
 
@@ -136,16 +137,13 @@ def stored_rows(folder: Folder, output: str) -> Iterator[tuple[int, bytes]]:
 
 def _read_header(file: BinaryIO) -> SidecarHeader | None:
     """The first line of an open sidecar, if what follows is as long as it says."""
-    line = file.readline(_HEADER_BYTES)
-    if not integrity.sealed(line.rstrip(b"\n")):
-        return None
     try:
-        header: SidecarHeader = spelling.decoded(_HEADERS, line)
-    except (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError):
+        header = _HEADERS.read_line(file)
+    except UnreadableRecord:
         return None
     if not _is_sound(header):
         return None
-    rest = os.fstat(file.fileno()).st_size - len(line)
+    rest = os.fstat(file.fileno()).st_size - file.tell()
     return header if rest == header.record.exif_bytes + header.pixels else None
 
 

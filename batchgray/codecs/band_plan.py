@@ -49,8 +49,8 @@ class BandPlan:
 def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:
     """How to read an input that was opened before in bands. Raises ImageError where that can't be done."""
     with (
-        image_failures(),
-        open_unchanged(path, opened.identity) as file,
+        image_failures,
+        open_unchanged(path, opened.version) as file,
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
     ):
         return _plan(data, opened, method)

@@ -52,7 +52,7 @@ class BandReader:
         self._opened, self._plan, self._background = opened, plan, background
         self._data: mmap.mmap | None = None
         self.ignored = False
-        self._file = open_unchanged(path, opened.identity)
+        self._file = open_unchanged(path, opened.version)
         try:
             with self._errors():
                 load = getattr(self._vips.Image, _LOADERS[plan.format])
@@ -123,7 +123,7 @@ class BandReader:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        with image_failures():
+        with image_failures:
             try:
                 yield
             except self._vips.Error as error:

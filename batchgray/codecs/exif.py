@@ -1,4 +1,4 @@
-"""EXIF blocks: what is kept of them (Pillow reads and writes their entries)."""
+"""EXIF blocks: how long one may be to be kept, and what stays of one that is stripped (through Pillow)."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""A GIF's blocks: where its first frame lies, before any library reads it (GIF89a)."""
+"""A GIF's blocks: where its first frame lies and how many there are, before any library reads it (GIF89a)."""
 
 import struct
 from dataclasses import dataclass, field

@@ -105,7 +105,7 @@ class OpenedJpeg(OpenedImage):
         if _is_copied(outline):
             copied += outline.kept_bytes
         return cls(
-            identity=given.identity,
+            version=given.version,
             width=width,
             height=height,
             colour=colorspace != "Gray" and method != "luma",

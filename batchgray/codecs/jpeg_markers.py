@@ -17,7 +17,7 @@ METADATA = {COM, *range(APP1, 0xF0)} - {APP14}  # comments and APPn; APP0 and AP
 
 # B.1.1.2: any number of 0xFF, then a code; behind 0xFF, 0 is a stuffed byte and D0 to D7 restart a scan.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_ALONE = {TEM, SOI, EOI}
+ALONE = {TEM, SOI, EOI}
 _MOST_STRAY_BYTES = 1 << 20
 
 
@@ -31,10 +31,6 @@ class Segment(NamedTuple):
     start: int
     body: int
     stop: int
-
-    @property
-    def alone(self) -> bool:
-        return self.code in _ALONE
 
     @property
     def part(self) -> slice:
@@ -55,10 +51,10 @@ class Walk:
         data, scans = self._data, False
         at, limit = 2, 2 + _MOST_STRAY_BYTES
         while found := _MARKER.search(data, at, min(limit, self.end)):
-            at = found.end()
+            start, at = found.span()
             code = data[at - 1]
-            if code in _ALONE:
-                yield Segment(code, found.start(), at, at)
+            if code in ALONE:
+                yield Segment(code, start, at, at)
                 if code == EOI:
                     return
                 limit = at + _MOST_STRAY_BYTES
@@ -67,7 +63,7 @@ class Walk:
             at += int.from_bytes(data[at:body], "big")
             if not body <= at <= len(data):
                 return
-            yield Segment(code, found.start(), body, at)
+            yield Segment(code, start, body, at)
             scans |= code == SOS
             limit = self.end if scans else at + _MOST_STRAY_BYTES
 

@@ -8,10 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from batchgray.codecs import jpeg_markers as markers
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import EXIF_HEADER
-from batchgray.codecs.jpeg_markers import Segment, Walk
+from batchgray.codecs.jpeg_markers import ALONE, APP1, APP2, EOI, FRAMES, JPG, METADATA, PROGRESSIVE, SOS, Segment, Walk
 from batchgray.codecs.limits import check_plausible
 from batchgray.errors import ImageError
 
@@ -66,12 +65,11 @@ class JpegOutline:
         """Walk as far as the picture needs: to its only scan, or through all of them. Raises ImageError."""
         walk = Walk(data)
         outline = cls(end=walk.end)
+        scans = outline.scans
         for segment in walk:
-            if outline.scans and not outline.scans[-1].stop:
-                outline.scans[-1].stop = segment.start
-            if segment.code == markers.EOI:
-                outline.eoi = segment.stop
-            elif not segment.alone and outline._take(segment, data):
+            if scans and not scans[-1].stop:
+                scans[-1].stop = segment.start
+            if outline._take(segment, data):
                 break
             walk.end = outline.end
         if not outline.scans or not outline.width * outline.height:
@@ -80,17 +78,20 @@ class JpegOutline:
 
     def _take(self, segment: Segment, data: Contents) -> bool:
         """Note one segment. Returns whether no other is needed."""
-        if segment.code == markers.SOS:
+        code = segment.code
+        if code == SOS:
             return self._take_scan(segment, data)
-        if self.scans:
+        if code == EOI:
+            self.eoi = segment.stop
+        if code in ALONE or self.scans:
             return False
-        if segment.code not in markers.METADATA:
+        if code not in METADATA:
             self.kept.append(segment.part)
-        if segment.code in markers.FRAMES:
+        if code in FRAMES:
             self._take_frame(segment, data)
-        elif segment.code == markers.APP1 and not self.exif:
+        elif code == APP1 and not self.exif:
             self.exif = _rest_behind(EXIF_HEADER, segment, data)
-        elif segment.code == markers.APP2 and data[segment.body : segment.body + 4] == b"MPF\0":
+        elif code == APP2 and data[segment.body : segment.body + 4] == b"MPF\0":
             self.multi_picture = True
         return False
 
@@ -105,9 +106,9 @@ class JpegOutline:
         factors = [(factor >> 4, factor & 15) for factor in header[7::3]]
         largest = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
         self.samples = sum(across * down for across, down in factors) / max(1, largest)
-        self.progressive = segment.code in markers.PROGRESSIVE
+        self.progressive = segment.code in PROGRESSIVE
         pixels = self.width * self.height
-        if segment.code < markers.JPG:  # arithmetic coding, behind it, has no such bound as Huffman's bit for a block
+        if segment.code < JPG:  # arithmetic coding, behind it, has no such bound as Huffman's bit for a block
             check_plausible(self.width, self.height, pixels // 64 // 8, file_bytes)
         self.end = min(file_bytes, segment.stop + _SAMPLE_BYTES * pixels * self.components + _SLACK_BYTES)
 

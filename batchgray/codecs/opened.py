@@ -1,19 +1,18 @@
-"""An opened image, as `jpeg` and `pillow` make it: its dimensions are known, and it can be decoded."""
+"""OpenedImage, which `opening` hands out and `jpeg` and `pillow` make: its dimensions are known, and it can decode."""
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from batchgray.codecs.excerpt import Contents
-from batchgray.codecs.faults import image_failures
+from batchgray.codecs.faults import ImageFailures
 from batchgray.codecs.limits import Limits
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
 from batchgray.planes.slots import SlotImage as Planes
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 
-@dataclass(frozen=True)
-class ProbeInput:
+class ProbeInput(NamedTuple):
     """What a probe is given: an input, for what method and over what background, and what it may cost.
 
     `fd` is open as long as it is probed; `data` is the opened image's to let go of.
@@ -21,7 +20,7 @@ class ProbeInput:
 
     fd: int
     data: Contents
-    identity: SourceIdentity
+    version: InputVersion
     method: Method
     limits: Limits
     background: Colour | None
@@ -35,7 +34,7 @@ class OpenedImage:
     `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
-    identity: SourceIdentity
+    version: InputVersion
     width: int
     height: int
     colour: bool
@@ -48,7 +47,7 @@ class OpenedImage:
 
         Raises ImageError whatever the decoder meets, SecondOpinion.
         """
-        with image_failures(SecondOpinion):
+        with _FAILURES:
             return self._decode(planes)
 
     def _decode(self, planes: Planes) -> str | None:
@@ -68,3 +67,6 @@ class SecondOpinion(Exception):
     def __init__(self, opened: OpenedImage) -> None:
         super().__init__()
         self.opened = opened
+
+
+_FAILURES = ImageFailures(SecondOpinion)

@@ -18,7 +18,7 @@ from batchgray.codecs.limits import Limits, Reserve, reserve_nothing
 from batchgray.codecs.opened import OpenedImage, ProbeInput
 from batchgray.errors import ImageError
 from batchgray.options import Method
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.guards import open_regular
 
 _SMALL_BYTES = 64 << 10  # of an input that is read and not mapped
@@ -66,29 +66,29 @@ def _coming_through(reserve: Reserve) -> Reserve:
     return reserve_or_leave
 
 
-def identity_of(path: str) -> SourceIdentity:
+def version_of(path: str) -> InputVersion:
     """Which version of the input stands under this name now. Raises ImageError where it is gone."""
     try:
         found = os.stat(path)
     except OSError as error:
         raise ImageError(os_reason(error)) from None
-    return SourceIdentity(found.st_size, found.st_mtime_ns)
+    return InputVersion.of(found)
 
 
-def check_unchanged(path: str, identity: SourceIdentity) -> None:
+def check_unchanged(path: str, version: InputVersion) -> None:
     """Raise ImageError where another version of the input stands under this name by now, or none."""
-    if identity_of(path) != identity:
+    if not version_of(path).is_same(version):
         raise ImageError(_CHANGED)
 
 
-def open_unchanged(path: str, identity: SourceIdentity) -> BinaryIO:
+def open_unchanged(path: str, version: InputVersion) -> BinaryIO:
     """The input's file, which is of that version. Raises ImageError."""
     try:
         file = open_regular(path)
     except OSError as error:
         raise ImageError(os_reason(error)) from None
     found = os.fstat(file.fileno())
-    if SourceIdentity(found.st_size, found.st_mtime_ns) != identity:
+    if not InputVersion.of(found).is_same(version):
         file.close()
         raise ImageError(_CHANGED)
     return file
@@ -108,14 +108,14 @@ def _check_regular(mode: int) -> None:
 def _probe(fd: int, method: Method, limits: Limits, background: transparency.Colour | None) -> OpenedImage:
     found = os.fstat(fd)
     _check_regular(found.st_mode)
-    identity = SourceIdentity(found.st_size, found.st_mtime_ns)
+    version = InputVersion.of(found)
     if found.st_size == 0:
         raise ImageError("an empty file (0 bytes)")
     data = _contents(fd, found.st_size)
     try:
         probe = _probe_of(signatures.format_of(data[: signatures.HEAD_BYTES]))
-        with image_failures():
-            return probe(ProbeInput(fd, data, identity, method, limits, background))
+        with image_failures:
+            return probe(ProbeInput(fd, data, version, method, limits, background))
     except BaseException:
         let_go(data)
         raise

@@ -70,7 +70,7 @@ class OpenedWithPillow(OpenedImage):
         samples = Samples.of(image)
         per_pixel = _CONVERTED_SCRATCH if samples.colour and samples.mode != image.mode else _SCRATCH
         opened = cls(
-            identity=given.identity,
+            version=given.version,
             width=width,
             height=height,
             colour=False,

@@ -4,7 +4,8 @@ JPEG has its own way (`jpeg`).
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -80,10 +81,10 @@ def _probe_avif(given: ProbeInput) -> OpenedImage:
     """Its library reads the whole file when it opens it."""
     check_read_as_a_whole(len(given.data))
     given.limits.reserve(_COPIES * len(given.data))
-    file = _file_of(given)
-    image = open_as("AVIF", file)
-    opened = OpenedWithPillow.of(given, image, file)
-    opened.note = _frames_note(getattr(image, "n_frames", 1))
+    with _whole_file(given) as file:
+        image = open_as("AVIF", file)
+        opened = OpenedWithPillow.of(given, image, file)
+        opened.note = _frames_note(getattr(image, "n_frames", 1))
     opened.scratch_bytes = _WHOLE_SCRATCH * opened.width * opened.height + _COPIES * len(given.data)
     return opened
 
@@ -93,16 +94,24 @@ def _probe_bmp(given: ProbeInput) -> OpenedImage:
     length = int.from_bytes(given.data[14:18], "little")
     if length > _BMP_LONGEST_HEADER:
         raise ImageError(f"damaged: a BMP with a header of {length:,} bytes")
-    return OpenedWithPillow.probe(given, "BMP", _file_of(given))
+    with _whole_file(given) as file:
+        return OpenedWithPillow.probe(given, "BMP", file)
 
 
 def _probe_dib(given: ProbeInput) -> OpenedImage:
-    return OpenedWithPillow.probe(given, "DIB", _file_of(given))
+    with _whole_file(given) as file:
+        return OpenedWithPillow.probe(given, "DIB", file)
 
 
-def _file_of(given: ProbeInput) -> BinaryIO:
-    """The file as it is, the opened image's to close."""
-    return os.fdopen(os.dup(given.fd), "rb")
+@contextmanager
+def _whole_file(given: ProbeInput) -> Iterator[BinaryIO]:
+    """The file as it is: the opened image's to close, once there is one."""
+    file = os.fdopen(os.dup(given.fd), "rb")
+    try:
+        yield file
+    except BaseException:
+        file.close()
+        raise
 
 
 def _probe_tiff(given: ProbeInput) -> OpenedImage:

@@ -1,4 +1,4 @@
-"""How gray, colours and alpha of 8 bits are had of what Pillow reads, also of TIFFs that it has no mode for."""
+"""Samples of any depth and order, as Pillow reads them, to gray or colours of 8 bits, and alpha; TIFFs above all."""
 
 import sys
 from dataclasses import dataclass

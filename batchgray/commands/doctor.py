@@ -14,7 +14,7 @@ from batchgray import machine, quantities
 from batchgray.errors import BatchgrayError
 from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import MetadataService, Unknown
-from batchgray.notices.queue import GONE, NO_HANDLE, QueueFault, SmqQueue, usage_error
+from batchgray.notices.queue import QueueFault, SmqQueue, trials_of_taking, try_action, usage_error
 from batchgray.notices.rehearsal import open_queue
 from batchgray.notices.request_limit import RequestLimit, TooSlow
 from batchgray.planes import slots
@@ -185,23 +185,16 @@ def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
         counted = f"{active}, {attributes.inactive_messages} hidden, as a consumer has received them"
         detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
-    actions: dict[str, Callable[[], object]] = {
-        "BatchPeekMessage": queue.peek,
-        "BatchReceiveMessage": lambda: [queue.hide(message.handle, 1) for message in queue.receive(1)],
-        "ChangeMessageVisibility": lambda: queue.hide(NO_HANDLE, 1),
-        "DeleteMessage": lambda: queue.delete(NO_HANDLE),
-    }
-    for name, action in actions.items():
-        yield _permission(name, action, queue)
+    trials = {"BatchPeekMessage": queue.peek, **trials_of_taking(queue)}
+    for name, trial in trials.items():
+        yield _permission(name, trial, queue)
 
 
-def _permission(name: str, action: Callable[[], object], queue: SmqQueue) -> Finding:
-    """The service looks at permissions before it looks at handles, so one of no message tells."""
+def _permission(name: str, trial: Callable[[], object], queue: SmqQueue) -> Finding:
     try:
-        action()
+        try_action(trial)
     except QueueFault as fault:
-        if fault.kind not in GONE | {"InvalidArgument"}:
-            return _queue_fault(f"permission mns:{name}", fault, queue)
+        return _queue_fault(f"permission mns:{name}", fault, queue)
     return Finding(what=f"permission mns:{name}", verdict="fine", detail="granted")
 
 

@@ -15,7 +15,7 @@ from batchgray.manifest import lock, outcome
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Image, Manifest
 from batchgray.manifest.store import Store, load_manifest
-from batchgray.planning import gone
+from batchgray.planning.checks import refuse_empty_output
 from batchgray.spelling import Bytes
 from batchgray.storage import integrity, run_folder
 from batchgray.storage.guards import open_regular
@@ -50,7 +50,7 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
     check_is_manifest(path)
     with lock.owning(path, locked), contextlib.ExitStack() as stack:
         document = load_manifest(path)
-        gone.refuse_empty_output(document, path)
+        refuse_empty_output(document, path)
         with contextlib.suppress(OSError):  # nothing is in flight
             stack.enter_context(_holding_run_folder(document, path, locked))
         damaged = _verdict(document, path)

@@ -1,4 +1,4 @@
-"""The books of a run: what workers report becomes manifest, journal and events, in this order."""
+"""The books of a run: what the supervisor reports becomes manifest, journal and events, in this order."""
 
 import contextlib
 import time
@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from batchgray import errors, events
 from batchgray.engine import recovery
@@ -14,11 +17,23 @@ from batchgray.manifest.records import ImageChange, Interruption, utc_now
 from batchgray.manifest.store import Store
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.planning.plan import Plan
+from batchgray.records import Task
 from batchgray.storage.base import is_full
 from batchgray.storage.run_folder import RunFolder
-from batchgray.workers import messages
+from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
+
+
+def _shared(source: type[msgspec.Struct], target: type[msgspec.Struct]) -> Callable[[msgspec.Struct], dict[str, Any]]:
+    """Takes from a record of one shape the fields that another shape has too, under the same names."""
+    names = [name for name in source.__struct_fields__ if name in target.__struct_fields__]
+    return lambda record: {name: getattr(record, name) for name in names}
+
+
+_recorded_of = _shared(ImageDone, ImageChange)
+_told_of = _shared(ImageDone, events.Done)
+_kept_of = _shared(Flushed, ImageChange)
 
 
 @dataclass
@@ -31,19 +46,19 @@ class Totals:
     source_bytes: int = 0
     output_bytes: int = 0
     notes: dict[int, str] = field(default_factory=dict)  # by the image's index
-    space_needed: int | None = None
 
 
 class Ledger:
-    """Keeps the books.
+    """Keeps the books. It is the supervisor's Reporter.
 
     `disk_full` is set when the journal found no space; the next document has what it lacks. `durable` is set when the
-    end is on the disk: all that was told, and the interruption.
+    end is on the disk: all that was told, and the interruption. `states` then counts the images in each state.
     """
 
     def __init__(self, plan: Plan, held: RunFolder, store: Store, checkpoint: float, emit: Listener) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = self.durable = False
+        self.states: Counter[str] = Counter()
         self._plan, self._held, self._store, self._emit = plan, held, store, emit
         self._images = plan.manifest.images
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
@@ -52,7 +67,12 @@ class Ledger:
         self._syncing: Future[None] | None = None
         self._syncer = ThreadPoolExecutor(1, "journal-sync")
 
-    def done(self, items: list[messages.ImageDone]) -> None:
+    def started(self, task: Task, worker: int) -> None:
+        """An image was handed to a worker."""
+        image = self._images[task.index]
+        self._emit(events.Started(source=image.source, source_bytes=image.size, output=image.output, worker=worker))
+
+    def done(self, items: list[ImageDone]) -> None:
         """Outputs that are durable."""
         now_ms = time.time_ns() // 1_000_000
         self._record([_done_change(item, now_ms) for item in items])
@@ -70,27 +90,15 @@ class Ledger:
                     output=image.output,
                     source_bytes=image.size,
                     output_bytes=item.output_size,
-                    width=item.width,
-                    height=item.height,
-                    tiles_total=item.tiles_total,
-                    tiles_computed=item.tiles_computed,
-                    decoded=item.decoded,
-                    seconds=item.seconds,
-                    note=item.note,
+                    **_told_of(item),
                 )
             )
 
-    def flushed(self, item: messages.Flushed) -> None:
+    def flushed(self, item: Flushed) -> None:
         """Finished tiles of a begun image that are durable."""
+        version = item.version
         change = ImageChange(
-            image=item.index,
-            state="partial",
-            size=item.identity.size,
-            mtime_ns=item.identity.mtime_ns,
-            width=item.width,
-            height=item.height,
-            tiles_done=item.tiles_done,
-            tiles_total=item.tiles_total,
+            image=item.index, state="partial", size=version.size, mtime_ns=version.mtime_ns, **_kept_of(item)
         )
         self._record([change])
 
@@ -101,8 +109,47 @@ class Ledger:
         self._record([ImageChange(image=index, state="failed", error=reason)])
         self._emit(events.Failed(source=image.source, output=image.output, error=reason, source_bytes=image.size))
 
+    def suspected(self, index: int, cause: str) -> None:
+        """A worker died on an image."""
+        self.warned(f"a worker died on {shown(self._images[index].source)} ({cause}); it is tried once more, alone")
+
+    def worker_ended(self, worker: int) -> None:
+        self._emit(events.WorkerEnded(worker=worker))
+
+    def warned(self, message: str) -> None:
+        self._emit(events.Warned(message=message))
+
+    def noticed(self, notice: InterruptionNotice, seconds: float, in_hand: int, again: bool) -> None:
+        """A notice, and the seconds that are left for what is in hand."""
+        self._emit(
+            events.Notice(
+                source=notice.source,
+                event_id=notice.event_id,
+                deadline=notice.deadline,
+                seconds=seconds,
+                in_hand=in_hand,
+                again=again,
+            )
+        )
+
+    def drained(self, in_hand: list[int], seconds: float) -> None:
+        """What became of the images that were in hand at the notice."""
+        counts = Counter(self._images[index].state for index in in_hand)
+        self._emit(
+            events.Flushed(
+                in_hand=counts.total(),
+                finished=counts["done"] + counts["failed"],
+                kept=counts["partial"],
+                put_back=counts["pending"],
+                failed=counts["failed"],
+                partial=self.states["partial"],
+                pending=self.states["pending"],
+                seconds=seconds,
+            )
+        )
+
     def sync(self) -> float:
-        """Bring the journal to the disk when it is time, in a thread, so that a slow disk keeps nobody waiting.
+        """Bring the journal to the disk when it is time, in a thread, so that a slow disk holds up nothing.
 
         Returns the moment of the next time. Raises ManifestUnwritable.
         """
@@ -121,14 +168,14 @@ class Ledger:
                 self._syncing = self._syncer.submit(self._store.sync)
         return self._sync_at
 
-    def commit(self, notice: InterruptionNotice | None) -> Counter[str]:
-        """Make the end durable and return how many images are in each state. Raises ManifestUnwritable.
+    def commit(self, notice: InterruptionNotice | None) -> None:
+        """Make the end durable. Raises ManifestUnwritable.
 
         On a full disk the journal, which needs the least space, holds what it can, and the document stays as it was.
         """
         document = self._plan.manifest
         interruption = None if notice is None else _interruption(notice, len(document.runs) - 1)
-        states: Counter[str] = Counter(image.state for image in self._images)
+        self.states = states = Counter[str](image.state for image in self._images)
         journal_whole = self._complete_journal(interruption)
         if interruption:
             document.interruptions.append(interruption)
@@ -142,7 +189,6 @@ class Ledger:
         self.durable = self._replace_document() or journal_whole
         if finished and self.durable and not journal_whole:
             self._tidy_up()
-        return states
 
     def _complete_journal(self, interruption: Interruption | None) -> bool:
         """Whether all that was told, and the interruption, is in the journal and on the disk."""
@@ -169,7 +215,7 @@ class Ledger:
             recovery.remove(self._plan, self._held)
         except OSError as error:  # every output is done all the same
             folder = shown(str(self._plan.flight))
-            self._emit(events.Warned(message=f"can't remove {folder}: {error.strerror}; remove it by hand"))
+            self.warned(f"can't remove {folder}: {error.strerror}; remove it by hand")
 
     def close(self) -> None:
         self._syncer.shutdown()
@@ -196,19 +242,15 @@ def _interruption(notice: InterruptionNotice, run: int) -> Interruption:
     return Interruption(at=utc_now(), source=notice.source, event_id=notice.event_id, deadline=notice.deadline, run=run)
 
 
-def _done_change(item: messages.ImageDone, now_ms: int) -> ImageChange:
+def _done_change(item: ImageDone, now_ms: int) -> ImageChange:
+    version = item.version
     return ImageChange(
         image=item.index,
         state="done",
-        size=item.identity.size,
-        mtime_ns=item.identity.mtime_ns,
-        width=item.width,
-        height=item.height,
+        size=version.size,
+        mtime_ns=version.mtime_ns,
         tiles_done=item.tiles_total,
-        tiles_total=item.tiles_total,
-        output_size=item.output_size,
-        checksum=item.checksum,
         done_at_ms=now_ms,
-        note=item.note,
         mend=False,
+        **_recorded_of(item),
     )

@@ -12,8 +12,6 @@ import enum
 
 from batchgray.errors import BatchgrayError
 
-SALVAGE_SECONDS = 5.0
-
 
 class State(enum.Enum):
     PLANNING = "planning"
@@ -24,7 +22,7 @@ class State(enum.Enum):
     FINISHED = "finished"  # the manifest is durable; only now may a notice be acknowledged
 
 
-class Event(enum.Enum):
+class Trigger(enum.Enum):
     PLANNED = "planned"
     NOTICE = "notice"
     DEADLINE = "deadline"
@@ -32,17 +30,17 @@ class Event(enum.Enum):
     COMMITTED = "committed"
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.PLANNING, Event.PLANNED): State.RUNNING,
-    (State.RUNNING, Event.NOTICE): State.DRAINING,
-    (State.RUNNING, Event.DRAINED): State.COMMITTING,
-    (State.DRAINING, Event.NOTICE): State.DRAINING,
-    (State.DRAINING, Event.DEADLINE): State.KILLING,
-    (State.DRAINING, Event.DRAINED): State.COMMITTING,
-    (State.KILLING, Event.NOTICE): State.KILLING,
-    (State.KILLING, Event.DRAINED): State.COMMITTING,
-    (State.COMMITTING, Event.NOTICE): State.COMMITTING,
-    (State.COMMITTING, Event.COMMITTED): State.FINISHED,
+TRANSITIONS: dict[tuple[State, Trigger], State] = {
+    (State.PLANNING, Trigger.PLANNED): State.RUNNING,
+    (State.RUNNING, Trigger.NOTICE): State.DRAINING,
+    (State.RUNNING, Trigger.DRAINED): State.COMMITTING,
+    (State.DRAINING, Trigger.NOTICE): State.DRAINING,
+    (State.DRAINING, Trigger.DEADLINE): State.KILLING,
+    (State.DRAINING, Trigger.DRAINED): State.COMMITTING,
+    (State.KILLING, Trigger.NOTICE): State.KILLING,
+    (State.KILLING, Trigger.DRAINED): State.COMMITTING,
+    (State.COMMITTING, Trigger.NOTICE): State.COMMITTING,
+    (State.COMMITTING, Trigger.COMMITTED): State.FINISHED,
 }
 
 
@@ -56,20 +54,9 @@ class Lifecycle:
     def __init__(self) -> None:
         self.state = State.PLANNING
 
-    def happened(self, event: Event) -> None:
-        """Take the transition for `event`. Raises IllegalTransition."""
+    def happened(self, trigger: Trigger) -> None:
+        """Take the transition for `trigger`. Raises IllegalTransition."""
         try:
-            self.state = TRANSITIONS[self.state, event]
+            self.state = TRANSITIONS[self.state, trigger]
         except KeyError:
-            raise IllegalTransition(self.state.value, event.value) from None
-
-
-def drain_deadline(now: float, grace: float, left: float | None, current: float | None, again: bool) -> float:
-    """When workers are killed: `grace` seconds after the first notice (at `now`), at once when a signal comes again.
-
-    `left` are the seconds until the machine goes, where that is known: salvage and the manifest need the last of them.
-    """
-    if again:
-        return now
-    wanted = now + (grace if left is None else min(grace, max(0.0, left - SALVAGE_SECONDS)))
-    return wanted if current is None else min(current, wanted)
+            raise IllegalTransition(self.state.value, trigger.value) from None

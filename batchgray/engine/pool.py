@@ -1,156 +1,224 @@
-"""The workers as the supervisor sees them: their slots, what each has in hand, and the memory they share."""
+"""The workers, all together: spawned through the fork server, read, signalled, limited in memory and time, reaped."""
 
-import contextlib
-import errno
+import functools
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import selectors
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from batchgray import errors
-from batchgray.engine import timelimit
+from batchgray.engine import memory, timelimit
+from batchgray.engine.worker_handle import WorkerHandle
+from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.records import Task
+from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
-from batchgray.workers.messages import Channel, Convert, GiveBack, Granted, NeedMemory, Refused, Setup
 
-_REMEDIES = {
-    errno.EMFILE: "raise ulimit -n, or use fewer --workers",
-    errno.ENFILE: "use fewer --workers",
-    errno.EFBIG: "raise ulimit -f",
-    errno.ENOMEM: "use fewer --workers",
-}
+_LOST_SERVERS = 3
 
 
-@dataclass(eq=False)
-class Member:
-    """One worker process and its slot. It is gone when its pipe has ended and its exit is known."""
+@dataclass(frozen=True, kw_only=True)
+class Inheritance:
+    """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
-    number: int
-    slot_fd: int
-    channel: Channel
-    pid: int | None = None
-    idle: bool = False
-    asked: NeedMemory | None = None  # waits for memory, since the moment `asked_at`
-    asked_at: float = 0.0
-    slot_bytes: int = slots.EMPTY_SLOT_BYTES
-    scratch_bytes: int = 0
-    tasks: dict[int, Task] = field(default_factory=dict)  # handed out, and neither done nor failed yet
-    ended: bool = False
-    exited: bool = False
-    status: int | None = None
-    peak_bytes: int = 0  # of memory, known when it has exited
-    cause: str | None = None  # why it ends, where that is known before its exit status
-    blameless: bool = False  # it dies with the fork server, whatever it has in hand
+    `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
+    `forkserver.Worker.main`). `checkpoint` is in seconds.
+    """
 
-    def __post_init__(self) -> None:
-        self._watch = timelimit.Watch(self.slot_fd)
+    out: Path
+    flight: Path
+    descriptors: tuple[int, ...]
+    pixels: PixelOptions
+    max_pixels: int
+    checkpoint: float
+
+
+class Pool:
+    """The workers that are not reaped yet.
+
+    Their pipes and the fork server's are registered with `selector`; each key's data is to be called when it is
+    readable, and `handle_message` is then called with the worker and what it says.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        inheritance: Inheritance,
+        selector: selectors.BaseSelector,
+        handle_message: Callable[[WorkerHandle, messages.FromWorker], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.workers: list[WorkerHandle] = []
+        self._server, self._lost_servers = server, 0
+        self._inheritance, self._selector, self._clock = inheritance, selector, clock
+        self._handle_message = handle_message
+        self._spawned = 0
+        self._unforked: deque[WorkerHandle] = deque()  # asked for; their process ids are not known yet
+        self._terminated = False
+        self._check_at = 0.0
+        selector.register(server.channel, selectors.EVENT_READ, self.read_server)
 
     @property
-    def gone(self) -> bool:
-        return self.ended and self.exited
+    def in_hand(self) -> list[int]:
+        """The images, by their indices, that were handed out and are neither done nor failed yet."""
+        return [index for worker in self.workers for index in worker.tasks]
 
     @property
-    def held_bytes(self) -> int:
-        """What this worker holds beyond an empty slot, which it never gives up."""
-        return self.slot_bytes - slots.EMPTY_SLOT_BYTES + self.scratch_bytes
+    def gone_workers(self) -> list[WorkerHandle]:
+        """Those to be reaped."""
+        return [worker for worker in self.workers if worker.gone]
 
-    def exceeds_time(self) -> bool:
-        """Whether the image in hand takes too long; `cause` then says by what."""
-        if self.asked or self.pid is None or self.exited:
-            self._watch.forget()
-            return False
-        exceeded = self._watch.exceeded(self.pid)
-        self.cause = exceeded and f"it took {exceeded}, and was stopped"
-        return exceeded is not None
+    # spawn and reap
 
-    def resize(self, slot_bytes: int) -> None:
-        """Change the length of the slot; the worker learns of it with the next message and must not be using it now."""
-        if slot_bytes != self.slot_bytes:
-            slots.resize_memory(self.slot_fd, slot_bytes)
-            self.slot_bytes = slot_bytes
+    def spawn_worker(self, slot_bytes: int = slots.EMPTY_SLOT_BYTES) -> WorkerHandle | None:
+        """Start a worker with a slot of its own. None where the fork server is gone; it is replaced then.
 
-    def send(self, tasks: list[Task]) -> None:
-        """Hand out images. Raises OSError where the worker is dead."""
-        message = Convert(tasks=tasks, slot_bytes=self.slot_bytes, scratch_bytes=self.scratch_bytes)
-        self.channel.send(message)
+        Raises WorkersCannotWork where no process can be started, or a limit of this one is reached.
+        """
+        self._spawned += 1
+        try:
+            worker = _spawn(self._server, self._spawned, self._inheritance, slot_bytes)
+        except OSError:
+            self.read_server()  # it is gone, or about to be, and has said why or not
+            return None
+        self.workers.append(worker)
+        self._unforked.append(worker)
+        self._selector.register(worker.channel, selectors.EVENT_READ, functools.partial(self.read_worker, worker))
+        return worker
+
+    def end_pipe(self, worker: WorkerHandle) -> None:
+        """A worker whose pipe closes exits: it has nothing in hand, or is dead already."""
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        worker.ended = True
+
+    def remove_worker(self, worker: WorkerHandle) -> None:
+        """Its slot goes back to the system."""
+        self.workers.remove(worker)
+        worker.close()
 
     def close(self) -> None:
-        self.channel.close()
-        os.close(self.slot_fd)
+        """Ends the fork server, and with it every worker."""
+        self._server.stop()
+        for worker in self.workers:
+            worker.close()
+
+    # messages
+
+    def read_worker(self, worker: WorkerHandle) -> None:
+        try:
+            message = worker.channel.receive()
+        except EOFError:
+            self.end_pipe(worker)
+        else:
+            self._handle_message(worker, message)
+
+    def read_server(self) -> None:
+        """Raises WorkersCannotWork."""
+        try:
+            message = self._server.channel.receive()
+        except EOFError:
+            self._replace_server()
+            return
+        match message:
+            case messages.Broken():
+                raise errors.WorkersCannotWork(message.reason)
+            case messages.Booted():
+                self._server.booted = True
+            case messages.Forked():
+                worker = self._unforked.popleft()
+                worker.pid = message.pid
+                if self._terminated:  # while this worker was on its way
+                    self._signal(worker, signal.SIGTERM)
+            case messages.Exited():
+                for worker in self.workers:
+                    if worker.pid == message.pid:
+                        worker.record_exit(message.status, message.peak_bytes)
+
+    def _replace_server(self) -> None:
+        """Something killed the fork server, and its workers died with it; their slots are still here."""
+        self._lost_servers += 1
+        if self._lost_servers >= _LOST_SERVERS:
+            raise errors.WorkersCannotWork("the process that they are forked from was killed again and again")
+        self._selector.unregister(self._server.channel)
+        self._server.stop()
+        self._server = ForkServer()
+        self._selector.register(self._server.channel, selectors.EVENT_READ, self.read_server)
+        self._unforked.clear()
+        for worker in self.workers:
+            worker.record_exit(-signal.SIGKILL)
+            worker.blameless = True
+
+    # signals and limits
+
+    def terminate_workers(self) -> None:
+        """Have every worker flush and exit; one that is on its way is told as soon as it is forked."""
+        self._terminated = True
+        for worker in self.workers:
+            self._signal(worker, signal.SIGTERM)
+        if not self._server.booted:
+            self._abandon_spawns()
+
+    def kill_workers(self) -> None:
+        for worker in self.workers:
+            self._signal(worker, signal.SIGKILL)
+
+    def enforce_time_limits(self) -> None:
+        """Kill the workers whose images take too long; the limits are looked at every CHECK_SECONDS."""
+        now = self._clock()
+        if now < self._check_at:
+            return
+        self._check_at = now + timelimit.CHECK_SECONDS
+        for worker in self.workers:
+            if worker.cause is None and worker.exceeds_time():
+                self._signal(worker, signal.SIGKILL)
+
+    def grant_memory(self, limit: int) -> None:
+        memory.grant_memory(self.workers, limit)
+
+    def _abandon_spawns(self) -> None:
+        """Before the fork server has booted no worker is forked: there is nothing to wait for."""
+        for worker in self.workers:
+            self.end_pipe(worker)
+            worker.record_exit(0)
+
+    def _signal(self, worker: WorkerHandle, signum: signal.Signals) -> None:
+        if worker.pid is not None and not worker.exited:
+            self._server.signal(worker.pid, signum)
 
 
-def spawn(server: ForkServer, number: int, setup: Setup, held: Iterable[int], slot_bytes: int) -> Member:
-    """Start a worker with a slot of its own; `held` are the descriptors of the run that it gets as well.
-
-    Raises OSError where the fork server is gone, WorkersCannotWork where a limit of this process is reached.
-    """
+def _spawn(server: ForkServer, number: int, inheritance: Inheritance, slot_bytes: int) -> WorkerHandle:
+    """Raises OSError where the fork server is gone, WorkersCannotWork where a limit of this process is reached."""
     try:
         fd = slots.make_memory()
         try:
-            channel = server.fork(fd, *held)
+            channel = server.fork(fd, *inheritance.descriptors)
         except OSError:
             os.close(fd)
             raise
-        member = Member(number, fd, channel)
+        worker = WorkerHandle(number, fd, channel)
         try:
-            member.resize(slot_bytes)
-            channel.send(setup)
+            worker.resize(slot_bytes)
+            channel.send(_setup(number, inheritance))
         except OSError:
-            member.close()
+            worker.close()
             raise
     except OSError as error:
-        if error.errno in _REMEDIES:
-            raise errors.WorkersCannotWork(f"{error.strerror}; {_REMEDIES[error.errno]}") from None
+        if error.errno in memory.REMEDIES:
+            raise errors.WorkersCannotWork(f"{error.strerror}; {memory.REMEDIES[error.errno]}") from None
         raise
-    return member
+    return worker
 
 
-def grant_memory(members: Iterable[Member], limit: int) -> None:
-    """Answer those that wait for memory, first come first served, within `limit` bytes for all together.
-
-    Who waits, or is idle, has nothing in its slot that is still needed, and gives it up when somebody else is short.
-    So whoever is first always gets what it asked for once the others have finished what they have in hand.
-    """
-    members = list(members)
-    waiting = [(member, member.asked) for member in members if member.asked]
-    for member, asked in sorted(waiting, key=lambda pair: pair[0].asked_at):
-        wanted = asked.slot_bytes - slots.EMPTY_SLOT_BYTES + asked.scratch_bytes
-        if wanted > limit:
-            _answer(member, _refused(wanted, f"over the limit of {limit / 1e6:,.0f} MB", "raise --memory"))
-            continue
-        others = [other for other in members if other is not member]
-        if wanted + sum(other.held_bytes for other in others) > limit:
-            _take_back(others)
-        if wanted + sum(other.held_bytes for other in others) > limit:
-            return
-        try:
-            member.resize(max(asked.slot_bytes, slots.EMPTY_SLOT_BYTES))
-        except OSError as error:  # RLIMIT_FSIZE counts for nameless memory too
-            remedy = _REMEDIES.get(error.errno or 0, "free some memory")
-            _answer(member, _refused(wanted, f"which can't be had: {error.strerror}", remedy))
-            continue
-        member.scratch_bytes = asked.scratch_bytes
-        _answer(member, Granted(slot_bytes=member.slot_bytes, scratch_bytes=member.scratch_bytes))
-
-
-def _refused(wanted: int, why: str, remedy: str) -> Refused:
-    return Refused(reason=f"needs {wanted / 1e6:,.0f} MB while it is converted, {why}", remedy=remedy)
-
-
-def _take_back(members: list[Member]) -> None:
-    for member in members:
-        if not member.held_bytes or not (member.asked or member.idle):
-            continue
-        member.resize(slots.EMPTY_SLOT_BYTES)
-        member.scratch_bytes = 0
-        _tell(member, GiveBack(slot_bytes=member.slot_bytes))
-
-
-def _answer(member: Member, message: Granted | Refused) -> None:
-    member.asked = None
-    _tell(member, message)
-
-
-def _tell(member: Member, message: GiveBack | Granted | Refused) -> None:
-    with contextlib.suppress(OSError):  # it is dead; the end of its pipe tells
-        member.channel.send(message)
+def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
+    return messages.Setup(
+        worker=number,
+        out=str(inheritance.out),
+        flight=str(inheritance.flight),
+        pixels=inheritance.pixels,
+        max_pixels=inheritance.max_pixels,
+        checkpoint=inheritance.checkpoint,
+    )

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,21 +11,24 @@ from typing import Literal, TypeVar
 import msgspec
 
 from batchgray import errors, events
-from batchgray.engine import recovery
-from batchgray.engine.ledger import Ledger, Listener, Totals
+from batchgray.checkpoints.folder import FolderCheckpoints
+from batchgray.engine import recovery, summary
+from batchgray.engine.ledger import Ledger, Listener
+from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
+from batchgray.engine.tasks import PlannedTasks
 from batchgray.errors import shown
-from batchgray.manifest import lock, outcome
+from batchgray.manifest import lock
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Manifest, Run
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
-from batchgray.planning import gone
+from batchgray.planning import pruning
 from batchgray.planning.discovery import JPEG_SUFFIXES
-from batchgray.planning.plan import Plan, plan_resume, plan_run
+from batchgray.planning.plan import Plan
+from batchgray.planning.planner import plan_resume, plan_run
 from batchgray.storage import durable
-from batchgray.storage.names import kind_of
 from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
@@ -142,7 +144,7 @@ def _manifest_of(options: RunOptions) -> Path:
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if os.path.exists(path):
-        check_is_manifest(path, or_ruin=overwrite)
+        check_is_manifest(path, or_damaged=overwrite)
 
 
 def _previous(path: Path, overwrite: bool) -> Manifest | None:
@@ -227,28 +229,46 @@ def _supervise(
     _commit_start(plan, engine.workers, store)
     recovery.forget_intents(plan, held)
     ledger = Ledger(plan, held, store, engine.checkpoint, send)
-    planned = _planned(plan, engine, sources)
+    planned = summary.planned(plan, engine.workers, sources)
     _preload(server, planned, plan.manifest.options)
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
             _wait_until(ready, inbox)
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
-    supervisor = Supervisor(plan, held, resumable, engine, ledger, server, inbox, send, ready)
+    tasks = PlannedTasks(plan, resumable)
+    checkpoints = FolderCheckpoints(held.inner, held.out, plan.manifest.options)
+    inheritance = _inheritance(plan, held, engine)
+    supervisor = Supervisor(tasks, inheritance, checkpoints, engine, ledger, server, inbox, ready)
     try:
-        states = supervisor.run()
+        outcome = supervisor.run()
     finally:
         ledger.close()
-    if supervisor.notice is not None:
-        for failure in _acknowledge(supervisor.notice, sources, ledger.durable):
+    if outcome.notice is not None:
+        for failure in _acknowledge(outcome.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    summary = _at(began, _summary(plan, states, ledger, time.monotonic() - began, pruned))
-    emit(summary)
-    if supervisor.fault is not None:
-        raise supervisor.fault
-    exit_code = SOME_FAILED if states["failed"] else DONE
+    last = _at(began, summary.summarize(plan, ledger, outcome, time.monotonic() - began, pruned))
+    emit(last)
+    if outcome.fault is not None:
+        raise errors.OutputLost(plan.out, outcome.fault)
+    return _result(plan, last)
+
+
+def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inheritance:
+    return Inheritance(
+        out=held.out.path,
+        flight=held.inner.path,
+        descriptors=tuple(held.for_workers),
+        pixels=plan.manifest.options,
+        max_pixels=plan.manifest.max_pixels,
+        checkpoint=engine.checkpoint,
+    )
+
+
+def _result(plan: Plan, last: events.Summary) -> Result:
+    exit_code = SOME_FAILED if last.failed else DONE
     return Result(
-        exit_code=INTERRUPTED if summary.resume is not None else exit_code,
+        exit_code=INTERRUPTED if last.resume is not None else exit_code,
         manifest=plan.path,
         out=plan.out,
         failures={
@@ -256,7 +276,7 @@ def _supervise(
             for image in plan.manifest.images
             if image.state == "failed"
         },
-        summary=summary,
+        summary=last,
     )
 
 
@@ -266,7 +286,7 @@ def _prune(plan: Plan, held: RunFolder, emit: Listener) -> int:
     Returns how many were removed.
     """
     try:
-        pruned = gone.remove_outputs(held.out, plan.pruned)
+        pruned = pruning.remove_outputs(held.out, plan.pruned)
     except OSError as error:
         raise errors.UnwritableOutput(plan.out, error.strerror) from None
     for output in pruned.altered:
@@ -306,75 +326,9 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
         raise errors.DiskFullAtStart(plan.path, error.strerror) from None
 
 
-def _planned(plan: Plan, engine: EngineOptions, sources: Sequence[NoticeListener]) -> events.Planned:
-    images = plan.manifest.images
-    kinds: Counter[str] = Counter()
-    for index in plan.todo:
-        kinds[kind_of(images[index].source)] += images[index].size
-    return events.Planned(
-        manifest=str(plan.path),
-        out=str(plan.out),
-        total=len(images),
-        todo=len(plan.todo),
-        done=plan.already_done,
-        todo_bytes=kinds.total(),
-        todo_bytes_by_kind=dict(kinds),
-        new=plan.new,
-        changed=plan.changed,
-        missing=plan.missing,
-        gone=_count_gone(plan),
-        ignored=dict(plan.ignored),
-        workers=engine.workers,
-        resumed=plan.resumed,
-        notices=[source.name for source in sources],
-    )
-
-
-def _count_gone(plan: Plan) -> int:
-    return sum(image.state == "gone" for image in plan.manifest.images)
-
-
 def _preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
     """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
     others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
     pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
     if pillow or png:
         server.preload(pillow, png)
-
-
-def _summary(plan: Plan, states: Counter[str], ledger: Ledger, seconds: float, pruned: int) -> events.Summary:
-    totals, images, name_of = ledger.totals, plan.manifest.images, outcome.unique_naming(plan.manifest)
-    interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
-    return events.Summary(
-        state=plan.manifest.state,
-        total=len(images),
-        done=states["done"],
-        already_done=plan.already_done,
-        converted=totals.converted,
-        failed=states["failed"],
-        partial=states["partial"],
-        pending=states["pending"],
-        pixels=totals.pixels,
-        source_bytes=totals.source_bytes,
-        output_bytes=totals.output_bytes,
-        seconds=seconds,
-        ignored=dict(plan.ignored),
-        changed=plan.changed,
-        missing=plan.missing,
-        gone=states["gone"],
-        newly_gone=plan.newly_gone,
-        pruned=pruned,
-        notes={name_of(images[index]): note for index, note in totals.notes.items()},
-        failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
-        reasons=outcome.reasons(plan.manifest),
-        manifest=str(plan.path),
-        resume=outcome.resume_command(plan.path) if interrupted else None,
-        space_needed=_space_needed(plan, totals) if ledger.disk_full or totals.space_needed is not None else None,
-    )
-
-
-def _space_needed(plan: Plan, totals: Totals) -> int:
-    """About the bytes that the outputs still to come will take: as the ones that were made, by bytes of input."""
-    waiting = sum(image.size for image in plan.manifest.images if image.state in ("pending", "partial"))
-    ratio = totals.output_bytes / totals.source_bytes if totals.source_bytes else 1.0
-    return max(totals.space_needed or 0, int(waiting * ratio))

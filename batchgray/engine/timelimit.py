@@ -13,8 +13,8 @@ from batchgray import machine
 from batchgray.ownclock import OwnClock
 from batchgray.planes import slots
 
-LOOK_SECONDS = 1.0  # between two looks at a worker
-_LONGEST_STEP = 2 * LOOK_SECONDS  # a supervisor that ran was not later than that
+CHECK_SECONDS = 1.0  # between two checks of a worker
+_LONGEST_STEP = 2 * CHECK_SECONDS  # a supervisor that ran was not later than that
 
 # The slowest sound images measured, WebP and AVIF of 260 megapixels, took 6 to 9 s of processor time: 0.03 s a
 # megapixel.
@@ -23,7 +23,7 @@ _SECONDS, _SECONDS_PER_MEGAPIXEL = 60.0, 5.0
 
 
 class _Begun(NamedTuple):
-    index: int  # type: ignore[assignment]  # tuple.index, which nobody misses
+    index: int  # type: ignore[assignment]  # tuple.index, which is not missed here
     at: float
     busy: float
 
@@ -41,7 +41,7 @@ class Watch:
         self._begun = None
 
     def exceeded(self, pid: int) -> str | None:
-        """The limit that the image is over, in words, or None. To be asked every LOOK_SECONDS."""
+        """The limit that the image is over, in words, or None. To be asked every CHECK_SECONDS."""
         seen, busy, now = slots.peek(self._slot_fd), machine.processor_seconds(pid), self._clock()
         if seen is None or busy is None:
             self._begun = None

@@ -1,1 +1,8 @@
-"""The arithmetic from colour to gray: formulas, what numba compiles, and machine code that is kept."""
+"""What numba compiles, and LLVM keeps: the arithmetic from colour to gray, and two steps of encoders.
+
+    weights: formulas --> method_code  --> machine_code --> methods: of tiles --> arrays: to_gray
+                          splice_code  --> machine_code --> codecs.jpeg_bands
+                          deflate_code --> machine_code --> deflate --> codecs.png
+
+The modules of code are imported only where they have to be compiled.
+"""

@@ -1,4 +1,4 @@
-"""Grayscale of an array in memory, by the arithmetic that makes the files."""
+"""`batchgray.to_gray`: grayscale of an array in memory, by the arithmetic that makes the files."""
 
 from typing import TYPE_CHECKING, Any, get_args
 

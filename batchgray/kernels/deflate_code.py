@@ -1,4 +1,4 @@
-"""A PNG's filters and its deflate as numba compiles them; `codecs.png` loads what came of it.
+"""A PNG's filters and its deflate as numba compiles them; `deflate` loads what came of it.
 
 PNG (W3C, third edition): 9.2, the filter types; 9.4, the Paeth predictor. Deflate: RFC 1951.
 

@@ -1,4 +1,4 @@
-"""The kernels as numba compiles them. Imported only where they have to be compiled: `kernels` loads what came of it.
+"""The kernels as numba compiles them. Imported only where they have to be compiled: `methods` loads what came of it.
 
 Each takes `rgb`, 3 n bytes of interleaved R, G, B, and writes `gray`, n bytes. No allocation, no validation.
 

@@ -1,4 +1,4 @@
-"""The splicing of entropy-coded data as numba compiles it; `codecs.jpeg_bands` loads what came of it, and says why."""
+"""The splicing of a JPEG's coded data as numba compiles it; `codecs.jpeg_bands` loads what came of it, and says why."""
 
 from typing import Any
 

@@ -10,19 +10,18 @@ import msgspec
 
 from batchgray import errors, spelling
 from batchgray.manifest.records import VERSION, Manifest
-from batchgray.storage import integrity
+from batchgray.storage import sealing
 from batchgray.storage.guards import may_be_cut_off, open_regular
+from batchgray.storage.sealing import OtherVersion, SealedRecords, UnreadableRecord
 from batchgray.texts import brief
 
 BEGINNING = b'{"version":1,"batchgray":"'
 
 _HEAD_BYTES = 200
-_READ_BYTES = 8 << 20
+_HEAD = re.compile(rb'\s*\{\s*"version"\s*:\s*\d{1,18}\s*,\s*"batchgray"')  # of all versions
 _LONGEST_LINE = 256 << 20  # the head line has all input folders and interruptions; no image's line comes near
-_DOCUMENTS = msgspec.json.Decoder(Manifest)
+_DOCUMENTS = SealedRecords(Manifest, _LONGEST_LINE, VERSION)
 _ENCODER = msgspec.json.Encoder()
-_VERSION = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d{1,18})\s*,\s*"batchgray"')
-_UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError)
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -40,20 +39,22 @@ def encode(manifest: Manifest) -> bytes:
     if manifest.images:
         document[-1:] = b"\n"
     document += b"]}"
-    return integrity.seal(document)
+    return sealing.seal(document)
 
 
-def check_is_manifest(path: Path, or_ruin: bool = False) -> None:
-    """A quick look, before anything is written beside it; `or_ruin` takes what a crash or a full disk left of one too.
+def check_is_manifest(path: Path, or_damaged: bool = False) -> None:
+    """By its first bytes, before anything is written beside it.
+
+    With `or_damaged` what a crash or a full disk left of one will do, too.
 
     Raises NoSuchManifest, UnreadableManifest, DamagedManifest, ForeignManifest.
     """
     head = read_head(path)
-    if _VERSION.match(head):
+    if _HEAD.match(head):
         return
     if not may_be_cut_off(os.path.realpath(path), BEGINNING):
         raise errors.ForeignManifest(path, "it is not a manifest")
-    if not or_ruin:
+    if not or_damaged:
         raise errors.DamagedManifest(path, "its beginning is lost")
 
 
@@ -72,15 +73,13 @@ def read(path: Path) -> Manifest:
     Raises NoSuchManifest, UnreadableManifest, ForeignManifest, DamagedManifest, FutureManifest.
     """
     check_is_manifest(path)
-    data = _read_sealed(path)
     try:
-        manifest: Manifest = spelling.decoded(_DOCUMENTS, data)
-    except _UNDECODABLE as error:
-        _refuse_future(path, data)
+        with _reading(path), open_regular(path) as file:
+            return _DOCUMENTS.read_document(file)
+    except OtherVersion as error:
+        raise errors.FutureManifest(path, error.version, VERSION) from None
+    except UnreadableRecord as error:
         raise errors.DamagedManifest(path, brief(str(error))) from None
-    if manifest.version != VERSION:
-        raise errors.FutureManifest(path, manifest.version, VERSION)
-    return manifest
 
 
 @contextlib.contextmanager
@@ -91,32 +90,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise errors.NoSuchManifest(path) from None
     except OSError as error:
         raise errors.UnreadableManifest(path, error.strerror) from None
-
-
-def _read_sealed(path: Path) -> bytearray:
-    """The document, to the bit as it was written. What is not costs no more memory than a line of it."""
-    with _reading(path), open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - integrity.SEAL_BYTES))
-        if not integrity.looks_sealed(file.read(integrity.SEAL_BYTES)):
-            _refuse_future(path, read_head(path))
-            raise errors.DamagedManifest(path, "it is not whole")
-        file.seek(0)
-        data = bytearray()
-        line_at = 0
-        while piece := file.read(_READ_BYTES):
-            data += piece
-            line_at = max(line_at, data.rfind(b"\n", len(data) - len(piece)))
-            if len(data) - line_at > _LONGEST_LINE:
-                raise errors.DamagedManifest(path, "a line of it is longer than any that batchgray writes")
-    if not integrity.sealed(data):
-        _refuse_future(path, data)
-        raise errors.DamagedManifest(path, "it is not as it was written")
-    return data
-
-
-def _refuse_future(path: Path, data: bytes | bytearray) -> None:
-    """What can't be read may be of a later version, whose first two fields are the same. Raises FutureManifest."""
-    found = _VERSION.match(data)
-    if found and int(found[1]) > VERSION:
-        raise errors.FutureManifest(path, int(found[1]), VERSION)

@@ -1,9 +1,11 @@
 """The journal: what happened to a manifest since its document was written, in order.
 
-`Journal` is what the rest of the program sees of one. `FileJournal` is its form beside the document: one sealed JSON
-line an entry. Every seal holds only at its line's place in its own journal. Whatever was appended after the last sync
-may be missing or torn: replay stops there, without drama. What a later line says was synced and is broken all the same
-is damage, and is refused.
+`Journal` is what the rest of the program sees of one. `FileJournal` is its form beside the document, one sealed JSON
+line a record:
+
+- a seal holds only at its line's place in its own journal;
+- whatever was appended after the last sync may be missing or torn: replay stops there;
+- what a later line says was synced and is broken all the same is damage, and is refused.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,14 +18,12 @@ from batchgray import errors
 from batchgray.manifest.records import Count, ImageChange, Interruption
 from batchgray.storage import durable, integrity
 from batchgray.storage.guards import open_regular
+from batchgray.storage.sealing import SealedRecords, Undecodable, UnreadableRecord
 from batchgray.texts import brief
 
-Entry = ImageChange | Interruption
+JournalRecord = ImageChange | Interruption
 
 BEGINNING = b'{"generation":'
-
-_PIECE_BYTES = 1 << 20
-_UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError, errors.UsageError)
 
 
 class Superseded(Exception):
@@ -46,7 +46,7 @@ class Journal(Protocol):
     def unsynced(self) -> bool:
         """Whether something was recorded that no sync has reached."""
 
-    def replay(self) -> list[Entry]:
+    def replay(self) -> list[JournalRecord]:
         """What was recorded, as far as it is whole. Raises Superseded, UnreadableManifest, DamagedManifest."""
 
     def close(self) -> None:
@@ -62,15 +62,14 @@ class JournalLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     interruption: Interruption | None = None
     synced: Count | None = None
 
-    def entries(self) -> Iterator[Entry]:
+    def records(self) -> Iterator[JournalRecord]:
         if self.change is not None:
             yield self.change
         if self.interruption is not None:
             yield self.interruption
 
 
-_LINES = msgspec.json.Decoder(JournalLine)
-_ENCODER = msgspec.json.Encoder()
+_LINES = SealedRecords(JournalLine, longest=1 << 20)
 
 
 class FileJournal:
@@ -111,7 +110,7 @@ class FileJournal:
     def unsynced(self) -> bool:
         return self._appended > self._synced
 
-    def replay(self) -> list[Entry]:
+    def replay(self) -> list[JournalRecord]:
         try:
             lines = _read_lines(self._path, seed_of(self._lineage, self._generation))
         except FileNotFoundError:
@@ -124,7 +123,7 @@ class FileJournal:
             raise Superseded
         if lines[0].generation < self._generation:
             return []
-        return [entry for line in lines for entry in line.entries()]
+        return [record for line in lines for record in line.records()]
 
     def close(self) -> None:
         if self._file is not None:
@@ -137,7 +136,7 @@ class FileJournal:
             lines = [JournalLine(synced=self._synced), *lines]
         data = bytearray()
         for line in lines:
-            data += integrity.seal(_ENCODER.encode(line), self._seed + self._appended + len(data)) + b"\n"
+            data += _LINES.line(line, self._seed + self._appended + len(data))
         if self._file is None:
             raise RuntimeError("the journal is not open")
         self._file.append(data)
@@ -158,8 +157,8 @@ def _read_lines(path: Path, seed: int) -> list[JournalLine]:
     broken_at: int | None = None
     start = synced = 0
     with open_regular(path) as file:
-        while raw := file.readline(_PIECE_BYTES):
-            line = _decode_line(path, raw.rstrip(b"\n"), start, start and seed + start)
+        for raw in _LINES.lines(file):
+            line = _decode_line(path, raw, start, start and seed + start)
             if line is None:
                 broken_at = start if broken_at is None else broken_at
             else:
@@ -176,9 +175,9 @@ def _read_lines(path: Path, seed: int) -> list[JournalLine]:
 
 def _decode_line(path: Path, raw: bytes, start: int, seed: int) -> JournalLine | None:
     """None where the line is not the one that was written at this place of this journal."""
-    if not integrity.sealed(raw, seed):
-        return None
     try:
-        return _LINES.decode(raw)
-    except _UNDECODABLE as error:
+        return _LINES.decode_line(raw, seed)
+    except Undecodable as error:
         raise errors.DamagedManifest(path, f"the line at byte {start}: {brief(str(error))}") from None
+    except UnreadableRecord:
+        return None

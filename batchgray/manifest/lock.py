@@ -38,7 +38,7 @@ def owning(path: Path, locked: bool = True, pause: Pause = lambda: None) -> Iter
         try:
             yield
         finally:
-            if held and folder.stat(files.document.name) is None:  # refused, or interrupted, before it was
+            if held and folder.stat(files.document.name) is None:  # ended before there was one
                 with contextlib.suppress(OSError):
                     lock.discard()
             lock.release()

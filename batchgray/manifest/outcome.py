@@ -1,4 +1,4 @@
-"""What a manifest's images came to: how they are called, why some failed, and what goes on with the rest."""
+"""What a manifest's images came to: how they are called, why some failed, and how to go on with the rest."""
 
 import os
 import re

@@ -1,8 +1,8 @@
-"""The manifest's records, and what must be true of them whoever wrote them.
+"""The manifest's records, and the rules that they keep, whichever program wrote them.
 
-A manifest can come from a stranger, and its seal is no signature: anybody can make one. So a manifest is held against
-these rules each time it is loaded. Numbers are bounded by the types here; `find_fault` knows what no type can say: no
-name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
+A manifest can come from a stranger, and its seal is no signature: any program can make one. So a manifest is checked
+against these rules each time it is loaded. Numbers are bounded by the types here; `find_fault` knows what no type can
+say: no name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
 """
 
 import os
@@ -18,7 +18,7 @@ from batchgray._version import __version__
 from batchgray.events import NoticeSource
 from batchgray.manifest.files import own_names
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.names import folders_of, is_inside, is_plain
 from batchgray.storage.run_folder import FLIGHT_FOLDER
@@ -69,8 +69,8 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
     was: Literal["pending", "partial", "done"] | None = None
 
     @property
-    def identity(self) -> SourceIdentity:
-        return SourceIdentity(self.size, self.mtime_ns)
+    def version(self) -> InputVersion:
+        return InputVersion(self.size, self.mtime_ns)
 
     @property
     def resumable(self) -> bool:

@@ -32,7 +32,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from batchgray.errors import BatchgrayError
-from batchgray.manifest.document import Count, ImageChange, Interruption, utc_now
+from batchgray.manifest.records import Count, ImageChange, Interruption, utc_now
 from batchgray.storage import integrity
 from batchgray.storage.base import Place, Put
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from batchgray import errors
 from batchgray.manifest import document, journal
 from batchgray.manifest.files import files_of
-from batchgray.manifest.journal import Entry, FileJournal, Journal
+from batchgray.manifest.journal import FileJournal, Journal, JournalRecord
 from batchgray.manifest.records import ImageChange, Interruption, Manifest, find_fault
 from batchgray.storage import durable
 from batchgray.storage.base import is_full
@@ -28,19 +28,19 @@ def load_manifest(path: Path) -> Manifest:
 
     Raises NoSuchManifest, UnreadableManifest, ForeignManifest, DamagedManifest, FutureManifest.
     """
-    manifest, entries = _read_both(path)
-    for entry in entries:
-        _apply(entry, manifest, path)
+    manifest, records = _read_both(path)
+    for record in records:
+        _apply(record, manifest, path)
     if fault := find_fault(manifest, path):
         raise errors.DamagedManifest(path, fault)
     return manifest
 
 
 class Store:
-    """The owner's hand on the manifest: commit the document, append to the journal, sync it.
+    """How the owner of a manifest writes it: commit the document, append to the journal, sync it.
 
-    Its folder is held from the first commit on. What it replaces there beside the document is its own, or what a crash
-    left of that. Raises ForeignFile.
+    The folder is held from the first commit on. The files beside the document that are replaced there are batchgray's,
+    or what a crash left of those. Raises ForeignFile.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,29 +115,29 @@ class Store:
             self._journal = None
 
 
-def _read_both(path: Path) -> tuple[Manifest, list[Entry]]:
+def _read_both(path: Path) -> tuple[Manifest, list[JournalRecord]]:
     """The document, and what its journal tells: once more where the document is replaced between the two reads."""
     while True:
         head = document.read_head(path)
         manifest = document.read(path)
         try:
-            entries = FileJournal(files_of(path).journal, manifest.lineage, manifest.generation).replay()
+            records = FileJournal(files_of(path).journal, manifest.lineage, manifest.generation).replay()
         except journal.Superseded:
             if document.read(path).generation == manifest.generation:
                 reason = "its journal is newer than it is; it was put back from an old copy"
                 raise errors.DamagedManifest(path, reason) from None
         else:
-            if entries or document.read_head(path) == head:
-                return manifest, entries
+            if records or document.read_head(path) == head:
+                return manifest, records
 
 
-def _apply(entry: Entry, manifest: Manifest, path: Path) -> None:
+def _apply(record: JournalRecord, manifest: Manifest, path: Path) -> None:
     """Raises DamagedManifest."""
-    if isinstance(entry, Interruption):
-        manifest.interruptions.append(entry)
+    if isinstance(record, Interruption):
+        manifest.interruptions.append(record)
         manifest.state = "interrupted"
         return
     try:
-        entry.apply(manifest.images)
+        record.apply(manifest.images)
     except IndexError:
-        raise errors.DamagedManifest(files_of(path).journal, f"it tells of an image {entry.image}") from None
+        raise errors.DamagedManifest(files_of(path).journal, f"it tells of an image {record.image}") from None

@@ -1,4 +1,4 @@
-"""The instance metadata service: who this instance is, its role's credentials, and when a spot instance is taken away.
+"""The instance metadata service: the instance's id, its role's credentials, and when a spot instance is taken away.
 
     PUT /latest/api/token                                     -> a token, for hardened instances
     GET /latest/meta-data/instance-id                         -> i-bp1ecr00000005go2go
@@ -68,7 +68,7 @@ class _RoleAnswer(msgspec.Struct, rename="pascal"):
 
 
 def on_alibaba_cloud() -> bool:
-    """Whether this machine says that it is one of theirs. Asks nobody."""
+    """Whether this machine's firmware says that it is an Alibaba Cloud instance. Sends no request."""
     try:
         return "alibaba" in _VENDOR_FILE.read_text("utf-8", "replace").lower()
     except OSError:
@@ -233,14 +233,14 @@ class MetadataListener:
         return None
 
     def stop(self) -> None:
-        """Waits for nobody: a thread that is still asking puts nothing any more."""
+        """Returns at once: a thread that still waits for an answer puts nothing into the inbox any more."""
         self._stopping.set()
 
     def _poll(self, inbox: Inbox) -> None:
         complained = False
         while not self._stopping.is_set():
             try:
-                if self._look(inbox):
+                if self._poll_once(inbox):
                     return
             except Exception as error:  # whatever it is: the next answer may be the notice
                 if not complained:
@@ -249,7 +249,7 @@ class MetadataListener:
                 complained = True
             self._stopping.wait(self._poll_seconds * random.uniform(0.8, 1.2))
 
-    def _look(self, inbox: Inbox) -> bool:
+    def _poll_once(self, inbox: Inbox) -> bool:
         """Whether the notice has come. Raises Unknown."""
         until = self._service.termination_time()
         if until is None or self._stopping.is_set():

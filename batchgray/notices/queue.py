@@ -16,7 +16,7 @@ from batchgray import errors, texts
 from batchgray.notices.metadata import Credentials, Unknown
 from batchgray.notices.request_limit import RequestLimit, TooSlow
 
-PAGE = 16  # the most that one request may look at
+PAGE = 16  # the most messages that one request may have
 _TIMEOUT_SECONDS = 5.0
 _ANSWER_BYTES = 1 << 24  # 16 messages of 64 kB, each character of them as XML's longest reference to it
 _NO_BODY = re.compile(r"<MessageBody\s*/>|<MessageBody></MessageBody>")
@@ -24,8 +24,9 @@ _NO_XML = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));",
     re.IGNORECASE,
 )
+NO_ENDPOINT = "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)"
 NO_CREDENTIALS = "credentials are missing (ALIBABA_CLOUD_ACCESS_KEY_ID and ..._SECRET, or an instance role)"
-NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
+_NO_HANDLE = "1-ODU4OTkzNDU5My0xNDM1MTk3NjAwLTItNg=="
 
 GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
 REFUSED_KEY = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurityToken", "SecurityTokenExpired"})
@@ -102,11 +103,11 @@ class SmqQueue:
         self._queue.set_encoding(False)
 
     def peek(self) -> list[Message]:
-        """Up to 16 visible messages, hidden from nobody."""
+        """Up to 16 visible messages, and hide none."""
         return self._messages(self._queue.batch_peek_message, PAGE)
 
     def receive(self, most: int = PAGE) -> list[Message]:
-        """Up to `most` visible messages, hidden from everybody else for the queue's visibility time-out."""
+        """Up to `most` visible messages, hidden from all other readers for the queue's visibility time-out."""
         return self._messages(self._queue.batch_receive_message, most, 0)
 
     def hide(self, handle: str, seconds: int) -> str:
@@ -170,7 +171,7 @@ class SmqQueue:
         from mns.mns_exception import MNSClientNetworkException, MNSServerException
 
         action = "".join(word.capitalize() for word in call.__name__.split("_"))  # as RAM names it
-        # "from None": the SDK's exceptions quote requests and answers, which are nobody's business in a traceback.
+        # "from None": the SDK's exceptions quote requests and answers, which don't belong into a traceback.
         try:
             with self._limit.within(_TIMEOUT_SECONDS):
                 return call(*arguments)
@@ -186,26 +187,30 @@ class SmqQueue:
             raise QueueFault("UnexpectedAnswer", type(error).__name__, action) from None
 
 
-def check_taking(queue: SmqQueue) -> None:
-    """Use each action that listening needs beside peeking, once.
-
-    Raises QueueFault, with the `action` that is denied, or of another kind.
+def trials_of_taking(queue: SmqQueue) -> dict[str, Callable[[], object]]:
+    """Each action that listening needs beside peeking, by its name in RAM policies, as a call for `try_action`.
 
     Hiding and deleting are tried with a handle of no message: the service looks at permissions first. A message that is
     received is given back at once.
     """
-    for message in queue.receive(1):
-        queue.hide(message.handle, 1)
-    for attempt in (lambda: queue.hide(NO_HANDLE, 1), lambda: queue.delete(NO_HANDLE)):
-        try:
-            attempt()
-        except QueueFault as fault:
-            if fault.kind not in GONE | {"InvalidArgument"}:
-                raise
+    return {
+        "BatchReceiveMessage": lambda: [queue.hide(message.handle, 1) for message in queue.receive(1)],
+        "ChangeMessageVisibility": lambda: queue.hide(_NO_HANDLE, 1),
+        "DeleteMessage": lambda: queue.delete(_NO_HANDLE),
+    }
+
+
+def try_action(trial: Callable[[], object]) -> None:
+    """Raises QueueFault, with the `action` that is denied, or of another kind; not where a handle is refused."""
+    try:
+        trial()
+    except QueueFault as fault:
+        if fault.kind not in GONE | {"InvalidArgument"}:
+            raise
 
 
 def usage_error(fault: QueueFault, name: str, endpoint: str) -> errors.UsageError:
-    """What a fault means to somebody who configures it."""
+    """What a fault means to the user who configures the queue."""
     if fault.kind == "QueueNotExist":
         return errors.QueueMissing(name, endpoint)
     if fault.kind == "AccessDenied":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from batchgray import errors
 from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials
-from batchgray.notices.queue import NO_CREDENTIALS, QueueFault, SmqQueue, usage_error
+from batchgray.notices.queue import NO_CREDENTIALS, NO_ENDPOINT, QueueFault, SmqQueue, usage_error
 from batchgray.notices.spot_event import simulated
 
 
@@ -34,7 +34,7 @@ def simulate(options: NoticeOptions, instance_id: str) -> str:
 def open_queue(options: NoticeOptions) -> SmqQueue:
     """The queue as the options name it. Raises UsageError where they name too little."""
     if not options.endpoint:
-        raise errors.IncompleteSmq(options.queue, "the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)")
+        raise errors.IncompleteSmq(options.queue, NO_ENDPOINT)
     try:
         return SmqQueue(options.endpoint, options.queue, _credentials(options))
     except QueueFault as fault:

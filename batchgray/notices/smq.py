@@ -1,17 +1,6 @@
-"""Interruption notices from an SMQ queue that a whole fleet may share.
+"""Interruption notices from an SMQ queue: the thread that polls it, what it finds out at the start, and its faults.
 
-Peeking sees without hiding; receiving hides a message from the one it was meant for. So this only peeks, until its
-own event is among the sixteen oldest visible messages. Then it receives, gives back at once what belongs to others,
-keeps its own hidden while the flush runs, and deletes it when the flush is durable. The notice waits for what is given
-back, which is another machine's, but not longer than a moment.
-
-    look: peek 16 --ours--> take: receive, give others back --> notice --> hold: renew --acknowledge--> delete
-            |
-            +--16, none ours--> look again after a random moment --still 16--> make room
-
-Make room: what lies in the way is received and hidden, old events (their instances are gone) for minutes, fresh ones
-for a moment, in which everybody sees what is behind them. The random moment lets one of the fleet do it for all: the
-others then find the way free. Nothing that is not this instance's interruption is ever deleted.
+What is done with the queue's messages, and in which order, is in `own_event`.
 
 Costs a request every 3 s, 1200 an hour and instance; no less often while the service does not answer, so that one that
 answers again is heard within 10 s.
@@ -20,51 +9,45 @@ The start of a run waits for the first requests, which tell whether listening ca
 notice ends that at once. What is not known by then the thread finds out while the work goes on.
 """
 
-import contextlib
 import logging
 import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from batchgray import errors
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials, Unknown, iso_utc
+from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials, Unknown
+from batchgray.notices.own_event import OwnEvent
 from batchgray.notices.queue import (
     FINAL,
-    GONE,
     NO_CREDENTIALS,
-    PAGE,
+    NO_ENDPOINT,
     REFUSED_KEY,
     Message,
     QueueFault,
     SmqQueue,
-    check_taking,
+    trials_of_taking,
+    try_action,
     usage_error,
 )
 from batchgray.notices.spot_event import SpotEvent, Unreadable, parse
 
-LOOK_SECONDS = 3.0
-OLD_SECONDS = 600.0  # twice the notice that an instance gets
-HIDE_OLD_SECONDS = 300
-HIDE_FRESH_SECONDS = 2
-HOLD_SECONDS = 60
+POLL_SECONDS = 3.0
 RENEW_SECONDS = 20.0
 ACKNOWLEDGE_SECONDS = 60.0
 CHECK_SECONDS = 3.0
 METADATA_SECONDS = 2.0
-_GLANCE_SECONDS = 0.3
-_TRY_SECONDS = 2.0  # within CHECK_SECONDS, and so early that the last attempt has time
-_HEED_SECONDS = 0.05
+_UNASKED_METADATA_SECONDS = 0.3
+_RETRY_SECONDS = 2.0  # within CHECK_SECONDS, and so early that the last attempt has time
+_INBOX_SECONDS = 0.05
 _LEAST_SECONDS = 5.0
-_COURTESY_SECONDS = 1.0
 _STOP_SECONDS = 2.0
 _UNREACHABLE = frozenset({"Network", "InvalidEndpoint", "UnexpectedAnswer", "Credentials", "InternalFault"})
-_REMEMBERED = 10_000
+_REPORTS_KEPT = 10_000
 
 _NO_INSTANCE = "the instance is not known (--instance-id, or --any-instance for a queue of one's own)"
 
@@ -72,8 +55,9 @@ _log = logging.getLogger(__name__)
 
 
 class SmqOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Which queue, as whom, for which instance. What is None comes from instance metadata, where there is a
-    `metadata_url`.
+    """Which queue, with which credentials, for which instance.
+
+    What is None comes from instance metadata, where there is a `metadata_url`.
 
     `required` says that it was asked for by name: what is missing is then an error, and else a complaint.
     """
@@ -101,17 +85,11 @@ class SmqListener:
         self._stopping = False
         self._checked = threading.Event()
         self._fault: QueueFault | Unknown | None = None  # of the last attempt at the start
-        self._receiving = False  # what is not ours may be hidden from those it is for
         self._acknowledging_until: float | None = None
         self._outcome: str | None = None
-        self._held: dict[str, str] = {}  # our event's messages and their handles
-        self._wanted: set[str] = set()  # our event's messages that are still to be received
-        self._noticed: set[str] = set()
-        self._giving_notice = threading.Lock()
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._event = OwnEvent(self._own, self._put, lambda: self._stopping)
+        self._reported: OrderedDict[str, None] = OrderedDict()
         self._complained: set[str] = set()
-
-    # what the run calls
 
     def start(self, inbox: Inbox) -> None:
         """Raises UsageError where the queue is missing, denied, or refuses the key, and where a required thing is
@@ -140,7 +118,7 @@ class SmqListener:
     def _wait_for_check(self, inbox: Inbox) -> bool:
         """Whether there is a verdict: False where a notice came first."""
         until = time.monotonic() + CHECK_SECONDS
-        while not self._checked.wait(_HEED_SECONDS):
+        while not self._checked.wait(_INBOX_SECONDS):
             if inbox.notice is not None:
                 return False
             if time.monotonic() >= until:
@@ -150,12 +128,12 @@ class SmqListener:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether somebody wants it who configured it; else a metadata service that is silent delays nothing."""
+        """Whether the user configured it; if not, a metadata service that is silent delays nothing."""
         return self._options.required or self._options.credentials is not None
 
     def acknowledge(self, notice: InterruptionNotice) -> str | None:
         """Delete our event, if we have it. Tries until it is done, the time left is over, or a signal comes."""
-        if self._thread is None or not (self._held or self._wanted):
+        if self._thread is None or not self._event.in_hand:
             return None
         self._outcome = "there was no time left"
         left = notice.seconds_left(datetime.now(UTC))
@@ -172,10 +150,8 @@ class SmqListener:
     def stop(self) -> None:
         self._stopping = True
         self._wake.set()
-        if self._thread is not None and (self._receiving or self._held or self._wanted):
-            self._thread.join(_STOP_SECONDS)  # it gives back what it has
-
-    # the thread
+        if self._thread is not None and self._event.to_give_back:
+            self._thread.join(_STOP_SECONDS)  # it gives back what it holds
 
     def _run(self) -> None:
         self._check()
@@ -183,27 +159,31 @@ class SmqListener:
         self._listen()
 
     def _listen(self) -> None:
-        wait = LOOK_SECONDS
+        wait = POLL_SECONDS
         queue: SmqQueue | None = None
         full_before = False
         while not self._stopping and self._acknowledging_until is None:
             try:
                 self._find_identity()
                 queue = queue or self._open()
-                if self._held or self._wanted:
-                    self._hold(queue)
-                    wait = RENEW_SECONDS if not self._wanted else 1.0
+                if self._event.in_hand:
+                    self._event.hold(queue)
+                    wait = 1.0 if self._event.wanted else RENEW_SECONDS
                 else:
-                    full_before = self._look(queue, full_before)
-                    wait = LOOK_SECONDS
+                    full_before = self._event.find(queue, full_before)
+                    wait = POLL_SECONDS
                 self._recovered()
-            except Exception as error:  # whatever it is: the next look may find our event
+            except Exception as error:  # whatever it is: the next poll may find our event
                 self._complain(_as_fault(error))
-                wait = LOOK_SECONDS
+                wait = POLL_SECONDS
             self._wake.wait(random.uniform(0, wait / 2) if full_before else wait * random.uniform(0.8, 1.2))
         if queue is not None:
             self._end(queue)
             queue.close()
+
+    def _put(self, item: InterruptionNotice | Complaint) -> None:
+        if self._inbox is not None:
+            self._inbox.put(item)
 
     def _find_identity(self) -> None:
         """Raises Unknown."""
@@ -222,155 +202,40 @@ class SmqListener:
         self._role = RoleCredentials(MetadataService(options.metadata_url or "", metadata_seconds))
         return SmqQueue(options.endpoint or "", options.queue, self._role.current)
 
-    def _look(self, queue: SmqQueue, full_before: bool) -> bool:
-        """Returns whether a full page lay in the way, and may lie there still."""
-        page = queue.peek()
-        own = [(message, event) for message in page if (event := self._own(message))]
-        if own:
-            self._take(queue, own)
-            return False
-        if len(page) < PAGE:
-            return False
-        if not full_before:
-            return True
-        self._make_room(queue)
-        return False
-
-    def _take(self, queue: SmqQueue, own: list[tuple[Message, SpotEvent]]) -> None:
-        """Receive our event and give the others back, then give notice; what can't be received now is tried again."""
-        self._wanted = {message.message_id for message, _ in own}
-        with self._noticing(own):
-            self._sift(queue)
-
-    @contextlib.contextmanager
-    def _noticing(self, own: list[tuple[Message, SpotEvent]]) -> Iterator[None]:
-        """Give notice after the block; before its end where that takes long, as with a slow service it may."""
-        late = threading.Timer(_COURTESY_SECONDS, self._give_notices, [own])
-        late.daemon = True
-        try:
-            late.start()
-            yield
-        finally:
-            late.cancel()
-            self._give_notices(own)
-
-    def _give_notices(self, own: list[tuple[Message, SpotEvent]]) -> None:
-        """Once for each event, however often and in however many messages it comes."""
-        for message, event in own:
-            event_id = event.event_id or message.message_id
-            with self._giving_notice:
-                if event_id not in self._noticed and self._inbox is not None:
-                    self._noticed.add(event_id)
-                    deadline = iso_utc(event.deadline(datetime.now(UTC)))
-                    self._inbox.put(InterruptionNotice(source="smq", event_id=event_id, deadline=deadline))
-
-    def _hold(self, queue: SmqQueue) -> None:
-        """Keep our event hidden while the flush runs, and receive what we have not got yet."""
-        if self._wanted:
-            self._sift(queue)
-        for message_id, handle in list(self._held.items()):
-            try:
-                self._held[message_id] = queue.hide(handle, HOLD_SECONDS)
-            except QueueFault as fault:
-                if fault.kind not in GONE:
-                    raise
-                del self._held[message_id]  # the handle died before we came: get it again
-                self._wanted.add(message_id)
-
-    def _make_room(self, queue: SmqQueue) -> None:
-        """Hide what lies in the way, page by page, until what is behind it is seen."""
-        while self._sift(queue) and not self._stopping:
-            page = queue.peek()
-            own = [(message, event) for message in page if (event := self._own(message))]
-            if own:
-                self._take(queue, own)
-            if own or len(page) < PAGE:
-                return
-
-    def _sift(self, queue: SmqQueue) -> int:
-        """Receive a page: keep what is ours, give back what is not. Returns how many messages there were."""
-        with self._giving_back():
-            return self._sift_page(queue)
-
-    def _sift_page(self, queue: SmqQueue) -> int:
-        page = queue.receive()
-        ours = [(message, event) for message in page if (event := self._own(message))]
-        for message, _ in ours:
-            self._held[message.message_id] = message.handle
-            self._wanted.discard(message.message_id)
-        with self._noticing(ours):
-            for message in page:
-                if message.message_id not in self._held:
-                    old = time.time() - message.enqueued > OLD_SECONDS
-                    queue.hide(message.handle, HIDE_OLD_SECONDS if old else HIDE_FRESH_SECONDS)
-            for message, _ in ours:
-                self._held[message.message_id] = queue.hide(message.handle, HOLD_SECONDS)
-        return len(page)
-
-    @contextlib.contextmanager
-    def _giving_back(self) -> Iterator[None]:
-        """While the block runs, others' messages may be in hand."""
-        self._receiving = True
-        try:
-            yield
-        finally:
-            self._receiving = False
-
     def _end(self, queue: SmqQueue) -> None:
         """Delete our event, or give it back where nothing was flushed for it."""
         if self._acknowledging_until is not None:
             self._outcome = self._delete(queue, self._acknowledging_until)
-            return
-        for handle in self._held.values():
-            with contextlib.suppress(Exception):  # it comes back by itself
-                queue.hide(handle, 1)
+        else:
+            self._event.give_back(queue)
 
     def _delete(self, queue: SmqQueue, until: float) -> str | None:
         """Returns None, or why our event could not be deleted."""
         reason, wait = "there was no time left", 0.25
         while time.monotonic() < until and not self._stopping:
             try:
-                self._wanted.update(message.message_id for message in queue.peek() if self._own(message))
-                if not self._held and not self._wanted:
+                deleted = self._event.delete(queue)
+                if deleted is None:
                     return None
-                if self._wanted:
-                    self._sift(queue)
-                reason = "somebody else has it in hand"
-                in_hand = list(self._held.items())
-                for message_id, handle in in_hand:
-                    self._delete_one(queue, message_id, handle)
-                if in_hand:
-                    continue  # look whether one came back, or was there twice
+                reason = "another reader of the queue holds it"
+                if deleted:
+                    continue  # one may have come back, or been there twice
             except Exception as error:
                 fault = _as_fault(error)
-                self._outcome = reason = str(fault)  # also for who waits no longer
+                self._outcome = reason = str(fault)  # also for an acknowledgement that waits no longer
                 self._renew_credentials(fault)
             time.sleep(max(0.0, min(wait, until - time.monotonic())))
-            wait = min(2 * wait, LOOK_SECONDS)
+            wait = min(2 * wait, POLL_SECONDS)
         return reason
 
-    def _delete_one(self, queue: SmqQueue, message_id: str, handle: str) -> None:
-        """Delete, and see that it is gone: a proxy's page counts as success with the SDK."""
-        try:
-            queue.delete(handle)
-            self._held[message_id] = queue.hide(handle, HOLD_SECONDS)
-        except QueueFault as fault:
-            if fault.kind not in GONE:
-                raise
-            del self._held[message_id]
-        else:
-            raise QueueFault("UnexpectedAnswer", "the deletion was answered, but not done")
-
-    # whose and what
-
     def _own(self, message: Message) -> SpotEvent | None:
-        """The event in a message, if it is ours. What is not is told once."""
+        """The event in a message, if it is ours. What is not is reported once."""
         try:
             event = parse(message.body)
         except Unreadable as error:
-            if self._first_time(message.message_id) and self._inbox is not None:
+            if self._first_time(message.message_id):
                 text = f"message {message.message_id} in queue {self._options.queue} is left alone: {error}"
-                self._inbox.put(Complaint(text))
+                self._put(Complaint(text))
             return None
         if event is not None and (self._options.any_instance or event.instance_id == self._instance_id):
             return event
@@ -380,20 +245,18 @@ class SmqListener:
         return None
 
     def _first_time(self, message_id: str) -> bool:
-        if message_id in self._told:
+        if message_id in self._reported:
             return False
-        self._told[message_id] = None
-        if len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        self._reported[message_id] = None
+        if len(self._reported) > _REPORTS_KEPT:
+            self._reported.popitem(last=False)
         return True
-
-    # faults
 
     def _missing(self) -> str:
         """What can't be found out, in words; "" where nothing is missing."""
         options, missing = self._options, []
         if not options.endpoint:
-            missing.append("the endpoint is missing (--smq-endpoint, MNS_ENDPOINT)")
+            missing.append(NO_ENDPOINT)
         if options.credentials is None and not options.metadata_url:
             missing.append(NO_CREDENTIALS)
         if options.instance_id is None and not options.any_instance and not options.metadata_url:
@@ -402,7 +265,7 @@ class SmqListener:
 
     def _check(self) -> None:
         """Every action that is needed, once; `_fault` is why that failed. What may pass is waited for some seconds."""
-        until = time.monotonic() + (_TRY_SECONDS if self._is_awaited else 0.0)
+        until = time.monotonic() + (_RETRY_SECONDS if self._is_awaited else 0.0)
         while True:
             try:
                 self._use_each_action()
@@ -416,11 +279,12 @@ class SmqListener:
 
     def _use_each_action(self) -> None:
         """Raises QueueFault, Unknown."""
-        queue = self._open(METADATA_SECONDS if self._is_awaited else _GLANCE_SECONDS)
+        queue = self._open(METADATA_SECONDS if self._is_awaited else _UNASKED_METADATA_SECONDS)
         try:
             queue.peek()
-            with self._giving_back():
-                check_taking(queue)
+            with self._event.giving_back():
+                for trial in trials_of_taking(queue).values():
+                    try_action(trial)
         finally:
             queue.close()
         if self._options.required:
@@ -439,9 +303,9 @@ class SmqListener:
         """Once for each kind, until it works again."""
         kind = fault.kind if isinstance(fault, QueueFault) else "Metadata"
         self._renew_credentials(fault)
-        if kind not in self._complained and self._inbox is not None:
+        if kind not in self._complained:
             text = f"queue {self._options.queue} at {self._options.endpoint} can't be heard ({fault}); trying on"
-            self._inbox.put(Complaint(text))
+            self._put(Complaint(text))
         self._complained.add(kind)
 
     def _recovered(self) -> None:
@@ -453,7 +317,7 @@ class SmqListener:
 
 
 def _as_fault(error: Exception) -> QueueFault | Unknown:
-    """Any failure as one that can be told; of a strange one only the kind, since its text may quote an answer."""
+    """Any failure as one that can be reported; of a strange one only the kind, since its text may quote an answer."""
     if isinstance(error, QueueFault | Unknown):
         return error
     return QueueFault("InternalFault", type(error).__name__)

@@ -1,4 +1,4 @@
-"""CloudMonitor's event for a spot instance that is about to be released: which messages are one, and whose.
+"""CloudMonitor's event for a spot instance that is about to be released: which messages are one, and of which instance.
 
 The body is Base64 of UTF-8 JSON, or the JSON itself. As CloudMonitor pushes it, and as its "Debug Event Subscription"
 does:
@@ -33,7 +33,7 @@ class Unreadable(Exception):
 
 
 class SpotEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody's interruption. `event_time` is UTC; `event_id` and it are missing from debug events."""
+    """The interruption of an instance. `event_time` is UTC; `event_id` and it are missing from debug events."""
 
     instance_id: str
     event_id: str | None

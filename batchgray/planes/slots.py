@@ -26,7 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchgray import tiles
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 _ANNOUNCEMENT = struct.Struct("<QQ")
 _EXIF_AT = 4096
@@ -47,7 +47,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     `note` is what is to know of it: until it is decoded, what its headers told.
     """
 
-    identity: SourceIdentity
+    version: InputVersion = msgspec.field(name="identity")  # so it is called in sidecars
     width: int
     height: int
     tile_rows: int
@@ -61,7 +61,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_of(self, other: "SlotRecord") -> bool:
         """Whether it is the same image, cut in the same way, whatever is noted of it."""
-        return msgspec.structs.replace(self, note=other.note) == other
+        same = msgspec.structs.replace(self, note=other.note, version=other.version) == other
+        return same and self.version.is_same(other.version)
 
     @property
     def slot_bytes(self) -> int:
@@ -117,13 +118,13 @@ class Slot:
         return image
 
     def annotate(self, image: "SlotImage", note: str | None) -> "SlotImage":
-        """The image in the slot with another note, also for who finishes it after this process."""
+        """The image in the slot with another note, also for the process that finishes it after this one."""
         record = msgspec.structs.replace(image.record, note=note)
         self._publish(record)
         return SlotImage(self._map, record)
 
     def describe(self, record: SlotRecord) -> None:
-        """The image in hand, whose planes are not here: for who looks at how long it may take."""
+        """The image in hand, whose planes are not here: by its size is said how long it may take."""
         self._publish(record, _ELSEWHERE)
 
     def _publish(self, record: SlotRecord, marks: int = 0) -> None:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from batchgray import errors, texts
 from batchgray.options import SUFFIXES, Format
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage.guards import without_dots
+from batchgray.storage.names import kind_of
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}
@@ -31,8 +32,8 @@ _TOO_LONG = "is longer than the system can open; move it nearer to the top"
 class Found(NamedTuple):
     """A discovered input: `source` below the folder `root`, to come out as `mirrored` below the output folder.
 
-    `refused` is why it can't even be planned, else None. One that is not `seen` has a name, and can't be looked at:
-    size and time are 0.
+    `refused` is why it can't even be planned, else None. One that is not `seen` has a name, and no stat works on
+    it: size and time are 0.
     """
 
     root: str
@@ -43,6 +44,10 @@ class Found(NamedTuple):
     refused: str | None = None
     seen: bool = True
 
+    @property
+    def version(self) -> InputVersion:
+        return InputVersion(self.size, self.mtime_ns)
+
 
 class TakenName(NamedTuple):
     """An output name that belongs to an input, of this full path, which this run did not find."""
@@ -52,7 +57,7 @@ class TakenName(NamedTuple):
 
 
 class Discovery:
-    """Walks INPUTs. `ignored` counts what was not taken, by file type; `passed_over` what was not looked at, and why.
+    """Walks INPUTs. `ignored` counts what was not taken, by file type; `passed_over` what was not examined, and why.
 
     `links` are the paths of links among the found.
 
@@ -130,7 +135,7 @@ class Discovery:
                 yield source, entry
 
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
-        suffix = os.path.splitext(entry.name)[1].lower()
+        suffix = kind_of(entry.name)
         if suffix not in IMAGE_SUFFIXES:
             self.ignored[LINKED_FOLDERS if _leads_to_folder(entry) else suffix or "no suffix"] += 1
             return False
@@ -142,10 +147,12 @@ class Discovery:
             return False
         return True
 
-    def _found(self, root: str, source: str, mirrored: str, look: Callable[[], os.stat_result], is_link: bool) -> Found:
+    def _found(
+        self, root: str, source: str, mirrored: str, examine: Callable[[], os.stat_result], is_link: bool
+    ) -> Found:
         self._pause()
         try:
-            found = look()
+            found = examine()
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 return Found(root, source, "", 0, 0, f"its path {_TOO_LONG}")
@@ -154,8 +161,8 @@ class Discovery:
             self.links.append(os.path.join(root, source))
         if not stat.S_ISREG(found.st_mode):
             return Found(root, source, mirrored, 0, 0)
-        identity = SourceIdentity(found.st_size, found.st_mtime_ns)
-        return Found(root, source, mirrored, identity.size, identity.mtime_ns)
+        version = InputVersion.of(found)
+        return Found(root, source, mirrored, version.size, version.mtime_ns)
 
 
 def short_output(item: Found, format: Format) -> str:
@@ -179,7 +186,7 @@ def assign_outputs(
     holders = {item.output: item.path for item in taken}
     shared = {name for name, count in Counter(outputs).items() if name and (count > 1 or name in holders)}
     for index, item in enumerate(found):
-        if outputs[index] in shared and os.path.splitext(item.mirrored)[1].lower() not in JPEG_SUFFIXES:
+        if outputs[index] in shared and kind_of(item.mirrored) not in JPEG_SUFFIXES:
             outputs[index] = item.mirrored + suffix
     _keep_names(found, outputs, before or {}, holders)
     _refuse_taken(found, outputs, before or {}, taken, suffix)
@@ -275,7 +282,7 @@ def _why_unreadable(error: OSError) -> str:
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to where we may not look
+    except OSError:  # a link to itself, or into a folder without permission
         return False
 
 

@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from batchgray.errors import BatchgrayError
-from batchgray.manifest.document import Count, Nanoseconds
+from batchgray.manifest.records import Count, Nanoseconds
 from batchgray.options import Format
 from batchgray.planning.discovery import Found, assign_outputs
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 from batchgray.storage import integrity
 from batchgray.storage.base import Entry, Missing, Place, Put
 
@@ -46,9 +46,9 @@ class PlannedImage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     etag: str = ""
 
     @property
-    def version(self) -> SourceIdentity:
+    def version(self) -> InputVersion:
         """Which version of the input was planned."""
-        return SourceIdentity(self.size, self.mtime_ns, self.etag)
+        return InputVersion(self.size, self.mtime_ns, self.etag)
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 What crosses this seam is keys, bytes and versions: no path, no descriptor, no errno. The rules of every place, held by
 one suite of tests (`tests/storage/test_places.py`):
 
-- a key is a name of parts with "/" between them, relative to the place, such as `2026/a.jpg`;
+- a key is a name of parts with "/" between them, relative to the place, such as `2026/a.jpg`. No part is empty, `.` or
+  `..`: what lies under such a name in a store is listed, and is a BadKey to all else;
 - an object appears whole or not at all, and is durable when `put` or `put_absent` returns;
 - `put_absent` never replaces. Of several that race for a name, one creates it;
 - a version is opaque: it is equal to another or not, and says nothing else. What was listed or looked at can be read
@@ -19,7 +20,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 Content = bytes | bytearray | memoryview | BinaryIO  # a file is read from where it stands to its end
 
@@ -84,7 +85,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     key: str
     size: int
-    version: SourceIdentity
+    version: InputVersion
 
 
 class Place(Protocol):
@@ -102,7 +103,7 @@ class Place(Protocol):
     def stat(self, key: str) -> Entry:
         """Raises Missing."""
 
-    def get(self, key: str, version: SourceIdentity | None = None, start: int = 0, end: int | None = None) -> bytes:
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from `start` to `end`, or as many of them as there are.
 
         With `version` they are that version's. Raises Missing, Changed.
@@ -119,6 +120,11 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of what the place holds. It may be closed again."""
+
+
+def read_all(content: Content) -> bytes | bytearray | memoryview:
+    """The bytes that are to be put; those of a buffer are not copied."""
+    return content if isinstance(content, bytes | bytearray | memoryview) else content.read()
 
 
 _KINDS: dict[int, type[PlaceError]] = {

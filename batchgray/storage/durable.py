@@ -8,8 +8,8 @@ So: write a temporary file in the same file system, fsync it, rename it, fsync t
 syncfs brings them all to the disk; measured with groups of 64 on ext4, that takes a sixth of the time of 64 fsyncs.
 What this does not guarantee: anything on drives that lie about flushes.
 
-All of it goes by held folders (`Folder`), and new files are made exclusively: a link that somebody plants, or a folder
-that is swapped for one, leads nothing astray, whenever it comes.
+All of it goes by held folders (`Folder`), and new files are made exclusively: a planted link, or a folder that is
+swapped for one, leads nothing astray, whenever it comes.
 """
 
 import contextlib
@@ -121,8 +121,8 @@ class Folder:
             code = ctypes.get_errno()
             if code not in (errno.EINVAL, errno.ENOSYS):
                 raise OSError(code, os.strerror(code), str(self.path / name), None, str(folder.path / target))
-        # The kernel or this file system can't: look, then rename. Only a stranger writing that very name in between is
-        # missed.
+        # The kernel or this file system can't: check, then rename. Only a program that writes that very name in between
+        # is missed.
         if folder.stat(target) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder.path / target))
         with self._naming(name):
@@ -155,18 +155,11 @@ class Folder:
             self.remove(name)
             raise
 
-    def write_temporary(self, name: str, chunks: Iterable[Buffer]) -> int:
-        """Write a new file and return its descriptor, not yet synced. On an error nothing is left."""
-        with self.temporary(name) as fd:
-            for chunk in chunks:
-                write_all(fd, chunk)
-        return fd
-
     @contextlib.contextmanager
     def saving(self, name: str, temporary: str, temporary_in: "Folder | None" = None) -> Iterator["AppendFile"]:
         """Replace `name` atomically and durably by what the block writes to `temporary`, in the same file system.
 
-        If the block fails, the old file stays as it was. A `temporary` that an earlier kill left is taken away first.
+        If the block fails, the old file stays as it was. A `temporary` that an earlier kill left is removed first.
         """
         folder = temporary_in or self
         folder.remove(temporary)
@@ -244,7 +237,7 @@ def sync_file_system(fd: int) -> bool:
 def _has_honest_syncfs(device: int) -> bool:
     """Whether syncfs on this device waits until all is on the disk, and tells of errors.
 
-    In the kernel it does since Linux 5.8; in user space (FUSE) and over the network nobody promises it.
+    In the kernel it does since Linux 5.8; in user space (FUSE) and over the network that is not promised.
     """
     if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 8):
         return False

@@ -1,9 +1,9 @@
-"""Files, folders and links that somebody else may have put in our way, on purpose or not.
+"""Files, folders and links that other programs or people may have put in our way, on purpose or not.
 
-A FIFO keeps whoever opens it waiting for ever, a device never ends, and a link makes what is written, changed or
-removed through it happen elsewhere. A look at a path guards against what is there, and not against somebody who changes
-it in the moment between the look and the deed; so what is written goes by descriptors of held folders, from one part of
-a name to the next (`open_folder`), and what was looked at is what is used.
+To open a FIFO may take for ever, a device never ends, and a link makes what is written, changed or removed through it
+happen elsewhere. To check a path guards against what is there, and not against a change in the moment between the check
+and the use; so what is written goes by descriptors of held folders, from one part of a name to the next
+(`open_folder`), and what was checked is what is used.
 """
 
 import errno
@@ -98,7 +98,9 @@ def open_folder(root: int, path: Path, name: str, make: Callable[[str, int], Non
     try:
         while ahead:
             part = ahead.popleft()
-            if part == "..":  # of a link: up from where it was, by name, as a folder's own `..` is whoever moves it
+            if (
+                part == ".."
+            ):  # of a link: up from where it was, by name, as a folder's own `..` changes when it is moved
                 if not passed:
                     raise _leads_outside(name)
                 ahead.extendleft(reversed(passed[:-1]))

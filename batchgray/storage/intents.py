@@ -2,7 +2,7 @@
 
 A crash can come after the rename of an output and before its journal line. Its input may even be changed before the
 run goes on, and then the bytes under the output's name say nothing. The intent does: it knows the file by its
-checksum, so that batchgray's own file is told from anybody else's.
+checksum, so that batchgray's own file is told from any other.
 
 Each worker has a log of its own in the folder of what is in flight: a sealed JSON line an intent. A torn line is of a
 rename that never came.
@@ -15,10 +15,10 @@ from typing import Annotated
 import msgspec
 
 from batchgray import spelling
-from batchgray.storage import durable, integrity
+from batchgray.storage import durable
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
 SUFFIX = ".intents"
-_LINE_BYTES = 1 << 20
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     checksum: str
 
 
-_INTENTS = msgspec.json.Decoder(Intent)
+_INTENTS = SealedRecords(Intent, longest=1 << 20)
 
 
 class IntentLog:
@@ -45,7 +45,7 @@ class IntentLog:
         if self._file is None:
             self._file = durable.AppendFile(self._flight, self._name)
             self._flight.sync()
-        self._file.append(b"".join(integrity.seal(spelling.to_json(intent)) + b"\n" for intent in intents))
+        self._file.append(b"".join(map(_INTENTS.line, intents)))
 
     def fileno(self) -> int:
         """The log's descriptor, after the first `append`."""
@@ -57,7 +57,6 @@ class IntentLog:
 def read(flight: durable.Folder, name: str) -> Iterator[Intent]:
     """The intents of the log of that name, oldest first. Raises OSError."""
     with flight.open(name) as file:
-        while line := file.readline(_LINE_BYTES):
-            if integrity.sealed(line.rstrip(b"\n")):
-                with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
-                    yield spelling.decoded(_INTENTS, line)
+        for line in _INTENTS.lines(file):
+            with contextlib.suppress(UnreadableRecord):
+                yield _INTENTS.decode_line(line)

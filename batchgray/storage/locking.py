@@ -20,7 +20,7 @@ from batchgray.storage.guards import open_descriptor
 Pause = Callable[[], None]
 Handle = NewType("Handle", int)  # for a child process to hold, and for nothing else
 
-_LOOKING_SECONDS = 0.2
+_ASKING_SECONDS = 0.2
 _ENDING_SECONDS = 20.0  # generous: a worker that was killed may be waiting for a slow disk
 _OWNER = re.compile(r"process (\d+) on (.*), since [-0-9:TZ]+", re.DOTALL)
 _TORN_OWNER = re.compile(r"process( (\d+( (o|on( .*)?)?)?)?)?", re.DOTALL)
@@ -132,41 +132,53 @@ class FolderLock:
             try:
                 return self._lock(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
             except AlreadyHeld as error:
-                patience = _ENDING_SECONDS if _has_ended(error.owner) else _LOOKING_SECONDS
+                patience = _ENDING_SECONDS if _has_ended(error.owner) else _ASKING_SECONDS
                 if time.monotonic() - began >= patience:
                     raise
             pause()
-            time.sleep(_LOOKING_SECONDS / 10)
+            time.sleep(_ASKING_SECONDS / 10)
 
     def _lock(self, flags: int, kind: int) -> int:
         """A descriptor that holds the lock until it is closed. Raises as `acquire` does."""
-        try:  # through a link, its target would be overwritten
-            fd = open_descriptor(self._name, flags | os.O_NOFOLLOW, self._folder.fileno())
+        while True:
+            fd = self._open(flags)
+            try:
+                found = _flock(fd, kind)
+                there = self._folder.stat(self._name)
+                is_there = there is not None and os.path.samestat(there, found)  # else it was removed meanwhile
+                is_shared = found.st_nlink > 1 and kind == fcntl.LOCK_EX  # by hard links, with a copy of the folder
+                if is_there and not is_shared:
+                    return fd
+                if is_there:
+                    self._folder.remove(self._name)
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _open(self, flags: int) -> int:
+        """Never through a link: its target would be overwritten."""
+        try:
+            return open_descriptor(self._name, flags | os.O_NOFOLLOW, self._folder.fileno())
         except OSError as error:
             if error.errno in _NO_FILE:
                 raise CannotLock(error.strerror) from None
             raise
-        try:
-            fcntl.flock(fd, kind | fcntl.LOCK_NB)
-            found = os.fstat(fd)
-            if not _is_lock(fd, found):
-                raise FileExistsError(errno.EEXIST, "it is somebody else's file")
-        except BlockingIOError:
-            owner = os.pread(fd, _OWNER_BYTES, 0).decode("utf-8", "replace").strip()
-            os.close(fd)
-            raise AlreadyHeld(owner) from None
-        except OSError as error:
-            os.close(fd)
-            raise CannotLock(error.strerror) from None
-        there = self._folder.stat(self._name)
-        if there is None or not os.path.samestat(there, found):  # it was removed while it was waited for
-            os.close(fd)
-            return self._lock(flags, kind)
-        if found.st_nlink > 1 and kind == fcntl.LOCK_EX:  # in a copy by hard links, which is another place
-            self._folder.remove(self._name)
-            os.close(fd)
-            return self._lock(flags, kind)
-        return fd
+
+
+def _flock(fd: int, kind: int) -> os.stat_result:
+    """Lock an open file. Raises AlreadyHeld, CannotLock."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        found = os.fstat(fd)
+        is_lock = _is_lock(fd, found)
+    except BlockingIOError:
+        raise AlreadyHeld(os.pread(fd, _OWNER_BYTES, 0).decode("utf-8", "replace").strip()) from None
+    except OSError as error:
+        raise CannotLock(error.strerror) from None
+    if not is_lock:
+        raise CannotLock("it is not a lock of batchgray's")
+    return found
 
 
 def _has_ended(owner: str) -> bool:
@@ -184,7 +196,7 @@ def _has_ended(owner: str) -> bool:
 
 
 def _is_lock(fd: int, found: os.stat_result) -> bool:
-    """Whether a file is a lock. A power cut can tear it, or make it zeros; with a second name that may be anybody's."""
+    """Whether a file is a lock. A power cut can tear it, or make it zeros; with a second name it may be any file."""
     text = os.pread(fd, _OWNER_BYTES, 0).rstrip(b"\0").decode("latin-1").removesuffix("\n")
     is_whole = _OWNER.fullmatch(text) is not None
     is_torn = "process".startswith(text) or _TORN_OWNER.fullmatch(text) is not None

@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Iterator
 
-from batchgray.records import SourceIdentity
-from batchgray.storage.base import Changed, Content, Entry, Missing, Put
+from batchgray.records import InputVersion
+from batchgray.storage.base import BadKey, Changed, Content, Entry, Missing, Put, read_all
+from batchgray.storage.names import is_plain
 
 
 class MemoryPlace:
@@ -13,7 +14,7 @@ class MemoryPlace:
     def __init__(self, name: str = "memory://") -> None:
         self.name = name
         self._lock = threading.Lock()
-        self._objects: dict[str, tuple[bytes, SourceIdentity]] = {}
+        self._objects: dict[str, tuple[bytes, InputVersion]] = {}
         self._puts = 0
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
@@ -27,7 +28,7 @@ class MemoryPlace:
             self._find(key)
             return self._entry(key)
 
-    def get(self, key: str, version: SourceIdentity | None = None, start: int = 0, end: int | None = None) -> bytes:
+    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         with self._lock:
             data, found = self._find(key)
         if version not in (None, found):
@@ -35,12 +36,14 @@ class MemoryPlace:
         return data[start:end]
 
     def put(self, key: str, content: Content) -> None:
-        data = read_all(content)
+        _check(key)
+        data = bytes(read_all(content))
         with self._lock:
             self._store(key, data)
 
     def put_absent(self, key: str, content: Content) -> Put:
-        data = read_all(content)
+        _check(key)
+        data = bytes(read_all(content))
         with self._lock:
             if key in self._objects:
                 return Put.SAME if self._objects[key][0] == data else Put.OTHER
@@ -48,6 +51,7 @@ class MemoryPlace:
         return Put.CREATED
 
     def delete(self, key: str) -> None:
+        _check(key)
         with self._lock:
             self._objects.pop(key, None)
 
@@ -56,9 +60,10 @@ class MemoryPlace:
 
     def _store(self, key: str, data: bytes) -> None:
         self._puts += 1
-        self._objects[key] = data, SourceIdentity(size=len(data), mtime_ns=self._puts)
+        self._objects[key] = data, InputVersion(size=len(data), mtime_ns=self._puts)
 
-    def _find(self, key: str) -> tuple[bytes, SourceIdentity]:
+    def _find(self, key: str) -> tuple[bytes, InputVersion]:
+        _check(key)
         try:
             return self._objects[key]
         except KeyError:
@@ -69,9 +74,9 @@ class MemoryPlace:
         return Entry(key, len(data), version)
 
 
-def read_all(content: Content) -> bytes:
-    """The bytes that are to be put."""
-    return bytes(content) if isinstance(content, bytes | bytearray | memoryview) else content.read()
+def _check(key: str) -> None:
+    if not is_plain(key):
+        raise BadKey(key, "a part of its name is empty, `.` or `..`")
 
 
 def _bytes_of(key: str) -> bytes:

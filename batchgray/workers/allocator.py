@@ -1,4 +1,4 @@
-"""The C library's heap, kept from one image to the next.
+"""The memory of the workers' processes: the C library's heap, kept from one image to the next, and Python's objects.
 
 A decoder allocates megabytes for an image and frees them after it. glibc hands such a block back to the system at
 once, and each page of the next one is a page fault and 4 kB of zeros: a quarter of the time of decoding a progressive
@@ -7,9 +7,13 @@ give it back. Other C libraries do as they like.
 
 What is read in bands is the other way round: libvips's rows come and go, are soon used again, and there is no memory
 to keep them in.
+
+Python's objects are shared by all workers from the fork server on, as long as no process writes to them; a collection
+of garbage writes to whatever it looks at.
 """
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +53,17 @@ def give_back() -> None:
     trim = _function("malloc_trim")
     if trim:
         trim(ctypes.c_size_t(0))
+
+
+def import_much() -> None:
+    """Until `share_objects`, no garbage is looked for: what is imported stays, and is more each time."""
+    gc.disable()
+
+
+def share_objects() -> None:
+    """What there is now is for the processes that are forked from now on: no collection in them touches it."""
+    gc.enable()
+    gc.freeze()
 
 
 def _function(name: str) -> Callable[..., int] | None:

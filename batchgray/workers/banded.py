@@ -9,7 +9,6 @@ resumed conversion passes over what is finished, and has the rest to compute.
 import mmap
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,22 +23,13 @@ from batchgray.kernels import methods
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
-from batchgray.storage import durable, integrity
 from batchgray.storage.base import PlaceError
-from batchgray.storage.durable import Folder
+from batchgray.storage.scratch import Scratch, ScratchFile
 from batchgray.workers.interrupt import Interrupt
 from batchgray.workers.messages import Flushed, flushed
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
-
-
-class Encoded(NamedTuple):
-    """An output in its temporary file, not yet synced."""
-
-    fd: int
-    size: int
-    checksum: str
 
 
 class Conversion:
@@ -52,12 +42,12 @@ class Conversion:
         exif: bytes,
         pixels: PixelOptions,
         checkpoints: Checkpoints,
-        flight: Folder,
+        scratch: Scratch,
         flushed: Callable[[Flushed], None],
     ) -> None:
         """Takes up the finished bands of an earlier run. Raises PlaceError."""
         self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
-        self._checkpoints, self._flight, self._flushed = checkpoints, flight, flushed
+        self._checkpoints, self._scratch, self._flushed = checkpoints, scratch, flushed
         header = checkpoints.find(task)
         self._claim = header if header and header.record.is_of(record) else None
         self.plane = checkpoints.open_plane(task.output, record)
@@ -97,20 +87,19 @@ class Conversion:
                     checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
         finally:
             reader.close()
-        opening.check_unchanged(self._task.source, self._record.identity)
+        opening.check_unchanged(self._task.source, self._record.version)
         self.checkpoint()
 
-    def encode(self, temporary: str, interrupt: Interrupt) -> Encoded:
+    def encode(self, interrupt: Interrupt) -> ScratchFile:
         """The plane, which is complete, as the output.
 
         A JPEG is finished whatever comes, as its partial JPEG would take as long; a PNG is given up at SIGTERM. Raises
-        ImageError, OSError, and what `interrupt.check` raises.
+        ImageError, PlaceError, and what `interrupt.check` raises.
         """
-        with self._flight.temporary(temporary) as fd:
-            sink = _Sink(fd)
+        with self._scratch.new_file() as file:
             for piece in self._jpeg() if self._pixels.format == "jpeg" else self._png(interrupt):
-                sink.write(piece)
-        return Encoded(fd, sink.size, str(sink.digest))
+                file.write(piece)
+        return file
 
     @property
     def note(self) -> str | None:
@@ -159,7 +148,7 @@ class Conversion:
         yield encoder.finish()
 
     def _png(self, interrupt: Interrupt) -> Iterator[bytes]:
-        """The plane as a PNG, in pieces. Raises OSError, and what `interrupt.check` raises."""
+        """The plane as a PNG, in pieces. Raises PlaceError, and what `interrupt.check` raises."""
         from batchgray.codecs import png  # compiled when it is first needed
 
         record, gray = self._record, self.plane.map()
@@ -169,20 +158,6 @@ class Conversion:
                 interrupt.check()
             yield piece
             gray.madvise(mmap.MADV_DONTNEED)  # it is in the file, and need not count as this process's memory
-
-
-class _Sink:
-    """A file that grows."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.size = 0
-        self.digest = integrity.Digest()
-
-    def write(self, data: bytes) -> None:
-        durable.write_all(self._fd, data)
-        self.digest.update(data)
-        self.size += len(data)
 
 
 def needed_bytes(plan: BandPlan, width: int, height: int, pixels: PixelOptions) -> int:

@@ -14,7 +14,6 @@ it brings a resource tracker process for what has no names here.
 
 import contextlib
 import ctypes
-import gc
 import os
 import select
 import signal
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchgray import errors
+from batchgray.workers import allocator
 from batchgray.workers.messages import (
     Booted,
     Broken,
@@ -42,10 +42,10 @@ from batchgray.workers.messages import (
 )
 
 # -P: without it the working folder comes first on the path, and a user's own numpy.py is imported.
-# What is imported stays, so that looking for garbage in it, again and again as it grows, finds none.
-_BOOT = """import gc, sys
-gc.disable()
+_BOOT = """import sys
 sys.path.append(sys.argv[1])
+from batchgray.workers import allocator
+allocator.import_much()
 from batchgray.workers.forkserver import serve
 serve(int(sys.argv[2]))"""
 
@@ -154,8 +154,7 @@ def serve(fd: int) -> None:
     except Exception as error:
         channel.send(Broken(reason=f"{type(error).__name__}: {error}"))
         return
-    gc.enable()
-    gc.freeze()  # so that no collection in a worker touches, and so copies, what they all share
+    allocator.share_objects()
     children: set[int] = set()
     child_signals = _wake_on_child()
     either: list[Channel | int] = [channel, child_signals]
@@ -177,7 +176,7 @@ def _obey(channel: Channel, control: socket.socket, children: set[int], worker: 
     message = channel.receive()
     if isinstance(message, Preload):
         worker.preload(message)
-        gc.freeze()
+        allocator.share_objects()
         return
     if isinstance(message, Kill):
         if message.pid in children:

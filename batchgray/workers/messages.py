@@ -9,7 +9,7 @@ import msgspec
 from batchgray import spelling
 from batchgray.options import PixelOptions
 from batchgray.planes.slots import SlotRecord
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -97,7 +97,7 @@ class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     index: int
-    identity: SourceIdentity
+    version: InputVersion
     width: int
     height: int
     tiles_total: int
@@ -126,7 +126,7 @@ class Flushed(_Message, frozen=True):
     """The finished tiles of a begun image are durable: at a checkpoint, or because the run is interrupted."""
 
     index: int
-    identity: SourceIdentity
+    version: InputVersion
     width: int
     height: int
     tiles_done: int
@@ -137,7 +137,7 @@ def flushed(task: Task, record: SlotRecord, tiles_done: int) -> Flushed:
     """What to report when so many tiles of the image that `record` describes are durable."""
     return Flushed(
         index=task.index,
-        identity=record.identity,
+        version=record.version,
         width=record.width,
         height=record.height,
         tiles_done=tiles_done,

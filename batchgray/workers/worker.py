@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,9 +31,11 @@ from batchgray.errors import ImageError
 from batchgray.kernels import methods
 from batchgray.planes import slots
 from batchgray.records import Task
-from batchgray.storage import integrity, intents
 from batchgray.storage.base import PlaceError, meaning
 from batchgray.storage.durable import Folder
+from batchgray.storage.intents import IntentLog
+from batchgray.storage.publishing import FolderPublisher, Publisher
+from batchgray.storage.scratch import Scratch, ScratchFile
 from batchgray.workers import allocator, banded, committer
 from batchgray.workers.interrupt import Interrupt, Interrupted
 from batchgray.workers.messages import (
@@ -65,6 +68,10 @@ class TooLarge(ImageError):
         self.reason, self.remedy = reason, remedy
 
 
+class SupervisorGone(Exception):
+    """Its end of the pipe is closed. An EOFError can come from whatever reads a file."""
+
+
 def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -> None:
     """The life of a worker. Returns when it is told to stop.
 
@@ -81,14 +88,16 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
     try:
         allocator.keep()
         interrupt = Interrupt()
-        setup = channel.receive()
+        setup = _receive(channel.receive)
         out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
+        publisher = FolderPublisher(out, flight, IntentLog(flight, setup.worker))
         checkpoints = FolderCheckpoints(flight, out, setup.pixels)
-        worker = Worker(channel, setup, out, flight, checkpoints, slots.Slot(slot_fd), interrupt, broken)
+        scratch = Scratch(flight, setup.worker)
+        worker = Worker(channel, setup, scratch, publisher, checkpoints, slots.Slot(slot_fd), interrupt, broken)
         channel.send(Ready())
         worker.work()
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(0)  # nobody outlives the supervisor
+    except (SupervisorGone, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # no worker outlives the supervisor
     except BaseException as error:
         broken(error)
 
@@ -109,8 +118,8 @@ class Worker:
         self,
         channel: Channel,
         setup: Setup,
-        out: Folder,
-        flight: Folder,
+        scratch: Scratch,
+        publisher: Publisher,
         checkpoints: Checkpoints,
         slot: slots.Slot,
         interrupt: Interrupt,
@@ -120,14 +129,12 @@ class Worker:
         self._setup = setup
         self._pixels = setup.pixels
         self._slot = slot
-        self._scratch = 0
+        self._scratch_bytes = 0
         self._checkpointed = False
         self._interrupt = interrupt
-        self._flight, self._checkpoints = flight, checkpoints
-        self._temporaries = 0
+        self._scratch, self._checkpoints = scratch, checkpoints
         self._kernel = methods.BY_METHOD[setup.pixels.method]
-        log = intents.IntentLog(flight, setup.worker)
-        self._committer = committer.Committer(out, flight, checkpoints, log, channel.send, broken)
+        self._committer = committer.Committer(publisher, checkpoints, channel.send, broken)
         self._committer.start()
         threading.Thread(target=interrupt.end_while_decoding, args=[self._committer.finish], daemon=True).start()
 
@@ -135,7 +142,7 @@ class Worker:
         """Convert until SIGTERM, or until the supervisor closes the pipe; then see everything durable."""
         with contextlib.suppress(Interrupted):
             while True:
-                message = self._interrupt.receive(self._channel)
+                message = self._next_message()
                 self._take_memory(message)
                 if isinstance(message, GiveBack):
                     continue
@@ -147,7 +154,7 @@ class Worker:
                     self._interrupt.check()
                 self._channel.send(Idle())
                 if not self._channel.waiting(_PROMPT_SECONDS):
-                    self._committer.hurry()
+                    self._committer.commit_now()
         self._committer.finish()
 
     def _convert(self, task: Task) -> None:
@@ -157,7 +164,7 @@ class Worker:
             with meaning(task.output):
                 written = self._make_output(task)
         except (ImageError, PlaceError) as error:
-            self._channel.send(committer.failure(task, error, task.identity.size))
+            self._channel.send(committer.failure(task, error, task.version.size))
         except MemoryError:
             self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
         self._slot.clear()  # what follows waits for the disk, and is not held against the image
@@ -180,15 +187,12 @@ class Worker:
         if image is None:
             image, computed = self._compute(task, header, started)
         record = image.record
-        pieces = self._encode(image)
-        temporary = self._temporary()
-        fd = self._flight.write_temporary(temporary, pieces)
-        encoded = banded.Encoded(fd, sum(map(len, pieces)), integrity.checksum(pieces))
-        done = _done(task, record, encoded, computed, decoded, started)
-        return committer.Written(fd, temporary, task, done, begun=task.resumable or self._checkpointed)
+        file = self._scratch.write_file(self._encode(image))
+        done = _done(task, record, file, computed, decoded, started)
+        return committer.Written(file, task, done, begun=task.resumable or self._checkpointed)
 
     def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
-        """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, OSError."""
+        """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         source = self._open(task)
         source.close()
         record, exif = self._describe(source)
@@ -196,34 +200,28 @@ class Worker:
         plan = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             conversion = banded.Conversion(
-                task, record, exif, self._pixels, self._checkpoints, self._flight, self._channel.send
+                task, record, exif, self._pixels, self._checkpoints, self._scratch, self._channel.send
             )
         with contextlib.closing(conversion):
             computed = conversion.tiles_missing
             try:
                 if computed:
                     conversion.convert(source, plan, self._setup.checkpoint, self._interrupt)
-                temporary = self._temporary()
-                encoded = conversion.encode(temporary, self._interrupt)
+                file = conversion.encode(self._interrupt)
             except ImageError:
                 if self._is_there(task):
                     conversion.discard()
                 raise
         record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
-        done = _done(task, record, encoded, computed, computed > 0, started)
-        return committer.Written(encoded.fd, temporary, task, done, begun=True)
+        done = _done(task, record, file, computed, computed > 0, started)
+        return committer.Written(file, task, done, begun=True)
 
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
         try:
-            return opening.identity_of(task.source) == task.identity
+            return opening.version_of(task.source).is_same(task.version)
         except ImageError:
             return False
-
-    def _temporary(self) -> str:
-        """A name in flight that no other output has: no two workers of a run have the same number."""
-        self._temporaries += 1
-        return f"{self._setup.worker}-{self._temporaries}.out"
 
     def _plan_bands(self, task: Task, source: OpenedImage, too_large: TooLarge) -> band_plan.BandPlan:
         """How the source can be read in bands, with the memory for it. Raises ImageError."""
@@ -246,7 +244,7 @@ class Worker:
     def _usable_sidecar(self, task: Task) -> SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
         header = self._checkpoints.find(task) if task.resumable else None
-        return header if header and opening.identity_of(task.source) == header.record.identity else None
+        return header if header and opening.version_of(task.source).is_same(header.record.version) else None
 
     def _restore_finished(self, task: Task, header: SidecarHeader | None) -> slots.SlotImage | None:
         """An image of which only the encoding is missing, without opening its source."""
@@ -276,7 +274,7 @@ class Worker:
                 image, computed = self._decode(task, wanted.opened, header)
         finally:
             source.close()
-        opening.check_unchanged(task.source, image.record.identity)
+        opening.check_unchanged(task.source, image.record.version)
         if image.record.colour:
             self._run_kernel(task, image)
         else:
@@ -316,7 +314,7 @@ class Worker:
             encoding.check_jpeg_sides(source.width, source.height)
         exif = source.exif if self._pixels.metadata == "keep" else orientation_alone(source.exif)
         record = slots.SlotRecord(
-            identity=source.identity,
+            version=source.version,
             width=source.width,
             height=source.height,
             tile_rows=self._pixels.rows_for(source.width),
@@ -388,10 +386,10 @@ class Worker:
 
         Raises TooLarge.
         """
-        if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch:
+        if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch_bytes:
             return
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
-        while isinstance(answer := self._interrupt.receive(self._channel), GiveBack):
+        while isinstance(answer := self._next_message(), GiveBack):
             self._take_memory(answer)
         if isinstance(answer, Refused):
             raise TooLarge(answer.reason, answer.remedy)
@@ -399,32 +397,44 @@ class Worker:
             raise TypeError(f"expected memory, got {answer}")
         self._take_memory(answer)
 
+    def _next_message(self) -> Any:
+        """Raises Interrupted, SupervisorGone."""
+        return _receive(lambda: self._interrupt.receive(self._channel))
+
     def _take_memory(self, message: Convert | GiveBack | Granted | Preview) -> None:
-        if message.scratch_bytes < self._scratch:
+        if message.scratch_bytes < self._scratch_bytes:
             allocator.give_back()
-        self._scratch = message.scratch_bytes
+        self._scratch_bytes = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()
+
+
+def _receive(receive: Callable[[], Any]) -> Any:
+    """What `receive` returns, in which an EOFError means the pipe. Raises SupervisorGone."""
+    try:
+        return receive()
+    except EOFError:
+        raise SupervisorGone from None
 
 
 def _done(
     task: Task,
     record: slots.SlotRecord,
-    encoded: banded.Encoded,
+    file: ScratchFile,
     computed: int,
     decoded: bool,
     started: float,
 ) -> ImageDone:
     return ImageDone(
         index=task.index,
-        identity=record.identity,
+        version=record.version,
         width=record.width,
         height=record.height,
         tiles_total=record.tiles_total,
         tiles_computed=computed,
         decoded=decoded,
-        output_size=encoded.size,
-        checksum=encoded.checksum,
+        output_size=file.size,
+        checksum=file.checksum,
         note=record.note,
         seconds=time.monotonic() - started,
     )

@@ -12,17 +12,18 @@ from batchgray.checkpoints import band_plane, sidecar
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity, Task
-from batchgray.storage import durable, integrity
+from batchgray.records import InputVersion, Task
+from batchgray.storage import durable, integrity, sealing
+from batchgray.storage.base import Changed
 from batchgray.storage.durable import Folder
 
 WIDTH, HEIGHT = 30_000, 100
 OUTPUT = "a/b.jpg"
-IDENTITY = SourceIdentity(1234, 5678)
-TASK = Task(index=3, source="/in/a/b.png", output=OUTPUT, identity=IDENTITY)
+VERSION = InputVersion(1234, 5678)
+TASK = Task(index=3, source="/in/a/b.png", output=OUTPUT, version=VERSION)
 OPTIONS = PixelOptions(tile_rows=16)
 RECORD = slots.SlotRecord(
-    identity=IDENTITY, width=WIDTH, height=HEIGHT, tile_rows=16, colour=True, exif_bytes=4, note=None
+    version=VERSION, width=WIDTH, height=HEIGHT, tile_rows=16, colour=True, exif_bytes=4, note=None
 )
 GRAY = Random(5).randbytes(WIDTH * HEIGHT)
 BANDS = 13  # of 8 rows, the last one of 4
@@ -108,7 +109,7 @@ def test_a_plane_that_was_cut_off_is_doubted_where_it_is_cut(tmp_path):
 @pytest.mark.parametrize(
     ("record", "options"),
     [
-        ({"identity": SourceIdentity(1234, 5679)}, {}),
+        ({"version": InputVersion(1234, 5679)}, {}),
         ({"height": HEIGHT - 1}, {}),
         ({}, {"method": "luma"}),
         ({}, {"quality": 76}),
@@ -127,6 +128,25 @@ def test_a_header_with_a_flipped_bit_is_not_believed(tmp_path):
     data[data.index(b"xxh3") + 12] ^= 1
     header.write_bytes(data)
     assert finished(plane_in(tmp_path)) == set()
+
+
+def test_a_header_of_another_version_is_not_believed(tmp_path):
+    written(tmp_path, {0, 1})
+    header = paths(tmp_path)[1]
+    data = header.read_bytes().rstrip(b"\n")[: -sealing.SEAL_BYTES] + b"}"
+    for version, expected in ((1, {0, 1}), (2, set())):
+        header.write_bytes(sealing.seal(data.replace(b'"version":1', b'"version":%d' % version)) + b"\n")
+        assert finished(plane_in(tmp_path)) == expected
+
+
+def test_a_plane_that_is_cut_off_while_it_is_worked_on_is_told_by_name(tmp_path):
+    """Not as the end of something else."""
+    plane = plane_in(tmp_path)
+    plane.write(2, GRAY[16 * WIDTH : 24 * WIDTH])
+    os.truncate(paths(tmp_path)[0], 20 * WIDTH)
+    with pytest.raises(Changed, match="cut off"):
+        plane.read(2)
+    plane.close()
 
 
 def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from begun import IDENTITY, TASK, making_folders
+from begun import TASK, VERSION, making_folders
 
 from batchgray.checkpoints import preview, sidecar
 from batchgray.records import Task
@@ -92,7 +92,7 @@ def test_a_partial_jpeg_without_its_sidecar_is_claimed_again(folders):
 
 
 def test_a_name_that_is_another_images_output_is_never_claimed(folders):
-    task = Task(index=3, source=TASK.source, output=TASK.output, identity=IDENTITY, preview=False)
+    task = Task(index=3, source=TASK.source, output=TASK.output, version=VERSION, preview=False)
     assert not folders.write(folders.begun(), task).owns_preview
 
 

@@ -6,14 +6,14 @@ import shutil
 
 import msgspec
 import pytest
-from begun import IDENTITY, OPTIONS, TASK, making_folders
+from begun import OPTIONS, TASK, VERSION, making_folders
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchgray import tiles
 from batchgray.checkpoints import sidecar
-from batchgray.records import SourceIdentity, Task
-from batchgray.storage import durable, integrity
+from batchgray.records import InputVersion, Task
+from batchgray.storage import durable, sealing
 from batchgray.storage.base import Full
 
 
@@ -116,7 +116,7 @@ def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spa
     """However long it is: what follows its header is as long as such tiles would be."""
     image = folders.begun()
     written = msgspec.structs.replace(folders.write(image), tiles=[(first, last) for first, last in spans])
-    header = integrity.seal(msgspec.json.encode(written))
+    header = sealing.seal(msgspec.json.encode(written))
     folders.sidecar.write_bytes(header + b"\n" + bytes(max(0, written.record.exif_bytes + written.pixels)))
     assert sidecar.read_header(folders.flight, folders.sidecar.name) is None
     assert folders.restored(image.record)[0] is None
@@ -139,7 +139,7 @@ def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, chan
     """Its seal is no signature: anybody can make one, and have a worker lay out what it likes."""
     written = folders.write(folders.begun())
     header = msgspec.structs.replace(written, tiles=[], record=msgspec.structs.replace(written.record, **changes))
-    line = integrity.seal(msgspec.json.encode(header)) + b"\n"
+    line = sealing.seal(msgspec.json.encode(header)) + b"\n"
     folders.sidecar.write_bytes(line + bytes(header.record.exif_bytes))
     assert sidecar.read_header(folders.flight, folders.sidecar.name) is None
 
@@ -148,7 +148,14 @@ def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, chan
 def test_a_header_that_names_an_output_elsewhere_is_not_believed(folders, output):
     """Its partial JPEG would be removed there."""
     header = msgspec.structs.replace(folders.write(folders.begun()), output=output, tiles=[])
-    folders.sidecar.write_bytes(integrity.seal(msgspec.json.encode(header)) + b"\nEXIF")
+    folders.sidecar.write_bytes(sealing.seal(msgspec.json.encode(header)) + b"\nEXIF")
+    assert sidecar.read_header(folders.flight, folders.sidecar.name) is None
+
+
+def test_a_header_of_another_version_is_not_believed(folders):
+    """What its fields mean is not known."""
+    header = msgspec.structs.replace(folders.write(folders.begun()), version=2, tiles=[])
+    folders.sidecar.write_bytes(sealing.seal(msgspec.json.encode(header)) + b"\nEXIF")
     assert sidecar.read_header(folders.flight, folders.sidecar.name) is None
 
 
@@ -157,13 +164,13 @@ def test_where_there_is_no_sidecar_nothing_is_restored(folders):
     assert folders.restored(folders.begun().record)[0] is None
 
 
-# identity
+# version
 
 
 def test_tiles_of_another_version_of_the_source_do_not_match(folders):
     folders.write(folders.begun())
-    for identity in SourceIdentity(1235, 5678), SourceIdentity(1234, 5679):
-        task = Task(index=3, source=TASK.source, output=TASK.output, identity=identity)
+    for version in InputVersion(1235, 5678), InputVersion(1234, 5679):
+        task = Task(index=3, source=TASK.source, output=TASK.output, version=version)
         assert folders.checkpoints().find(task) is None
 
 
@@ -181,6 +188,6 @@ def test_tiles_of_other_pixel_options_do_not_match(folders, other):
 
 def test_tiles_of_another_output_do_not_match(folders):
     folders.write(folders.begun())
-    task = Task(index=3, source=TASK.source, output="a/c.jpg", identity=IDENTITY)
+    task = Task(index=3, source=TASK.source, output="a/c.jpg", version=VERSION)
     shutil.copy(folders.sidecar, folders.flight.path / sidecar.name_of(task.output))
     assert folders.checkpoints().find(task) is None

@@ -339,7 +339,7 @@ def test_a_second_signal_stops_at_once_with_a_valid_manifest(tall, tmp_path):
 def test_signals_to_its_very_end_change_no_exit_code(pictures, tmp_path):
     for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         recording = Recording(
-            tmp_path / f"record {signum.name}", Rule("call", "batchgray.engine.supervisor:Supervisor._hand_out")
+            tmp_path / f"record {signum.name}", Rule("call", "batchgray.engine.supervisor:Supervisor._hand_out_tasks")
         )
         with Running("run", pictures, "--out", tmp_path / signum.name, env=recording.environment) as run:
             supervisor = wait_for_stopped(run)
@@ -352,7 +352,7 @@ def test_signals_to_its_very_end_change_no_exit_code(pictures, tmp_path):
 
 
 def test_an_interruption_while_the_workers_are_on_their_way_waits_for_none(pictures, tmp_path):
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.engine.supervisor:Supervisor._fill_up"))
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.engine.supervisor:Supervisor._spawn_workers"))
     with Running("run", pictures, "--out", tmp_path / "out", env=recording.environment) as run:
         supervisor = wait_for_stopped(run)
         run.signal(signal.SIGTERM)

@@ -114,7 +114,7 @@ def test_each_format_goes_to_its_own_probe(monkeypatch, tmp_path):
     assert opened(str(tmp_path / "a.png"), background=(1, 2, 3)) == "opened"
     assert opened(str(tmp_path / "a.jpg")) == "opened too"
     assert [probe.background for probe in given] == [(1, 2, 3), None]
-    assert [probe.identity for probe in given] == [opening.identity_of(str(tmp_path / n)) for n in ("a.png", "a.jpg")]
+    assert [probe.version for probe in given] == [opening.version_of(str(tmp_path / n)) for n in ("a.png", "a.jpg")]
 
 
 def test_no_descriptor_stays_open_of_what_fails(path, monkeypatch):
@@ -127,17 +127,17 @@ def test_no_descriptor_stays_open_of_what_fails(path, monkeypatch):
 
 
 def test_an_input_that_changed_or_went_is_told_as_such(path):
-    identity = opening.identity_of(path)
-    opening.check_unchanged(path, identity)
-    opening.open_unchanged(path, identity).close()
+    version = opening.version_of(path)
+    opening.check_unchanged(path, version)
+    opening.open_unchanged(path, version).close()
     os.utime(path, (1, 1))
     for check in (opening.check_unchanged, opening.open_unchanged):
         with pytest.raises(ImageError, match="changed while it was being read; the next run or resume"):
-            check(path, identity)
+            check(path, version)
     os.unlink(path)
     for check in (opening.check_unchanged, opening.open_unchanged):
         with pytest.raises(ImageError, match="no such file"):
-            check(path, identity)
+            check(path, version)
 
 
 @pytest.mark.parametrize("size", [64 << 10, (64 << 10) + 1])

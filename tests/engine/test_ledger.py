@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from stream import Clock
 
@@ -18,23 +19,23 @@ from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion, Task
 from batchgray.storage import durable
 from batchgray.workers import messages
 from batchgray.workers.messages import ImageDone
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
-IDENTITY = SourceIdentity(1234, 5678)
+VERSION = InputVersion(1234, 5678)
 
 
 def done(index, **changes):
     known = {"width": 640, "height": 480, "tiles_total": 8, "tiles_computed": 8, "decoded": True, "seconds": 0.5}
-    known |= {"identity": IDENTITY, "output_size": 999, "checksum": "x:y", "note": None}
+    known |= {"version": VERSION, "output_size": 999, "checksum": "x:y", "note": None}
     return ImageDone(index=index, **{**known, **changes})
 
 
 def flushed(index):
-    return messages.Flushed(index=index, identity=IDENTITY, width=640, height=480, tiles_done=3, tiles_total=8)
+    return messages.Flushed(index=index, version=VERSION, width=640, height=480, tiles_done=3, tiles_total=8)
 
 
 class Books:
@@ -113,6 +114,63 @@ def test_the_totals_are_those_of_this_run(books):
     assert [type(event) for event in books.said] == [events.Done, events.Done, events.Failed]
 
 
+def reported(fields):
+    """One report, and all that the shapes before and after it call differently."""
+    return {"size": 1234, "mtime_ns": 5678, **{name: value for name, value in fields.items() if name != "version"}}
+
+
+def test_each_field_of_what_is_done_comes_into_the_journal_or_to_the_listeners(books, monkeypatch):
+    """A field that is forgotten in one of the shapes would be lost without a word."""
+    lines = []
+    monkeypatch.setattr(books.store, "record", lines.extend)
+    item = done(1, tiles_computed=5, note="the first of 2 frames")
+    books.ledger.done([item])
+    change, event = msgspec.structs.asdict(lines[0]), msgspec.structs.asdict(books.said[0])
+    expected = reported(msgspec.structs.asdict(item)) | {"image": 1, "output_bytes": 999}
+    arrived = {**change, **event}
+    assert {name: arrived.get(name, "lost") for name in expected if name != "index"} == {
+        name: value for name, value in expected.items() if name != "index"
+    }
+    assert change["note"] == event["note"]
+    untold = [name for name, value in change.items() if value is msgspec.UNSET]
+    assert untold == []
+    assert (change["state"], change["tiles_done"], change["mend"], change["error"]) == ("done", 8, False, None)
+
+
+def test_each_field_of_what_is_flushed_comes_into_the_journal(books, monkeypatch):
+    lines = []
+    monkeypatch.setattr(books.store, "record", lines.extend)
+    item = flushed(2)
+    books.ledger.flushed(item)
+    told = {name: value for name, value in msgspec.structs.asdict(lines[0]).items() if value is not msgspec.UNSET}
+    expected = reported(msgspec.structs.asdict(item)) | {"image": 2, "state": "partial", "error": None}
+    expected.pop("index")
+    assert told == expected
+
+
+def test_what_is_handed_out_is_told_with_the_images_names_and_size(books):
+    books.ledger.started(Task(index=1, source="/in/b.png", output="b.jpg", version=VERSION), 4)
+    assert books.said == [events.Started(source="b.png", source_bytes=1234, output="b.jpg", worker=4)]
+
+
+def test_an_image_that_a_worker_died_on_is_told_by_its_name(books):
+    books.ledger.suspected(1, "SIGSEGV")
+    (warned,) = books.said
+    assert warned.message == "a worker died on b.png (SIGSEGV); it is tried once more, alone"
+
+
+def test_what_an_interruption_had_in_hand_is_told_by_what_became_of_it(books):
+    books.ledger.noticed(NOTICE, 30.0, 3, again=False)
+    books.ledger.done([done(0)])
+    books.ledger.flushed(flushed(1))
+    books.ledger.commit(NOTICE)
+    books.ledger.drained([0, 1, 2], 0.5)
+    noticed, _, told = books.said
+    assert (noticed.source, noticed.event_id, noticed.seconds, noticed.in_hand) == ("smq", "E5", 30.0, 3)
+    assert (told.in_hand, told.finished, told.failed, told.kept, told.put_back) == (3, 1, 0, 1, 1)
+    assert (told.partial, told.pending, told.seconds) == (1, 1, 0.5)
+
+
 def test_what_was_told_survives_a_crash(books):
     books.ledger.done([done(0)])
     books.ledger.flushed(flushed(1))
@@ -155,9 +213,9 @@ def test_an_interruption_is_in_the_synced_journal_before_the_document_is_replace
             books.store, name, lambda *given, real=real, name=name: (order.append(name), real(*given))[1]
         )
     books.ledger.done([done(0)])
-    states = books.ledger.commit(NOTICE)
+    books.ledger.commit(NOTICE)
     assert order == ["record_interruption", "sync", "commit"]
-    assert states == {"done": 1, "pending": 2}
+    assert books.ledger.states == {"done": 1, "pending": 2}
     assert books.ledger.durable
     found = books.loaded()
     assert (found.state, [(item.event_id, item.run) for item in found.interruptions]) == ("interrupted", [("E5", 0)])
@@ -252,6 +310,7 @@ def test_what_is_in_flight_is_gone_before_the_document_says_complete(books, monk
         durable.Folder, "replace", lambda *names: (seen.append(books.plan.flight.exists()), replace(*names))[1]
     )
     books.ledger.done([done(0), done(1), done(2)])
-    assert books.ledger.commit(None) == {"done": 3}
+    books.ledger.commit(None)
+    assert books.ledger.states == {"done": 3}
     assert seen == [False]
     assert books.loaded().state == "complete"

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from batchgray.engine.lifecycle import SALVAGE_SECONDS, Event, IllegalTransition, Lifecycle, State, drain_deadline
+from batchgray.engine.lifecycle import IllegalTransition, Lifecycle, State, Trigger
 
 DRAWN = """
             planned  notice      deadline  drained     committed
@@ -18,29 +18,29 @@ finished    -        -           -         -           -
 
 
 def drawn():
-    """(state, event) to the next state's name, or "-"."""
+    """(state, trigger) to the next state's name, or "-"."""
     head, *rows = (line.split() for line in DRAWN.strip().splitlines())
-    return {(row[0], event): after for row in rows for event, after in zip(head, row[1:], strict=True)}
+    return {(row[0], trigger): after for row in rows for trigger, after in zip(head, row[1:], strict=True)}
 
 
-def after(*events):
+def after(*triggers):
     lifecycle = Lifecycle()
-    for event in events:
-        lifecycle.happened(event)
+    for trigger in triggers:
+        lifecycle.happened(trigger)
     return lifecycle
 
 
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
-def test_every_state_answers_every_event_as_drawn(state, event):
+@pytest.mark.parametrize(("state", "trigger"), list(itertools.product(State, Trigger)))
+def test_every_state_answers_every_trigger_as_drawn(state, trigger):
     lifecycle = Lifecycle()
     lifecycle.state = state
-    expected = drawn()[state.value, event.value]
+    expected = drawn()[state.value, trigger.value]
     if expected == "-":
-        with pytest.raises(IllegalTransition, match=f"{event.value} can't happen while {state.value}"):
-            lifecycle.happened(event)
+        with pytest.raises(IllegalTransition, match=f"{trigger.value} can't happen while {state.value}"):
+            lifecycle.happened(trigger)
         assert lifecycle.state is state
     else:
-        lifecycle.happened(event)
+        lifecycle.happened(trigger)
         assert lifecycle.state.value == expected
 
 
@@ -48,26 +48,7 @@ def test_a_run_begins_with_planning():
     assert Lifecycle().state is State.PLANNING
 
 
-@pytest.mark.parametrize("later", [[], [Event.DEADLINE], [Event.NOTICE, Event.DEADLINE, Event.NOTICE]])
+@pytest.mark.parametrize("later", [[], [Trigger.DEADLINE], [Trigger.NOTICE, Trigger.DEADLINE, Trigger.NOTICE]])
 def test_notices_at_any_moment_do_not_keep_it_from_its_end(later):
-    lifecycle = after(Event.PLANNED, Event.NOTICE, *later, Event.DRAINED, Event.NOTICE, Event.COMMITTED)
+    lifecycle = after(Trigger.PLANNED, Trigger.NOTICE, *later, Trigger.DRAINED, Trigger.NOTICE, Trigger.COMMITTED)
     assert lifecycle.state is State.FINISHED
-
-
-@pytest.mark.parametrize(
-    ("left", "deadline"),
-    [(None, 130.0), (300.0, 130.0), (35.0, 130.0), (20.0, 115.0), (SALVAGE_SECONDS, 100.0), (-60.0, 100.0)],
-)
-def test_the_first_notice_gives_the_grace_or_what_the_machine_has_left_but_for_the_salvage(left, deadline):
-    assert drain_deadline(100.0, 30.0, left, None, again=False) == deadline
-
-
-def test_another_notice_never_moves_the_deadline_away_and_may_bring_it_nearer():
-    assert drain_deadline(110.0, 30.0, None, 130.0, again=False) == 130.0
-    assert drain_deadline(110.0, 30.0, 300.0, 130.0, again=False) == 130.0
-    assert drain_deadline(110.0, 30.0, 12.0, 130.0, again=False) == 117.0
-
-
-def test_a_signal_again_moves_the_deadline_to_now():
-    assert drain_deadline(105.0, 30.0, None, 130.0, again=True) == 105.0
-    assert drain_deadline(105.0, 30.0, 300.0, 130.0, again=True) == 105.0

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from begun import IDENTITY, OPTIONS, TASK, making_folders
+from begun import OPTIONS, TASK, VERSION, making_folders
 
 from batchgray.checkpoints import band_plane, cleanup, preview, sidecar
 from batchgray.engine import recovery
@@ -28,7 +28,7 @@ class World:
     def __init__(self, folders, stack):
         self.folders, self.out, self.stack = folders, folders.out.path, stack
         images = [
-            Image(root=0, source=output, output=output, size=IDENTITY.size, mtime_ns=IDENTITY.mtime_ns)
+            Image(root=0, source=output, output=output, size=VERSION.size, mtime_ns=VERSION.mtime_ns)
             for output in (TASK.output, OTHER)
         ]
         document = Manifest(

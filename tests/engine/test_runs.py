@@ -1,6 +1,5 @@
 """The end of a run: what has to be durable before a source of notices hears of it. The work itself is a stub."""
 
-from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -8,11 +7,12 @@ from harness import save_gradient
 
 from batchgray import errors, events
 from batchgray.engine import runs
+from batchgray.engine.supervisor import Outcome
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, RunOptions
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
-SERVER = SimpleNamespace(preload=lambda: None)
+SERVER = SimpleNamespace(preload=lambda *_: None)
 
 
 class Source:
@@ -39,12 +39,12 @@ def run(tmp_path, monkeypatch):
     """A run whose supervisor ends at once, interrupted by a notice; `ended(ledger)` says how."""
 
     def run(ended, sources, notice=NOTICE):
-        def supervisor(plan, _held, _resumable, _options, ledger, *_):
+        def supervisor(_tasks, _inheritance, _checkpoints, _options, ledger, *_):
             def work():
                 ended(ledger)
-                return Counter(image.state for image in plan.manifest.images)
+                return Outcome(notice)
 
-            return SimpleNamespace(run=work, notice=notice, fault=None)
+            return SimpleNamespace(run=work)
 
         monkeypatch.setattr(runs, "Supervisor", supervisor)
         save_gradient(tmp_path / "in" / "a.png", 8, 8)
@@ -96,7 +96,7 @@ def test_a_flush_that_a_full_disk_did_not_take_is_never_acknowledged(run):
 
 
 @pytest.mark.parametrize("source", ["signal", "disk"])
-def test_nobody_is_told_of_an_acknowledgement_where_there_is_none_to_give(run, source):
+def test_no_missing_acknowledgement_is_told_of_where_there_is_none_to_give(run, source):
     notice = InterruptionNotice(source=source, event_id=None)
     assert run(commit_on_a_full_disk, [Source()], notice)[1] == []
 

@@ -7,7 +7,7 @@ import pytest
 from batchgray import machine
 from batchgray.engine import timelimit
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ class Watched:
         self._watch.forget()
 
     def let_pass(self, wall):
-        """The supervisor runs, and looks every second. Returns what the last look tells."""
+        """The supervisor runs, and checks every second. Returns what the last check says."""
         end, told = self.wall + wall, None
         while self.wall < end:
-            self.wall = min(end, self.wall + timelimit.LOOK_SECONDS)
+            self.wall = min(end, self.wall + timelimit.CHECK_SECONDS)
             told = self.exceeded()
         return told
 
     def be_stopped(self, wall):
-        """The supervisor does not run, and so does not look."""
+        """The supervisor does not run, and so does not check."""
         self.wall += wall
 
 
@@ -52,7 +52,7 @@ def watched(slot, monkeypatch):
 
 def lay_out(slot, megapixels):
     record = slots.SlotRecord(
-        identity=SourceIdentity(1, 1),
+        version=InputVersion(1, 1),
         width=1000,
         height=megapixels * 1000,
         tile_rows=8,
@@ -93,9 +93,9 @@ def test_time_in_which_the_supervisor_was_stopped_does_not_count(slot, watched, 
     assert watched.exceeded() is None
     assert watched.let_pass(20) is None
     watched.be_stopped(120)
-    assert watched.let_pass(20 - timelimit.LOOK_SECONDS) is None
+    assert watched.let_pass(20 - timelimit.CHECK_SECONDS) is None
     watched.be_stopped(120)
-    assert watched.let_pass(after - 40 - timelimit.LOOK_SECONDS) == told
+    assert watched.let_pass(after - 40 - timelimit.CHECK_SECONDS) == told
 
 
 def test_the_time_begins_anew_with_another_image_and_after_waiting_for_others(slot, watched):

@@ -20,7 +20,7 @@ from batchgray.manifest import records
 from batchgray.notices import spot_event
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 
 def manifests() -> list[bytes]:
@@ -53,7 +53,7 @@ def sidecars() -> list[bytes]:
     found = []
     for tiles in ([], [(0, 1)], [(0, 1), (2, 3)]):
         record = slots.SlotRecord(
-            identity=SourceIdentity(1, 2), width=2, height=20, tile_rows=8, colour=True, exif_bytes=3, note=None
+            version=InputVersion(1, 2), width=2, height=20, tile_rows=8, colour=True, exif_bytes=3, note=None
         )
         header = sidecar.SidecarHeader(
             output="a/b.jpg",

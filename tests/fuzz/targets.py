@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["batchgray"]):
     from batchgray.manifest.journal import seed_of
     from batchgray.manifest.records import find_fault
     from batchgray.manifest.store import load_manifest
-    from batchgray.storage import integrity, intents
+    from batchgray.storage import intents, sealing
     from batchgray.storage.durable import Folder
 from batchgray.notices import spot_event
 
@@ -42,7 +42,7 @@ def fuzz_manifest(data: bytes) -> None:
     """The document: what is loaded has no fault and encodes again."""
     path = _FOLDER / "manifest.json"
     body = data if data.startswith(b"{") else _HEAD + data
-    path.write_bytes(integrity.seal(body) if body.endswith(b"}") else body)
+    path.write_bytes(sealing.seal(body) if body.endswith(b"}") else body)
     with contextlib.suppress(errors.UsageError):
         found = load_manifest(path)
         assert find_fault(found, path) is None
@@ -52,12 +52,12 @@ def fuzz_manifest(data: bytes) -> None:
 def fuzz_journal(data: bytes) -> None:
     """The journal: each line of the input is sealed for its place, but for those that begin with `!`."""
     path = _FOLDER / "journalled.json"
-    path.write_bytes(integrity.seal(_DOCUMENT))
+    path.write_bytes(sealing.seal(_DOCUMENT))
     seed = seed_of(_LINEAGE, _GENERATION)
-    journal = integrity.seal(b'{"generation":1,"lineage":"0123456789abcdef"}') + b"\n"
+    journal = sealing.seal(b'{"generation":1,"lineage":"0123456789abcdef"}') + b"\n"
     for line in data.split(b"\n"):
         whole = len(line) > 2 and not line.startswith(b"!")
-        journal += (integrity.seal(line, seed + len(journal)) if whole else line) + b"\n"
+        journal += (sealing.seal(line, seed + len(journal)) if whole else line) + b"\n"
     files_of(path).journal.write_bytes(journal)
     with contextlib.suppress(errors.UsageError):
         assert find_fault(load_manifest(path), path) is None
@@ -67,7 +67,7 @@ def fuzz_sidecar(data: bytes) -> None:
     """The header of a sidecar, and that what follows is as long as it says."""
     path = _FOLDER / "sidecar.tiles"
     line, _, payload = data.partition(b"\n")
-    path.write_bytes((integrity.seal(line) if len(line) > 2 else line) + b"\n" + payload)
+    path.write_bytes((sealing.seal(line) if len(line) > 2 else line) + b"\n" + payload)
     header = sidecar.read_header(_HELD, path.name)
     if header is not None:
         assert len(payload) == header.record.exif_bytes + header.pixels
@@ -77,7 +77,7 @@ def fuzz_sidecar(data: bytes) -> None:
 def fuzz_intents(data: bytes) -> None:
     """A worker's log of intents."""
     path = _FOLDER / "1.intents"
-    path.write_bytes(b"\n".join(integrity.seal(line) if len(line) > 2 else line for line in data.split(b"\n")))
+    path.write_bytes(b"\n".join(sealing.seal(line) if len(line) > 2 else line for line in data.split(b"\n")))
     for intent in intents.read(_HELD, path.name):
         assert intent.size >= 0
 

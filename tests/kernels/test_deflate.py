@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray.kernels import deflate, deflate_code
+from batchgray.kernels import deflate
 
 # As many symbols as there are, few, a run in the middle: what makes codes of every length, and of few symbols.
 KINDS_OF_DATA = ["noise", "few", "runs", "flat", "steep"]
@@ -100,7 +100,3 @@ def test_a_run_costs_next_to_nothing_and_noise_no_more_than_its_head():
     assert len(stream.add(np.zeros(100_000, np.uint8)) + stream.end()) < 200
     noise = np.random.default_rng(0).integers(0, 256, 100_000, np.uint8)
     assert len(stream.add(noise) + stream.end()) < 100_300
-
-
-def test_the_scratch_is_as_large_as_the_code_wants_it():
-    assert deflate._SCRATCH == deflate_code.SCRATCH

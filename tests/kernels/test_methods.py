@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray import tiles
-from batchgray.kernels import method_code, methods, weights
+from batchgray.kernels import methods
 
 METHODS = sorted(methods.BY_METHOD)
 
@@ -71,34 +71,3 @@ def test_what_is_not_contiguous_or_not_writable_is_refused(method):
     for source, target in ((rgb[::2], gray[:100]), (rgb[:300], gray[::2]), (rgb, constant[:200])):
         with pytest.raises(TypeError):
             methods.BY_METHOD[method](source, target)
-
-
-class Numbers:
-    """numpy's uint16 in place of the lanes."""
-
-    def __init__(self, values):
-        self.values = values.astype(np.uint16)
-
-    def __add__(self, other):
-        return Numbers(self.values + other.values)
-
-    def __rshift__(self, bits):
-        return Numbers(self.values >> bits)
-
-    def high_product(self, factor):
-        return Numbers(self.values.astype(np.uint32) * factor >> 16)
-
-
-def test_every_sum_of_bt601_is_divided_exactly_in_16_bits():
-    sums = np.arange(255 * 100 + 1)
-    assert np.array_equal(method_code.divided_by_100(Numbers(sums)).values, sums // 100)
-
-
-@pytest.mark.parametrize("method", ["bt709", "luma"])
-def test_the_weights_are_such_as_the_proof_of_the_estimate_needs(method):
-    w = weights.BY_METHOD[method]
-    estimating = method_code.estimating(w)
-    assert sum(256 * part % w.divisor for part in w[:3]) == w.divisor
-    assert 256 * w.rounding % w.divisor == 0
-    assert 255 * sum(estimating[:3]) + estimating.rounding < 1 << 16
-    assert 2 * w.divisor < 1 << 15

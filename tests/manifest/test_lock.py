@@ -1,4 +1,4 @@
-"""Who owns a manifest and what is in flight: one process at a time, by whatever name, until its last worker is gone."""
+"""A manifest and what is in flight have one owner at a time, by whatever name, until its last worker is gone."""
 
 import errno
 import fcntl
@@ -38,7 +38,7 @@ def path(tmp_path):
     return tmp_path / "manifest.json"
 
 
-def test_a_second_owner_is_refused_and_told_who_the_first_is(path):
+def test_a_second_owner_is_refused_and_told_which_the_first_is(path):
     refused = pytest.raises(errors.ManifestLocked, match=f"process {os.getpid()} on ")
     with lock.owning(path), refused, lock.owning(path):
         pass
@@ -70,7 +70,7 @@ def test_asking_whether_it_runs_touches_nothing(path):
     assert not lock.is_running(path)
 
 
-def test_who_was_refused_before_there_was_a_manifest_leaves_no_lock_behind(path):
+def test_a_run_that_was_refused_before_there_was_a_manifest_leaves_no_lock_behind(path):
     with lock.owning(path):
         assert files_of(path).lock.exists()
     assert not files_of(path).lock.exists()
@@ -84,7 +84,7 @@ def test_a_file_system_without_locks_is_refused(path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_who_asks_to_goes_on_where_locks_are_refused(path, monkeypatch, code):
+def test_a_run_that_asks_to_goes_on_where_locks_are_refused(path, monkeypatch, code):
     monkeypatch.setattr(fcntl, "flock", failing_with(code))
     with lock.owning(path, locked=False), lock.owning(path, locked=False):
         assert not lock.is_running(path)
@@ -92,7 +92,7 @@ def test_who_asks_to_goes_on_where_locks_are_refused(path, monkeypatch, code):
         raise ZeroDivisionError
 
 
-def test_who_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
+def test_a_run_that_would_go_on_without_a_lock_takes_the_one_that_is_to_be_had(path):
     with lock.owning(path, locked=False):
         assert lock.is_running(path)
         with pytest.raises(errors.ManifestLocked), lock.owning(path, locked=False):
@@ -117,7 +117,7 @@ def test_a_copy_of_the_manifest_meets_the_first_owner_in_the_folder_of_what_is_i
         pass
 
 
-def test_who_waits_for_a_worker_hears_an_interruption(flight, path, monkeypatch):
+def test_a_run_that_waits_for_a_worker_hears_an_interruption(flight, path, monkeypatch):
     class Interrupted(Exception):
         pass
 

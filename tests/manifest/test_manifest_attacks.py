@@ -30,9 +30,9 @@ from batchgray.manifest.records import ImageChange
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions
 from batchgray.planes import slots
-from batchgray.planning.plan import plan_resume
-from batchgray.records import SourceIdentity, Task
-from batchgray.storage import guards, integrity, intents
+from batchgray.planning.planner import plan_resume
+from batchgray.records import InputVersion, Task
+from batchgray.storage import guards, integrity, intents, sealing
 from batchgray.storage.durable import Folder
 
 MEMORY = 3 << 30  # of address space, for a command that has no reason to take any
@@ -88,7 +88,7 @@ class Victim:
 
     @document.setter
     def document(self, members: dict) -> None:
-        self.path.write_bytes(integrity.seal(json.dumps(members).encode()))
+        self.path.write_bytes(sealing.seal(json.dumps(members).encode()))
 
     def change(self, change) -> None:
         """Change the document and seal it again, without a journal."""
@@ -103,7 +103,7 @@ class Victim:
         seed = seed_of(members["lineage"], members["generation"])
         data = self.journal.read_bytes()
         for line in lines:
-            data += integrity.seal(line, seed + len(data)) + b"\n"
+            data += sealing.seal(line, seed + len(data)) + b"\n"
         self.journal.write_bytes(data)
 
     @property
@@ -116,7 +116,7 @@ class Victim:
         """Change the sidecar's header and seal it again; `record` is merged into its own."""
         header, payload = self.header, self.sidecar.read_bytes().split(b"\n", 1)[1]
         changes["record"] = {**header["record"], **changes.get("record", {})}
-        self.sidecar.write_bytes(integrity.seal(json.dumps({**header, **changes}).encode()) + b"\n" + payload)
+        self.sidecar.write_bytes(sealing.seal(json.dumps({**header, **changes}).encode()) + b"\n" + payload)
 
     def resume(self, expect: int | None = 0) -> subprocess.CompletedProcess:
         return batchgray("resume", self.path, "--workers", 1, expect=expect)
@@ -311,7 +311,7 @@ def test_fields_of_a_later_version_are_read_over(victim):
 def test_a_later_version_is_called_one_however_it_ends(victim, sealed, images):
     members = {**victim.document, "version": 2, "images": images}
     data = json.dumps(members).encode()
-    victim.path.write_bytes(integrity.seal(data) if sealed else data + b"in some other way")
+    victim.path.write_bytes(sealing.seal(data) if sealed else data + b"in some other way")
     with pytest.raises(errors.FutureManifest):
         load_manifest(victim.path)
 
@@ -328,7 +328,7 @@ def test_every_command_refuses_it_and_touches_nothing(victim):
 def test_a_nesting_without_end_is_refused(victim):
     deep = b"[" * 10**6 + b"]" * 10**6
     data = json.dumps(victim.document).encode()
-    victim.path.write_bytes(integrity.seal(data[:-1] + b',"deep":' + deep + b"}"))
+    victim.path.write_bytes(sealing.seal(data[:-1] + b',"deep":' + deep + b"}"))
     with pytest.raises(errors.DamagedManifest):
         load_manifest(victim.path)
 
@@ -336,8 +336,8 @@ def test_a_nesting_without_end_is_refused(victim):
 @pytest.mark.parametrize("text", [b'"\xff\xfe"', rb'"\ud800"', rb'"\udc80x"', b'"\xed\xa0\x80"'])
 def test_a_name_that_is_no_text_is_refused(victim, text):
     victim.change(image_with(source="NAME"))
-    body = victim.path.read_bytes()[: -integrity.SEAL_BYTES] + b"}"
-    victim.path.write_bytes(integrity.seal(body.replace(b'"NAME"', text)))
+    body = victim.path.read_bytes()[: -sealing.SEAL_BYTES] + b"}"
+    victim.path.write_bytes(sealing.seal(body.replace(b'"NAME"', text)))
     with pytest.raises(errors.DamagedManifest):
         load_manifest(victim.path)
 
@@ -398,7 +398,7 @@ def a_long_string(path: Path) -> None:
     path.write_bytes(b'{"version":1,"batchgray":"')
     os.truncate(path, 3 << 30)
     with path.open("ab") as file:
-        file.write(integrity.seal(b'"}'))
+        file.write(sealing.seal(b'"}'))
 
 
 def test_every_command_refuses_a_fifo_for_a_manifest(victim):
@@ -646,7 +646,7 @@ def an_empty_folder(path: Path) -> None:
 
 def nest_without_end(victim):
     deep = b'{"output":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    victim.sidecar.write_bytes(integrity.seal(deep) + b"\n")
+    victim.sidecar.write_bytes(sealing.seal(deep) + b"\n")
 
 
 ATTACKS = [cut, lengthen, make_sparse, claim_another_image, nest_without_end, *map(replace_with, (a_fifo, a_device))]
@@ -655,7 +655,7 @@ ATTACKS = [cut, lengthen, make_sparse, claim_another_image, nest_without_end, *m
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_a_damaged_sidecar_is_doubted(victim, attack):
     image = load_manifest(victim.path).images[1]
-    task = Task(index=1, source="", output=image.output, identity=image.identity)
+    task = Task(index=1, source="", output=image.output, version=image.version)
     assert checkpoints_of(victim).find(task) is not None
     attack(victim)
     assert checkpoints_of(victim).find(task) is None
@@ -701,7 +701,7 @@ def test_a_sidecar_can_not_claim_another_images_output(victim):
 def test_an_intent_that_no_run_would_write_is_read_over(victim, line):
     (victim.out / "y.jpg").write_bytes(b"theirs")
     data = line.replace(b"%s", integrity.checksum([b"theirs"]).encode())
-    (victim.flight / f"7{intents.SUFFIX}").write_bytes(integrity.seal(data) + b"\n")
+    (victim.flight / f"7{intents.SUFFIX}").write_bytes(sealing.seal(data) + b"\n")
     assert list(intents.read(Folder.at(victim.flight), f"7{intents.SUFFIX}")) == []
 
 
@@ -787,11 +787,11 @@ def test_verify_waits_for_no_fifo_and_follows_no_link(victim):
 
 
 def test_a_modification_time_of_more_than_64_bits_is_told_from_others():
-    far, later = SourceIdentity(1, 10**22), SourceIdentity(1, 10**22 + 1)
+    far, later = InputVersion(1, 10**22), InputVersion(1, 10**22 + 1)
     assert far != later
-    assert far == SourceIdentity(1, 10**22)
-    assert all(-(2**63) <= identity.mtime_ns < 2**63 for identity in (far, later))
-    assert SourceIdentity(1, -5).mtime_ns == -5
+    assert far == InputVersion(1, 10**22)
+    assert all(-(2**63) <= version.mtime_ns < 2**63 for version in (far, later))
+    assert InputVersion(1, -5).mtime_ns == -5
 
 
 def test_an_image_from_the_far_future_is_converted(tmp_path):
@@ -885,15 +885,15 @@ def with_other_number(data: bytes, chance: Random) -> bytes:
 def resealed(data: bytes, name: str, members: dict) -> bytes:
     """What was changed, with right seals."""
     if name == "manifest":
-        return integrity.seal(data[: -integrity.SEAL_BYTES] + b"}")
+        return sealing.seal(data[: -sealing.SEAL_BYTES] + b"}")
     if name == "sidecar":
         line, _, payload = data.partition(b"\n")
-        return (integrity.seal(line[: -integrity.SEAL_BYTES] + b"}") if len(line) > 60 else line) + b"\n" + payload
+        return (sealing.seal(line[: -sealing.SEAL_BYTES] + b"}") if len(line) > 60 else line) + b"\n" + payload
     seed = seed_of(members["lineage"], members["generation"])
     sealed = b""
     for line in data.split(b"\n"):
-        if len(line) > integrity.SEAL_BYTES:
-            sealed += integrity.seal(line[: -integrity.SEAL_BYTES] + b"}", (sealed and seed + len(sealed)) or 0) + b"\n"
+        if len(line) > sealing.SEAL_BYTES:
+            sealed += sealing.seal(line[: -sealing.SEAL_BYTES] + b"}", (sealed and seed + len(sealed)) or 0) + b"\n"
     return sealed
 
 

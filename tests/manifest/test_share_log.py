@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batchgray.manifest import share_log
-from batchgray.manifest.document import ImageChange
+from batchgray.manifest.records import ImageChange
 from batchgray.manifest.share_log import DamagedLog, ShareLog, ShareLost
 from batchgray.storage.base import Unreachable
 from batchgray.storage.memory import MemoryPlace

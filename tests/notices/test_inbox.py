@@ -1,4 +1,4 @@
-"""Notices reach the one inbox from handlers and threads; none is lost, and nobody waits."""
+"""Notices reach the one inbox from handlers and threads; none is lost, and no writer waits."""
 
 import contextlib
 import select
@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import pytest
 
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.signals import SIGNALS, SignalSource
 
 
 def notice(name):
@@ -32,12 +31,11 @@ def inbox():
 
 @pytest.fixture
 def handlers():
-    """The handlers of this test's signals are what they were before."""
-    earlier = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGUSR1, signal.SIGPROF)}
+    """The handler and the timer of this test's signal are what they were before."""
+    earlier = signal.getsignal(signal.SIGPROF)
     yield
     signal.setitimer(signal.ITIMER_PROF, 0)
-    for signum, handler in earlier.items():
-        signal.signal(signum, handler)
+    signal.signal(signal.SIGPROF, earlier)
 
 
 def test_notices_are_taken_in_the_order_they_came_and_once(inbox):
@@ -85,7 +83,7 @@ def test_the_seconds_to_a_deadline_are_known_only_where_it_is_a_time_with_a_zone
     assert InterruptionNotice(source="smq", event_id="e", deadline=deadline).seconds_left(now) == left
 
 
-def test_more_notices_than_a_pipe_holds_keep_nobody_waiting_and_none_is_lost(inbox):
+def test_more_notices_than_a_pipe_holds_block_no_writer_and_none_is_lost(inbox):
     many = [notice(number) for number in range(100_000)]
     for each in many:
         inbox.put(each)
@@ -93,7 +91,7 @@ def test_more_notices_than_a_pipe_holds_keep_nobody_waiting_and_none_is_lost(inb
     assert not readable(inbox)
 
 
-def test_a_notice_from_a_thread_wakes_the_one_who_waits(inbox):
+def test_a_notice_from_a_thread_wakes_the_reader(inbox):
     thread = threading.Thread(target=inbox.put, args=[notice("from a thread")])
     thread.start()
     assert select.select([inbox], [], [], 30)[0]
@@ -137,37 +135,3 @@ def test_a_handler_may_put_while_the_main_thread_puts_and_takes(inbox, handlers)
     signal.setitimer(signal.ITIMER_PROF, 0)
     taken += names(inbox.take())
     assert sorted(taken) == sorted([f"put {n}" for n in range(put)] + [f"heard {n}" for n in range(1, heard + 1)])
-
-
-@pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_is_a_notice_that_names_it(inbox, handlers, signum):
-    signal.signal(signum, signal.SIG_DFL)  # the runner may have been told to ignore it
-    source = SignalSource()
-    source.start(inbox)
-    signal.raise_signal(signum)
-    signal.raise_signal(signum)
-    assert inbox.take() == [InterruptionNotice(source="signal", event_id=signum.name)] * 2
-    source.stop()
-
-
-def test_handlers_are_as_before_when_it_stops(inbox, handlers):
-    def earlier(*_):
-        pass
-
-    for signum in SIGNALS:
-        signal.signal(signum, earlier)
-    source = SignalSource()
-    source.start(inbox)
-    assert all(signal.getsignal(signum) is not earlier for signum in SIGNALS)
-    source.stop()
-    assert [signal.getsignal(signum) for signum in SIGNALS] == [earlier] * 3
-
-
-def test_under_nohup_a_hangup_stays_ignored(inbox, handlers):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    source = SignalSource()
-    source.start(inbox)
-    signal.raise_signal(signal.SIGHUP)
-    assert inbox.take() == []
-    source.stop()
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -21,7 +21,7 @@ def server(request, smq_local):
         yield server
 
 
-def test_who_this_is(server):
+def test_the_instances_id(server):
     assert MetadataService(server.metadata_url).instance_id() == "i-mine"
 
 
@@ -196,10 +196,10 @@ def heard(inbox, kind, seconds=DEADLINE):
 
 @pytest.fixture
 def listening(server):
-    inbox, source = Inbox(), MetadataListener(server.metadata_url, poll_seconds=0.05)
-    source.start(inbox)
+    inbox, listener = Inbox(), MetadataListener(server.metadata_url, poll_seconds=0.05)
+    listener.start(inbox)
     yield inbox
-    source.stop()
+    listener.stop()
     inbox.close()
 
 
@@ -233,36 +233,36 @@ def test_whatever_goes_wrong_is_outlived(server, monkeypatch):
     def fail_oddly(self):
         raise OverflowError("odd")
 
-    inbox, source = Inbox(), MetadataListener(server.metadata_url, poll_seconds=0.05)
+    inbox, listener = Inbox(), MetadataListener(server.metadata_url, poll_seconds=0.05)
     with monkeypatch.context() as broken:
         broken.setattr(MetadataService, "termination_time", fail_oddly)
-        source.start(inbox)
+        listener.start(inbox)
         assert "OverflowError" in heard(inbox, Complaint).message
     server.termination_time = "2030-01-05T18:02:00Z"
     assert heard(inbox, InterruptionNotice)
-    source.stop()
+    listener.stop()
     inbox.close()
 
 
 def test_stopping_waits_for_no_answer_and_what_comes_later_is_no_notice(monkeypatch):
     monkeypatch.setattr(metadata, "_TIMEOUT_SECONDS", 1e6)
-    answered, source, inbox = threading.Event(), MetadataListener("http://127.0.0.1:9"), Inbox()
+    answered, listener, inbox = threading.Event(), MetadataListener("http://127.0.0.1:9"), Inbox()
 
     def answer():
         answered.wait()
         return datetime(2030, 1, 5, tzinfo=UTC)
 
-    source._service.termination_time = answer
-    source.start(inbox)
-    source.stop()
+    listener._service.termination_time = answer
+    listener.start(inbox)
+    listener.stop()
     answered.set()
-    source._thread.join()
+    listener._thread.join()
     assert inbox.take() == []
     inbox.close()
 
 
 class Waits:
-    """In place of a source's event: the waits between its looks, which take no time. The tenth is the last."""
+    """In place of a listener's event: the waits between its polls, which take no time. The tenth is the last."""
 
     def __init__(self):
         self.seconds = []
@@ -275,9 +275,9 @@ class Waits:
 
 
 def test_a_service_that_answers_again_is_heard_within_ten_seconds(monkeypatch):
-    """A look that fails just before, the wait after it, and the look that is answered."""
-    source = MetadataListener("http://127.0.0.1:9")
-    source._stopping = waits = Waits()
+    """A poll that fails just before, the wait after it, and the poll that is answered."""
+    listener = MetadataListener("http://127.0.0.1:9")
+    listener._stopping = waits = Waits()
     monkeypatch.setattr(metadata.random, "uniform", lambda least, most: most)
-    source._poll(Inbox())
+    listener._poll(Inbox())
     assert max(waits.seconds) + 2 * metadata._TIMEOUT_SECONDS <= 10

@@ -1,4 +1,4 @@
-"""The queue as a source of notices: the real SDK over a real socket, against the local server."""
+"""The listener to the queue: the real SDK over a real socket, against the local server; and what has no server."""
 
 import base64
 import contextlib
@@ -8,20 +8,24 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from harness import DEADLINE
+from stream import Clock
 
 from batchgray import errors
-from batchgray.notices import queue, smq
+from batchgray.notices import own_event, queue, smq
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.notices.metadata import Credentials
+from batchgray.notices.own_event import OwnEvent
+from batchgray.notices.queue import QueueFault
 from batchgray.notices.smq import SmqListener, SmqOptions
 from batchgray.notices.spot_event import simulated
 
 QUEUE = "spot-interruption"
-LOOK_SECONDS = smq.LOOK_SECONDS
+POLL_SECONDS = smq.POLL_SECONDS
 KEY = Credentials(key_id="local", secret="local", origin="the test")
 OTHER_KIND = json.dumps({"name": "Instance:StateChange", "content": {"instanceId": "i-mine"}})
 
@@ -35,24 +39,30 @@ def server(smq_local):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(smq, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(smq, "POLL_SECONDS", 0.1)
+
+
+@pytest.fixture
+def listener():
+    """One that has not started."""
+    return SmqListener(SmqOptions(queue=QUEUE, endpoint="http://127.0.0.1:9", credentials=KEY, instance_id="i-mine"))
 
 
 class Listening:
-    """A source at work, and what it said."""
+    """A listener at work, and what it said."""
 
     def __init__(self, server, **options):
         settings = {"queue": QUEUE, "endpoint": server.endpoint, "credentials": KEY, "instance_id": "i-mine"}
         self.inbox = Inbox()
-        self.source = SmqListener(SmqOptions(**(settings | options)))
+        self.listener = SmqListener(SmqOptions(**(settings | options)))
         self.said = []
 
     def __enter__(self):
-        self.source.start(self.inbox)
+        self.listener.start(self.inbox)
         return self
 
     def __exit__(self, *_):
-        self.source.stop()
+        self.listener.stop()
         self.inbox.close()
 
     def notice(self, seconds=DEADLINE) -> InterruptionNotice | None:
@@ -90,7 +100,7 @@ def states(server) -> dict[str, str]:
 
 def soon_visible(server, message_id) -> bool:
     (found,) = (message for message in server.messages(QUEUE) if message.message_id == message_id)
-    return found.visible_at <= server.now() + smq.HIDE_FRESH_SECONDS
+    return found.visible_at <= server.now() + own_event.HIDE_FRESH_SECONDS
 
 
 def test_our_event_is_heard_held_and_deleted_only_when_it_is_acknowledged(server):
@@ -100,7 +110,7 @@ def test_our_event_is_heard_held_and_deleted_only_when_it_is_acknowledged(server
         assert (notice.source, notice.event_id) == ("smq", message_id)
         assert 290 < notice.seconds_left(datetime.now(UTC)) <= 300
         server.wait_until(lambda: states(server) == {message_id: "hidden"})
-        assert listening.source.acknowledge(notice) is None
+        assert listening.listener.acknowledge(notice) is None
         assert states(server) == {}
 
 
@@ -122,7 +132,7 @@ def test_a_held_event_stays_hidden_however_long_the_flush_takes(server, monkeypa
             server.advance(40)
             server.wait_until(lambda renewed=renewed: server.requests["ChangeMessageVisibility"] > renewed + 1)
             assert states(server) == {message_id: "hidden"}
-        assert listening.source.acknowledge(notice) is None
+        assert listening.listener.acknowledge(notice) is None
     assert states(server) == {}
 
 
@@ -157,7 +167,7 @@ def test_a_deletion_that_a_signal_cuts_short_is_told_with_its_cause(server, smq_
         server.faults.append(smq_local.Fault("DeleteMessage", "status", times=math.inf))
         tried = server.requests["DeleteMessage"] + 1
         with ThreadPoolExecutor(1) as pool:
-            outcome = pool.submit(listening.source.acknowledge, notice)
+            outcome = pool.submit(listening.listener.acknowledge, notice)
             server.wait_until(lambda: server.requests["DeleteMessage"] > tried)
             listening.inbox.put(InterruptionNotice(source="signal", event_id="SIGINT"))
             assert outcome.result() == "InternalError"
@@ -170,15 +180,8 @@ def test_a_message_that_is_no_xml_or_has_no_body_hides_no_other(server, body):
         assert "is left alone: " in listening.complaint().message
         send(server, "i-mine")
         notice = listening.notice()
-        assert listening.source.acknowledge(notice) is None
+        assert listening.listener.acknowledge(notice) is None
     assert [message.body for message in server.messages(QUEUE)] == [body]
-
-
-def test_an_answer_of_any_length_takes_no_more_memory_than_the_longest_page(server):
-    server.send(QUEUE, "x" * (2 * queue._ANSWER_BYTES), base64=False)
-    opened = queue.SmqQueue(server.endpoint, QUEUE, lambda: KEY)
-    with contextlib.closing(opened), pytest.raises(queue.QueueFault, match="longer than"):
-        opened.peek()
 
 
 def test_the_same_event_twice_is_one_and_both_messages_go(server):
@@ -195,14 +198,14 @@ def test_the_same_event_twice_is_one_and_both_messages_go(server):
         notice = listening.notice()
         assert notice.event_id == "E5"
         assert listening.notice(0.5) is None
-        assert listening.source.acknowledge(notice) is None
+        assert listening.listener.acknowledge(notice) is None
     assert states(server) == {}
 
 
 def test_behind_a_backlog_of_old_events_it_is_heard_all_the_same(server):
     old = [send(server, f"i-gone{number}") for number in range(40)]
     server.advance(3600)
-    # The source compares with its own clock; the messages are an hour old for it too.
+    # The listener compares with its own clock; the messages are an hour old for it too.
     for message in server.queues[QUEUE].messages:
         message.enqueued -= 3600
     with Listening(server) as listening:
@@ -213,7 +216,7 @@ def test_behind_a_backlog_of_old_events_it_is_heard_all_the_same(server):
 
 def test_any_instance(server):
     with Listening(server, instance_id=None, any_instance=True) as listening:
-        send(server, "i-whoever")
+        send(server, "i-other")
         assert listening.notice()
 
 
@@ -259,12 +262,12 @@ def fail_oddly(*_):
     raise OverflowError("odd")
 
 
-@pytest.mark.parametrize("broken", ["_look", "_find_identity", "_own"])
-def test_whatever_goes_wrong_with_a_look_is_told_once_and_outlived(server, monkeypatch, broken):
+@pytest.mark.parametrize(("owner", "broken"), [(OwnEvent, "find"), (SmqListener, "_find_identity"), (smq, "parse")])
+def test_whatever_goes_wrong_with_a_poll_is_told_once_and_outlived(server, monkeypatch, owner, broken):
     send(server, "i-other")
     with Listening(server) as listening:
         with monkeypatch.context() as patch:
-            patch.setattr(SmqListener, broken, fail_oddly)
+            patch.setattr(owner, broken, fail_oddly)
             assert "InternalFault: OverflowError" in listening.complaint().message
             send(server, "i-mine")
         assert listening.notice()
@@ -274,36 +277,83 @@ def test_whatever_goes_wrong_with_a_look_is_told_once_and_outlived(server, monke
 def test_a_notice_is_given_whatever_goes_wrong_with_its_message(server, monkeypatch):
     with Listening(server) as listening:
         with monkeypatch.context() as patch:
-            patch.setattr(SmqListener, "_sift", fail_oddly)
+            patch.setattr(OwnEvent, "_receive_page", fail_oddly)
             send(server, "i-mine")
             notice = listening.notice()
         assert notice
-        assert listening.source.acknowledge(notice) is None
+        assert listening.listener.acknowledge(notice) is None
     assert states(server) == {}
 
 
 class Waits:
-    """In place of a source's event: the waits between its looks, which take no time. The tenth is the last."""
+    """In place of a listener's event: the waits between its polls, which take no time. The tenth is the last."""
 
-    def __init__(self, source):
-        self.source, self.seconds = source, []
+    def __init__(self, listener):
+        self.listener, self.seconds = listener, []
 
     def set(self):
         pass
 
     def wait(self, seconds):
         self.seconds.append(seconds)
-        self.source._stopping = len(self.seconds) >= 10
+        self.listener._stopping = len(self.seconds) >= 10
 
 
-def test_a_service_that_answers_again_is_heard_within_ten_seconds(monkeypatch):
-    """A look that fails just before, the wait after it, and the look that is answered."""
-    monkeypatch.setattr(smq, "LOOK_SECONDS", LOOK_SECONDS)
+def test_a_service_that_answers_again_is_heard_within_ten_seconds(listener, monkeypatch):
+    """A poll that fails just before, the wait after it, and the poll that is answered."""
+    monkeypatch.setattr(smq, "POLL_SECONDS", POLL_SECONDS)
     monkeypatch.setattr(smq.random, "uniform", lambda least, most: most)
-    source = SmqListener(SmqOptions(queue=QUEUE, endpoint="http://127.0.0.1:9", credentials=KEY, instance_id="i-mine"))
-    source._wake = waits = Waits(source)
-    source._listen()
+    listener._wake = waits = Waits(listener)
+    listener._listen()
     assert max(waits.seconds) + queue._TIMEOUT_SECONDS + 1 <= 10
+
+
+def test_a_deletion_that_fails_until_there_is_no_time_left_is_told_with_its_cause(listener, monkeypatch):
+    clock = Clock()
+
+    def sleep(seconds):
+        clock.now += seconds
+
+    def refuse(_queue):
+        raise QueueFault("AccessDenied")
+
+    monkeypatch.setattr(smq, "time", SimpleNamespace(monotonic=clock, sleep=sleep))
+    listener._event = SimpleNamespace(delete=refuse)
+    began = clock.now
+    assert listener._delete(None, began + 60) == "AccessDenied"
+    assert clock.now >= began + 60
+
+
+def test_a_deletion_is_done_when_the_queue_has_none_of_the_event_any_more(listener):
+    attempts = [2, 1, None]
+    listener._event = SimpleNamespace(delete=lambda _queue: attempts.pop(0))
+    assert listener._delete(None, math.inf) is None
+    assert attempts == []
+
+
+@pytest.mark.parametrize(
+    ("left", "least", "most"), [(None, 60, 60), (3600, 60, 60), (20, 18, 20), (1, 5, 5), (-3600, 5, 5)]
+)
+def test_the_deletion_has_what_is_left_of_the_notice_but_some_seconds_at_least(listener, left, least, most):
+    """A clock that is wrong, or a flush that took all the time, must not keep it from being tried."""
+    listener._thread = SimpleNamespace(is_alive=lambda: False)
+    listener._event = SimpleNamespace(in_hand=True)
+    before = time.monotonic()
+    deadline = None if left is None else (datetime.now(UTC) + timedelta(seconds=left)).isoformat()
+    assert listener.acknowledge(InterruptionNotice(source="smq", event_id="ours", deadline=deadline))
+    after = time.monotonic()
+    assert before + least <= listener._acknowledging_until <= after + most
+
+
+def test_a_listener_that_holds_no_event_has_nothing_to_acknowledge(listener):
+    listener._thread = SimpleNamespace(is_alive=lambda: False)
+    assert listener.acknowledge(InterruptionNotice(source="signal", event_id="SIGTERM")) is None
+    assert listener._acknowledging_until is None
+
+
+def test_an_event_is_renewed_long_before_it_would_be_seen_by_others():
+    assert smq.RENEW_SECONDS * 1.2 < own_event.HOLD_SECONDS / 2
+    assert own_event.HIDE_FRESH_SECONDS < POLL_SECONDS
 
 
 def test_a_notice_is_given_where_no_thread_can_be_started(server, monkeypatch):
@@ -322,7 +372,7 @@ def test_a_deletion_that_fails_is_tried_again(server, smq_local):
         notice = listening.notice()
         server.faults.append(smq_local.Fault("DeleteMessage", "status", times=2, status=500))
         server.faults.append(smq_local.Fault("DeleteMessage", "html", times=1, status=200))
-        assert listening.source.acknowledge(notice) is None
+        assert listening.listener.acknowledge(notice) is None
     assert states(server) == {}
 
 
@@ -337,7 +387,7 @@ def test_a_signal_ends_the_waiting_for_an_acknowledgement(server, monkeypatch):
             0.3, lambda: listening.inbox.put(InterruptionNotice(source="signal", event_id="SIGINT"))
         ).start()
         began = time.monotonic()
-        assert listening.source.acknowledge(notice) is not None
+        assert listening.listener.acknowledge(notice) is not None
         assert time.monotonic() - began < DEADLINE
 
 
@@ -386,7 +436,7 @@ class TestAtTheStart:
         options = {"credentials": None, "metadata_url": "http://127.0.0.1:9"}
         assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in self.refused(server, errors.IncompleteSmq, required=True, **options)
 
-    def test_an_endpoint_where_nobody_answers(self, server):
+    def test_an_endpoint_that_does_not_answer(self, server):
         text = self.refused(server, errors.QueueUnreachable, endpoint="http://127.0.0.1:9", required=True)
         assert "127.0.0.1:9" in text
 

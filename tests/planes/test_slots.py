@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 
 KILLED_WORKER = """
 import os, signal, sys
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity
+from batchgray.records import InputVersion
 slot = slots.Slot(int(sys.argv[1]))
 slot.announce(41)
 record = slots.SlotRecord(
-    identity=SourceIdentity(9, 10), width=4, height=20, tile_rows=8, colour=True, exif_bytes=2, note="first page"
+    version=InputVersion(9, 10), width=4, height=20, tile_rows=8, colour=True, exif_bytes=2, note="first page"
 )
 image = slot.begin(record, b"II")
 image.gray[:32] = bytes(range(32))
@@ -32,7 +32,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def record_of(width=5, height=20, tile_rows=8, colour=True, exif=b"", note=None):
     return slots.SlotRecord(
-        identity=SourceIdentity(100, 200),
+        version=InputVersion(100, 200),
         width=width,
         height=height,
         tile_rows=tile_rows,
@@ -72,7 +72,7 @@ def test_what_a_killed_worker_finished_is_still_there(fd):
     slot = slots.Slot(fd)
     image = slot.image()
     assert slot.announced == 41
-    assert image.record.identity == SourceIdentity(9, 10)
+    assert image.record.version == InputVersion(9, 10)
     assert image.record.note == "first page"
     assert (image.record.width, image.record.height, image.record.tiles_total) == (4, 20, 3)
     assert bytes(image.exif) == b"II"

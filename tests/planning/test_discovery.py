@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from batchgray import errors
 from batchgray.options import EngineOptions, RunOptions
 from batchgray.planning.discovery import Discovery, Found, assign_outputs
-from batchgray.planning.plan import plan_run
+from batchgray.planning.planner import plan_run
 
 WALK_AS_NOBODY = """
 import json, os, sys

@@ -18,7 +18,7 @@ from harness import DEADLINE
 from batchgray import errors
 from batchgray.cli import main
 from batchgray.commands import doctor
-from batchgray.notices import rehearsal, smq, spot_event
+from batchgray.notices import own_event, rehearsal, smq, spot_event
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.metadata import Credentials
@@ -27,6 +27,7 @@ from batchgray.options import EngineOptions
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "spot.md").read_text()
+PROSE = " ".join(PAGE.split())
 POLICY = ROOT / "scripts" / "ram-policy.json"
 UNIT = ROOT / "scripts" / "batchgray.service"
 CLOUD_INIT = ROOT / "scripts" / "cloud-init.yaml"
@@ -54,7 +55,7 @@ class TestThePolicy:
         assert fenced("json")[0] == POLICY.read_text()
 
     def test_it_grants_exactly_what_listening_and_doctor_use(self, smq_local, server, options, monkeypatch):
-        monkeypatch.setattr(smq, "LOOK_SECONDS", 0.1)
+        monkeypatch.setattr(smq, "POLL_SECONDS", 0.1)
         granted = actions_of(json.loads(POLICY.read_text()))
         server.denied |= set(resources(smq_local)) - set(granted)
         send(server, "i-other")
@@ -177,21 +178,21 @@ class TestThePage:
     )
     def test_every_refusal_that_concerns_notices_is_in_it(self, error):
         longest_fixed_part = max(re.split(r"\{\d\}", error.__doc__.split(". ")[0]), key=len)
-        assert longest_fixed_part.strip(" :.(),") in PAGE
+        assert longest_fixed_part.strip(" :.(),") in PROSE
 
     def test_what_can_be_missing_is_in_it(self):
         missing = SmqListener(smq.SmqOptions(queue="q", endpoint=None, credentials=None, instance_id=None))._missing()
         for what in ("the endpoint is missing", "credentials are missing", "the instance is not known"):
             assert what in missing
-            assert what in PAGE
+            assert what in PROSE
 
     def test_its_figures_are_the_programs(self):
-        hourly = 3600 / smq.LOOK_SECONDS
-        assert f"{hourly:.0f} requests an hour" in PAGE
-        assert f"{hourly * 24 * 30:,.0f} in a month" in PAGE
-        assert f"{smq.HOLD_SECONDS} s at a time, renewed every {smq.RENEW_SECONDS:.0f} s" in PAGE
-        assert f"waits for the answers for {smq.CHECK_SECONDS:.0f} s\nat most" in PAGE
-        assert f"it goes on trying, every {smq.LOOK_SECONDS:.0f} s" in PAGE
+        hourly = 3600 / smq.POLL_SECONDS
+        assert f"{hourly:.0f} requests an hour" in PROSE
+        assert f"{hourly * 24 * 30:,.0f} in a month" in PROSE
+        assert f"{own_event.HOLD_SECONDS} s at a time, renewed every {smq.RENEW_SECONDS:.0f} s" in PROSE
+        assert f"waits for the answers for {smq.CHECK_SECONDS:.0f} s at most" in PROSE
+        assert f"it goes on trying, every {smq.POLL_SECONDS:.0f} s" in PROSE
 
 
 def fenced(language: str) -> list[str]:

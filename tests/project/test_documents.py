@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from conftest import script
 from PIL import Image
 from recording import Recording, Rule, resume_when_told, stopped_worker_of
 
@@ -143,3 +144,17 @@ def test_a_reader_who_follows_the_page_gets_what_it_shows(page, credentials, des
 def test_what_a_page_links_to_is_there(page):
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in linked if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_the_modules_that_a_page_names_are_there(page):
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", page.read_text("utf-8")))
+    assert [
+        name for name in sorted(named) if not any((top / name).exists() for top in (ROOT, ROOT / "batchgray"))
+    ] == []
+
+
+def test_the_rooms_are_drawn_as_they_are():
+    """Else run scripts/make_map.py, and read what it wrote."""
+    make_map = script("make_map")
+    assert make_map.TARGET.read_text("utf-8") == make_map.rendered()

@@ -12,7 +12,7 @@ from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray.manifest.store import Store
 from batchgray.options import RunOptions
-from batchgray.planning.plan import plan_run
+from batchgray.planning.planner import plan_run
 from batchgray.storage import integrity, intents
 from batchgray.storage.durable import Folder
 

@@ -160,7 +160,7 @@ def test_who_reads_slowly_gets_every_event_in_its_order(images, stuck, tmp_path)
 
 
 def test_who_reads_again_after_the_notice_gets_the_last_words(images, stuck, tmp_path):
-    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine.runs:_summary"))
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK, Rule("call", "batchgray.engine.summary:summarize"))
     arguments = ["run", images, "--out", tmp_path / "gray", "--workers", 1, "--progress", "json"]
     with ThreadPoolExecutor(1) as pool, Started(*arguments, output=stuck.writer, env=recording.environment) as run:
         supervisor = wait_for_stopped(run)

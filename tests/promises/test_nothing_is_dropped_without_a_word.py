@@ -17,7 +17,7 @@ from PIL import Image
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray.codecs.transparency import IGNORED
-from batchgray.storage import integrity
+from batchgray.storage import sealing
 
 SIDE = 1200  # in bands, its planes take more than LIMIT
 LIMIT = 16 << 20
@@ -111,7 +111,7 @@ def test_a_manifest_from_before_there_were_backgrounds_means_none(pictures, tmp_
     batchgray(*arguments)
     members = json.loads((tmp_path / "manifest.json").read_text())
     del members["options"]["background"], members["seal"]
-    (tmp_path / "manifest.json").write_bytes(integrity.seal(json.dumps(members).encode()))
+    (tmp_path / "manifest.json").write_bytes(sealing.seal(json.dumps(members).encode()))
     assert named(events_of(batchgray(*arguments).stdout), "summary")[0]["already_done"] == 1
     batchgray(*arguments, "--background", "black", expect=2)
 

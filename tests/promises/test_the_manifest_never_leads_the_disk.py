@@ -11,9 +11,12 @@ import pytest
 from harness import Running, named, save_gradient, wait_until, written
 from recording import Recording, Rule, is_stopped, wait_for_stopped
 
+from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.manifest.store import load_manifest
+from batchgray.options import PixelOptions
 from batchgray.storage import durable, integrity
 from batchgray.storage.intents import IntentLog
+from batchgray.storage.publishing import FolderPublisher
 from batchgray.workers import committer
 from batchgray.workers.messages import Done
 
@@ -63,13 +66,14 @@ def test_an_output_is_reported_only_after_file_intent_rename_and_folder_are_sync
         if isinstance(message, Done):
             reported.set()
 
-    intents = IntentLog(flight, 1)
-    worker = committer.Committer(out, flight, intents, report, broken=lambda error: log.append(repr(error)))
+    publisher = FolderPublisher(out, flight, IntentLog(flight, 1))
+    checkpoints = FolderCheckpoints(flight, out, PixelOptions())
+    worker = committer.Committer(publisher, checkpoints, report, broken=lambda error: log.append(repr(error)))
     worker.start()
     worker.put(written(flight, 0))
     worker.finish()
     assert reported.is_set()
-    assert log == ["flight", "0.out", "1.intents", "rename", tmp_path.name, "Done"]
+    assert log == ["flight", "0-1.out", "1.intents", "rename", tmp_path.name, "Done"]
 
 
 @pytest.mark.parametrize("kept", ["nothing", "half", "all"])

@@ -214,9 +214,17 @@ def test_short_writes_are_gone_on_with(tmp_path, monkeypatch, folder):
     assert (tmp_path / "file").read_bytes() == b"ten bytes."
 
 
+def write_temporary(folder, name, chunks):
+    """Returns its descriptor."""
+    with folder.temporary(name) as fd:
+        for chunk in chunks:
+            durable.write_all(fd, chunk)
+    return fd
+
+
 def test_a_temporary_file_holds_the_chunks(tmp_path, folder):
     large = bytes(range(256)) * 40_000
-    fd = folder.write_temporary("tmp", [b"head", bytearray(b" "), memoryview(large)])
+    fd = write_temporary(folder, "tmp", [b"head", bytearray(b" "), memoryview(large)])
     os.close(fd)
     assert (tmp_path / "tmp").read_bytes() == b"head " + large
 
@@ -225,7 +233,7 @@ def test_a_temporary_file_that_finds_no_space_is_not_left(tmp_path, monkeypatch,
     next_descriptor = os.dup(0)
     os.close(next_descriptor)
     with a_disk_that_fills_up(monkeypatch, after=5), pytest.raises(OSError, match="space"):
-        folder.write_temporary("tmp", [b"first", b"second"])
+        write_temporary(folder, "tmp", [b"first", b"second"])
     assert os.listdir(tmp_path) == []
     descriptor = os.dup(0)
     os.close(descriptor)
@@ -335,7 +343,7 @@ def precious(request, tmp_path):
 
 def test_nothing_is_made_through_a_link(folder, precious):
     with pytest.raises(FileExistsError):
-        folder.write_temporary("planted", [b"ours"])
+        write_temporary(folder, "planted", [b"ours"])
     with pytest.raises(FileExistsError):
         durable.AppendFile(folder, "planted")
     with folder.saving("new", "planted") as file:
@@ -363,7 +371,7 @@ def test_what_is_done_in_a_held_folder_is_done_there(tmp_path):
             file.append(b"data")
         target.inner("folder", make=True).close()
         target.below("a/b", make=True).close()
-        os.close(source.write_temporary("temporary", [b"data"]))
+        os.close(write_temporary(source, "temporary", [b"data"]))
         source.remove("temporary")
     assert os.listdir(tmp_path / "elsewhere") == []
     assert sorted(os.listdir(tmp_path / "target held")) == ["a", "folder", "second", "third"]

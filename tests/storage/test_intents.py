@@ -36,7 +36,7 @@ def test_a_worker_that_intends_nothing_leaves_no_log(flight):
 
 
 def test_an_intent_that_is_not_as_it_was_written_is_not_believed(flight):
-    """A checksum that a power cut has changed could make somebody else's file pass for ours."""
+    """A checksum that a power cut has changed could make another program's file pass for ours."""
     path = log_in(flight, *INTENTS)
     data = path.read_bytes()
     path.write_bytes(data.replace(b"0123", b"0124", 1))

@@ -1,15 +1,32 @@
 """What every place keeps: one suite over all of them. A new kind of place joins by a line in PLACES."""
 
+import contextlib
 import io
 import threading
 
 import pytest
 
-from batchgray.storage.base import Changed, Missing, Place, Put
+from batchgray.storage.base import BadKey, Changed, Missing, Place, Put
+from batchgray.storage.folder import FolderPlace
 from batchgray.storage.memory import MemoryPlace
 
-PLACES = {"memory": lambda tmp_path: MemoryPlace()}
-ODD_NAMES = ["a b.jpg", "ä/ö.jpg", "%41.jpg", "a+b&c=d?e#f.jpg", "'quoted'.jpg", "deep/" * 30 + "x", "日本/写真.png"]
+PLACES = {"folder": FolderPlace, "memory": lambda tmp_path: MemoryPlace()}
+ODD_NAMES = [
+    "a b.jpg",
+    "ä/ö.jpg",
+    "%41.jpg",
+    "a+b&c=d?e#f.jpg",
+    "'quoted'.jpg",
+    "deep/" * 30 + "x",
+    "日本/写真.png",
+    "\U0001f4f7",
+    "-",
+    "...",
+    ".hidden",
+    "a/..b",
+    "n" * 255,
+]
+NO_NAMES = ["", "/", "/a", "a/", "a//b", ".", "..", "./a", "a/.", "a/../b", "../a"]
 
 
 @pytest.fixture(params=sorted(PLACES))
@@ -29,9 +46,9 @@ def test_what_was_put_is_there_whole(place):
     assert place.stat("a/b.jpg").size == 7
 
 
-@pytest.mark.parametrize("content", [bytearray(b"data"), memoryview(b"data"), io.BytesIO(b"data")])
-def test_content_may_come_as_any_buffer_or_file(place, content):
-    place.put("a", content)
+@pytest.mark.parametrize("kind", [bytearray, memoryview, io.BytesIO])
+def test_content_may_come_as_any_buffer_or_file(place, kind):
+    place.put("a", kind(b"data"))
     assert place.get("a") == b"data"
 
 
@@ -56,6 +73,28 @@ def test_keys_may_have_any_characters(place, key):
     assert keys(place) == []
 
 
+@pytest.mark.parametrize("key", NO_NAMES)
+def test_what_is_no_name_below_a_place_is_a_bad_key(place, key):
+    for attempt in (
+        place.stat,
+        place.get,
+        place.delete,
+        lambda key: place.put(key, b"x"),
+        lambda key: place.put_absent(key, b"x"),
+    ):
+        with pytest.raises(BadKey) as caught:
+            attempt(key)
+        assert caught.value.key == key
+    assert keys(place) == []
+
+
+def test_names_that_differ_in_case_or_form_are_different(place):
+    names = ["a", "A", "\u00e9", "e\u0301"]
+    for name in names:
+        place.put(name, name.encode())
+    assert [place.get(name) for name in names] == [name.encode() for name in names]
+
+
 def test_a_listing_is_in_the_order_of_the_keys_bytes(place):
     names = ["b", "a/z", "a.jpg", "a/b/c", "a-1", "B", "ä", "a/b.jpg", "z/1"]
     for name in names:
@@ -78,6 +117,33 @@ def test_a_listing_goes_on_after_any_key(place):
     assert keys(place, after="b") == ["b/c", "b/d", "e"]
     assert keys(place, "b/", after="b/c") == ["b/d"]
     assert keys(place, after="e") == []
+
+
+NAMES = ["a-b", "a.jpg", "a/b", "a/b.jpg", "a/c/d", "a0", "b", "é", "\uffee", "\U0001f4f7"]
+AFTER = [*NAMES, "", "0", "a", "a/", "a/c", "a/c/", "a/c/e", "a/zzz", "a/b!", "~"]
+
+
+def test_a_listing_by_any_prefix_after_any_key_is_what_all_of_it_has_of_these(place):
+    for name in reversed(NAMES):
+        place.put(name, b"")
+    assert keys(place) == NAMES
+    for prefix in ("", "a", "a/", "a/b", "a/c/", "a/c/d/", "b", "é", "z", "/"):
+        for after in AFTER:
+            expected = [name for name in NAMES if name.startswith(prefix) and name.encode() > after.encode()]
+            assert keys(place, prefix, after) == expected, (prefix, after)
+
+
+def test_a_listing_goes_on_while_the_place_is_changed(place):
+    for name in NAMES:
+        place.put(name, b"")
+    listing = place.list()
+    seen = [next(listing).key]
+    for name in NAMES[1:]:
+        place.delete(name)
+    place.put("zz", b"new")
+    seen += [entry.key for entry in listing]
+    assert seen == sorted(seen, key=str.encode)
+    assert set(seen) <= {*NAMES, "zz"}
 
 
 def test_a_listing_tells_sizes_and_versions_as_a_look_does(place):
@@ -115,10 +181,10 @@ def test_another_version_is_never_given_for_the_one_that_was_asked_for(place):
 def test_what_is_not_there_is_missing(place):
     place.put("a/b", b"")
     for key in ("a/c", "a", "a/b/c"):
-        with pytest.raises(Missing):
-            place.get(key)
-        with pytest.raises(Missing):
-            place.stat(key)
+        for look_up in place.get, place.stat:
+            with pytest.raises(Missing) as caught:
+                look_up(key)
+            assert caught.value.key == key
 
 
 def test_a_free_name_is_taken_once(place):
@@ -146,12 +212,43 @@ def test_of_many_that_race_for_a_name_one_creates_it(place):
     assert place.get("log/7") == b"entry %d" % winner
 
 
+def test_of_many_that_put_the_same_one_creates_it_too(place):
+    together, results = threading.Barrier(8), []
+
+    def race() -> None:
+        together.wait()
+        results.append(place.put_absent("log/8", b"the same"))
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result.value for result in results) == ["created"] + ["same"] * 7
+
+
+def test_a_reader_sees_what_was_there_or_all_of_what_comes(place):
+    contents = [bytes([number]) * 100_000 for number in range(10)]
+    place.put("a", contents[0])
+    writer = threading.Thread(target=lambda: [place.put("a", content) for content in contents])
+    writer.start()
+    seen = set()
+    while writer.is_alive():
+        with contextlib.suppress(Changed):
+            seen.add(place.get("a"))
+    writer.join()
+    assert seen <= set(contents)
+
+
 def test_deleting_twice_is_deleting_once(place):
     place.put("a/b", b"")
     place.put("a/c", b"")
     for _ in range(2):
         place.delete("a/b")
         assert keys(place) == ["a/c"]
+    for key in ("a", "a/c/d", "never/was"):
+        place.delete(key)
+    assert keys(place) == ["a/c"]
     assert place.put_absent("a/b", b"again") is Put.CREATED
 
 

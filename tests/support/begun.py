@@ -10,11 +10,11 @@ from batchgray.checkpoints import sidecar
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
-from batchgray.records import SourceIdentity, Task
+from batchgray.records import InputVersion, Task
 from batchgray.storage import durable
 
-IDENTITY = SourceIdentity(1234, 5678)
-TASK = Task(index=3, source="/in/a/b.png", output="a/b.jpg", identity=IDENTITY)
+VERSION = InputVersion(1234, 5678)
+TASK = Task(index=3, source="/in/a/b.png", output="a/b.jpg", version=VERSION)
 OPTIONS = PixelOptions(tile_rows=8)
 PREVIEW = "a/b.partial.jpg"
 
@@ -37,7 +37,7 @@ class Folders:
     def begun(self, flags=(1, 0, 1), exif=b"EXIF", width=5, height=20, colour=True):
         """An image with these tiles finished; the pixels of all of them are random."""
         record = slots.SlotRecord(
-            identity=IDENTITY,
+            version=VERSION,
             width=width,
             height=height,
             tile_rows=8,

@@ -20,8 +20,9 @@ import pytest
 from PIL import Image
 
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
-from batchgray.records import SourceIdentity, Task
-from batchgray.storage import durable, integrity
+from batchgray.records import InputVersion, Task
+from batchgray.storage import durable
+from batchgray.storage.scratch import Scratch
 from batchgray.workers import committer
 from batchgray.workers.messages import ImageDone
 
@@ -341,20 +342,19 @@ def decode(opened: OpenedImage, plane: memoryview) -> str | None:
 
 def written(flight: durable.Folder, index: int) -> committer.Written:
     """A finished output for a committer: `picture INDEX`, to become INDEX.jpg."""
-    data = b"picture %d" % index
-    temporary = f"{index}.out"
-    task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", identity=SourceIdentity(1, 1))
+    file = Scratch(flight, index).write_file([b"picture %d" % index])
+    task = Task(index=index, source=f"{index}.png", output=f"{index}.jpg", version=InputVersion(1, 1))
     done = ImageDone(
         index=index,
-        identity=task.identity,
+        version=task.version,
         width=1,
         height=1,
         tiles_total=1,
         tiles_computed=1,
         decoded=True,
-        output_size=len(data),
-        checksum=integrity.checksum([data]),
+        output_size=file.size,
+        checksum=file.checksum,
         note=None,
         seconds=0.0,
     )
-    return committer.Written(flight.write_temporary(temporary, [data]), temporary, task, done)
+    return committer.Written(file, task, done)

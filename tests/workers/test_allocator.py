@@ -1,9 +1,13 @@
 """Memory is kept between images, and given back when it is asked for."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from batchgray.workers import allocator
 
 PROGRAM = """
 import ctypes, resource, sys
@@ -80,3 +84,33 @@ def test_for_a_time_memory_goes_back_when_it_is_freed():
     assert begun < 0.1 * size
     assert inside < 0.1 * size
     assert after > 0.9 * size
+
+
+SHARING = """
+import gc
+from batchgray.workers import allocator
+
+allocator.import_much()
+assert not gc.isenabled()
+import json
+allocator.share_objects()
+assert gc.isenabled()
+frozen = gc.get_freeze_count()
+import decimal
+allocator.share_objects()
+print(frozen, gc.get_freeze_count(), len(gc.get_objects()))
+"""
+
+
+def test_what_was_imported_is_left_alone_by_collections():
+    done = subprocess.run([sys.executable, "-c", SHARING], capture_output=True, text=True, check=True)
+    first, second, left = map(int, done.stdout.split())
+    assert 0 < first < second
+    assert left < first
+
+
+def test_no_other_module_decides_what_becomes_of_memory_that_is_free():
+    own = Path(allocator.__file__)
+    others = [path for path in own.parents[1].rglob("*.py") if path != own]
+    touching = re.compile(r"import gc\b|\bgc\.[a-z]|mallopt|malloc_trim")
+    assert [path.name for path in others if touching.search(path.read_text())] == []

@@ -20,6 +20,7 @@ from batchgray.options import PixelOptions
 from batchgray.storage import durable, integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.intents import IntentLog
+from batchgray.storage.publishing import FolderPublisher
 from batchgray.workers import committer
 from batchgray.workers.messages import Done, Failed, OutputFault
 
@@ -60,13 +61,13 @@ def test_files_wait_for_company_until_a_group_is_whole(gathering, reports, fligh
 
 def test_no_file_waits_for_company_that_does_not_come(gathering, reports, tmp_path, flight):
     gathering.put(written(flight, 0))
-    gathering.hurry()
+    gathering.commit_now()
     assert indices(reports.get(timeout=DEADLINE)) == [0]
     assert (tmp_path / "0.jpg").read_bytes() == b"picture 0"
 
 
-def test_who_comes_after_a_hurry_waits_again(gathering, reports, flight):
-    gathering.hurry()
+def test_what_comes_after_that_waits_again(gathering, reports, flight):
+    gathering.commit_now()
     gathering.put(written(flight, 0))
     with pytest.raises(queue.Empty):
         reports.get(timeout=0.2)
@@ -87,7 +88,7 @@ def test_no_more_files_are_open_than_may_be(tmp_path, flight, reports):
     files = [written(flight, index) for index in range(3)]
     for file in files:
         thread.put(file)
-        os.close(file.fd)
+        os.close(file.file.fileno())
     assert asked == [True, True, False]
 
 
@@ -108,7 +109,8 @@ def committer_in(out, reports):
     flight = Folder.at(out / "flight")
     folder = Folder.at(out)
     checkpoints = FolderCheckpoints(flight, folder, PixelOptions())
-    return committer.Committer(folder, flight, checkpoints, IntentLog(flight, 1), reports.put, broken=reports.put)
+    publisher = FolderPublisher(folder, flight, IntentLog(flight, 1))
+    return committer.Committer(publisher, checkpoints, reports.put, broken=reports.put)
 
 
 def with_task(file, **changes):
@@ -281,7 +283,7 @@ def test_whatever_goes_wrong_with_an_output_costs_that_image(gathering, reports,
     real = Folder.rename_new
 
     def rename_new(self, name, *others):
-        if name == "1.out":
+        if name == "1-1.out":
             raise error
         real(self, name, *others)
 

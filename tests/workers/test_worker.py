@@ -16,10 +16,14 @@ from batchgray.codecs import opening, pillow, transparency
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
+from batchgray.storage.base import Changed
 from batchgray.storage.durable import Folder
+from batchgray.storage.intents import IntentLog
+from batchgray.storage.publishing import FolderPublisher
+from batchgray.storage.scratch import Scratch
 from batchgray.workers import allocator, worker
 from batchgray.workers.interrupt import Interrupted
-from batchgray.workers.messages import Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
+from batchgray.workers.messages import Convert, Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
 
 CHECKPOINT = 1000.0  # seconds; longer than any of this takes
 
@@ -89,8 +93,8 @@ class World:
         self.it = worker.Worker(
             self.pipe,
             setup,
-            out,
-            self.flight,
+            Scratch(self.flight, 1),
+            FolderPublisher(out, self.flight, IntentLog(self.flight, 1)),
             self.checkpoints,
             slots.Slot(self.fd),
             self.interrupt,
@@ -99,7 +103,7 @@ class World:
 
     def task(self, path, **changes):
         return Task(
-            index=0, source=str(path), output=f"{path.stem}.jpg", identity=opening.identity_of(str(path)), **changes
+            index=0, source=str(path), output=f"{path.stem}.jpg", version=opening.version_of(str(path)), **changes
         )
 
     def header(self, task):
@@ -199,11 +203,11 @@ def test_while_it_waits_for_memory_it_gives_back_what_it_has(world, picture, mon
     """Others are short of it; the codec's memory goes back to the system, not only to the heap."""
     calls = []
     monkeypatch.setattr(allocator, "give_back", lambda: calls.append("given back"))
-    world.it._scratch = 100
+    world.it._scratch_bytes = 100
     world.pipe.before.append(GiveBack(slot_bytes=slots.EMPTY_SLOT_BYTES))
     world.it._reserve(10**6, 50)
     assert calls == ["given back"]
-    assert (world.it._scratch, world.it._slot.size) == (50, 10**6)
+    assert (world.it._scratch_bytes, world.it._slot.size) == (50, 10**6)
 
 
 def test_memory_that_is_there_already_is_not_asked_for(world):
@@ -316,10 +320,36 @@ def test_a_finished_plane_is_encoded_without_its_source_unless_it_claims_to_be_t
 
 
 @pytest.mark.parametrize("way", ["begun by an earlier run", "checkpointed by this one", "neither"])
-def test_what_was_checkpointed_is_taken_away_with_its_output(world, picture, way):
+def test_what_was_checkpointed_is_removed_with_its_output(world, picture, way):
     """Else sidecars as large as the images would fill the disk until the run is complete."""
     task = begun_earlier(world, picture) if way.startswith("begun") else world.task(picture)
     slow = CHECKPOINT if way.startswith("checkpointed") else 0.0
     written = world.it._make_in_memory(task, time.monotonic() - slow)
-    os.close(written.fd)
+    os.close(written.file.fileno())
     assert written.begun == (way != "neither")
+
+
+def test_what_reads_past_the_end_of_a_file_is_not_taken_for_the_supervisors_end(world, picture, monkeypatch):
+    """Such a worker would exit without a word, as if all was well."""
+
+    def cut_off(*_):
+        raise EOFError
+
+    monkeypatch.setattr(world.it, "_make_output", cut_off)
+    monkeypatch.setattr(world.pipe, "before", [Convert(tasks=[world.task(picture)], slot_bytes=0, scratch_bytes=0)])
+    world.it._slot.refresh = lambda: None
+    with pytest.raises(EOFError):
+        world.it.work()
+    monkeypatch.setattr(world.pipe, "answer", cut_off)
+    with pytest.raises(worker.SupervisorGone):
+        world.it.work()
+
+
+def test_a_plane_that_was_cut_off_costs_its_image(world, picture, monkeypatch):
+    def cut_off(*_):
+        raise Changed("a.jpg", "the plane of its finished bands was cut off meanwhile")
+
+    monkeypatch.setattr(world.it, "_make_output", cut_off)
+    world.it._convert(world.task(picture))
+    (failed,) = world.pipe.told(Failed)
+    assert "cut off" in failed.reason

@@ -32,6 +32,7 @@ from batchgray.commands.report import charts, thumbnails
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
 from batchgray.manifest.records import Image, Manifest
+from batchgray.records import InputVersion
 from batchgray.storage import durable
 from batchgray.storage.guards import may_be_cut_off, without_dots
 
@@ -208,7 +209,7 @@ def _draw(document: Manifest, out: Path, folder: Path, name_of: Callable[[Image]
 def _fault_of_source(image: Image, found: os.stat_result) -> str | None:
     if image.state == "failed":  # perhaps it was fatal to the codec: it is not decoded here
         return image.error
-    changed = (found.st_size, found.st_mtime_ns) != (image.size, image.mtime_ns)
+    changed = not InputVersion.of(found).is_same(image.version)
     return "its file has changed since" if changed else None
 
 

@@ -9,8 +9,8 @@ from harness import deep_tree
 
 from batchgray import errors
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
-from batchgray.planning.plan import plan_resume, plan_run
-from batchgray.records import SourceIdentity
+from batchgray.planning.planner import plan_resume, plan_run
+from batchgray.records import InputVersion
 
 ENGINE = EngineOptions(workers=1, memory=1)
 
@@ -92,7 +92,7 @@ def test_a_first_run_has_everything_to_do(world):
     first = manifest.images[0]
     there = (world.inside / "a" / "c.jpg").stat()
     assert (first.root, first.output, first.state, first.mend) == (0, "a/c.jpg", "pending", False)
-    assert first.identity == SourceIdentity(there.st_size, there.st_mtime_ns)
+    assert first.version == InputVersion(there.st_size, there.st_mtime_ns)
 
 
 def test_planning_touches_nothing(world):
@@ -222,7 +222,7 @@ def test_what_changed_is_made_anew(world, go_on, how, state):
     assert (plan.changed, plan.missing, plan.already_done) == (1, 0, 1)
     anew = image(plan, "a.png")
     assert (anew.state, anew.tiles_done, anew.note) == ("pending", 0, None)
-    assert anew.identity == SourceIdentity(path.stat().st_size, path.stat().st_mtime_ns)
+    assert anew.version == InputVersion(path.stat().st_size, path.stat().st_mtime_ns)
     assert anew.checksum == "of a.png", "else its own earlier output would be taken for a stranger's"
 
 

@@ -1,0 +1,57 @@
+"""Temporary files of a worker: outputs on their way, in the run's folder. They are worth nothing to another machine.
+
+N-M.out    the M-th output of worker N
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from batchgray.storage import durable, integrity
+from batchgray.storage.base import meaning
+from batchgray.storage.durable import Buffer, Folder
+
+
+class ScratchFile:
+    """An output that grows until it is whole, and is not synced. `name` is where it lies; `size` is in bytes."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        """Takes over the descriptor."""
+        self.name, self._fd = name, fd
+        self.size = 0
+        self._digest = integrity.Digest()
+
+    def write(self, data: Buffer) -> None:
+        """Append bytes. Raises PlaceError."""
+        with meaning(self.name):
+            durable.write_all(self._fd, data)
+        self._digest.update(data)
+        self.size += len(data)
+
+    @property
+    def checksum(self) -> str:
+        return str(self._digest)
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+class Scratch:
+    """Where one worker makes them. No two workers of a run have the same number, so no two files the same name."""
+
+    def __init__(self, folder: Folder, worker: int) -> None:
+        self._folder, self._worker, self._made = folder, worker, 0
+
+    @contextlib.contextmanager
+    def new_file(self) -> Iterator[ScratchFile]:
+        """A file for the block to write, which stays open; if the block fails, nothing is left. Raises PlaceError."""
+        self._made += 1
+        name = f"{self._worker}-{self._made}.out"
+        with meaning(name), self._folder.temporary(name) as fd:
+            yield ScratchFile(name, fd)
+
+    def write_file(self, pieces: Iterable[Buffer]) -> ScratchFile:
+        """A file of these pieces. Raises PlaceError."""
+        with self.new_file() as file:
+            for piece in pieces:
+                file.write(piece)
+        return file
