@@ -25,7 +25,6 @@ The rules, and why they hold:
 import os
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -33,14 +32,16 @@ import msgspec
 
 from batchgray.errors import BatchgrayError
 from batchgray.manifest.records import Count, ImageChange, Interruption, utc_now
-from batchgray.storage import integrity
 from batchgray.storage.base import Place, Put
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
+from batchgray.texts import brief
 
 RENEW_SECONDS = 10.0
 DOUBT_SECONDS = 20.0
 STALE_SECONDS = 30.0
 
 Kind = Literal["open", "renew", "free", "done"]
+_ENDINGS = ("free", "done")
 _LONGEST_ENTRY = 256 << 20  # bytes; the changes of a whole share come nowhere near
 
 
@@ -64,8 +65,7 @@ class DamagedLog(BatchgrayError):
     """{0} is damaged: {1}. Restore it, or remove it to have what it tells done again."""
 
 
-_ENTRIES = msgspec.json.Decoder(LogEntry)
-_ENCODER = msgspec.json.Encoder()
+_ENTRIES = SealedRecords(LogEntry, _LONGEST_ENTRY)
 
 
 def machine_clock() -> float:
@@ -115,8 +115,9 @@ class ShareLog:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process owns the share, as far as it knows."""
-        return self._owned_epoch == self.epoch and self.state in ("open", "renew")
+        """Whether this process owns the share, as far as it knows: others may have it as soon as it was given back."""
+        is_ending = self._pending is not None and self._pending.entry.kind in _ENDINGS
+        return self._owned_epoch == self.epoch and self.state not in _ENDINGS and not is_ending
 
     def catch_up(self) -> list[LogEntry]:
         """The entries since the last look. Raises DamagedLog, StorageError."""
@@ -173,7 +174,10 @@ class ShareLog:
         """
         with self._syncing:
             if self._pending is not None:
+                ends = self._pending.entry.kind in _ENDINGS
                 self._put(self._pending)
+                if ends:
+                    return
             if not self.is_ours:
                 raise ShareLost(self._name, self.owner)
             with self._recording:
@@ -192,8 +196,7 @@ class ShareLog:
             changes=changes or [],
             interruption=interruption,
         )
-        data = zlib.compress(integrity.seal(_ENCODER.encode(entry)), 1)
-        return _Pending(self._number + 1, entry, data, self._clock())
+        return _Pending(self._number + 1, entry, _ENTRIES.packed(entry), self._clock())
 
     def _put(self, pending: _Pending) -> None:
         """Raises ShareLost, StorageError."""
@@ -226,10 +229,6 @@ class ShareLog:
         key = self._key(number)
         data = self._place.get(key)
         try:
-            inflate = zlib.decompressobj()
-            text = inflate.decompress(data, _LONGEST_ENTRY)
-            if inflate.eof and integrity.sealed(text):
-                return _ENTRIES.decode(text)
-        except (zlib.error, msgspec.DecodeError, ValueError, RecursionError):
-            pass
-        raise DamagedLog(f"{self._place.name}{key}", "it is not as it was written")
+            return _ENTRIES.unpack(data)
+        except UnreadableRecord as error:
+            raise DamagedLog(f"{self._place.name}{key}", brief(str(error))) from None

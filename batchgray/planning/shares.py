@@ -10,7 +10,6 @@ may be interrupted; the next one begins after the last name of the last share. W
 the first of them put.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -23,10 +22,11 @@ from batchgray.manifest.records import Count, Nanoseconds
 from batchgray.options import Format
 from batchgray.planning.discovery import Found, assign_outputs
 from batchgray.records import InputVersion
-from batchgray.storage import integrity
 from batchgray.storage.base import Entry, Missing, Place, Put
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
+from batchgray.texts import brief
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 SHARE_IMAGES = 5000
 _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at most some thousand
@@ -80,9 +80,8 @@ class _Wanted(NamedTuple):
     left_out: Counter[str]  # the kinds of what stands before it and is not taken
 
 
-_SHARES = msgspec.json.Decoder(Share)
-_ENDS = msgspec.json.Decoder(_PlanEnd)
-_ENCODER = msgspec.json.Encoder()
+_SHARES = SealedRecords(Share, _LONGEST_SHARE)
+_ENDS = SealedRecords(_PlanEnd, _LONGEST_SHARE)
 
 
 class Planner:
@@ -120,7 +119,7 @@ class Planner:
                 share = self._write(Share(number=number, input=index, ignored=dict(left_out), images=images))
                 number += 1
                 yield share
-        self._job.put(self._end_key, _sealed(_PlanEnd(shares=number - 1, ignored=dict(ignored))))
+        self._job.put(self._end_key, _ENDS.packed(_PlanEnd(shares=number - 1, ignored=dict(ignored))))
 
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, StorageError."""
@@ -144,7 +143,7 @@ class Planner:
 
     def _write(self, share: Share) -> Share:
         key = self._key(share.number)
-        if self._job.put_absent(key, _sealed(share)) is Put.OTHER:
+        if self._job.put_absent(key, _SHARES.packed(share)) is Put.OTHER:
             return self.share(share.number)
         return share
 
@@ -196,17 +195,9 @@ def _stem(key: str) -> str:
     return folder + slash + name.partition(".")[0]
 
 
-def _sealed(record: msgspec.Struct) -> bytes:
-    return zlib.compress(integrity.seal(_ENCODER.encode(record)), 6)
-
-
-def _read(place: Place, key: str, decoder: msgspec.json.Decoder[Record]) -> Record:
+def _read(place: Place, key: str, records: SealedRecords[Record]) -> Record:
     data = place.get(key)
     try:
-        inflate = zlib.decompressobj()
-        text = inflate.decompress(data, _LONGEST_SHARE)
-        if inflate.eof and integrity.sealed(text):
-            return decoder.decode(text)
-    except (zlib.error, msgspec.DecodeError, ValueError, RecursionError):
-        pass
-    raise DamagedPlan(f"{place.name}{key}", "it is not as it was written")
+        return records.unpack(data)
+    except UnreadableRecord as error:
+        raise DamagedPlan(f"{place.name}{key}", brief(str(error))) from None

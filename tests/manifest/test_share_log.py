@@ -166,6 +166,21 @@ def test_a_put_without_an_answer_is_tried_again_and_told_once(machines, place, h
     assert told(place) == [1, 2]
 
 
+@pytest.mark.parametrize("kind", ["free", "done"])
+def test_a_share_that_was_given_back_without_an_answer_is_not_owned_any_more(machines, place, kind):
+    first, second = machines
+    first.take()
+    first.record([done(1)])
+    place.next = "lost"
+    with pytest.raises(Unreachable):
+        first.sync(kind)
+    assert not first.is_ours
+    first.sync(kind)
+    assert told(place) == [1]
+    second.catch_up()
+    assert second.state == kind
+
+
 def test_a_share_may_have_been_taken_without_an_answer(machines, place):
     first, second = machines
     place.next = "lost"
