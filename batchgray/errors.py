@@ -255,3 +255,16 @@ class KeyRefused(UsageError):
 class QueueUnreachable(UsageError):
     """can't talk to queue {0} at {1}: {2}. Check --smq-endpoint and the network, or have a run go without it: \
 `batchgray run ... --notices none`."""
+
+
+class BadUrl(UsageError):
+    """can't use {0}: {1}. Write it as oss://BUCKET/PREFIX, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or \
+az://CONTAINER/PREFIX."""
+
+
+class ExtraMissing(UsageError):
+    """{0} needs a package that is not installed ({1}): install batchgray[{2}]."""
+
+
+class BadStoreSettings(UsageError):
+    """can't tell how to reach {0}: {1}."""

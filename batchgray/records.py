@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which version of an input; opaque, but for the size, to all that only has to know whether it is the same one.
 
-    In a folder that is the size in bytes and the modification time in nanoseconds; in a store also the ETag.
-    A file system can tell of times that 64 bits of nanoseconds can't; of these the lower 64 bits stand for the time.
+    In a folder that is the size in bytes and the modification time in nanoseconds, in an object store the size and the
+    ETag that it gave to the content. A file system can tell of times that 64 bits of nanoseconds can't; of these the
+    lower 64 bits stand for the time.
     """
 
     size: int

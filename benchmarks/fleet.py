@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common import Measured, Row, load_script, main
 
+from batchgray.cloud.instance import Credentials
 from batchgray.notices.inbox import Inbox, InterruptionNotice
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.queue import QueueFault, SmqQueue
 from batchgray.notices.smq import SmqListener, SmqOptions
 from batchgray.notices.spot_event import parse, simulated

@@ -19,9 +19,12 @@ TARGET = ROOT / "docs" / "messages.txt"
 _SAMPLES = {
     "BadMetadataUrl": ["http://h:abc", "Port could not be cast to integer value as 'abc'"],
     "BadSize": ["lots"],
+    "BadStoreSettings": ["oss://photos/2026", "set OSS_REGION to the bucket's region, such as cn-hangzhou"],
+    "BadUrl": ["os://photos", "batchgray knows no os://"],
     "Collisions": [errors._Lines("\n  /in/b.jpg and /in/b.jpeg -> b.jpg")],
     "DamagedManifest": ["/out/manifest.json", "its seal is broken"],
     "DiskFullAtStart": ["/out/manifest.json", "No space left on device"],
+    "ExtraMissing": ["oss://", "No module named 'alibabacloud_oss_v2'", "oss"],
     "ForeignFile": ["/out/manifest.json.journal"],
     "ForeignManifest": ["/out/manifest.json", "it is not JSON"],
     "ForeignReport": ["/out/report.html"],

@@ -51,6 +51,13 @@ class ManifestName(Name):
         return path / "manifest.json" if os.path.isdir(path) else path
 
 
+class PlaceName(Name):
+    """The name of a folder, or the URL of a place in an object store; as it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(folder=True, path_type=str)
+
+
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
     """What names something elsewhere: an instance, a queue, a service.
 
@@ -72,6 +79,7 @@ PATH = Name(path_type=Path)
 WORD = Word()
 MANIFEST = ManifestName(path_type=Path)
 FOLDER = Name(folder=True, path_type=Path)
+PLACE = PlaceName()
 
 
 _PREFIX = "BATCHGRAY_"

@@ -22,23 +22,39 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
 
 def notice_options(given: dict[str, Any]) -> Any:
     from batchgray.notices.listeners import NoticeOptions
-    from batchgray.notices.metadata import Credentials
 
-    key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
-    secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
-    token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", "")
-    credentials = None
-    if key_id and secret:
-        credentials = Credentials(key_id=key_id, secret=secret, token=token, origin="the environment")
     return NoticeOptions(
         notices=given.get("notices", "auto"),
         queue=given["smq_queue"],
         endpoint=given["smq_endpoint"],
-        credentials=credentials,
+        credentials=_credentials(),
         instance_id=given.get("instance_id"),
         any_instance=given.get("any_instance", False),
         metadata_url=given.get("metadata_url"),
     )
+
+
+def store_options(given: dict[str, Any]) -> Any:
+    from batchgray.storage.urls import StoreOptions
+
+    return StoreOptions(
+        oss_region=os.environ.get("OSS_REGION", ""),
+        oss_endpoint=os.environ.get("OSS_ENDPOINT", ""),
+        credentials=_credentials(),
+        metadata_url=given.get("metadata_url"),
+    )
+
+
+def _credentials() -> Any:
+    """Alibaba Cloud's from the environment; None where it has none."""
+    from batchgray.cloud.instance import Credentials
+
+    key_id = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
+    secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+    token = os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", "")
+    if key_id and secret:
+        return Credentials(key_id=key_id, secret=secret, token=token, origin="the environment")
+    return None
 
 
 def listed_in(name: str) -> tuple[Path, ...]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, QUEUE_OPTIONS, option
+from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, option
 from batchgray.cli.help import EXIT_CODES, Command
-from batchgray.cli.parsing import notice_options
+from batchgray.cli.parsing import notice_options, store_options
 from batchgray.cli.streams import as_json, say
 from batchgray.errors import shown
 
@@ -49,15 +49,20 @@ def report(manifest: Path, html: Path | None) -> None:
 
 
 @click.command(cls=Command, short_help="Check this machine, and say what to do.", epilog=EXIT_CODES)
+@option("--out", type=PLACE, metavar="DIR-OR-URL", help="Also try what a run needs where its outputs are to go.")
 @option("--json", is_flag=True, help="As JSON.")
 @QUEUE_OPTIONS[0]
 @QUEUE_OPTIONS[1]
 @IDENTITY_OPTIONS[0]
 @IDENTITY_OPTIONS[1]
-def doctor(json: bool, **given: Any) -> None:
-    """Check this machine: cores, memory, shared memory, kernel, credentials, queue, instance id; say what to do."""
+def doctor(out: str | None, json: bool, **given: Any) -> None:
+    """Check this machine: cores, memory, shared memory, kernel, credentials, queue, instance id; say what to do.
+
+    With --out also the place where outputs are to go: a folder, or oss://, s3://, gs:// or az:// with BUCKET/PREFIX.
+    A little is put there, and taken away again.
+    """
     from batchgray.commands import doctor as module
 
-    findings = module.examine(notice_options(given))
-    say(as_json(findings) if json else "\n".join(module.finding_lines(findings)))
+    findings = module.examine(notice_options(given), out, store_options(given))
+    say(as_json(findings) if json else "\n".join([*module.finding_lines(findings), *module.policy_lines(out)]))
     sys.exit(1 if any(finding.verdict == "wrong" for finding in findings) else 0)

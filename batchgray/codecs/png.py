@@ -62,6 +62,11 @@ def encode(gray: Any, width: int, height: int, compression: int, exif: bytes = b
     yield _chunk(b"IEND", b"")
 
 
+def takes_long(compression: int) -> bool:
+    """Whether an image is sooner flushed, as a sidecar and a partial JPEG, than written at this effort."""
+    return any(level for level, _ in _EFFORTS[compression].zlib)
+
+
 def scratch_bytes(width: int, compression: int) -> int:
     """About what `encode` holds at a time."""
     effort = _EFFORTS[compression]
@@ -86,7 +91,7 @@ class _Pieces:
         self._filtered = [np.empty((self.rows, width + 1), np.uint8) for _ in effort.filters]
         self._kernel = deflate.Stream()
         self._zlibs = [zlib.compressobj(level, zlib.DEFLATED, -15, _MOST_MEMORY, how) for level, how in effort.zlib]
-        self._adler = zlib.adler32(b"")
+        self._adler = 1
 
     def deflated(self, top: int) -> bytes:
         """What the piece from row `top` on adds to the stream (RFC 1950)."""
@@ -96,8 +101,9 @@ class _Pieces:
         for each in self._zlibs:
             other = each.compress(data.data) + each.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
             made = other if made is None or len(other) < len(made) else made
-        self._adler = zlib.adler32(data.data, self._adler)
-        return b"".join((_ZLIB_HEAD if top == 0 else b"", made or b"", self._adler.to_bytes(4, "big") if last else b""))
+        self._adler = deflate.adler32(data, self._adler)
+        head, tail = _ZLIB_HEAD if top == 0 else b"", self._adler.to_bytes(4, "big") if last else b""
+        return head + (made or b"") + tail  # what nothing is added to is not copied
 
     def _filter(self, top: int, number: int) -> np.ndarray:
         rows = self._filtered[number][: len(self._pixels) - top]

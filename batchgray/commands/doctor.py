@@ -1,50 +1,57 @@
 """What this machine has for a run, what would stop one, and what to do about it."""
 
-import http.client
+import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from email.utils import parsedate_to_datetime
-from typing import Literal
-from urllib.parse import urlsplit
-
-import msgspec
+from pathlib import Path
 
 from batchgray import machine, quantities
+from batchgray.cloud.clock import compare_clock
+from batchgray.cloud.instance import MetadataService, Unknown
 from batchgray.errors import BatchgrayError
+from batchgray.findings import Finding, Verdict
 from batchgray.notices.listeners import NoticeOptions
-from batchgray.notices.metadata import MetadataService, Unknown
 from batchgray.notices.queue import QueueFault, SmqQueue, trials_of_taking, try_action, usage_error
 from batchgray.notices.rehearsal import open_queue
-from batchgray.notices.request_limit import RequestLimit, TooSlow
 from batchgray.planes import slots
+from batchgray.storage import policies
+from batchgray.storage.trial import try_folder, try_store
+from batchgray.storage.urls import StoreOptions, is_url, open_url, parse_url
 
-Verdict = Literal["fine", "note", "wrong"]
-
+NO_STORES = StoreOptions()
 _LEAST_MEMORY = 200_000_000
 _KERNEL_PIXELS = 4_000_000
-_CLOCK_SECONDS = 60
-_ANSWER_SECONDS = 5.0
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """`verdict` is "wrong" where a run as configured would stop, "note" where something is to be known."""
+def examine(options: NoticeOptions, out: str | None = None, stores: StoreOptions = NO_STORES) -> list[Finding]:
+    """Look at everything, the queue only where one is configured, and at `out`, a path or a URL, where it is given.
 
-    what: str
-    verdict: Verdict
-    detail: str
-    remedy: str = ""
-
-
-def examine(options: NoticeOptions) -> list[Finding]:
-    """Look at everything, the queue only where one is configured. Nothing is changed."""
+    Nothing is changed; what is tried in `out` is taken away again. Raises BadUrl, ExtraMissing, BadStoreSettings.
+    """
     findings = [_cores(), _memory(), _shared_memory(), _kernel(), _identity(options), _credentials(options)]
     if options.endpoint:
-        findings += [_clock(options.endpoint), *_queue(options)]
+        findings += [compare_clock(options.endpoint), *_queue(options)]
     else:
         remedy = "set MNS_ENDPOINT or --smq-endpoint to hear interruption events; signals always count"
         findings.append(Finding(what="queue", verdict="note", detail="no endpoint is configured", remedy=remedy))
-    return findings
+    return [*findings, *(_output(out, stores) if out is not None else [])]
+
+
+def policy_lines(out: str | None) -> list[str]:
+    """The least rights that a run needs at a URL, to be pasted where they are granted; nothing for a folder."""
+    if out is None or not is_url(out):
+        return []
+    url = parse_url(out)
+    if roles := policies.roles(url):
+        return [f"The least role for {url}: {roles}"]
+    if (policy := policies.policy(url)) is None:
+        return []
+    title = f"The least policy for outputs in {url} (one for inputs needs to list and to get):"
+    *first, last = (json.dumps(statement) for statement in policy["Statement"])
+    head = ["{", f'  "Version": "{policy["Version"]}",', '  "Statement": [']
+    return [title, *head, *(f"    {statement}," for statement in first), f"    {last}", "  ]", "}"]
 
 
 def finding_lines(findings: list[Finding]) -> list[str]:
@@ -133,32 +140,12 @@ def _credentials(options: NoticeOptions) -> Finding:
     return Finding(what="credentials", verdict="fine", detail=detail)
 
 
-def _clock(endpoint: str) -> Finding:
-    try:
-        apart = abs(_servers_time(endpoint) - time.time())
-    except (OSError, http.client.HTTPException, ValueError, TooSlow) as error:
-        detail = f"can't be compared: {type(error).__name__}"
-        return Finding(what="clock", verdict="note", detail=detail, remedy="check the endpoint and the network")
-    detail = f"{apart:.0f} s from the server's"
-    if apart < _CLOCK_SECONDS:
-        return Finding(what="clock", verdict="fine", detail=detail)
-    return Finding(
-        what="clock", verdict="wrong", detail=detail, remedy="set the clock; requests off by 15 minutes are refused"
-    )
-
-
-def _servers_time(endpoint: str) -> float:
-    """In seconds since the epoch."""
-    parts = urlsplit(endpoint)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_ANSWER_SECONDS)
-    try:
-        with RequestLimit(connection).within(_ANSWER_SECONDS):
-            connection.request("GET", "/")
-            date = connection.getresponse().getheader("Date")
-    finally:
-        connection.close()
-    return parsedate_to_datetime(date or "").timestamp()
+def _output(out: str, stores: StoreOptions) -> Iterator[Finding]:
+    if not is_url(out):
+        yield from try_folder(Path(out))
+        return
+    with contextlib.closing(open_url(out, stores)) as place:
+        yield from try_store(place)
 
 
 def _queue(options: NoticeOptions) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ _EMPTY_LAST_BLOCK = (0b011, 10)  # the bits, and how many
 _ADDRESS, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _TYPES = {
     "filter_rows": ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS, *[_NUMBER] * 4, _ADDRESS, _ADDRESS),
+    "adler32": ctypes.CFUNCTYPE(_NUMBER, _ADDRESS, _NUMBER, _NUMBER),
     "deflate": ctypes.CFUNCTYPE(_NUMBER, _ADDRESS, _NUMBER, _ADDRESS, _ADDRESS, _ADDRESS),
 }
 
@@ -37,6 +38,11 @@ def filter_rows(gray: np.ndarray, top: int, filters: tuple[int, int], target: np
     above = gray[top - 1] if top else np.zeros(width, np.uint8)
     rows = gray[top : top + count]
     _filter_rows(_start_of(rows), _start_of(above), width, count, *filters, _start_of(target), _start_of(work))
+
+
+def adler32(data: np.ndarray, before: int) -> int:
+    """As zlib's, of contiguous uint8, and four times as fast."""
+    return int(_adler32(_start_of(data), data.size, before))
 
 
 class Stream:
@@ -84,6 +90,8 @@ def _works(functions: machine_code.Functions) -> bool:
     functions["filter_rows"](*starts[:2], 3, 2, NONE, PAETH, *starts[2:])
     if target.tolist() != [[AVERAGE, 9, 3, 197], [UP, 1, 1, 1]]:
         return False
+    if functions["adler32"](_start_of(gray), gray.size, 1) != zlib.adler32(gray.data):
+        return False
     data = np.array([*range(40), *[7] * 500, *range(90, 100)], np.uint8)
     stream, state, scratch = np.zeros(2000, np.uint8), np.zeros(3, np.int64), np.zeros(_SCRATCH, np.int64)
     starts = [_start_of(array) for array in (data, stream, state, scratch)]
@@ -95,4 +103,4 @@ def _works(functions: machine_code.Functions) -> bool:
 
 
 _FUNCTIONS = machine_code.load("deflate_code", _TYPES, _works)
-_filter_rows, _deflate = _FUNCTIONS["filter_rows"], _FUNCTIONS["deflate"]
+_filter_rows, _adler32, _deflate = (_FUNCTIONS[name] for name in _TYPES)

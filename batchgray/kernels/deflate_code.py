@@ -13,15 +13,18 @@ All is computed with integers, so that the bytes are the same on every machine.
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, int64, njit, types, uint8, uint64
+from numba import cfunc, int64, njit, types, uint8, uint32, uint64
 from numba.extending import intrinsic
 
 _BYTES, _NUMBERS = "CPointer(uint8)", "CPointer(int64)"
 _FILTER = f"void({_BYTES}, {_BYTES}, int64, int64, int64, int64, {_BYTES}, {_BYTES})"
+_ADLER = f"int64({_BYTES}, int64, int64)"
 _DEFLATE = f"int64({_BYTES}, int64, {_BYTES}, {_NUMBERS}, {_NUMBERS})"
 
 _END_OF_BLOCK, _LITERALS, _LENGTHS = 256, 286, 19
 _LONGEST_RUN = 258
+_ADLER_BASE = 65521  # RFC 1950
+_ADLER_BYTES = 5552  # whose weighted sum is below 2**32, were they all 255
 _LONGEST_CODE = 14  # bits; four of them and the 7 that are pending fit into 64
 _LONGEST_LENGTH_CODE = 7
 
@@ -30,19 +33,20 @@ _LONGEST_LENGTH_CODE = 7
 _COUNTS, _CODES, _LENGTH_COUNTS, _LENGTH_CODES, _HEADER, _WORK = 0, 2048, 2560, 2592, 2624, 3200
 SCRATCH = 3200 + 1024
 
-_inline = njit(error_model="numpy", forceinline=True)  # a call could fail, as far as LLVM knows
+# A call that is not inlined could fail, as far as LLVM knows, and would bring Python's errors in.
+_inline = njit(error_model="numpy", forceinline=True)
 
 
 @intrinsic
-def _load32(typing_context, data, at):
-    """Four bytes from anywhere, as a number."""
+def _load64(typing_context, data, at):
+    """Eight bytes from anywhere, as a number."""
 
     def emit(context, builder, signature, arguments):
         source, index = arguments
-        start = builder.bitcast(builder.gep(source, [index]), ir.IntType(32).as_pointer())
+        start = builder.bitcast(builder.gep(source, [index]), ir.IntType(64).as_pointer())
         word = builder.load(start)
         word.align = 1
-        return builder.zext(word, ir.IntType(64))
+        return word
 
     return types.uint64(data, at), emit
 
@@ -225,6 +229,12 @@ def _codes(s, counts, symbols, longest, codes):
 
 
 @_inline
+def _run_begins(data, i, size):
+    """Whether the byte before `i` comes eight times more. Shorter runs make photographs larger, and take longer."""
+    return 0 < i <= size - 8 and _load64(data, i) == uint64(data[i - 1]) * uint64(0x0101010101010101)
+
+
+@_inline
 def _run_at(data, i, size):
     """How often the byte before `i` comes again from there on, as far as one string goes."""
     end, j = min(size, i + _LONGEST_RUN), i
@@ -256,7 +266,7 @@ def _count(data, size, s):
         s[_COUNTS + i] = 0
     i = int64(0)
     while i + 4 <= size:
-        if i > 0 and _load32(data, i) == uint64(data[i - 1]) * uint64(0x01010101):
+        if _run_begins(data, i, size):
             length = _run_at(data, i, size)
             s[_COUNTS + _length_symbol(length, _extra_bits(length))] += 1
             i += length
@@ -339,6 +349,14 @@ def _head(s, target, state):
         _put(target, state, extra, 7 if token == 18 else 3 if token == 17 else 2 if token == 16 else 0)
 
 
+@_inline
+def _pair(s, first, second):
+    """The codes of two literals, one after the other, and how many bits they have."""
+    one, other = uint64(s[_CODES + int64(first)]), uint64(s[_CODES + int64(second)])
+    bits = one & uint64(15)
+    return one >> uint64(4) | other >> uint64(4) << bits, bits + (other & uint64(15))
+
+
 def deflate(data, size, target, state, s):
     """Append `data` to a stream as a block of its own, which is not the last one.
 
@@ -352,7 +370,7 @@ def deflate(data, size, target, state, s):
     bits, held, filled = uint64(state[0]), uint64(state[1]), state[2]
     i = int64(0)
     while i + 4 <= size:
-        if i > 0 and _load32(data, i) == uint64(data[i - 1]) * uint64(0x01010101):
+        if _run_begins(data, i, size):
             length = _run_at(data, i, size)
             extra = _extra_bits(length)
             code = uint64(s[_CODES + _length_symbol(length, extra)])
@@ -362,10 +380,11 @@ def deflate(data, size, target, state, s):
             held += uint64(extra + 1)  # the distance's code is a bit of 0
             i += length
         else:
-            for each in range(4):
-                code = uint64(s[_CODES + int64(data[i + each])])
-                bits |= code >> uint64(4) << held
-                held += code & uint64(15)
+            # Two pairs, then both together: so only one shift waits for what came before.
+            low, low_bits = _pair(s, data[i], data[i + 1])
+            high, high_bits = _pair(s, data[i + 2], data[i + 3])
+            bits |= (low | high << low_bits) << held
+            held += low_bits + high_bits
             i += 4
         _store64(target, filled, bits)
         filled += int64(held >> uint64(3))
@@ -381,7 +400,25 @@ def deflate(data, size, target, state, s):
     return state[2]
 
 
+def adler32(data, size, before):
+    """The checksum of a zlib stream (RFC 1950), going on from `before`."""
+    a, b, at = before & 0xFFFF, before >> 16, int64(0)
+    while at < size:
+        count = min(size - at, _ADLER_BYTES)
+        plain, weighted = uint32(0), uint32(0)
+        for i in range(count):
+            plain = uint32(plain + data[at + i])
+            weighted = uint32(weighted + uint32(count - i) * data[at + i])
+        b = (b + count * a + int64(weighted)) % _ADLER_BASE
+        a = (a + int64(plain)) % _ADLER_BASE
+        at += count
+    return b << 16 | a
+
+
 def functions() -> dict[str, Any]:
     """Compile them."""
-    types_of = {"filter_rows": (_FILTER, filter_rows), "deflate": (_DEFLATE, deflate)}
-    return {name: cfunc(signature, error_model="numpy")(code) for name, (signature, code) in types_of.items()}
+    types_of = {"filter_rows": (_FILTER, filter_rows), "deflate": (_DEFLATE, deflate), "adler32": (_ADLER, adler32)}
+    return {
+        name: cfunc(signature, error_model="numpy", forceinline=True)(code)
+        for name, (signature, code) in types_of.items()
+    }

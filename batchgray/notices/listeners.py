@@ -8,13 +8,13 @@ from typing import Literal
 
 import msgspec
 
+from batchgray.cloud.instance import METADATA_URL, Credentials, address_of, known_url
 from batchgray.notices.inbox import NoticeListener
-from batchgray.notices.metadata import Credentials, MetadataListener, address_of, on_alibaba_cloud
+from batchgray.notices.metadata import MetadataListener
 from batchgray.notices.signals import SignalSource
 from batchgray.notices.smq import SmqListener, SmqOptions
 
 Notices = Literal["auto", "smq", "metadata", "smq,metadata", "none"]
-METADATA_URL = "http://100.100.100.200"
 
 
 class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class NoticeOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def known_metadata_url(self) -> str | None:
         """Where to ask; None where nothing says that there is such a service."""
-        return self.metadata_url or (METADATA_URL if on_alibaba_cloud() else None)
+        return known_url(self.metadata_url)
 
     def smq(self, required: bool) -> SmqOptions:
         return SmqOptions(

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from batchgray.cloud.instance import iso_utc
 from batchgray.notices.inbox import InterruptionNotice
-from batchgray.notices.metadata import iso_utc
 from batchgray.notices.queue import GONE, PAGE, Message, QueueFault, SmqQueue
 from batchgray.notices.spot_event import SpotEvent
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from batchgray import errors, texts
-from batchgray.notices.metadata import Credentials, Unknown
-from batchgray.notices.request_limit import RequestLimit, TooSlow
+from batchgray.cloud.instance import Credentials, Unknown
+from batchgray.cloud.request_limit import RequestLimit, TooSlow
 
 PAGE = 16  # the most messages that one request may have
 _TIMEOUT_SECONDS = 5.0

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from batchgray import errors
+from batchgray.cloud.instance import Credentials, MetadataService, RoleCredentials
 from batchgray.notices.listeners import NoticeOptions
-from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials
 from batchgray.notices.queue import NO_CREDENTIALS, NO_ENDPOINT, QueueFault, SmqQueue, usage_error
 from batchgray.notices.spot_event import simulated
 

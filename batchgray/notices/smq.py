@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from batchgray import errors
+from batchgray.cloud.instance import Credentials, MetadataService, RoleCredentials, Unknown
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.metadata import Credentials, MetadataService, RoleCredentials, Unknown
 from batchgray.notices.own_event import OwnEvent
 from batchgray.notices.queue import (
     FINAL,

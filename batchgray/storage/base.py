@@ -72,6 +72,10 @@ class Unreachable(PlaceError):
     """The place does not work, or does not answer."""
 
 
+class Unfit(PlaceError):
+    """The place works, and does not keep what every place is to keep."""
+
+
 class Put(enum.Enum):
     """What came of `put_absent`."""
 

@@ -109,15 +109,15 @@ class Folder:
         with self._naming(name):
             os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
 
-    def rename_new(self, name: str, folder: "Folder", target: str) -> None:
+    def rename_new(self, name: str, folder: "Folder", target: str) -> bool:
         """Rename to a name in `folder` that must be free: raises FileExistsError, and never replaces.
 
-        Durable after `sync`.
+        Durable after `sync`. False where that is not the kernel's word: see below.
         """
         if _renameat2 is not None:
             old, new = os.fsencode(name), os.fsencode(target)
             if _renameat2(self._fd, old, folder._fd, new, _RENAME_NOREPLACE) == 0:
-                return
+                return True
             code = ctypes.get_errno()
             if code not in (errno.EINVAL, errno.ENOSYS):
                 raise OSError(code, os.strerror(code), str(self.path / name), None, str(folder.path / target))
@@ -127,6 +127,7 @@ class Folder:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder.path / target))
         with self._naming(name):
             os.rename(name, target, src_dir_fd=self._fd, dst_dir_fd=folder._fd)
+        return False
 
     def remove(self, name: str) -> None:
         """Unlink a file that may be gone already."""
@@ -241,13 +242,18 @@ def _has_honest_syncfs(device: int) -> bool:
     """
     if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 8):
         return False
+    kinds = file_systems(device)
+    return bool(kinds) and kinds <= _LOCAL_FILE_SYSTEMS
+
+
+def file_systems(device: int) -> set[str]:
+    """What is mounted from it, such as ext4 or nfs4; nothing where the system does not say."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
-        return False
-    kinds = {line.split(" - ")[1].split()[0] for line in lines if line.split()[2] == number}
-    return bool(kinds) and kinds <= _LOCAL_FILE_SYSTEMS
+        return set()
+    return {line.split(" - ")[1].split()[0] for line in lines if line.split()[2] == number}
 
 
 def _system_call(name: str) -> Any:

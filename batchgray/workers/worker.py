@@ -2,14 +2,14 @@
 
 A jitted or codec call holds off Python's signal handlers until it returns, so the edge between two tiles is where
 SIGTERM is heard: an image whose tiles are all done is encoded and finished, any other is flushed (sidecar, then
-partial JPEG), and the worker exits.
+partial JPEG), and the worker exits. A PNG whose writing takes long is flushed too, between two pieces of it.
 """
 
 import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,12 @@ class Worker:
         if image is None:
             image, computed = self._compute(task, header, started)
         record = image.record
-        file = self._scratch.write_file(self._encode(image))
+        try:
+            pieces = self._encode(image)
+        except Interrupted:
+            self._flush(task, image)
+            raise
+        file = self._scratch.write_file(pieces)
         done = _done(task, record, file, computed, decoded, started)
         return committer.Written(file, task, done, begun=task.resumable or self._checkpointed)
 
@@ -374,12 +379,20 @@ class Worker:
             self._save_preview(header, image)
 
     def _encode(self, image: slots.SlotImage) -> list[bytes]:
-        record, exif = image.record, bytes(image.exif)
         if self._pixels.format == "png":
-            from batchgray.codecs import png  # compiled when it is first needed
-
-            return list(png.encode(image.gray, record.width, record.height, self._pixels.compression, exif))
+            return list(self._png(image))
+        record, exif = image.record, bytes(image.exif)
         return encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+
+    def _png(self, image: slots.SlotImage) -> Iterator[bytes]:
+        """In pieces; given up at SIGTERM if it takes long. Raises Interrupted."""
+        from batchgray.codecs import png  # compiled when it is first needed
+
+        record, effort = image.record, self._pixels.compression
+        for piece in png.encode(image.gray, record.width, record.height, effort, bytes(image.exif)):
+            if self._interrupt.heard and png.takes_long(effort):
+                raise Interrupted
+            yield piece
 
     def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
         """See that the slot is long enough and the codec's memory is ours; waits while others have it.

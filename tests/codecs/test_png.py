@@ -5,8 +5,10 @@ import itertools
 import zlib
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
+import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -14,7 +16,7 @@ from PIL import Image, ImageDraw
 from batchgray.codecs import png
 
 EFFORTS = range(10)
-GOLDEN = [4166810676, 1210896362, 1664670807, 4037912281]  # seen on processors with SSE 4, AVX2 and AVX-512
+GOLDEN = [492636133, 3106962748, 4259640602, 1913924529]  # seen on processors with SSE 4, AVX2 and AVX-512
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 3), (31, 7), (33, 64), (257, 300), (200_001, 3)]
 
 
@@ -107,7 +109,6 @@ def test_images_of_several_pieces(compression, of):
 
 @pytest.mark.parametrize("compression", EFFORTS)
 def test_opencv_reads_the_same(compression):
-    cv2 = pytest.importorskip("cv2", reason="OpenCV comes with the extra bench")
     for gray in (scene(700, 500), page(700, 500), noise(31, 7)):
         read = cv2.imdecode(np.frombuffer(made(gray, compression), np.uint8), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(read, gray)
@@ -115,7 +116,6 @@ def test_opencv_reads_the_same(compression):
 
 @pytest.mark.parametrize("compression", EFFORTS)
 def test_libvips_reads_the_same(compression):
-    pyvips = pytest.importorskip("pyvips")
     for gray in (scene(700, 500), page(700, 500), noise(31, 7)):
         read = pyvips.Image.new_from_buffer(made(gray, compression), "", fail_on="warning")
         assert np.array_equal(read.numpy().reshape(gray.shape), gray)

@@ -100,3 +100,11 @@ def test_a_run_costs_next_to_nothing_and_noise_no_more_than_its_head():
     assert len(stream.add(np.zeros(100_000, np.uint8)) + stream.end()) < 200
     noise = np.random.default_rng(0).integers(0, 256, 100_000, np.uint8)
     assert len(stream.add(noise) + stream.end()) < 100_300
+
+
+@settings(deadline=None, max_examples=100)
+@given(size=st.integers(0, 20_000), before=st.integers(0, 65520), over=st.integers(0, 65520), seed=st.integers(0, 99))
+def test_the_checksum_is_zlibs(size, before, over, seed):
+    for data in (picture("noise", 1, size, seed)[0], np.full(size, 255, np.uint8)):
+        start = over << 16 | before
+        assert deflate.adler32(data, start) == zlib.adler32(data.data, start)

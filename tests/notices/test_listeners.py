@@ -3,15 +3,16 @@
 import pytest
 
 from batchgray import errors
-from batchgray.notices import listeners
-from batchgray.notices.listeners import METADATA_URL, NoticeOptions, choose_listeners
+from batchgray.cloud import instance
+from batchgray.cloud.instance import METADATA_URL
+from batchgray.notices.listeners import NoticeOptions, choose_listeners
 
 SIGNALS, QUEUE, METADATA = "signals", "queue spot-interruption", "instance metadata"
 
 
 @pytest.fixture(params=[False, True], ids=["elsewhere", "on the cloud"])
 def on_cloud(request, monkeypatch):
-    monkeypatch.setattr(listeners, "on_alibaba_cloud", lambda: request.param)
+    monkeypatch.setattr(instance, "on_alibaba_cloud", lambda: request.param)
     return request.param
 
 

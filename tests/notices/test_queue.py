@@ -5,8 +5,8 @@ import contextlib
 import pytest
 
 from batchgray import errors
+from batchgray.cloud.instance import Credentials, Unknown
 from batchgray.notices import queue
-from batchgray.notices.metadata import Credentials, Unknown
 from batchgray.notices.queue import QueueFault, SmqQueue, trials_of_taking, try_action, usage_error
 
 QUEUE = "spot-interruption"

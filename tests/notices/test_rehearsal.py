@@ -3,9 +3,9 @@
 import pytest
 
 from batchgray import errors
-from batchgray.notices import listeners
+from batchgray.cloud import instance
+from batchgray.cloud.instance import Credentials
 from batchgray.notices.listeners import NoticeOptions
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.rehearsal import create_queue, simulate
 from batchgray.notices.spot_event import parse
 
@@ -32,7 +32,7 @@ def test_without_credentials_the_instances_role_is_used(server):
 
 
 def test_what_is_missing_is_named(server, monkeypatch):
-    monkeypatch.setattr(listeners, "on_alibaba_cloud", lambda: False)
+    monkeypatch.setattr(instance, "on_alibaba_cloud", lambda: False)
     with pytest.raises(errors.IncompleteSmq, match="MNS_ENDPOINT"):
         create_queue(NoticeOptions(credentials=KEY))
     with pytest.raises(errors.IncompleteSmq, match="ALIBABA_CLOUD_ACCESS_KEY_ID"):

@@ -16,9 +16,9 @@ from harness import DEADLINE
 from stream import Clock
 
 from batchgray import errors
+from batchgray.cloud.instance import Credentials
 from batchgray.notices import own_event, queue, smq
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.own_event import OwnEvent
 from batchgray.notices.queue import QueueFault
 from batchgray.notices.smq import SmqListener, SmqOptions

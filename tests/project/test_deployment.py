@@ -17,11 +17,11 @@ from harness import DEADLINE
 
 from batchgray import errors
 from batchgray.cli import main
+from batchgray.cloud.instance import Credentials
 from batchgray.commands import doctor
 from batchgray.notices import own_event, rehearsal, smq, spot_event
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.notices.listeners import NoticeOptions
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.smq import SmqListener
 from batchgray.options import EngineOptions
 

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import wait_until
 
+from batchgray.cloud.instance import Credentials
 from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.metadata import Credentials
 from batchgray.notices.smq import SmqListener, SmqOptions
 from batchgray.notices.spot_event import simulated
 

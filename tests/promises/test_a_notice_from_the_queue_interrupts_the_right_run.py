@@ -141,7 +141,7 @@ def test_a_secret_shows_nowhere(server, environment, samples, tmp_path):
     for arguments in (["doctor"], ["doctor", "--json"], ["smq", "simulate", "--instance-id", "i-mine"]):
         done = batchgray(*arguments, env=environment, expect=None)
         said += [done.stdout, done.stderr]
-    probe = "from batchgray.notices.metadata import Credentials; print(Credentials(key_id='k', secret='SECRET'))"
+    probe = "from batchgray.cloud.instance import Credentials; print(Credentials(key_id='k', secret='SECRET'))"
     said.append(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout)
     said += [path.read_text(errors="replace") for path in tmp_path.rglob("manifest*")]
     assert len(said) > 10

@@ -103,7 +103,7 @@ def converted_scan(scan, tmp_path_factory) -> Path:
 
 CHECKPOINTED = Rule("rename", r"\.bands$", after=2)
 BEGINS = "batchgray.workers.worker:Worker._make_output"
-PIECE_IS_WRITTEN = "batchgray.workers.banded:_Sink.write"
+PIECE_IS_MADE = "batchgray.codecs.png:_chunk"
 
 
 @contextlib.contextmanager
@@ -211,7 +211,7 @@ def test_what_was_begun_with_enough_memory_goes_on_in_bands(scan, converted_scan
 def test_a_png_that_is_interrupted_while_it_is_written_loses_no_band_and_is_the_same(scan, tmp_path):
     options = ("--format", "png", "--compression", 1, "--tile-rows", 8, "--progress", "none")
     batchgray("run", scan, "--out", tmp_path / "whole", "--memory", "2G", *options)
-    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("call", PIECE_IS_WRITTEN, after=9))
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("call", PIECE_IS_MADE, after=9))
     with Running("run", scan, "--out", out, *LITTLE, *options, env=recording.environment) as run:
         interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)

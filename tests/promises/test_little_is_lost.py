@@ -6,6 +6,7 @@ If this broke, hours of a large image's work would be paid for twice.
 import signal
 
 import numpy as np
+import pytest
 from harness import Running, batchgray, events_of, manifest_of, named, tree
 from PIL import Image
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -73,6 +74,22 @@ def test_a_killed_workers_tiles_are_taken_up_by_the_next_worker(tall, tall_conve
     assert done["tiles_computed"] == done["tiles_total"] - FINISHED
     assert "tried once more" in named(events, "warned")[0]["message"]
     assert tree(tmp_path / "out") == tree(tall_converted)
+
+
+@pytest.mark.parametrize(("effort", "state"), [("2", "done"), ("6", "partial")])
+def test_a_png_that_takes_long_to_write_is_flushed_and_any_other_is_finished(tall, tmp_path, effort, state):
+    options = (*OPTIONS, "--format", "png", "--compression", effort)
+    batchgray("run", tall, "--out", tmp_path / "whole", *options)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("call", "batchgray.codecs.png:_chunk"))
+    with Running("run", tall, "--out", out, *options, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75 if state == "partial" else 0)
+    image = manifest_of(out)["images"][0]
+    assert (image["state"], image["tiles_done"]) == (state, image["tiles_total"])
+    if state == "partial":
+        done = resume_and_compare(out, tmp_path / "whole")
+        assert (done["tiles_computed"], done["decoded"]) == (0, False)
+    assert tree(out) == tree(tmp_path / "whole")
 
 
 def test_an_image_whose_tiles_are_all_finished_is_not_decoded_again(tall, tall_converted, tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from harness import DEADLINE
 from stream import Clock
 
-from batchgray.notices import request_limit
-from batchgray.notices.request_limit import RequestLimit, TooSlow
+from batchgray.cloud import request_limit
+from batchgray.cloud.request_limit import RequestLimit, TooSlow
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 SHORT, LONG = 0.2, 10 * DEADLINE

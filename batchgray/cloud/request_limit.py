@@ -47,6 +47,10 @@ class RequestLimit:
             self._connection.close()
             raise TooSlow(f"no answer within {seconds:g} s")
 
+    def extend(self, seconds: float) -> None:
+        """The request that is under way has so much more time."""
+        self._until += seconds
+
     @contextlib.contextmanager
     def one_wait(self, connected: socket.socket) -> Iterator[None]:
         """What the block waits for on a socket has the time that is left. Raises TimeoutError."""

@@ -1,0 +1,75 @@
+"""`doctor --out`: the place is tried, the least policy is printed, and the exit code says whether a run would stop."""
+
+import json
+import os
+
+import pytest
+from harness import batchgray
+
+
+@pytest.fixture
+def server(oss_local):
+    with oss_local.LocalOSS() as server:
+        server.create_bucket("photos")
+        yield server
+
+
+def doctor(out, *options, expect=0, **environment):
+    return batchgray("doctor", "--out", out, *options, env=os.environ | environment, expect=expect)
+
+
+def environment(server):
+    return {
+        "OSS_ENDPOINT": server.endpoint,
+        "OSS_REGION": server.region,
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
+    }
+
+
+def test_a_bucket_is_tried_and_its_policy_printed(server):
+    said = doctor("oss://photos/gray", **environment(server)).stdout
+    assert "conditional puts: granted" in said
+    policy = json.loads(said[said.index("\n{\n") :])
+    assert policy["Statement"][-1]["Resource"] == ["acs:oss:*:*:photos/gray/*"]
+    assert server.objects("photos") == {}
+
+
+def test_the_role_of_the_instance_is_used(server):
+    server.metadata.role = "worker"
+    given = {"OSS_ENDPOINT": server.endpoint, "OSS_REGION": server.region}
+    doctor("oss://photos/gray", "--metadata-url", server.metadata_url, **given)
+    assert server.requests["GetRoleCredentials"]
+    assert server.requests["PutObject"] == 2
+
+
+def test_what_would_stop_a_run_is_exit_1(server):
+    server.denied = {"oss:PutObject"}
+    said = doctor("oss://photos/gray", **environment(server), expect=1).stdout
+    assert "wrong  conditional puts: oss:PutObject is denied" in said
+    assert '"oss:PutObject"' in said
+
+
+def test_json_has_the_findings_alone(server):
+    found = json.loads(doctor("oss://photos/gray", "--json", **environment(server)).stdout)
+    assert "round trip" in {finding["what"] for finding in found}
+
+
+def test_a_folder_is_tried(tmp_path):
+    said = doctor(tmp_path / "gray").stdout
+    assert "locks: work" in said
+    assert "policy" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("os://photos", "knows no os://"),
+        ("oss://", "names no bucket"),
+        ("oss://photos/a//b", "a part of the prefix is empty"),
+        ("oss://photos", "set OSS_REGION"),
+    ],
+)
+def test_a_url_that_is_none_is_exit_2(url, words):
+    assert words in doctor(url, expect=2).stderr
