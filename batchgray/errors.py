@@ -91,6 +91,11 @@ class UnwritableOutput(UsageError):
 --out DIR`."""
 
 
+class OutputNotFolder(UsageError):
+    """--out takes a folder, not a file, and {0} {1}. Name the folder that the image is to go to, such as {2}; it \
+keeps its own name there."""
+
+
 class BadSize(UsageError):
     """--memory takes a number of bytes, or one with K, M, G or T, such as 800M; {0} is not a size."""
 

@@ -20,6 +20,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=l
 class Planned(_Event, frozen=True, kw_only=True):
     """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
 
+    `done_pixels` are those of the images that are done, so that bar and count have one scale.
     `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
     """
 
@@ -30,6 +31,8 @@ class Planned(_Event, frozen=True, kw_only=True):
     total: int
     todo: int
     done: int
+    done_bytes: int
+    done_pixels: int
     todo_bytes: int
     todo_bytes_by_kind: dict[str, int]
     new: int

@@ -17,6 +17,11 @@ def brief(text: str, most: int = _CHARACTERS) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def one_line(text: str, most: int = _CHARACTERS) -> str:
+    """What a library or a service says: on one line, in visible characters, short enough for a sentence."""
+    return brief(shown(" ".join(text[: 4 * most].split())), most)
+
+
 def beginning(text: str, room: int, width_of: Measure = len) -> str:
     """As much of the beginning as has room; `width_of` is in the same unit: characters, or cells of a terminal."""
     return text if width_of(text) <= room else _longest(text, room, width_of)

@@ -51,6 +51,7 @@ _SAMPLES = {
     "OutputIsInput": ["/in"],
     "OutputIsSource": ["/in/a.jpg"],
     "OutputLost": ["/out", "Read-only file system"],
+    "OutputNotFolder": ["b.jpg", "has the name of one", "gray"],
     "OutputsGone": ["/out", "12 images", "/jobs/manifest.json"],
     "PrunedIsSource": ["/out/a.jpg"],
     "QueueDenied": ["spot-interruption", "http://mns.example.com", "ReceiveMessage"],

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 
 from harness import batchgray, save_gradient, scaled
@@ -118,3 +117,12 @@ def tall_converted(tall, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("tall-converted") / "gray"
     batchgray("run", tall, "--out", out, "--tile-rows", 8, "--progress", "none")
     return out
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with three pictures, each of another format, and a file that is none."""
+    for name in ("a.png", "sub/b.jpg", "sub/deep/c.webp"):
+        save_gradient(tmp_path / "in" / name, 320, 240, exact=True)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    return tmp_path / "in"

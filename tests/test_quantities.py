@@ -1,5 +1,6 @@
 import pytest
 
+from batchgray import quantities
 from batchgray.quantities import duration, rounded_duration, size
 
 
@@ -44,3 +45,18 @@ def test_figures_that_round_up_move_to_the_next_unit():
 )
 def test_rounded_durations(seconds, words):
     assert rounded_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("pixels", "count", "seconds", "said"),
+    [
+        (36_000_000, 3, 4.0, "9.0 MP/s"),
+        (1_234_000_000, 100, 1.0, "1,234 MP/s"),
+        (9_960_000, 1, 1.0, "10 MP/s"),
+        (65_536_000, 1_000, 2.0, "33 MP/s, 500 images/s"),
+        (65_536, 1, 2.0, "0.0 MP/s, 0.5 images/s"),
+        (1, 1, 0.0, ""),
+    ],
+)
+def test_a_rate_of_thumbnails_is_told_by_images_too(pixels, count, seconds, said):
+    assert quantities.rate(pixels, count, seconds) == said

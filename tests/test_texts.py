@@ -12,6 +12,11 @@ def test_a_text_is_cut_where_it_is_longer_than_a_sentence():
     assert texts.brief("abc", 2) == "ab..."
 
 
+def test_what_a_library_says_is_one_line_in_visible_characters():
+    assert texts.one_line("a\n  b\x1b[31m") == "a b\\x1b[31m"
+    assert texts.one_line("x " * 1_000, 5) == "x x x..."
+
+
 @pytest.mark.parametrize(
     ("text", "room", "short"), [("abc", 3, "abc"), ("abcd", 3, "abc"), ("线线", 3, "线"), ("a", 0, "")]
 )

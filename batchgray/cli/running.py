@@ -105,13 +105,13 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
         prune=given["prune"],
     )
     if dry_run:
-        _print_plan(asked, given["progress"] == "json")
+        _print_plan(asked, given)
         return
     with _forking() as server:
         from batchgray.engine import runs
 
         with _listening(given) as feed:
-            result = runs.run(asked, feed, _sources(given, feed.hurry), server, feed.ready)
+            result = runs.run(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -134,7 +134,7 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
         from batchgray.engine import runs
 
         with _listening(given) as feed:
-            result = runs.resume(asked, feed, _sources(given, feed.hurry), server, feed.ready)
+            result = runs.resume(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -158,12 +158,14 @@ def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[An
     return choose_listeners(parsing.notice_options(given), afterwards)
 
 
-def _print_plan(asked: options.RunOptions, in_json: bool) -> None:
+def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
     from batchgray.commands import plan as module
     from batchgray.engine import runs
 
-    plan = runs.dry_run(asked)
-    if in_json:
+    # Signals end it as they end any command that reads: there is nothing to flush.
+    sources = [source for source in _sources(given, lambda: None) if source.name != "signals"]
+    plan = runs.dry_run(asked, sources)
+    if given["progress"] == "json":
         for event in module.conversions(plan):
             say(as_json_line(event))
     else:

@@ -17,11 +17,12 @@ import numpy as np
 from batchgray.codecs import transparency
 from batchgray.codecs.band_plan import BandPlan
 from batchgray.codecs.excerpt import excerpt
-from batchgray.codecs.faults import brief, image_failures
+from batchgray.codecs.faults import image_failures
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_unchanged
 from batchgray.codecs.signatures import Format
 from batchgray.errors import ImageError
+from batchgray.texts import one_line
 
 _LOADERS: dict[Format, str] = {"JPEG": "jpegload_source", "PNG": "pngload_source", "TIFF": "tiffload_source"}
 # A strip may be as long as was agreed to; of a PNG, the limits keep texts from being inflated.
@@ -127,7 +128,7 @@ class BandReader:
             try:
                 yield
             except self._vips.Error as error:
-                text = brief(str(error.detail or error.message))
+                text = one_line(str(error.detail or error.message))
                 raise ImageError(f"damaged, or not to be converted in bands: {text}") from None
 
 

@@ -34,7 +34,9 @@ def with_exif(data: bytes, exif: bytes) -> list[bytes]:
 def check_jpeg_sides(width: int, height: int) -> None:
     """Raise ImageError for what no JPEG can hold."""
     if max(width, height) > JPEG_MAX_SIDE:
-        raise ImageError(f"{width} x {height}: JPEG holds {JPEG_MAX_SIDE} pixels a side at most; use --format png")
+        raise ImageError(
+            f"{width} x {height}: JPEG holds {JPEG_MAX_SIDE} pixels a side at most: `batchgray run ... --format png`"
+        )
 
 
 def check_decodes(data: bytes) -> None:

@@ -4,9 +4,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from batchgray.errors import ImageError, shown
-
-_BRIEF = 250  # characters of what a library says
+from batchgray.errors import ImageError
+from batchgray.texts import one_line
 
 
 class ImageFailures:
@@ -61,11 +60,5 @@ def os_reason(error: OSError) -> str:
 
 def library_reason(error: BaseException) -> str:
     """What a library raised, in one line."""
-    text = brief(str(error))
+    text = one_line(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def brief(text: str) -> str:
-    """What a library says, on one line, and not longer than anybody would read."""
-    text = shown(" ".join(text[: 4 * _BRIEF].split()))
-    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}..."

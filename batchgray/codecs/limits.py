@@ -43,7 +43,7 @@ def check_dimensions(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"{width} x {height} is {width * height:,} pixels, over the limit of {max_pixels:,}; "
-            "if you trust the file, raise --max-pixels"
+            "if you trust the file: `batchgray run ... --max-pixels N`"
         )
 
 

@@ -16,13 +16,14 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 from batchgray.codecs import tiff_outline, transparency
 from batchgray.codecs.excerpt import Contents, let_go
 from batchgray.codecs.exif import fitting
-from batchgray.codecs.faults import brief, collected_warnings, joined, library_reason
+from batchgray.codecs.faults import collected_warnings, joined, library_reason
 from batchgray.codecs.limits import DEFLATE_RATIO, LZW_RATIO, check_dimensions, check_plausible
 from batchgray.codecs.opened import OpenedImage, ProbeInput
 from batchgray.codecs.samples import Samples
 from batchgray.codecs.signatures import Format
 from batchgray.errors import ImageError
 from batchgray.planes.slots import SlotImage as Planes
+from batchgray.texts import one_line
 
 # Dimensions are checked against --max-pixels before anything is decoded; Pillow's own guess at a bomb would come first.
 Image.MAX_IMAGE_PIXELS = None
@@ -107,7 +108,7 @@ class OpenedWithPillow(OpenedImage):
         ignored = transparency.put(values, alpha, self.background, target)
         fault = self.fault or next(iter(warned), None)
         return joined(
-            f"decoded, with a fault in the file: {brief(fault)}" if fault else None,
+            f"decoded, with a fault in the file: {one_line(fault)}" if fault else None,
             transparency.IGNORED if ignored or self.unkeyed else None,
         )
 
@@ -118,7 +119,7 @@ class OpenedWithPillow(OpenedImage):
 
     @property
     def _verdict(self) -> str:
-        return f"not a sound JPEG: {brief(self.fault)}; " if self.fault else "damaged: "
+        return f"not a sound JPEG: {one_line(self.fault)}; " if self.fault else "damaged: "
 
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Values and alpha, as `Samples.split` gives them. Raises whatever a library raises."""
@@ -151,7 +152,7 @@ def open_as(kind: Format, file: BinaryIO) -> Image.Image:
         try:
             return Image.open(file, formats=(kind,))  # so that no other of Pillow's forty parsers ever runs
         except UnidentifiedImageError:
-            reason = brief(warned[-1]) if warned else f"its {kind} header makes no sense"
+            reason = one_line(warned[-1]) if warned else f"its {kind} header makes no sense"
             failure = UnknownMode if reason.endswith("unknown pixel mode") else ImageError
             raise failure(f"damaged: {reason}") from None
         except MemoryError:

@@ -35,7 +35,11 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        return (self.end_ms - self.start_ms) / 1000
+        return (self.end_ms - self.start_ms) / 1000 if self.run.seconds is None else self.run.seconds
+
+    @property
+    def images(self) -> int:
+        return len(self.converted)
 
     @property
     def pixels(self) -> int:
@@ -67,11 +71,13 @@ def sessions(document: Manifest, running: bool, now_ms: int) -> list[Session]:
 
 
 def _set_span(session: Session, now_ms: int) -> None:
-    """From its start to the last that is known of it."""
+    """From its start to its end, or to the last that is known of it."""
     moments = [session.start_ms, *(item.at_ms for item in session.converted)]
     session.start_ms = min(moments)
     if session.interruption is not None:
         moments.append(_milliseconds(session.interruption.at))
+    if session.run.seconds is not None:
+        moments.append(session.start_ms + round(1000 * session.run.seconds))
     if session.ending == "running":
         moments.append(now_ms)
     session.end_ms = max(moments)
@@ -79,9 +85,7 @@ def _set_span(session: Session, now_ms: int) -> None:
 
 def _converted(images: Sequence[Image]) -> list[Converted]:
     return [
-        Converted(image.done_at_ms, (image.width or 0) * (image.height or 0))
-        for image in images
-        if image.finished and image.done_at_ms is not None
+        Converted(image.done_at_ms, image.pixels) for image in images if image.finished and image.done_at_ms is not None
     ]
 
 

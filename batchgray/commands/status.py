@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -13,7 +13,7 @@ from batchgray.commands import sessions
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest import lock, outcome
-from batchgray.manifest.records import Interruption, Manifest, RunState
+from batchgray.manifest.records import ImageState, Interruption, Manifest, RunState
 from batchgray.manifest.store import load_manifest
 from batchgray.progress import wording
 from batchgray.spelling import Bytes
@@ -87,20 +87,15 @@ def load(path: Path) -> tuple[Manifest, bool]:
 
 def status_of(document: Manifest, running: bool, path: Path) -> Status:
     """What `load` found at `path`, in figures."""
-    states = Counter(image.state for image in document.images)
+    figures = outcome.figures(document.images)
     state = "interrupted" if document.state == "running" and not running else document.state
-    done = [image for image in document.images if image.state == "done"]
     runs = sessions.sessions(document, running, time.time_ns() // 1_000_000)
     path = path.absolute()
     return Status(
         state=state,
         counts=Counts(
             total=len(document.images),
-            done=states["done"],
-            partial=states["partial"],
-            pending=states["pending"],
-            failed=states["failed"],
-            gone=states["gone"],
+            **{state: figures.counts[state] for state in get_args(ImageState)},
         ),
         last_run=runs[-1].ending if runs else None,
         interruptions=document.interruptions,
@@ -119,9 +114,9 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
             if image.state == "failed"
         ],
         reasons=outcome.reasons(document),
-        pixels=sum((image.width or 0) * (image.height or 0) for image in done),
-        source_bytes=sum(image.size for image in done),
-        output_bytes=sum(image.output_size or 0 for image in done),
+        pixels=figures.pixels,
+        source_bytes=figures.source_bytes,
+        output_bytes=figures.output_bytes,
         seconds=sum(run.seconds for run in runs),
         manifest=str(path),
         resume=outcome.resume_command(path) if state == "interrupted" else None,
@@ -131,15 +126,14 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
 def status_lines(found: Status) -> list[str]:
     """For people."""
     counts = found.counts
-    state = "died" if found.state == "interrupted" and found.last_run == "died" else found.state.replace("_", " ")
     lines = [
-        f"{state}: {counts.done:,} of {quantities.images(counts.total)} done, "
+        f"{state_in_words(found)}: {counts.done:,} of {quantities.images(counts.total)} done, "
         f"{counts.partial:,} partial, {counts.pending:,} pending, {counts.failed:,} failed"
         f"{f', {counts.gone:,} gone' if counts.gone else ''}"
     ]
     if counts.done:
         lines.append(
-            f"done so far: {found.pixels / 1e6:,.0f} MP in {quantities.duration(found.seconds)}, "
+            f"done so far: {quantities.megapixels(found.pixels)} in {quantities.duration(found.seconds)}, "
             f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
     lines += _ending_lines(found)
@@ -149,6 +143,15 @@ def status_lines(found: Status) -> list[str]:
     elif counts.failed:
         lines.append(wording.trying_again(found.manifest))
     return lines
+
+
+def state_in_words(found: Status) -> str:
+    """A run that died, or that finished and whose outputs were found damaged since, was not interrupted."""
+    if found.state == "interrupted" and found.last_run == "died":
+        return "died"
+    if found.state == "interrupted" and found.last_run == "finished":
+        return "incomplete"
+    return found.state.replace("_", " ")
 
 
 def _ending_lines(found: Status) -> list[str]:

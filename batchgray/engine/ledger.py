@@ -46,6 +46,7 @@ class Totals:
     source_bytes: int = 0
     output_bytes: int = 0
     notes: dict[int, str] = field(default_factory=dict)  # by the image's index
+    seconds: float = 0.0  # that it took, once its end is committed
 
 
 class Ledger:
@@ -55,12 +56,15 @@ class Ledger:
     end is on the disk: all that was told, and the interruption. `states` then counts the images in each state.
     """
 
-    def __init__(self, plan: Plan, held: RunFolder, store: Store, checkpoint: float, emit: Listener) -> None:
+    def __init__(
+        self, plan: Plan, held: RunFolder, store: Store, checkpoint: float, emit: Listener, began: float
+    ) -> None:
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = self.durable = False
         self.states: Counter[str] = Counter()
         self._plan, self._held, self._store, self._emit = plan, held, store, emit
         self._images = plan.manifest.images
+        self._began = began
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
         self._interval = min(1.0, checkpoint / 2)
         self._sync_at = time.monotonic() + self._interval
@@ -174,6 +178,9 @@ class Ledger:
         On a full disk the journal, which needs the least space, holds what it can, and the document stays as it was.
         """
         document = self._plan.manifest
+        self.totals.seconds = time.monotonic() - self._began
+        if self._plan.todo:  # else it is no run in the manifest
+            document.runs[-1] = msgspec.structs.replace(document.runs[-1], seconds=self.totals.seconds)
         interruption = None if notice is None else _interruption(notice, len(document.runs) - 1)
         self.states = states = Counter[str](image.state for image in self._images)
         journal_whole = self._complete_journal(interruption)

@@ -109,6 +109,8 @@ class Pool:
     # messages
 
     def read_worker(self, worker: WorkerHandle) -> None:
+        if worker.ended:  # since the selector said that there is something to read
+            return
         try:
             message = worker.channel.receive()
         except EOFError:

@@ -12,7 +12,7 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.folder import FolderCheckpoints
-from batchgray.engine import recovery, summary
+from batchgray.engine import foresight, recovery, summary
 from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Supervisor
@@ -25,10 +25,11 @@ from batchgray.manifest.store import Store, load_manifest
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning import pruning
-from batchgray.planning.discovery import JPEG_SUFFIXES
+from batchgray.planning.discovery import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from batchgray.planning.plan import Plan
 from batchgray.planning.planner import plan_resume, plan_run
 from batchgray.storage import durable
+from batchgray.storage.names import kind_of
 from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
@@ -119,17 +120,26 @@ def resume(
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
-def dry_run(options: RunOptions) -> Plan:
-    """What `run` would do. Touches nothing. Raises BatchgrayError."""
-    return plan_run(options, _previous(_manifest_of(options), options.overwrite))
+def dry_run(options: RunOptions, notices: Sequence[NoticeListener] = ()) -> Plan:
+    """What `run` would do. Touches nothing. Raises BatchgrayError, also for what a run would refuse after its plan."""
+    path = _manifest_of(options)
+    with _listening(notices) as inbox:
+        for folder in (options.out.absolute(), path.parent):
+            foresight.check_folder(folder)
+        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox))
+        foresight.check_plan(plan, options.overwrite, options.engine.locked)
+        return plan
 
 
 def _manifest_of(options: RunOptions) -> Path:
-    """The real path of the manifest. Raises LinkInTheWay, ManifestInFlight, ForeignManifest, UnreadableManifest.
+    """The real path of the manifest.
+
+    Raises LinkInTheWay, ManifestInFlight, ForeignManifest, UnreadableManifest, OutputNotFolder.
 
     A link to a manifest is that manifest, where the user names it. One that stands in the output folder may be
     anybody's, and so may be one that leads to nothing: what is written through it would be in a place of their choice.
     """
+    _refuse_file_as_output(options)
     given = options.manifest_path.absolute()
     if os.path.islink(given) and not os.path.exists(given):
         raise errors.LinkInTheWay(given)
@@ -140,6 +150,23 @@ def _manifest_of(options: RunOptions) -> Path:
         raise errors.ManifestInFlight(path)
     _refuse_foreign(path, options.overwrite)
     return path
+
+
+def _refuse_file_as_output(options: RunOptions) -> None:
+    """`--out b.jpg` for a single file means a file, and would make a folder of that name."""
+    out = options.out
+    if os.path.isfile(out):
+        what = "is a file"
+    elif len(options.inputs) == 1 and os.path.isfile(options.inputs[0]) and _would_be_an_image(out):
+        what = "has the name of one"
+    else:
+        return
+    folder = out.parent if out.parent.name else Path("gray")
+    raise errors.OutputNotFolder(out, what, folder)
+
+
+def _would_be_an_image(out: Path) -> bool:
+    return kind_of(out.name) in IMAGE_SUFFIXES and not os.path.lexists(out)
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
@@ -228,7 +255,7 @@ def _supervise(
     resumable = recovery.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
     recovery.forget_intents(plan, held)
-    ledger = Ledger(plan, held, store, engine.checkpoint, send)
+    ledger = Ledger(plan, held, store, engine.checkpoint, send, began)
     planned = summary.planned(plan, engine.workers, sources)
     _preload(server, planned, plan.manifest.options)
     send(planned)
@@ -247,7 +274,7 @@ def _supervise(
     if outcome.notice is not None:
         for failure in _acknowledge(outcome.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    last = _at(began, summary.summarize(plan, ledger, outcome, time.monotonic() - began, pruned))
+    last = _at(began, summary.summarize(plan, ledger, outcome, pruned))
     emit(last)
     if outcome.fault is not None:
         raise errors.OutputLost(plan.out, outcome.fault)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from batchgray import events
-from batchgray.engine.ledger import Ledger, Totals
+from batchgray.engine.ledger import Ledger
 from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import outcome as outcomes
 from batchgray.notices.inbox import NoticeListener
@@ -15,6 +15,7 @@ from batchgray.storage.names import kind_of
 def planned(plan: Plan, workers: int, sources: Sequence[NoticeListener]) -> events.Planned:
     """The list is complete."""
     images = plan.manifest.images
+    before = outcomes.figures(images)
     kinds: Counter[str] = Counter()
     for index in plan.todo:
         kinds[kind_of(images[index].source)] += images[index].size
@@ -24,12 +25,14 @@ def planned(plan: Plan, workers: int, sources: Sequence[NoticeListener]) -> even
         total=len(images),
         todo=len(plan.todo),
         done=plan.already_done,
+        done_bytes=before.source_bytes,
+        done_pixels=before.pixels,
         todo_bytes=kinds.total(),
         todo_bytes_by_kind=dict(kinds),
         new=plan.new,
         changed=plan.changed,
         missing=plan.missing,
-        gone=sum(image.state == "gone" for image in images),
+        gone=before.counts["gone"],
         ignored=dict(plan.ignored),
         workers=workers,
         resumed=plan.resumed,
@@ -37,8 +40,8 @@ def planned(plan: Plan, workers: int, sources: Sequence[NoticeListener]) -> even
     )
 
 
-def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, seconds: float, pruned: int) -> events.Summary:
-    """All the counts and figures, `seconds` after the run began; `pruned` outputs were removed."""
+def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, pruned: int) -> events.Summary:
+    """All the counts and figures; `pruned` outputs were removed."""
     images, totals, states = plan.manifest.images, ledger.totals, ledger.states
     name_of = outcomes.unique_naming(plan.manifest)
     interrupted = ledger.disk_full or states["pending"] + states["partial"] > 0
@@ -54,7 +57,7 @@ def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, seconds: float, prun
         pixels=totals.pixels,
         source_bytes=totals.source_bytes,
         output_bytes=totals.output_bytes,
-        seconds=seconds,
+        seconds=totals.seconds,
         ignored=dict(plan.ignored),
         changed=plan.changed,
         missing=plan.missing,
@@ -66,14 +69,7 @@ def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, seconds: float, prun
         reasons=outcomes.reasons(plan.manifest),
         manifest=str(plan.path),
         resume=outcomes.resume_command(plan.path) if interrupted else None,
-        space_needed=_space_needed(plan, totals, outcome.space_needed)
+        space_needed=max(outcomes.space_needed(images), outcome.space_needed or 0)
         if ledger.disk_full or outcome.space_needed is not None
         else None,
     )
-
-
-def _space_needed(plan: Plan, totals: Totals, at_least: int | None) -> int:
-    """About the bytes that the outputs still to come will take: as the ones that were made, by bytes of input."""
-    waiting = sum(image.size for image in plan.manifest.images if image.state in ("pending", "partial"))
-    ratio = totals.output_bytes / totals.source_bytes if totals.source_bytes else 1.0
-    return max(at_least or 0, int(waiting * ratio))

@@ -62,6 +62,20 @@ def owning_flight(flight: Folder, path: Path, locked: bool = True, pause: Pause 
         lock.release()
 
 
+def refuse_owned(path: Path, flight: Path, locked: bool = True) -> None:
+    """What `owning` would refuse for the two locks, of which none is taken or made.
+
+    Raises ManifestLocked, naming the owner, or UnlockableManifest.
+    """
+    for there in (files_of(path).lock, flight / LOCK_NAME):
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            Folder.at(there.parent) as folder,
+            _refusing(path, there, locked),
+        ):
+            FolderLock(folder, there.name).check()
+
+
 def is_running(path: Path, flight: Path | None = None) -> bool:
     """Whether some process owns the manifest; or the folder of what is in flight, by a copy of the manifest."""
     return _is_owned(files_of(path).lock) or (flight is not None and _is_owned(flight / LOCK_NAME))
@@ -78,14 +92,21 @@ def _acquire(lock: Lock, path: Path, there: Path, locked: bool, pause: Pause) ->
 
     `there` is where it lies, to be told.
     """
-    try:
+    with _refusing(path, there, locked):
         lock.acquire(locking.this_process(utc_now()), pause)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _refusing(path: Path, there: Path, locked: bool) -> Iterator[None]:
+    """Where locks are refused, and `locked` is False, what is in it is left out."""
+    try:
+        yield
     except locking.AlreadyHeld as error:
         raise errors.ManifestLocked(path, error.owner or "another process") from None
     except locking.CannotLock as error:
         if locked:
             raise errors.UnlockableManifest(there, error.reason) from None
-        return False
     except OSError as error:
         raise errors.UnwritableOutput(there.parent, error.strerror) from None
-    return True

@@ -4,13 +4,15 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from batchgray import program, texts
 from batchgray.events import Reason
-from batchgray.manifest.records import Image, Manifest
+from batchgray.manifest.records import Image, ImageState, Manifest
 from batchgray.spelling import escaped, is_utf8
+from batchgray.storage.names import kind_of
 
 
 def naming(document: Manifest) -> Callable[[Image], str]:
@@ -24,6 +26,51 @@ def unique_naming(document: Manifest) -> Callable[[Image], str]:
     roots = document.input_roots
     counts = Counter(image.source for image in document.images) if len(roots) > 1 else Counter[str]()
     return lambda image: image.source if counts[image.source] <= 1 else os.path.join(roots[image.root], image.source)
+
+
+class Figures(NamedTuple):
+    """How many images are in each state; pixels and bytes of those that are done."""
+
+    counts: Counter[ImageState]
+    pixels: int
+    source_bytes: int
+    output_bytes: int
+
+
+def figures(images: Sequence[Image]) -> Figures:
+    """What they came to until now."""
+    done = [image for image in images if image.state == "done"]
+    return Figures(
+        counts=Counter(image.state for image in images),
+        pixels=sum(image.pixels for image in done),
+        source_bytes=sum(image.size for image in done),
+        output_bytes=sum(image.output_size or 0 for image in done),
+    )
+
+
+def space_needed(images: Sequence[Image]) -> int:
+    """About how many bytes the outputs still to come will take.
+
+    As those of the images that are done, by bytes of input: of the same kind of file where there are some, else of
+    all; as many bytes as the inputs where none is done.
+    """
+    source_bytes: Counter[str] = Counter()
+    output_bytes: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    for image in images:
+        kind = kind_of(image.source)
+        if image.state == "done":
+            source_bytes[kind] += image.size
+            output_bytes[kind] += image.output_size or 0
+        elif image.state in ("pending", "partial"):
+            waiting[kind] += image.size
+    of_all = output_bytes.total() / source_bytes.total() if source_bytes.total() else 1.0
+    return int(
+        sum(
+            size * (output_bytes[kind] / source_bytes[kind] if source_bytes[kind] else of_all)
+            for kind, size in waiting.items()
+        )
+    )
 
 
 def reasons(document: Manifest) -> list[Reason]:

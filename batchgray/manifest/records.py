@@ -34,6 +34,7 @@ RunState = Literal["running", "interrupted", "complete", "complete_with_failures
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # to the end of the year 9999
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]  # no format has longer sides
 TileCount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")]
@@ -78,6 +79,11 @@ class Image(msgspec.Struct, kw_only=True, gc=False):
         return bool(self.output)
 
     @property
+    def pixels(self) -> int:
+        """0 until they are known."""
+        return (self.width or 0) * (self.height or 0)
+
+    @property
     def finished(self) -> bool:
         """Whether its output was made, also where its input is gone since."""
         return "done" in (self.state, self.was)
@@ -87,12 +93,14 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     """A start or a resume that had work. `batchgray` is the version that ran.
 
     `found` is the state in which it found the manifest: "running" says that the run before it died without a word.
+    `seconds` is how long it worked, as its summary says; None while it does, and where it could not say.
     """
 
     at: Annotated[datetime, Meta(tz=True)]
     workers: Count
     batchgray: str = __version__
     found: RunState | None
+    seconds: Seconds | None = None
 
 
 class Interruption(msgspec.Struct, kw_only=True, frozen=True):

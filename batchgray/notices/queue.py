@@ -18,6 +18,7 @@ from batchgray.cloud.request_limit import RequestLimit, TooSlow
 
 PAGE = 16  # the most messages that one request may have
 _TIMEOUT_SECONDS = 5.0
+_FAULT_CHARACTERS = 80  # of a network fault: without the answer that it may quote
 _ANSWER_BYTES = 1 << 24  # 16 messages of 64 kB, each character of them as XML's longest reference to it
 _NO_BODY = re.compile(r"<MessageBody\s*/>|<MessageBody></MessageBody>")
 _NO_XML = re.compile(
@@ -180,7 +181,7 @@ class SmqQueue:
         except MNSServerException as error:
             raise QueueFault(error.type, action=action) from None
         except MNSClientNetworkException as error:
-            raise QueueFault("Network", _in_few_words(error.message), action) from None
+            raise QueueFault("Network", texts.one_line(str(error.message), _FAULT_CHARACTERS), action) from None
         except Unknown as error:
             raise QueueFault("Credentials", str(error), action) from None
         except Exception as error:  # what the SDK makes of an answer that is not the service's
@@ -220,8 +221,3 @@ def usage_error(fault: QueueFault, name: str, endpoint: str) -> errors.UsageErro
     if fault.kind == "Credentials":
         return errors.IncompleteSmq(name, f"{NO_CREDENTIALS}; {fault.text}")
     return errors.QueueUnreachable(name, endpoint, str(fault))
-
-
-def _in_few_words(text: str) -> str:
-    """A network fault without the answer that it may quote."""
-    return texts.brief(" ".join(str(text).split()), 80)

@@ -117,7 +117,10 @@ def mark_long_outputs(out: Path, found: list[Found], outputs: list[str]) -> None
     room = os.pathconf("/", "PC_PATH_MAX") - len(os.fsencode(out)) - 2  # the slash between, and the end of the string
     for index, output in enumerate(outputs):
         if len(output) * _LONGEST_CHARACTER > room and len(os.fsencode(output)) > room:
-            reason = "its output's path would be longer than the system can open; choose a shorter --out"
+            reason = (
+                "its output's path would be longer than the system can open; "
+                "choose a shorter one: `batchgray run ... --out DIR`"
+            )
             found[index], outputs[index] = found[index]._replace(mirrored="", refused=reason), ""
 
 

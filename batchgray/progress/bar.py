@@ -102,7 +102,7 @@ class Bar:
         self._began = clock()
         self._planned: events.Planned | None = None
         self._flushing_until: float | None = None
-        self._hurried = False
+        self._stopping = False
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._lock = threading.Lock()  # events come from one thread, drawing from another
         self._console = _Terminal(soft_wrap=True, file=cast(IO[str], screen))
@@ -130,7 +130,7 @@ class Bar:
                 case events.Planned():
                     self._planned = event
                 case events.Notice():
-                    self._flushing_until, self._hurried = self._clock() + event.seconds, event.again
+                    self._flushing_until, self._stopping = self._clock() + event.seconds, event.again
             self._lines += wording.lines_for(event)
         if isinstance(event, events.Summary):
             self._live.stop()  # with these last words
@@ -165,8 +165,8 @@ class Bar:
         counters = self._counters
         share, left = counters.share, counters.seconds_left
         percent, count = f"{share:4.0%}", f"{counters.done:,}/{counters.total:,}"
-        pixels = [f"{counters.pixels / 1e6:,.0f} MP"] if counters.pixels else []
-        rate = [f"{counters.rate:,.0f} MP/s"] if counters.pixels else []
+        pixels = [quantities.megapixels(counters.pixels)] if counters.pixels else []
+        rate = [counters.rate] if counters.rate else []
         eta = [] if left is None or self._flushing_until is not None else [f"{quantities.rounded_duration(left)} left"]
         for figures in (
             [f"{count} images", *pixels, *rate, *eta],
@@ -194,7 +194,7 @@ class Bar:
     def _foot_line(self, width: int) -> Text:
         if self._flushing_until is not None:
             left = quantities.rounded_duration(max(0.0, self._flushing_until - self._clock()))
-            what = "Stopping" if self._hurried else f"Flushing, at most {left} more; Ctrl-C stops at once"
+            what = "Stopping" if self._stopping else f"Flushing, at most {left} more; Ctrl-C stops at once"
             return _cut(what, width, "yellow")
         parts = [f"notices: {', '.join(self._planned.notices)}"] if self._planned and self._planned.notices else []
         if self._counters.failed:

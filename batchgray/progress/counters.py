@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from batchgray import events
+from batchgray import events, quantities
 from batchgray.storage.names import kind_of
 
 
@@ -46,7 +46,10 @@ class Counters:
     """Counts events. Cheap for each of them (some microseconds); what is shown is computed when it is asked for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.total = self.done = self.failed = self.pixels = 0
+        self.total = self.done = self.failed = 0
+        self.converted = 0  # by this run
+        self._earlier = _Kind()  # what earlier runs have done
+        self._pixels = 0
         self.begun = False
         self._clock = clock
         self._kinds: dict[str, _Kind] = {}
@@ -61,7 +64,8 @@ class Counters:
                 self._start(event)
             case events.Done():
                 self.done += 1
-                self.pixels += event.width * event.height
+                self.converted += 1
+                self._pixels += event.width * event.height
                 kind = self._end(event.source, event.output, event.source_bytes)
                 kind.bytes += event.source_bytes
                 kind.pixels += event.width * event.height
@@ -78,6 +82,7 @@ class Counters:
 
     def _plan(self, event: events.Planned) -> None:
         self.total, self.done, self._most_workers = event.total - event.gone, event.done, event.workers
+        self._earlier.bytes, self._earlier.pixels = event.done_bytes, event.done_pixels
         for suffix, size in event.todo_bytes_by_kind.items():
             self._kinds.setdefault(suffix, _Kind()).bytes_left += size
         self._planned = self._began = self._counted = self._clock()
@@ -108,10 +113,14 @@ class Counters:
         return self._clock() - self._planned
 
     @property
-    def rate(self) -> float:
-        """Megapixels a second, since the first image was begun and as far as images were counted."""
-        elapsed = self._counted - self._began
-        return self.pixels / 1e6 / elapsed if elapsed > 0 else 0.0
+    def pixels(self) -> int:
+        """Of all images that are done, whichever run did them."""
+        return self._earlier.pixels + self._pixels
+
+    @property
+    def rate(self) -> str:
+        """How fast this run is, in words, since its first image was handed out and as far as images were counted."""
+        return quantities.rate(self._pixels, self.converted, self._counted - self._began) if self.converted else ""
 
     @property
     def pixels_left(self) -> float | None:
@@ -122,7 +131,7 @@ class Counters:
 
     @property
     def share(self) -> float:
-        """How much of the work is done, from 0 to 1, by pixels."""
+        """How much of the work is done, from 0 to 1, by pixels: of all runs together, as `done` and `total` are."""
         left = self.pixels_left
         return 0.0 if left is None else self.pixels / (self.pixels + left)
 
@@ -130,7 +139,7 @@ class Counters:
     def seconds_left(self) -> float | None:
         """None while nothing is known."""
         elapsed = self._clock() - self._began
-        if not self.pixels or elapsed <= 0:
+        if not self._pixels or elapsed <= 0:
             return None
         work = sum(
             kind.bytes_left * self._pixels_a_byte(kind) * self._seconds_a_pixel(kind) for kind in self._kinds.values()
@@ -159,7 +168,7 @@ class Counters:
         return size * self._pixels_a_byte(kind) * self._seconds_a_pixel(kind)
 
     def _pixels_a_byte(self, kind: _Kind) -> float:
-        seen = [kind] if kind.pixels else self._kinds.values()
+        seen = [kind] if kind.pixels else list(self._kinds.values()) if self._pixels else [self._earlier]
         return sum(each.pixels for each in seen) / max(1, sum(each.bytes for each in seen))
 
     def _seconds_a_pixel(self, kind: _Kind) -> float:

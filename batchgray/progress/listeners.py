@@ -25,7 +25,7 @@ _APPENDING = ("", "dumb", "unknown")
 _LINES_BYTES = 1 << 18
 _JSON_BYTES = 1 << 24
 _JSON_BEHIND_BYTES = 1 << 18  # a thousand events
-_END_SECONDS = 3.0  # after an interruption; a run that is through waits for whoever reads on, until a signal comes
+_END_SECONDS = 3.0  # after an interruption; a run that is through waits until all is read, or a signal comes
 _LAST_WORDS = (events.Notice, events.Flushed, events.Summary)
 
 
@@ -35,16 +35,16 @@ class Feed:
     def __init__(self, listener: Listener, ready: Callable[[], bool] = lambda: True) -> None:
         self._listener, self.ready = listener, ready
         self.through = False  # the run is at its end, and was not interrupted
-        self.hurried = False
+        self.abandoned = False
 
     def __call__(self, event: events.Event) -> None:
         self._listener(event)
         if isinstance(event, events.Summary):
             self.through = event.resume is None
 
-    def hurry(self) -> None:
-        """Whoever still reads is not waited for any more. A signal handler may call it."""
-        self.hurried = True
+    def abandon_reader(self) -> None:
+        """The end waits no longer for what is still to be read. A signal handler may call it."""
+        self.abandoned = True
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def _closing(outlet: Outlet, feed: Feed) -> Iterator[Feed]:
     try:
         yield feed
     finally:
-        outlet.close(None if feed.through else _END_SECONDS, lambda: feed.hurried)
+        outlet.close(None if feed.through else _END_SECONDS, lambda: feed.abandoned)
 
 
 def _outlet_for_lines(stream: TextIO | None) -> Outlet:
@@ -146,5 +146,6 @@ class Plain:
         left = counters.seconds_left
         eta = "" if left is None else f", {quantities.rounded_duration(left)} left"
         failed = f", {counters.failed:,} failed" if counters.failed else ""
-        done = f"{counters.done:,} of {quantities.images(counters.total)}, {counters.pixels / 1e6:,.0f} MP"
-        return f"{done}{failed}, {counters.rate:,.0f} MP/s{eta}"
+        pixels = quantities.megapixels(counters.pixels)
+        rate = f", {counters.rate}" if counters.rate else ""
+        return f"{counters.done:,} of {quantities.images(counters.total)}, {pixels}{failed}{rate}{eta}"

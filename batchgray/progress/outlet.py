@@ -73,16 +73,16 @@ class Outlet:
         with self._changed:
             return self._waiting <= within or self._silent_seconds() >= STALLED_SECONDS
 
-    def close(self, seconds: float | None, hurried: Callable[[], bool] = lambda: False) -> None:
+    def close(self, seconds: float | None, abandoned: Callable[[], bool] = lambda: False) -> None:
         """Wait for what waits, as long as it is read; for `seconds` at most, and then for the last line alone.
 
-        And no longer than until it is `hurried`.
+        And no longer than until it is `abandoned`.
         """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
             before = self._written
-            if self._drain(seconds, hurried) or self._written == before or hurried():
+            if self._drain(seconds, abandoned) or self._written == before or abandoned():
                 return
             *rest, last = self._lines or [b""]
             self._lines.clear()
@@ -90,12 +90,12 @@ class Outlet:
             self._dropped += len(rest)
             self._append_gap()
             self._append(last)
-            self._drain(LAST_SECONDS, hurried)
+            self._drain(LAST_SECONDS, abandoned)
 
-    def _drain(self, seconds: float | None, hurried: Callable[[], bool]) -> bool:
+    def _drain(self, seconds: float | None, abandoned: Callable[[], bool]) -> bool:
         clock = OwnClock(10 * _LOOK_SECONDS)
         while self._waiting:
-            if self._silent_seconds() >= STALLED_SECONDS or (seconds is not None and clock() >= seconds) or hurried():
+            if self._silent_seconds() >= STALLED_SECONDS or (seconds is not None and clock() >= seconds) or abandoned():
                 return False
             self._changed.wait(_LOOK_SECONDS)
         return True
@@ -149,7 +149,7 @@ class Outlet:
         while rest:
             try:
                 rest = rest[os.write(fd, rest) :]
-            except BlockingIOError:  # whoever shares it has made it so
+            except BlockingIOError:  # a program that shares it has made it so
                 _wait_for_room(fd)
         with self._changed:
             self._waiting -= len(piece)

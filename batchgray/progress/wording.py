@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchgray import events, texts
+from batchgray import events, program, quantities, texts
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest.outcome import resume_command
-from batchgray.quantities import duration, images, size
+from batchgray.quantities import duration, images, megapixels, size
 
 _ELSEWHERE = ", in the manifest"
 
@@ -46,7 +46,7 @@ def lines_for_image(event: events.Event) -> list[str]:
             note = f" ({shown(event.note)})" if event.note else ""
             return [f"{shown(event.source)}: {figures}, {duration(event.seconds)}{note}"]
         case events.Failed():
-            return [f"{shown(event.source)} failed: {shown(event.error)}"]
+            return [f"{shown(event.source)} failed: {_shown_reason(event.error)}"]
     return []
 
 
@@ -99,10 +99,10 @@ def summary_lines(event: events.Summary) -> list[str]:
     if not event.converted and event.done + event.gone < event.total:
         lines.append(f"Converted nothing in {duration(event.seconds)}.")
     elif event.converted:
-        rate = event.pixels / 1e6 / event.seconds if event.seconds else 0.0
+        rate = quantities.rate(event.pixels, event.converted, event.seconds)
         lines.append(
-            f"Converted {images(event.converted)}, {event.pixels / 1e6:,.0f} MP in {duration(event.seconds)} "
-            f"({rate:,.0f} MP/s), {size(event.source_bytes)} -> {size(event.output_bytes)}."
+            f"Converted {images(event.converted)}, {megapixels(event.pixels)} in {duration(event.seconds)} "
+            f"({rate}), {size(event.source_bytes)} -> {size(event.output_bytes)}."
         )
     left = [
         f"{count:,} {word}"
@@ -165,9 +165,13 @@ def reason_lines(reasons: Sequence[Reason]) -> list[str]:
     """Why images failed, a reason a line."""
     if not reasons:
         return []
-    lines = [f"  {texts.names(reason.sources, reason.count)}: {shown(reason.error)}" for reason in reasons]
+    lines = [f"  {texts.names(reason.sources, reason.count)}: {_shown_reason(reason.error)}" for reason in reasons]
     failed = images(sum(reason.count for reason in reasons))
     return [f"Failed: {failed}", *texts.first_lines(lines, _ELSEWHERE)]
+
+
+def _shown_reason(error: str) -> str:
+    return program.as_called(shown(error))
 
 
 def left_out(lines: int) -> str:

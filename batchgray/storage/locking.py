@@ -59,6 +59,9 @@ class Lock(Protocol):
         Raises AlreadyHeld, CannotLock, and OSError where nothing can be made in this place.
         """
 
+    def check(self) -> None:
+        """Raises AlreadyHeld or CannotLock where `acquire` would after its waiting, and changes nothing."""
+
     def owner(self) -> str | None:
         """The text of the present owner, "" where it has left none; None where there is no owner, or are no locks."""
 
@@ -97,14 +100,25 @@ class FolderLock:
             os.pwrite(fd, f"{owner}\n".encode(), 0)
         self._fd = fd
 
+    def check(self) -> None:
+        try:
+            self._peek()
+        except AlreadyHeld as error:
+            if not _has_ended(error.owner):
+                raise
+
     def owner(self) -> str | None:
         try:
-            os.close(self._lock(os.O_RDONLY, fcntl.LOCK_SH))
+            self._peek()
         except AlreadyHeld as error:
             return error.owner
         except (OSError, CannotLock):
-            pass  # no lock file, or no locks here
+            pass
         return None
+
+    def _peek(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # no lock file yet
+            os.close(self._lock(os.O_RDONLY, fcntl.LOCK_SH))
 
     @property
     def for_children(self) -> list[Handle]:

@@ -27,10 +27,11 @@ _OTHER_FILES = 28 + FOLDERS_AT_ONCE  # that a worker has open besides
 # wrong with the disk, or with the whole output folder, and the next image would meet it too.
 _FAULTS_OF_ONE_OUTPUT = BadKey, Denied, Changed
 _REFUSED: dict[type[PlaceError], str] = {
-    Taken: "batchgray did not make the file that is under the output's name; move it, or use --overwrite",
-    IsInput: "its output would replace the image itself; choose another --out",
+    Taken: "batchgray did not make the file that is under the output's name; "
+    "move it, or replace it: `batchgray run ... --overwrite`",
+    IsInput: "its output would replace the image itself; choose another place: `batchgray run ... --out DIR`",
     OutsidePlace: "its folder is a link, or below one, that leads out of the output folder; "
-    "replace the link by a folder, or choose another --out",
+    "replace the link by a folder, or choose another place: `batchgray run ... --out DIR`",
 }
 
 
@@ -148,7 +149,10 @@ def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
         return Failed(index=task.index, reason=f"can't write its output: {type(error).__name__}: {error}")
     reason = error.reason
     if isinstance(error, OtherFileSystem):
-        reason = "its folder is on another file system than the output folder; convert it with an --out there"
+        reason = (
+            "its folder is on another file system than the output folder; "
+            "convert it there: `batchgray run ... --out DIR`"
+        )
     if isinstance(error, _FAULTS_OF_ONE_OUTPUT):
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
     return OutputFault(index=task.index, needed=needed, full=isinstance(error, Full), reason=reason)

@@ -34,6 +34,8 @@ RAISED_BY = {  # others by run alone
     "QueueMissing": QUEUE,
 }
 OPTION = re.compile(r"(?<![-\w])--[a-z][-a-z]*")
+DESCRIBING = {"--background", "--include", "--exclude"}  # what they have done is told
+ROOT = Path(__file__).parents[2]
 KINDS = [
     kind
     for kind in vars(errors).values()
@@ -57,6 +59,18 @@ def test_an_error_names_options_that_the_command_has(kind):
         assert set(OPTION.findall(given)) <= options_of(name), given
     for command in RAISED_BY.get(kind.__name__, ("run",)):
         assert set(OPTION.findall(" ".join(parts[::2]))) <= options_of(command), command
+
+
+def test_a_reason_that_an_image_failed_names_options_that_resume_has_too():
+    """`status` and `resume` tell it as well; what only `run` can do is a command."""
+    rooms = re.split(r"\n\nbatchgray/", (ROOT / "docs" / "messages.txt").read_text("utf-8"))
+    reasons = [room for room in rooms if room.startswith(("codecs/", "workers/", "planning/", "engine/"))]
+    assert len(reasons) > 10
+    named = {option for room in reasons for part in room.split("`")[::2] for option in OPTION.findall(part)}
+    assert named - DESCRIBING <= options_of("resume")
+    given = {given for room in reasons for given in room.split("`")[1::2] if given.startswith("batchgray run")}
+    assert len(given) > 3
+    assert {option for each in given for option in OPTION.findall(each)} <= options_of("run")
 
 
 @pytest.fixture

@@ -196,5 +196,5 @@ def test_a_tiffs_orientation_is_applied_and_its_description_kept(tmp_path):
 def test_what_no_jpeg_can_hold_fails_with_the_way_out(tmp_path):
     Image.new("L", (65501, 8)).save(tmp_path / "wide.png")
     run = batchgray("run", tmp_path / "wide.png", "--out", tmp_path / "out", expect=3)
-    assert "use --format png" in run.stdout
+    assert "run ... --format png`" in run.stdout
     batchgray("run", tmp_path / "wide.png", "--out", tmp_path / "png", "--format", "png", "--progress", "none")

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 from runs_over_time import HOUR, START_MS, document, interruption, run, sessions_of
 
 from batchgray.commands import sessions
@@ -49,6 +50,13 @@ def test_every_image_belongs_to_the_run_that_made_it():
 def test_how_the_last_run_ended(state, running, ending, seconds):
     (last,) = sessions_of([run(0)], [1, 2], state=state, running=running, now=60)
     assert (last.ending, last.seconds) == (ending, seconds)
+
+
+def test_a_run_that_told_how_long_it_worked_did_so():
+    """From its first moment to its last word: longer than to its last image."""
+    told = structs.replace(run(0), seconds=7.25)
+    (last,) = sessions_of([told], [1, 2])
+    assert (last.seconds, last.end_ms - last.start_ms) == (7.25, 7_250)
 
 
 def test_a_run_that_died_is_known_by_what_the_next_one_found():

@@ -74,6 +74,13 @@ def test_what_a_worker_says_is_handed_on_and_the_end_of_its_pipe_is_noted(world)
     assert (worker.ended, len(world.heard)) == (True, 1)
 
 
+def test_a_worker_whose_pipe_was_closed_in_the_same_round_is_not_read(world):
+    (worker,) = world.spawned(1)
+    world.pool.end_pipe(worker)
+    world.pool.read_worker(worker)
+    assert world.heard == []
+
+
 def test_a_worker_is_to_be_reaped_when_its_pipe_and_its_process_have_ended(world):
     one, other = world.spawned(2)
     world.says(messages.Forked(pid=11))

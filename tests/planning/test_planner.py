@@ -130,7 +130,7 @@ def test_an_image_whose_output_could_not_be_opened_is_failed_and_not_to_do(world
     assert sorted(todo(plan)) == [f"{fits}.png", "good.png"]
     refused = image(plan, f"{fits}e.png")
     assert (refused.state, refused.output) == ("failed", "")
-    assert "choose a shorter --out" in refused.error
+    assert "choose a shorter one" in refused.error
     assert todo(world.plan(plan.manifest, out=world.folder / "o")) == sorted(
         [f"{fits}.png", f"{fits}e.png", "good.png"]
     )

@@ -151,4 +151,4 @@ def test_an_output_whose_path_would_be_too_long_is_refused_with_its_input(inside
     items, outputs = [found(inside, "a"), found(inside, name)], ["a.jpg", f"{name}.jpg"]
     reconcile.mark_long_outputs(plan.out, items, outputs)
     assert (outputs, items[0].refused) == (["a.jpg", ""], None)
-    assert "choose a shorter --out" in items[1].refused
+    assert "choose a shorter one" in items[1].refused

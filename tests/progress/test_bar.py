@@ -63,7 +63,7 @@ def test_a_running_screen_has_the_bar_the_workers_and_where_notices_come_from(sc
         clock.now += 3
         lines = shown_while(bar, screen, started("3.png", worker=2))
     assert lines[0].startswith("Converting 8 images")
-    assert re.fullmatch(r" 12%  ━{3}─{24,}  3/10 images  12 MP  6 MP/s  \d+ s left", lines[1])
+    assert re.fullmatch(r" 30%  ━{8}─{20,}  3/10 images  36 MP  6\.0 MP/s  \d+ s left", lines[1])
     assert lines[2:] == ["1  1.png  3 s", "2  2.png  3 s", "notices: signals, smq"]
 
 
@@ -187,5 +187,5 @@ def test_without_unicode_and_colours_what_is_done_can_be_told_from_what_is_left(
     screen, bar = screen_of(80)
     with bar:
         lines = shown_while(bar, screen, PLANNED, started(), done())
-    assert re.match(r" 12%  #+-+  3/10 images", lines[1])
+    assert re.match(r" 30%  #+-+  3/10 images", lines[1])
     assert "\x1b[3" not in screen.getvalue()

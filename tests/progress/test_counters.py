@@ -12,7 +12,9 @@ from batchgray.progress.counters import Counters
 
 def planned(**bytes_of):
     kinds = {f".{kind}": size for kind, size in bytes_of.items()}
-    return replaced(PLANNED, todo_bytes=sum(kinds.values()), todo_bytes_by_kind=kinds, done=0)
+    return replaced(
+        PLANNED, todo_bytes=sum(kinds.values()), todo_bytes_by_kind=kinds, done=0, done_bytes=0, done_pixels=0
+    )
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def count(counters, *given):
 def test_nothing_is_known_before_an_image_is_done(counters, clock):
     count(counters, planned(png=8_000_000), started())
     clock.now += 5
-    assert (counters.seconds_left, counters.pixels_left, counters.share, counters.rate) == (None, None, 0.0, 0.0)
+    assert (counters.seconds_left, counters.pixels_left, counters.share, counters.rate) == (None, None, 0.0, "")
 
 
 def test_images_that_are_gone_are_not_waited_for(counters):
@@ -67,7 +69,28 @@ def test_the_workers_start_is_not_held_against_the_images(counters, clock):
     clock.now += 1
     count(counters, done("a.png", seconds=1.0))
     assert counters.seconds_left == pytest.approx(1.0)
-    assert counters.rate == pytest.approx(12.0)
+    assert counters.rate == "12 MP/s"
+
+
+def test_bar_and_count_have_one_scale_after_a_resume(counters, clock):
+    """Nine of ten images are done, equally large: the bar stands at nine tenths, before the first image and after."""
+    before = {"done": 9, "done_bytes": 9_000_000, "done_pixels": 108_000_000}
+    count(counters, replaced(planned(png=1_000_000), **before))
+    assert (counters.share, counters.done / counters.total) == (pytest.approx(0.9), 0.9)
+    assert counters.pixels == 108_000_000
+    assert (counters.seconds_left, counters.rate) == (None, "")
+    count(counters, started())
+    clock.now += 1
+    count(counters, done())
+    assert (counters.share, counters.done / counters.total) == (1.0, 1.0)
+    assert (counters.pixels, counters.rate) == (120_000_000, "12 MP/s")
+
+
+def test_thumbnails_are_counted_by_images_a_second_too(counters, clock):
+    count(counters, planned(jpg=1_000_000), *(started(f"{number}.jpg", 10_000) for number in range(50)))
+    clock.now += 0.5
+    count(counters, *(done(f"{number}.jpg", 10_000, pixels=64_000) for number in range(50)))
+    assert counters.rate == "6.4 MP/s, 100 images/s"
 
 
 def test_failed_images_are_not_left_and_teach_nothing(counters, clock):

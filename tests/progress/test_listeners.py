@@ -138,7 +138,7 @@ def test_a_line_comes_at_most_every_ten_seconds():
     clock.now += 9.9
     assert told(done("a.png"), FAILED) == []
     clock.now += 0.1
-    assert told(done("b.png")) == ["4 of 10 images, 24 MP, 1 failed, 2 MP/s, 25 s left"]
+    assert told(done("b.png")) == ["4 of 10 images, 48 MP, 1 failed, 2.4 MP/s, 25 s left"]
     clock.now += 9.9
     assert told(done(), done(), done()) == []
     clock.now += 0.1

@@ -95,7 +95,7 @@ def test_the_summary_tells_what_is_gone_and_what_was_pruned():
 
 def test_the_summary_tells_all_that_a_person_has_to_know():
     assert lines_for(SUMMARY) == [
-        "Converted 3 images, 36 MP in 4.0 s (9 MP/s), 3.0 MB -> 900 kB.",
+        "Converted 3 images, 36 MP in 4.0 s (9.0 MP/s), 3.0 MB -> 900 kB.",
         "Done: 5 of 10 images (2 skipped, done before), 1 partial, 3 pending, 1 failed. Manifest: /out/manifest.json",
         "Taken up again because the input had changed: 1.",
         "Taken up again because the output was missing: 2.",

@@ -57,7 +57,7 @@ def test_overwrite_replaces_no_file_of_somebody_elses_by_the_manifest(pictures, 
     mine = tmp_path / "mine.json"
     mine.write_text('{"dependencies": {"batchgray": "1.0"}}')
     arguments = ("run", pictures, "--out", tmp_path / "out", "--manifest", mine, "--overwrite")
-    assert "move it away" in batchgray(*arguments, expect=2).stderr
+    assert "Move it away" in batchgray(*arguments, expect=2).stderr
     assert mine.read_text() == '{"dependencies": {"batchgray": "1.0"}}'
     assert not (tmp_path / "out" / "a.jpg").exists()
 

@@ -124,7 +124,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         out=out,
         document=document,
-        state=figures.state,
+        state=status.state_in_words(figures),
         running=running,
         counts=figures.counts,
         pixels=figures.pixels,
@@ -276,5 +276,6 @@ _templates.filters.update(
     duration=quantities.duration,
     rounded_duration=quantities.rounded_duration,
     grouped=lambda count: f"{count:,}",
-    megapixels=lambda pixels: f"{pixels / 1e6:,.0f}" if pixels >= 1e7 else f"{pixels / 1e6:,.1f}",
+    megapixels=quantities.megapixels,
+    rate=quantities.rate,
 )

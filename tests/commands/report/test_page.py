@@ -150,7 +150,7 @@ def test_the_numbers_and_pictures_are_the_manifests(converted, tmp_path):
     assert counts["images in all"] == counts["done"] == len(images)
     assert (counts["failed"], counts["partial"], counts["pending"]) == (0, 0, 0)
     megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
-    assert f"<dt>Converted</dt><dd>{megapixels:,.0f} <small>MP" in page.text
+    assert f"<dt>Converted</dt><dd>{megapixels:,.0f} MP</dd>" in page.text
     drawn = page.of("img")
     assert len(drawn) == 2 * len(images) <= report._PICTURES
     for picture in drawn:
