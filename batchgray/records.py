@@ -31,6 +31,10 @@ class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
         """Of the file that the system tells of."""
         return cls(found.st_size, found.st_mtime_ns)
 
+    def of_copy(self) -> "InputVersion":
+        """The version of a copy on a local disk: it is given a time in whole seconds, as every file system has them."""
+        return InputVersion(self.size, min(max(0, self.mtime_ns // 10**9), 2**31 - 1) * 10**9)
+
     def is_same(self, other: "InputVersion") -> bool:
         """Whether it is this version of the input, as far as can be told. That is decided here alone."""
         return self == other

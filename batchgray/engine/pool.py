@@ -25,7 +25,7 @@ class Inheritance:
     """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
     `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
-    `forkserver.Worker.main`). `checkpoint` is in seconds.
+    `forkserver.Worker.main`). `checkpoint` is in seconds, `job` as in `messages.Setup`.
     """
 
     out: Path
@@ -34,6 +34,7 @@ class Inheritance:
     pixels: PixelOptions
     max_pixels: int
     checkpoint: float
+    job: bytes = b""
 
 
 class Pool:
@@ -223,4 +224,5 @@ def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
         pixels=inheritance.pixels,
         max_pixels=inheritance.max_pixels,
         checkpoint=inheritance.checkpoint,
+        job=inheritance.job,
     )

@@ -129,7 +129,7 @@ class Discovery:
             source = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 self.passed_over[HIDDEN] += 1
-            elif _matches(source, entry.name, self._exclude):
+            elif matches(source, entry.name, self._exclude):
                 self.passed_over[LEFT_OUT] += 1
             else:
                 yield source, entry
@@ -142,7 +142,7 @@ class Discovery:
         if _leads_to_folder(entry):
             self.ignored[LINKED_FOLDERS] += 1
             return False
-        if self._include and not _matches(source, entry.name, self._include):
+        if self._include and not matches(source, entry.name, self._include):
             self.passed_over[LEFT_OUT] += 1
             return False
         return True
@@ -286,7 +286,8 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _matches(path: str, name: str, globs: Sequence[str]) -> bool:
+def matches(path: str, name: str, globs: Sequence[str]) -> bool:
+    """Whether one of the globs holds for an entry with this path below the INPUT, and this name."""
     return any(_match(path, name, glob) for glob in globs)
 
 

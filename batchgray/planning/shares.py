@@ -105,9 +105,9 @@ class Planner:
     def shares(self) -> Iterator[Share]:
         """All shares in their order, each as soon as it is written. Raises DamagedPlan, Collisions, StorageError."""
         last: Share | None = None
-        for last in self._written():
+        for last in self.written():
             yield last
-        if self._end() is not None:
+        if self.is_through():
             return
         number, begin, after = 1, 0, ""
         if last is not None:
@@ -129,17 +129,20 @@ class Planner:
         """What was not taken of the names after the last share's. Raises Missing where the listing is not through."""
         return _read(self._job, self._end_key, _ENDS).ignored
 
-    def _written(self) -> Iterator[Share]:
+    def written(self) -> Iterator[Share]:
+        """Those that are there by now. Raises DamagedPlan, StorageError."""
         for number, entry in enumerate(self._job.list(f"{self._prefix}/plan/0"), 1):
             if entry.key != self._key(number):
                 raise DamagedPlan(f"{self._job.name}{entry.key}", f"share {number} is not there")
             yield self.share(number)
 
-    def _end(self) -> _PlanEnd | None:
+    def is_through(self) -> bool:
+        """Whether all is listed. Raises DamagedPlan, StorageError."""
         try:
-            return _read(self._job, self._end_key, _ENDS)
+            self.ignored_at_the_end()
         except Missing:
-            return None
+            return False
+        return True
 
     def _write(self, share: Share) -> Share:
         key = self._key(share.number)

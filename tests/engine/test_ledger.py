@@ -59,7 +59,10 @@ class Books:
         self.store = Store(self.plan.path)
         self.store.commit(document)
         self.said = []
-        self.ledger = Ledger(self.plan, self.held, self.store, checkpoint=5.0, emit=self.said.append, began=0.0)
+        self.ledger = Ledger(self.plan, self.tidy_up, self.store, checkpoint=5.0, emit=self.said.append, began=0.0)
+
+    def tidy_up(self):
+        recovery.remove(self.plan, self.held)
 
     def loaded(self):
         return load_manifest(self.plan.path)
@@ -97,7 +100,7 @@ def test_what_is_done_is_in_the_journal_before_anybody_hears_of_it(books, monkey
     order = []
     record = books.store.record
     monkeypatch.setattr(books.store, "record", lambda changes: (order.append("journal"), record(changes)))
-    ledger = Ledger(books.plan, books.held, books.store, 5.0, lambda event: order.append(type(event).__name__), 0.0)
+    ledger = Ledger(books.plan, books.tidy_up, books.store, 5.0, lambda event: order.append(type(event).__name__), 0.0)
     ledger.done([done(0), done(1)])
     ledger.failed(2, "truncated")
     ledger.close()
@@ -185,7 +188,7 @@ def test_what_was_told_survives_a_crash(books):
 def test_the_journal_is_synced_at_least_twice_in_a_checkpoint_interval(books, monkeypatch, checkpoint, seconds):
     """A sync that comes less often would lose more than an interval of work in a power cut."""
     clock = patched_clock(monkeypatch)
-    ledger = Ledger(books.plan, books.held, books.store, checkpoint, books.said.append, 0.0)
+    ledger = Ledger(books.plan, books.tidy_up, books.store, checkpoint, books.said.append, 0.0)
     ledger.done([done(0)])
     assert ledger.sync() == 1000.0 + seconds
     assert ledger._syncing is None
