@@ -15,12 +15,23 @@ from batchgray import errors, events
 from batchgray.errors import shown
 from batchgray.manifest.records import ImageChange, Interruption, Manifest, utc_now
 from batchgray.notices.inbox import InterruptionNotice
-from batchgray.planning.plan import Plan
 from batchgray.records import Task
 from batchgray.storage.base import PlaceError, is_full
 from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
+
+
+class Planned(Protocol):
+    """What the ledger has to know of a plan; it keeps the images of `manifest` up to date."""
+
+    manifest: Manifest
+    todo: list[int]
+    already_done: int
+
+    @property
+    def flight(self) -> Path:
+        """The folder of what is in flight."""
 
 
 class Books(Protocol):
@@ -82,7 +93,7 @@ class Ledger:
     """
 
     def __init__(
-        self, plan: Plan, tidy_up: Callable[[], None], store: Books, checkpoint: float, emit: Listener, began: float
+        self, plan: Planned, tidy_up: Callable[[], None], store: Books, checkpoint: float, emit: Listener, began: float
     ) -> None:
         """`tidy_up` is called when all is done, before that is written down. It raises OSError."""
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))

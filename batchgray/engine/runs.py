@@ -3,10 +3,10 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import foresight, recovery, session, summary
 from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.pool import Inheritance
+from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.supervisor import Supervisor
 from batchgray.engine.tasks import PlannedTasks
 from batchgray.errors import shown
@@ -28,16 +29,11 @@ from batchgray.planning import pruning
 from batchgray.planning.discovery import IMAGE_SUFFIXES
 from batchgray.planning.plan import Plan
 from batchgray.planning.planner import plan_resume, plan_run
-from batchgray.storage import durable
 from batchgray.storage.names import kind_of
 from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
-ExitCode = Literal[0, 3, 75]
-DONE: ExitCode = 0
-SOME_FAILED: ExitCode = 3
-INTERRUPTED: ExitCode = 75
 
 
 def _ignore(_event: events.Event) -> None:
@@ -93,7 +89,7 @@ def run(
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
         inbox = stack.enter_context(session.listening(notices))
-        stack.enter_context(_folders(options.out.absolute(), path.parent))
+        stack.enter_context(session.folders(options.out.absolute(), path.parent))
         stack.enter_context(lock.owning(path, options.engine.locked, session.pause(inbox)))
         plan = plan_run(options, _previous(path, options.overwrite), session.pause(inbox))
         if options.overwrite:
@@ -194,22 +190,6 @@ def _take_over(plan: Plan, locked: bool) -> None:
         ours = [before.run_id] if here else []
     if ours:
         plan.manifest.run_id = ours[0]
-
-
-@contextlib.contextmanager
-def _folders(*folders: Path) -> Iterator[None]:
-    """Make folders. Where the run comes to nothing, those that were made go again."""
-    made: list[Path] = []
-    try:
-        for folder in folders:
-            try:
-                made = durable.make_folders(folder) + made
-            except OSError as error:
-                raise errors.UnwritableOutput(folder, error.strerror) from None
-        yield
-    except BaseException:
-        durable.remove_empty(made)
-        raise
 
 
 def _supervise(

@@ -3,7 +3,8 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -12,9 +13,14 @@ from batchgray.engine.supervisor import READY_SECONDS
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import PixelOptions
 from batchgray.planning.discovery import JPEG_SUFFIXES
+from batchgray.storage import durable
 from batchgray.workers.forkserver import ForkServer
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
+ExitCode = Literal[0, 3, 75]
+DONE: ExitCode = 0
+SOME_FAILED: ExitCode = 3
+INTERRUPTED: ExitCode = 75
 
 
 def pause(inbox: Inbox) -> Callable[[], None]:
@@ -37,6 +43,22 @@ def listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
             source.start(inbox)
             stack.callback(source.stop)
         yield inbox
+
+
+@contextlib.contextmanager
+def folders(*folders: Path) -> Iterator[None]:
+    """Make folders. Where the run comes to nothing, those that were made go again."""
+    made: list[Path] = []
+    try:
+        for folder in folders:
+            try:
+                made = durable.make_folders(folder) + made
+            except OSError as error:
+                raise errors.UnwritableOutput(folder, error.strerror) from None
+        yield
+    except BaseException:
+        durable.remove_empty(made)
+        raise
 
 
 def wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:

@@ -36,9 +36,9 @@ class PlacePublisher:
 
     def _put(self, output: Output) -> None:
         """Raises Taken, PlaceError, OSError."""
+        os.close(output.file.fileno())
         try:
-            with os.fdopen(output.file.fileno(), "rb") as file:
-                file.seek(0)
+            with self._scratch.open(output.file.name) as file:
                 if self._place.put_absent(output.key, file) is Put.OTHER:
                     raise Taken(output.key, "batchgray did not make it")
         finally:
