@@ -167,6 +167,10 @@ class IsNoJob(UsageError):
     """{0} is the manifest of a run without --job. Give the command without --job, or choose another --out."""
 
 
+class JobDiffers(UsageError):
+    """{0} is of a job with other options ({1}). Use the same options, or another --out."""
+
+
 class NotForJobs(UsageError):
     """{0} can't be used with --job or a URL yet: {1}."""
 

@@ -77,7 +77,9 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
         _refuse_unfit(out)
         head = job_head.begin(out, _head_of(options, inputs))
         _refuse_other(options, inputs, head, out)
-        return _Job(stack, head, out, places, options.engine, means, inbox).work()
+        job = _Job(stack, head, out, places, options.engine, means, inbox)
+        job.say_what_is_not_listed()
+        return job.work()
 
 
 def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
@@ -124,6 +126,12 @@ class _Job:
         self._totals = JobTotals(head, self._name, out.name)
         self._server: ForkServer | None = means.server
         self._held: dict[int, _Followed] = {}  # shares that somebody has, or had when he died
+
+    def say_what_is_not_listed(self) -> None:
+        """Of a job that is gone on with. Raises DamagedPlan, PlaceError."""
+        if self._planner.is_through():
+            message = "the INPUTs were listed when this job was begun; what is new or changed since is not looked for"
+            self._send(events.Warned(message=message))
 
     def work(self) -> ExitCode:
         """Raises BatchgrayError, PlaceError."""
@@ -332,7 +340,7 @@ def _head_of(options: JobOptions, inputs: list[str]) -> JobHead:
 
 
 def _refuse_other(options: JobOptions, inputs: list[str], head: JobHead, out: Place) -> None:
-    """Raises OptionsDiffer where the job that is there is another one."""
+    """Raises JobDiffers where the job that is there is another one."""
     there, asked = msgspec.to_builtins(head), msgspec.to_builtins(_head_of(options, inputs))
     pixels = {
         f"--{name.replace('_', '-')} {value}"
@@ -343,4 +351,4 @@ def _refuse_other(options: JobOptions, inputs: list[str], head: JobHead, out: Pl
         f"{name} {there[name]}" for name in ("max_pixels", "inputs", "include", "exclude") if there[name] != asked[name]
     }
     if pixels or others:
-        raise errors.OptionsDiffer(job_head.name_in(out), ", ".join(sorted(pixels | others)))
+        raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))

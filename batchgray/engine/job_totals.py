@@ -10,7 +10,8 @@ from batchgray.engine.ledger import Ledger
 from batchgray.engine.share import SharePlan
 from batchgray.manifest import outcome
 from batchgray.manifest.job_head import JobHead
-from batchgray.manifest.records import Image, Manifest
+from batchgray.manifest.records import Image
+from batchgray.planning.replay import manifest_for
 from batchgray.storage.names import kind_of
 
 
@@ -121,21 +122,10 @@ class JobTotals:
             pruned=0,
             notes=self._notes,
             failures={self._name_of(image): image.error or "" for image in self._failed},
-            reasons=outcome.reasons(self._failures()),
+            reasons=outcome.reasons(manifest_for(self._head, self._failed)),
             manifest=self._name,
             resume=outcome.resume_command(self._name) if interrupted else None,
             space_needed=space_needed,
-        )
-
-    def _failures(self) -> Manifest:
-        head = self._head
-        return Manifest(
-            run_id=head.job,
-            options=head.options,
-            max_pixels=head.max_pixels,
-            output_root=".",
-            input_roots=head.inputs,
-            images=self._failed,
         )
 
     def _name_of(self, image: Image) -> str:

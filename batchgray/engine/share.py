@@ -1,6 +1,5 @@
 """A share of a job as the engine takes it: a plan in memory, tasks, and its log for books."""
 
-import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,9 @@ import msgspec
 
 from batchgray.checkpoints import preview
 from batchgray.manifest.job_head import JobHead
-from batchgray.manifest.records import Image, ImageChange, Interruption, Manifest
-from batchgray.manifest.share_log import DamagedLog, LogEntry, ShareLog
+from batchgray.manifest.records import ImageChange, Interruption, Manifest
+from batchgray.manifest.share_log import LogEntry, ShareLog
+from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Share
 from batchgray.records import Task
 
@@ -40,27 +40,6 @@ def plan_of(head: JobHead, share: Share, entries: Sequence[LogEntry], log_name: 
             image.state, image.error = "pending", None
     todo = [index for index, image in enumerate(manifest.images) if image.state != "done"]
     return SharePlan(share, manifest, todo, len(manifest.images) - len(todo))
-
-
-def replayed(head: JobHead, share: Share, entries: Sequence[LogEntry], log_name: str) -> Manifest:
-    """A share's images as its log tells of them. Raises DamagedLog."""
-    images = [
-        Image(root=share.input, source=each.source, output=each.output, size=each.size, mtime_ns=each.version.mtime_ns)
-        for each in share.images
-    ]
-    for change in itertools.chain.from_iterable(entry.changes for entry in entries):
-        try:
-            change.apply(images)
-        except IndexError:
-            raise DamagedLog(log_name, f"it tells of an image {change.image}") from None
-    return Manifest(
-        run_id=head.job,
-        options=head.options,
-        max_pixels=head.max_pixels,
-        output_root=".",
-        input_roots=head.inputs,
-        images=images,
-    )
 
 
 class ShareTasks:
