@@ -92,7 +92,8 @@ def test_totals_are_of_all_shares(images, out, tmp_path):
     planned, summary = events[0], events[-1]
     assert (exit_code, planned.total, planned.todo, planned.new) == (3, 5, 5, 5)
     assert (summary.state, summary.total, summary.done, summary.converted) == ("complete_with_failures", 5, 4, 4)
-    assert list(summary.failures) == ["d.jpg"] and summary.reasons[0].sources == ["d.jpg"]
+    assert list(summary.failures) == ["d.jpg"]
+    assert summary.reasons[0].sources == ["d.jpg"]
     assert [entries[-1].kind for entries in logs(out)] == ["done", "free", "done"]
     batchgray("run", images, "--out", tmp_path / "plain", "-q", expect=3)
     assert outputs(out) == tree(tmp_path / "plain")
@@ -118,7 +119,8 @@ def test_a_notice_is_acknowledged_when_the_log_says_free_and_no_further_share_is
     exit_code, events = run(images, out, [source], after_the_third)
     assert exit_code == 75
     assert source.acknowledged == [["done", "free"]]
-    assert events[-1].resume is not None and events[-1].done + events[-1].pending == 5
+    assert events[-1].resume is not None
+    assert events[-1].done + events[-1].pending == 5
     assert logs(out)[1][-1].interruption.event_id == "2256A988"
     assert run(images, out)[0] == 0
     assert len(outputs(out)) == 5
@@ -133,7 +135,8 @@ def test_an_input_that_changed_or_went_costs_one_image(images, out):
     exit_code, events = run(images, out, emit=change)
     failures = events[-1].failures
     assert (exit_code, sorted(failures)) == (3, ["a.png", "c.png"])
-    assert "not there any more" in failures["a.png"] and "has changed" in failures["c.png"]
+    assert "not there any more" in failures["a.png"]
+    assert "has changed" in failures["c.png"]
 
 
 def test_what_batchgray_did_not_make_stays(images, out):

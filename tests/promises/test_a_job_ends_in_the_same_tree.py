@@ -4,11 +4,12 @@ If this broke, whoever goes on elsewhere would get other pictures, or litter in 
 """
 
 import json
+import math
 import signal
 
 import jobs
 import pytest
-from harness import Running, batchgray, named, tree, wait_until
+from harness import Running, batchgray, is_alive, named, tree, wait_until
 from recording import Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 IN_THE_MIDDLE = Rule("tile", r"tall\.jpg", after=30)
@@ -84,3 +85,30 @@ def test_a_kill_between_an_output_and_the_log(tall_stage, tall_converted, tmp_pa
         supervisor.send_signal(signal.SIGKILL)
         run.kill()
     go_on(stage, tall_converted, *stage.run())
+
+
+def test_on_a_store_that_loses_answers_and_is_slow(samples, converted, tmp_path, oss_local):
+    with jobs.oss(samples, tmp_path) as stage:
+        stage.server.latency = 0.04
+        for kind, share in (("lose", 0.05), ("error", 0.05)):
+            stage.server.faults.append(oss_local.Fault("*", kind, times=math.inf, share=share))
+        batchgray(*stage.run("--workers", 2), env=stage.env(), expect=None)
+        stage.server.clear_faults()
+        assert stage.outputs() == tree(converted)
+        assert set(stage.kept()) == {"plan", "log"}
+
+
+def test_nothing_stays_on_a_machine_that_goes_on_after_a_kill(tall, tall_converted, tmp_path):
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    with jobs.folders(tall, tmp_path) as stage:
+        stage.environment["TMPDIR"] = str(machine)
+        recording = Recording(tmp_path / "record", IN_THE_MIDDLE)
+        with Running(*stage.run(), env=stage.env(recording)) as run:
+            family = run.descendants()
+            wait_for_stopped_worker(run)
+            run.kill()
+        wait_until(lambda: not any(map(is_alive, family)))
+        assert list(machine.glob("batchgray-run-*"))
+        go_on(stage, tall_converted, *stage.run())
+        assert not list(machine.iterdir())

@@ -44,4 +44,5 @@ def test_links_are_left_alone(temporary):
     (temporary / "target").mkdir()
     (temporary / "batchgray-run-link").symlink_to("target")
     with machine_folder():
-        assert (temporary / "target").is_dir() and (temporary / "batchgray-run-link").is_symlink()
+        assert (temporary / "target").is_dir()
+        assert (temporary / "batchgray-run-link").is_symlink()

@@ -39,7 +39,9 @@ def test_the_same_may_be_there_already_and_another_stays(folder, place):
     place.put("a.jpg", b"A")
     place.put("b.jpg", b"mine")
     faults, placed = publish(folder, place, {"a.jpg": b"A", "b.jpg": b"B"})
-    assert faults[0] is None and isinstance(faults[1], Taken) and placed == ["a.jpg"]
+    assert faults[0] is None
+    assert isinstance(faults[1], Taken)
+    assert placed == ["a.jpg"]
     assert place.get("b.jpg") == b"mine"
 
 
@@ -54,4 +56,6 @@ def test_what_fails_costs_one(folder, place, monkeypatch):
 
     monkeypatch.setattr(place, "put_absent", full_for_b)
     faults, placed = publish(folder, place, {"a.jpg": b"A", "b.jpg": b"B"})
-    assert faults[0] is None and isinstance(faults[1], Full) and placed == ["a.jpg"]
+    assert faults[0] is None
+    assert isinstance(faults[1], Full)
+    assert placed == ["a.jpg"]

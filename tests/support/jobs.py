@@ -10,13 +10,13 @@ from pathlib import Path
 import oss_local
 import pytest
 from harness import tree
+from stores import oss_options
 
 from batchgray.manifest import job_head
 from batchgray.manifest.share_log import LogEntry, ShareLog
 from batchgray.storage.base import Place
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.urls import open_place
-from stores import oss_options
 
 LEASE = 3.0  # seconds after which a share's owner is taken for dead; a test whose owner dies waits for it once
 
