@@ -301,4 +301,4 @@ class ExtraMissing(UsageError):
 
 
 class BadStoreSettings(UsageError):
-    """can't tell how to reach {0}: {1}."""
+    """can't tell how to reach {0}: {1}. docs/stores.md has the settings of each store."""

@@ -1,1 +1,4 @@
-"""Everything that touches the disk: durable writes, safe opening, checksums and seals, names."""
+"""Places, in folders and object stores, and everything that touches the disk.
+
+Durable writes, safe opening, checksums and seals, names.
+"""

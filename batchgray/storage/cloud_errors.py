@@ -10,7 +10,7 @@ import msgspec
 
 from batchgray.errors import shown
 from batchgray.storage.base import BadKey, Busy, Changed, Denied, Full, Missing, NoPlace, PlaceError, Unreachable
-from batchgray.texts import brief
+from batchgray.texts import one_line
 
 _STATUS = re.compile(r"status(?: code)?: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -97,4 +97,4 @@ def _words(failure: Failure) -> str:
 
 
 def _first_line(text: str) -> str:
-    return shown(brief(text.partition("\n")[0].replace("Could not parse path: ", "")))
+    return one_line(text.partition("\n")[0].replace("Could not parse path: ", ""))

@@ -8,7 +8,7 @@ import msgspec
 
 from batchgray.errors import shown
 from batchgray.storage.base import BadKey, Busy, Changed, Denied, Full, Missing, NoPlace, PlaceError, Unreachable
-from batchgray.texts import brief
+from batchgray.texts import one_line
 
 _REFUSED_TOKEN = frozenset({"SecurityTokenExpired", "InvalidSecurityToken", "InvalidAccessKeyId"})
 _WRONG_SIGNING_REGION = "0002-00000226"
@@ -77,7 +77,7 @@ def meaning_of(refusal: Refusal, key: str, action: str, bucket: Bucket) -> Place
         kind, words = _KINDS[refusal.code]
         return kind(key, words)
     kind = {404: Missing, 403: Denied}.get(refusal.status, Unreachable)
-    return kind(key, f"OSS answered {refusal.status} {shown(refusal.code)}: {shown(brief(refusal.message))}")
+    return kind(key, f"OSS answered {refusal.status} {shown(refusal.code)}: {one_line(refusal.message)}")
 
 
 def _passing(refusal: Refusal, key: str) -> PlaceError:

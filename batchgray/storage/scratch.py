@@ -21,9 +21,8 @@ class ScratchFile:
         self._digest = integrity.Digest()
 
     def write(self, data: Buffer) -> None:
-        """Append bytes. Raises PlaceError."""
-        with meaning(self.name):
-            durable.write_all(self._fd, data)
+        """Append bytes, in the block of `Scratch.new_file`, which says what an error means."""
+        durable.write_all(self._fd, data)
         self._digest.update(data)
         self.size += len(data)
 

@@ -4,7 +4,7 @@
                <--Booted, Forked, Exited--
 
 The supervisor talks to each worker over a pipe of its own, whose other end the fork server hands on and forgets.
-Nobody outlives the supervisor: the fork server kills its workers when the supervisor's end closes, and each worker
+No process outlives the supervisor: the fork server kills its workers when the supervisor's end closes, and each worker
 dies with the fork server. Only the fork server signals workers, because only their parent can't hit a stranger who
 got a dead worker's number.
 
@@ -79,7 +79,7 @@ class ForkServer:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # what goes wrong comes as Broken; libraries' chatter is for nobody
+                    stderr=subprocess.DEVNULL,  # what goes wrong comes as Broken; libraries' chatter is not wanted
                     env={**os.environ, **_ONE_THREAD},
                 )
             except OSError as error:
@@ -115,7 +115,7 @@ class ForkServer:
         if self._process.returncode is not None:
             return
         if not self.booted:
-            self.kill()  # it has nobody to end, and is busy importing
+            self.kill()  # it has no worker to end, and is busy importing
             return
         self.channel.close()
         self._socket.close()

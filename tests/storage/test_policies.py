@@ -1,6 +1,9 @@
 """The policy that is printed is the least: what is really asked for, and nothing else."""
 
 import contextlib
+import json
+import re
+from pathlib import Path
 
 import pytest
 from stores import oss_options
@@ -65,3 +68,11 @@ def test_other_clouds_have_their_own_words():
     assert policies.policy(parse_url("gs://photos")) is None
     assert policies.roles(parse_url("gs://photos")) == "roles/storage.objectUser"
     assert policies.roles(parse_url("az://photos"), policies.OF_INPUTS) == "Storage Blob Data Reader"
+
+
+@pytest.mark.parametrize("url", ["oss://photos/gray", "s3://photos/gray"])
+def test_the_page_has_what_is_printed(url):
+    page = (Path(__file__).parents[2] / "docs" / "stores.md").read_text("utf-8")
+    assert json.dumps(policies.policy(parse_url(url))) in {
+        json.dumps(json.loads(block)) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    }

@@ -122,11 +122,13 @@ class LocalAzure:
         "--disableTelemetry",
     )
 
+    @staticmethod
+    def program() -> str | None:
+        """Where it is; None where it is not installed."""
+        return shutil.which("azurite-blob")
+
     def __enter__(self) -> "LocalAzure":
-        program = shutil.which("azurite-blob")
-        if program is None:
-            pytest.skip("azurite is not here: npm install -g azurite")
-        self._server = subprocess.Popen([program, *self.OPTIONS], stdout=subprocess.PIPE, text=True)
+        self._server = subprocess.Popen([self.program(), *self.OPTIONS], stdout=subprocess.PIPE, text=True)
         said = next(line for line in self._server.stdout if "listens on" in line)
         self.endpoint = f"{said.split()[-1]}/{self.ACCOUNT}"
         return self
