@@ -25,6 +25,7 @@ from batchgray.engine.pool import Inheritance
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.share import ShareBooks, SharePlan, ShareTasks, plan_of
 from batchgray.engine.supervisor import Outcome, Supervisor
+from batchgray.errors import shown
 from batchgray.manifest import job_head
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.records import Run
@@ -37,6 +38,7 @@ from batchgray.planning.wanted import choosing
 from batchgray.storage import integrity
 from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
 from batchgray.storage.names import is_url
@@ -66,16 +68,18 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
     inputs = [job_inputs.full_name(name) for name in options.inputs]
     out_name = job_inputs.full_name(options.out)
     job_inputs.refuse_names(inputs, out_name)
-    with contextlib.ExitStack() as stack, _naming_places():
+    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
         wanted = choosing(options.include, options.exclude)
         places = [stack.enter_context(_open(name, means.stores)) for name in inputs]
-        job_inputs.refuse_nothing_found(job_inputs.mirrored(inputs, places), wanted)
+        with _naming_places(", ".join(inputs)):
+            job_inputs.refuse_nothing_found(job_inputs.mirrored(inputs, places), wanted)
         if not is_url(out_name):
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
-        _refuse_unfit(out)
-        head = job_head.begin(out, _head_of(options, inputs))
+        with _naming_places(out_name):
+            _refuse_unfit(out)
+            head = job_head.begin(out, _head_of(options, inputs))
         _refuse_other(options, inputs, head, out)
         job = _Job(stack, head, out, places, options.engine, means, inbox)
         job.say_what_is_not_listed()
@@ -84,11 +88,12 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
 
 def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
     """Go on with the job whose head is in the place of this name. All else is as with `run_job`."""
-    with contextlib.ExitStack() as stack, _naming_places():
+    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
         out = stack.enter_context(_open(job_inputs.full_name(name), means.stores))
-        head = job_head.read(out)
-        _refuse_unfit(out)
+        with _naming_places(name):
+            head = job_head.read(out)
+            _refuse_unfit(out)
         places = [stack.enter_context(_open(each, means.stores)) for each in head.inputs]
         return _Job(stack, head, out, places, engine, means, inbox).work()
 
@@ -125,6 +130,7 @@ class _Job:
         self._began = time.monotonic()
         self._totals = JobTotals(head, self._name, out.name)
         self._server: ForkServer | None = means.server
+        self._in_doubt = False
         self._held: dict[int, _Followed] = {}  # shares that somebody has, or had when he died
 
     def say_what_is_not_listed(self) -> None:
@@ -224,7 +230,8 @@ class _Job:
         plan.flight = machine.folder.path
         plan.manifest.runs.append(Run(at=datetime.now(UTC), workers=self._engine.workers, found=None))
         self._totals.begin(plan)
-        ledger = Ledger(plan, _nothing, ShareBooks(self._name, log), self._engine.checkpoint, self._tell, self._began)
+        books = ShareBooks(self._name, log, Lease(machine.folder.path, make=True))
+        ledger = Ledger(plan, _nothing, books, self._engine.checkpoint, self._tell, self._began)
         supervisor = Supervisor(
             ShareTasks(plan, resumable),
             self._inheritance(plan, machine),
@@ -233,7 +240,7 @@ class _Job:
             ledger,
             self._next_server(),
             self._inbox,
-            lambda: self._means.ready() and not log.in_doubt,
+            lambda: self._may_begin_more(log),
         )
         try:
             outcome = supervisor.run()
@@ -241,6 +248,14 @@ class _Job:
             ledger.close()
         self._totals.end(plan, ledger)
         return outcome
+
+    def _may_begin_more(self, log: ShareLog) -> bool:
+        if log.in_doubt != self._in_doubt:
+            self._in_doubt = log.in_doubt
+            name = shown(self._out.name)
+            lost = f"{name} does not answer; nothing is begun or put until it does"
+            self._send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
+        return self._means.ready() and not self._in_doubt
 
     def _tell(self, event: events.Event) -> None:
         self._send(self._totals.of_the_job(event))
@@ -291,12 +306,12 @@ def _nothing() -> None:
 
 
 @contextlib.contextmanager
-def _naming_places() -> Iterator[None]:
+def _naming_places(name: str) -> Iterator[None]:
     """Raises PlaceUnusable instead of PlaceError."""
     try:
         yield
     except PlaceError as error:
-        raise errors.PlaceUnusable(error.key or "a place", error.reason) from error
+        raise errors.PlaceUnusable(name, error) from error
 
 
 @contextlib.contextmanager

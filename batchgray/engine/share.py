@@ -13,6 +13,7 @@ from batchgray.manifest.share_log import LogEntry, ShareLog
 from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Share
 from batchgray.records import Task
+from batchgray.storage.lease import Lease
 
 # What the plan says of an image already, and what is known of the copy that was converted.
 _OF_THE_COPY = {"size": msgspec.UNSET, "mtime_ns": msgspec.UNSET}
@@ -70,11 +71,15 @@ class ShareTasks:
 
 
 class ShareBooks:
-    """The log of a share as the ledger writes it (see `ledger.Books`). `path` is what the job is called."""
+    """The log of a share as the ledger writes it (see `ledger.Books`). `path` is what the job is called.
 
-    def __init__(self, path: str, log: ShareLog) -> None:
+    `lease` tells the workers of each time that the share is renewed.
+    """
+
+    def __init__(self, path: str, log: ShareLog, lease: Lease) -> None:
         self.path: str = path
-        self._log = log
+        self._log, self._lease = log, lease
+        lease.extend(log.certain_until)
         self._interruption: Interruption | None = None
 
     def commit(self, manifest: Manifest) -> None:
@@ -89,6 +94,7 @@ class ShareBooks:
 
     def sync(self) -> None:
         self._log.sync()
+        self._lease.extend(self._log.certain_until)
 
     @property
     def unsynced(self) -> bool:

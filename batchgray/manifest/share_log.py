@@ -24,7 +24,6 @@ The rules, and why they hold:
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -32,6 +31,7 @@ import msgspec
 
 from batchgray.errors import BatchgrayError
 from batchgray.manifest.records import Count, ImageChange, Interruption, utc_now
+from batchgray.ownclock import machine_clock
 from batchgray.storage.base import Place, Put
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 from batchgray.texts import brief
@@ -62,15 +62,10 @@ class ShareLost(BatchgrayError):
 
 
 class DamagedLog(BatchgrayError):
-    """{0} is damaged: {1}. Restore it, or remove it to have what it tells done again."""
+    """{0} is damaged: {1}. Restore it, or convert into another place."""
 
 
 _ENTRIES = SealedRecords(LogEntry, _LONGEST_ENTRY)
-
-
-def machine_clock() -> float:
-    """Seconds that also count while the machine is suspended, where the system has such a clock."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class _Pending(NamedTuple):
@@ -163,9 +158,14 @@ class ShareLog:
         return bool(self._unsent or self._pending) or self._clock() - self._renewed_at >= RENEW_SECONDS
 
     @property
+    def certain_until(self) -> float:
+        """Until when, by the clock, no other machine may take the share, with time to spare."""
+        return self._renewed_at + DOUBT_SECONDS
+
+    @property
     def in_doubt(self) -> bool:
         """Whether another machine may soon take the share, as this one could not renew."""
-        return self._clock() - self._renewed_at >= DOUBT_SECONDS
+        return self._clock() >= self.certain_until
 
     def sync(self, kind: Kind = "renew", interruption: Interruption | None = None) -> None:
         """Put what was recorded; `free` gives the share back, `done` closes it. Raises ShareLost, StorageError.

@@ -33,7 +33,7 @@ _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at mos
 
 
 class DamagedPlan(BatchgrayError):
-    """{0} is damaged: {1}. Restore it, or give --overwrite to begin the job anew."""
+    """{0} is damaged: {1}. Restore it, or convert into another place."""
 
 
 class PlannedImage(msgspec.Struct, frozen=True, array_like=True, gc=False):

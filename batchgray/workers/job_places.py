@@ -15,6 +15,7 @@ from batchgray.records import Task
 from batchgray.storage import durable
 from batchgray.storage.base import BadKey, Changed, Denied, Missing, Place, PlaceError, meaning
 from batchgray.storage.durable import Folder
+from batchgray.storage.lease import Lease, LeasedPlace
 from batchgray.storage.names import kind_of
 from batchgray.storage.place_publishing import PlacePublisher
 from batchgray.storage.urls import StoreOptions, open_place
@@ -47,7 +48,7 @@ def places_of(
 ) -> tuple[PlacePublisher, PlaceCheckpoints, "Fetching"]:
     """What a worker publishes with, keeps checkpoints in, and has its sources from. Raises PlaceError."""
     places = msgspec.msgpack.decode(setup.job, type=JobPlaces)
-    out = open_place(os.fsdecode(places.out), places.stores)
+    out = LeasedPlace(open_place(os.fsdecode(places.out), places.stores), Lease(scratch.path))
     inputs = open_place(os.fsdecode(places.input), places.stores)
     checkpoints = PlaceCheckpoints(out, places.begun, scratch, setup.pixels)
     return PlacePublisher(out, scratch), checkpoints, Fetching(inputs, scratch, setup.worker, interrupt)
