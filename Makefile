@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails png_output kernel startup checkpoint_cost resume_
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint soak photos fuzz bench bench-report clean
+.PHONY: help run test check coverage lint soak photos fuzz bench bench-report docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -68,6 +68,10 @@ bench: .venv-bench/installed  ## measure against peers, over the photographs or 
 bench-report: .venv-bench/installed  ## draw what was measured into docs/benchmarks
 	@$(BENCH_BIN)/python benchmarks/report.py
 
+docs: .venv/documented  ## the documentation site, as build/site/index.html
+	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/site
+	@echo "The site: build/site/index.html"
+
 clean:  ## remove the virtual environments and what tools left
 	rm -rf .venv .venv-fuzz .venv-bench .coverage .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -97,6 +101,10 @@ clean:  ## remove the virtual environments and what tools left
 	@$(BENCH_BIN)/pip install -q --disable-pip-version-check --force-reinstall --no-deps .
 	@$(BENCH_BIN)/pip install -q --disable-pip-version-check '.[bench]'
 	@rm -rf build
+	@touch $@
+
+.venv/documented: .venv/installed
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 .venv/tested: .venv/installed

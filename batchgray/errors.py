@@ -65,6 +65,15 @@ class NothingNamed(UsageError):
     """no INPUT given: name folders or files to convert, or a list of them with --files-from."""
 
 
+class BaseNotFolder(UsageError):
+    """--base takes a folder, and {0} is none. Name the folder below which all INPUTs are."""
+
+
+class NotBelowBase(UsageError):
+    """the INPUT {0} is not below --base {1}, so it has no path there to keep. Leave it out, or name a folder that is \
+above all INPUTs."""
+
+
 class OutputIsSource(UsageError):
     """the output {0} would replace the input of that name. Choose another --out."""
 
@@ -101,7 +110,8 @@ class BadSize(UsageError):
 
 
 class Collisions(UsageError):
-    """different inputs would share an output name; rename one of each pair, or run them into different folders:{0}"""
+    """different inputs would share an output name; rename one of each pair, run them into different folders, or \
+keep the folders that they are in: `batchgray run ... --base DIR`, with one above them all:{0}"""
 
     @classmethod
     def of(cls, pairs: list[str]) -> "Collisions":
@@ -229,6 +239,15 @@ class ForeignReport(UsageError):
 
 class UnwritableReport(UsageError):
     """can't write the report {0}: {1}. Name another file with --html."""
+
+
+class ForeignMetrics(UsageError):
+    """{0} is not a metrics file of batchgray, and is not overwritten. Name another file with --metrics, or move it \
+away."""
+
+
+class NoMetricsLibrary(UsageError):
+    """--metrics needs a package that is not installed: `pip install 'batchgray[metrics]'` adds it."""
 
 
 class WorkersCannotWork(BatchgrayError):

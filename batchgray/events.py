@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from batchgray.records import LeftOutKind
 from batchgray.spelling import Bytes, KeyBytes, ListBytes
 
 NoticeSource = Literal["smq", "metadata", "signal", "disk"]  # what interrupts a run
@@ -43,6 +44,17 @@ class Planned(_Event, frozen=True, kw_only=True):
     workers: int
     resumed: bool
     notices: list[str]
+
+
+class LeftOut(_Event, frozen=True, kw_only=True, tag="left_out"):
+    """A file, a link or a folder below an INPUT that is not taken, and of what kind it is.
+
+    It comes while the list is being made, before `planned`, at 0.
+    """
+
+    source: str
+    source_base64: Bytes = msgspec.UNSET
+    kind: str
 
 
 class Started(_Event, frozen=True, kw_only=True):
@@ -170,6 +182,7 @@ class Summary(_Event, frozen=True, kw_only=True):
     output_bytes: int
     seconds: float
     ignored: dict[str, int]
+    left_out: list[LeftOutKind]
     changed: int
     missing: int
     gone: int
@@ -205,4 +218,4 @@ class Dropped(_Event, frozen=True):
     count: int
 
 
-Event = Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary
+Event = LeftOut | Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary

@@ -123,7 +123,8 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the work is done: none of this changes a byte of any output. Times in seconds, memory in bytes.
 
-    `locked` says whether the manifest must be locked also where its file system refuses that.
+    `locked` says whether the manifest must be locked also where its file system refuses that. With `times` outputs get
+    the modification times of their inputs; a run that had it keeps to it when it is resumed.
     """
 
     workers: int = msgspec.field(default_factory=machine.usable_cores)
@@ -131,6 +132,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: float = 5.0
     grace: float = 30.0
     locked: bool = True
+    times: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -148,23 +150,27 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray run`: what goes in, where it comes out, and how.
 
     Paths may be str or any os.PathLike; they are held as Path, relative ones against the working folder of the moment
-    in which the run begins. `inputs` takes one or some, folders and files. The manifest is OUT/manifest.json if none
-    is given. `include` and `exclude` are globs; one with a slash is held against the path below the INPUT, one
-    without against the name. An image of more than `max_pixels` fails before it is decoded. With `overwrite` the run
-    starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on the same manifest
-    stopped. With `prune` the outputs of inputs that are gone are removed, if they are as they were made.
+    in which the run begins. `inputs` takes one or some, folders and files. The manifest is OUT/manifest.json if none is
+    given. Inputs below `base` keep their path below it, however they were named; all must be below it. `include` and
+    `exclude` are globs; one with a slash is held against the path below the INPUT, one without against the name. With
+    `follow_links` links to folders are walked too. An image of more than `max_pixels` fails before it is decoded. With
+    `overwrite` the run starts afresh, and replaces outputs that are there; without, it goes on where an earlier one on
+    the same manifest stopped. With `prune` the outputs of inputs that are gone are removed, if they are as they were
+    made.
 
     Raises TypeError, naming the field, and UsageError, naming the command's option.
     """
 
     inputs: tuple[Path, ...]
     out: Path
+    base: Path | None = None
     manifest: Path | None = None
     pixels: PixelOptions = PixelOptions()
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
     max_pixels: int = 1_000_000_000
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
     overwrite: bool = False
     prune: bool = False
 
@@ -175,12 +181,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             *,
             inputs: AnyPath | Iterable[AnyPath],
             out: AnyPath,
+            base: AnyPath | None = None,
             manifest: AnyPath | None = None,
             pixels: PixelOptions = ...,
             engine: EngineOptions = ...,
             max_pixels: int = ...,
             include: Sequence[str] = ...,
             exclude: Sequence[str] = ...,
+            follow_links: bool = ...,
             overwrite: bool = ...,
             prune: bool = ...,
         ) -> None: ...
@@ -188,8 +196,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _make_paths(self, "inputs")
         _make_path(self, "out")
-        if self.manifest is not None:
-            _make_path(self, "manifest")
+        for name in ("base", "manifest"):
+            if getattr(self, name) is not None:
+                _make_path(self, name)
         _check_types(self)
         if not self.inputs:
             raise errors.NothingNamed

@@ -1,6 +1,6 @@
 """What everything speaks of: which version of an input, and one image to convert."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -38,6 +38,23 @@ class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_same(self, other: "InputVersion") -> bool:
         """Whether it is this version of the input, as far as can be told. That is decided here alone."""
         return self == other
+
+
+LINKED_FOLDERS = "links to folders"
+CIRCLES = "links back to a folder above"
+MANY_WAYS = "folders that many links lead to"
+
+
+class LeftOutKind(msgspec.Struct, frozen=True, kw_only=True):
+    """What was left out for one reason: how many files, links and folders, and the first of their paths.
+
+    `kind` is a file type in lower case, or a reason in words.
+    """
+
+    kind: str
+    count: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    sources: list[str]
+    sources_base64: spelling.ListBytes = msgspec.UNSET
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

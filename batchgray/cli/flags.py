@@ -192,6 +192,11 @@ options_of_both = _together(
         is_flag=True,
         help="Remove outputs whose inputs are gone, if they are as they were made; INPUTs may have nothing any more.",
     ),
+    option(
+        "--times",
+        is_flag=True,
+        help="Outputs get the modification times of their inputs. Resumed, a run that had it goes on so.",
+    ),
     option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
     option(
         "--memory",
@@ -227,7 +232,15 @@ options_of_both = _together(
         is_flag=True,
         help="Tell only of warnings, interruptions and failures, on standard error.",
     ),
-    option("-v", "--verbose", is_flag=True, help="Tell of each image as it is done."),
+    option(
+        "-v", "--verbose", is_flag=True, help="Tell of each image as it is done, and of each file that is left out."
+    ),
+    option(
+        "--metrics",
+        type=PATH,
+        metavar="FILE",
+        help="Write figures for Prometheus to FILE.prom, as node_exporter's textfile collector reads them.",
+    ),
     option(
         "--notices",
         type=Choice(["auto", "smq", "metadata", "smq,metadata", "none"]),

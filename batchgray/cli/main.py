@@ -18,6 +18,7 @@ from batchgray.cli.flags import Choice, unknown_variables
 from batchgray.cli.help import EXIT_CODES, Group, show_version
 from batchgray.cli.streams import hold_standard_descriptors, leave, say, show_any_name, tell
 from batchgray.errors import BatchgrayError, UsageError
+from batchgray.progress import journal
 
 _END_SECONDS = 3.0
 _WARNING_SECONDS = 1.0
@@ -38,7 +39,7 @@ def cli(ctx: click.Context) -> None:
     """Convert folders of images to grayscale, be interrupted, and go on as if nothing had happened."""
     warnings = [f"batchgray: warning: {message}" for message in unknown_variables(ctx.command, os.environ)]
     if warnings:
-        tell("\n".join(warnings), _WARNING_SECONDS)
+        tell("\n".join(warnings), _WARNING_SECONDS, journal.WARNING)
 
 
 @cli.command(
@@ -95,7 +96,7 @@ def _end(words: str, code: int) -> NoReturn:
     """With words on standard error, as far as they are read; the exit code tells too."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # it ends already, and with this code
-    tell(words, _END_SECONDS)
+    tell(words, _END_SECONDS, journal.NOTICE if code == 75 else journal.ERROR)
     leave(code)
 
 

@@ -12,6 +12,8 @@ from batchgray.storage.names import is_url
 
 _NOT_FOR_JOBS = {
     "base": "inputs come out under their own names",
+    "follow_links": "a link in a folder is no object",
+    "times": "a store gives its own",
     "files_from": "name folders or URLs, and choose by --include and --exclude",
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
@@ -29,7 +31,7 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
         known["memory"] = options.parse_size(given["memory"])
         if known["memory"] < _LEAST_MEMORY:
             raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
-    return options.EngineOptions(**known, locked=not given["no_lock"])
+    return options.EngineOptions(**known, locked=not given["no_lock"], times=given["times"])
 
 
 def pixel_options(given: dict[str, Any]) -> options.PixelOptions:

@@ -24,6 +24,12 @@ from batchgray.cli.streams import as_json_line, leave, say
     metavar="DIR-OR-URL",
     help="Where the grayscale images go: a folder, or oss://, s3://, gs:// or az:// with BUCKET/PREFIX.",
 )
+@option(
+    "--base",
+    type=FOLDER,
+    metavar="DIR",
+    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+)
 @option("--job", is_flag=True, help="Keep a job in shares, for long lists and stores. A run over a URL always does.")
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
@@ -80,7 +86,13 @@ from batchgray.cli.streams import as_json_line, leave, say
     "--files-from",
     type=Name(allow_dash=True, path_type=str),
     metavar="FILE",
-    help="More INPUTs, one a line or NUL-separated; - is standard input.",
+    help="More INPUTs, one a line or NUL-separated; - is standard input. Without --base, listed files come out at the "
+    "top of --out, whatever folder they are in.",
+)
+@option(
+    "--follow-links",
+    is_flag=True,
+    help="Walk into links to folders too. What several ways lead to is converted once for each, as with rsync -L.",
 )
 @option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
 @option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
@@ -99,23 +111,26 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
+        base=given["base"],
         manifest=given["manifest"],
         pixels=parsing.pixel_options(given),
         engine=parsing.engine_options(given),
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        follow_links=given["follow_links"],
         overwrite=given["overwrite"],
         prune=given["prune"],
     )
     if dry_run:
-        _print_plan(asked, given)
+        with _measuring(given, None):  # what it refuses
+            _print_plan(asked, given)
         return
     with _forking() as server:
         from batchgray.engine import runs
 
-        with _listening(given) as feed:
-            result = runs.run(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
+        with _listening(given) as feed, _measuring(given, feed) as listener:
+            result = runs.run(asked, listener, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -146,8 +161,8 @@ def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[
     with _forking() as server:
         from batchgray.engine import runs
 
-        with _listening(given) as feed:
-            result = runs.resume(asked, feed, _sources(given, feed.abandon_reader), server, feed.ready)
+        with _listening(given) as feed, _measuring(given, feed) as listener:
+            result = runs.resume(asked, listener, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
 
 
@@ -190,7 +205,22 @@ def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
     from batchgray.progress import listeners
 
     amount: listeners.Amount = "quiet" if given["quiet"] else "verbose" if given["verbose"] else "normal"
-    return listeners.listening(given["progress"], amount, os.environ.get("TERM", ""))
+    return listeners.listening(
+        given["progress"], amount, os.environ.get("TERM", ""), os.environ.get("JOURNAL_STREAM", "")
+    )
+
+
+def _measuring(given: dict[str, Any], listener: Any) -> contextlib.AbstractContextManager[Any]:
+    """The listener, and where a file of metrics is asked for, what writes it before it. Raises NoMetricsLibrary."""
+    if given["metrics"] is None:
+        return contextlib.nullcontext(listener)
+    try:
+        from batchgray.progress import metrics
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise errors.NoMetricsLibrary from None
+    return metrics.measuring(given["metrics"], listener)
 
 
 def _forking() -> contextlib.AbstractContextManager[Any]:
@@ -206,16 +236,24 @@ def _sources(given: dict[str, Any], afterwards: Callable[[], object]) -> list[An
     return choose_listeners(parsing.notice_options(given), afterwards)
 
 
+def _say_left_out(event: Any) -> None:
+    from batchgray.progress import wording
+
+    for line in wording.lines_for_image(event):
+        say(line)
+
+
 def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
     from batchgray.commands import plan as module
     from batchgray.engine import runs
 
     # Signals end it as they end any command that reads: there is nothing to flush.
     sources = [source for source in _sources(given, lambda: None) if source.name != "signals"]
-    plan = runs.dry_run(asked, sources)
     if given["progress"] == "json":
+        plan = runs.dry_run(asked, sources, lambda event: say(as_json_line(event)))
         for event in module.conversions(plan):
             say(as_json_line(event))
     else:
+        plan = runs.dry_run(asked, sources, _say_left_out if given["verbose"] else lambda event: None)
         for line in module.plan_lines(plan):
             say(line)

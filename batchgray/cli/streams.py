@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from batchgray import errors, spelling
+from batchgray.progress import journal
 from batchgray.progress.outlet import Outlet
 
 
@@ -54,8 +55,10 @@ def say(text: str) -> None:
         raise errors.UnwritableStdout(error.strerror) from None
 
 
-def tell(words: str, seconds: float) -> None:
-    """On standard error; where nothing is read, the end waits for so long."""
+def tell(words: str, seconds: float, priority: int) -> None:
+    """On standard error, to systemd's journal with a priority; where nothing is read, the end waits for so long."""
+    if journal.is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        words = journal.with_priority(words, priority)
     try:
         outlet = Outlet(sys.stderr, len(words))
     except RuntimeError:  # no thread can be started, which may be what is to be told

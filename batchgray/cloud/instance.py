@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -112,6 +113,7 @@ class MetadataService:
         self._until = 0.0
         self._token = ""
         self._token_until = 0.0
+        self._date = ""
 
     def instance_id(self) -> str:
         """Raises Unknown."""
@@ -124,6 +126,13 @@ class MetadataService:
         """When this spot instance is taken away; None where nothing is planned. Raises Unknown."""
         found = self.get(_TERMINATION)
         return parse_utc(found) if found else None
+
+    def now(self) -> datetime:
+        """As the last answer told it, in UTC; else by the clock of this machine, which may be off."""
+        try:
+            return parsedate_to_datetime(self._date).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return datetime.now(UTC)
 
     def role_credentials(self) -> tuple[Credentials, float]:
         """The credentials of the instance's RAM role, and for how many seconds they hold. Raises Unknown."""
@@ -181,6 +190,7 @@ class MetadataService:
             with RequestLimit(connection).within(left):
                 connection.request(method, base + path, headers=headers)
                 answer = connection.getresponse()
+                self._date = answer.getheader("Date") or ""
                 return answer.status, answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
         except (TooSlow, TimeoutError):
             raise Unknown(f"the metadata service does not answer ({self._timeout:g} s)") from None

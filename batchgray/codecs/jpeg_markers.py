@@ -10,7 +10,8 @@ from typing import NamedTuple
 from batchgray.codecs.excerpt import Contents
 
 TEM, SOF0, DHT, JPG, DAC, SOI, EOI, SOS, COM = 0x01, 0xC0, 0xC4, 0xC8, 0xCC, 0xD8, 0xD9, 0xDA, 0xFE
-APP0, APP1, APP2, APP14 = 0xE0, 0xE1, 0xE2, 0xEE  # JFIF; EXIF and XMP; profiles and further pictures; Adobe
+APP0, APP1, APP2 = 0xE0, 0xE1, 0xE2  # JFIF; EXIF and XMP; profiles and further pictures
+APP13, APP14 = 0xED, 0xEE  # Photoshop, IPTC; Adobe
 FRAMES = {*range(SOF0, 0xD0)} - {DHT, JPG, DAC}
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 METADATA = {COM, *range(APP1, 0xF0)} - {APP14}  # comments and APPn; APP0 and APP14 tell the colour space

@@ -8,9 +8,23 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from batchgray.codecs import metadata
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import EXIF_HEADER
-from batchgray.codecs.jpeg_markers import ALONE, APP1, APP2, EOI, FRAMES, JPG, METADATA, PROGRESSIVE, SOS, Segment, Walk
+from batchgray.codecs.jpeg_markers import (
+    ALONE,
+    APP1,
+    APP2,
+    APP13,
+    EOI,
+    FRAMES,
+    JPG,
+    METADATA,
+    PROGRESSIVE,
+    SOS,
+    Segment,
+    Walk,
+)
 from batchgray.codecs.limits import check_plausible
 from batchgray.errors import ImageError
 
@@ -56,6 +70,7 @@ class JpegOutline:
     samples: float = 0.0  # of all components together, a pixel
     progressive: bool = False
     exif: bytes = b""
+    dropped: set[str] = field(default_factory=set)
     multi_picture: bool = False
     scans: list[Scan] = field(default_factory=list)
     kept: list[slice] = field(default_factory=list)
@@ -89,8 +104,12 @@ class JpegOutline:
             self.kept.append(segment.part)
         if code in FRAMES:
             self._take_frame(segment, data)
+        elif code == APP1 and data[segment.body : segment.body + len(metadata.JPEG_XMP)] == metadata.JPEG_XMP:
+            self.dropped.add(metadata.XMP)
         elif code == APP1 and not self.exif:
             self.exif = _rest_behind(EXIF_HEADER, segment, data)
+        elif code == APP13 and metadata.JPEG_IPTC in data[segment.body : segment.stop]:
+            self.dropped.add(metadata.IPTC)
         elif code == APP2 and data[segment.body : segment.body + 4] == b"MPF\0":
             self.multi_picture = True
         return False

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.faults import ImageFailures
 from batchgray.codecs.limits import Limits
@@ -31,6 +33,7 @@ class OpenedImage:
     """An input whose header was read: its dimensions are known and nothing is decoded yet.
 
     `colour` says whether `decode` fills the RGB plane (and the kernel is needed) or the gray plane itself;
+    `dropped` are kinds of metadata that it has besides (see `metadata`);
     `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
@@ -39,6 +42,7 @@ class OpenedImage:
     height: int
     colour: bool
     exif: bytes
+    dropped: set[str]
     note: str | None
     scratch_bytes: int
 
@@ -51,6 +55,13 @@ class OpenedImage:
             return self._decode(planes)
 
     def _decode(self, planes: Planes) -> str | None:
+        raise NotImplementedError
+
+    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Gray of shape (H, W), or R, G and B of (H, W, 3), and alpha of (H, W), as uint8; of all but JPEGs.
+
+        Raises whatever a library raises.
+        """
         raise NotImplementedError
 
     def file_to_draw(self) -> BinaryIO:

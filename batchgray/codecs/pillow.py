@@ -13,7 +13,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 
-from batchgray.codecs import tiff_outline, transparency
+from batchgray.codecs import metadata, tiff_outline, transparency
 from batchgray.codecs.excerpt import Contents, let_go
 from batchgray.codecs.exif import fitting
 from batchgray.codecs.faults import collected_warnings, joined, library_reason
@@ -76,6 +76,7 @@ class OpenedWithPillow(OpenedImage):
             height=height,
             colour=False,
             exif=_exif_of(image),
+            dropped={metadata.XMP} if image.info.get("xmp") else set(),
             note=None,
             scratch_bytes=per_pixel * width * height,
             data=given.data,

@@ -1,6 +1,6 @@
 """What is checked of each format before Pillow opens it, and what Pillow then gets to read: `PROBES`, one a format.
 
-JPEG has its own way (`jpeg`).
+JPEG, PNM and HEIF have their own ways (`jpeg`, `pnm`, `heif`).
 """
 
 import os
@@ -16,11 +16,15 @@ from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import fitting
 from batchgray.codecs.faults import joined
 from batchgray.codecs.gif_outline import GifOutline
-from batchgray.codecs.limits import MOST_FRAMES, check_dimensions, check_read_as_a_whole
+from batchgray.codecs.heif import OpenedHeif
+from batchgray.codecs.jpeg2000_outline import Jpeg2000Outline
+from batchgray.codecs.limits import check_dimensions, check_read_as_a_whole
+from batchgray.codecs.notes import depth_note, frames_note
 from batchgray.codecs.opened import OpenedImage, ProbeInput
 from batchgray.codecs.pillow import OpenedWithPillow, UnknownMode, open_as
 from batchgray.codecs.png_outline import PngOutline
-from batchgray.codecs.samples import of_tiff, unknown_tiff
+from batchgray.codecs.pnm import OpenedPnm
+from batchgray.codecs.samples import Samples, of_tiff, unknown_tiff
 from batchgray.codecs.signatures import Format
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.codecs.webp_outline import WebpOutline
@@ -30,6 +34,7 @@ from batchgray.errors import ImageError
 _WHOLE_SCRATCH = 19  # a pixel, where files are read as a whole: a canvas or two more than Pillow's own
 _COPIES = 2  # of a file that is read as a whole
 _CANVASES = 8  # a pixel of a WebP that is opened
+_TILE_SCRATCH = 9  # a pixel and component of a JPEG 2000: a tile as 32-bit numbers and as bytes, and Pillow's own
 _STRIP_SCRATCH = 100  # for each number in a TIFF's tables
 
 _BMP_LONGEST_HEADER = 124  # bytes; BITMAPV5HEADER
@@ -39,8 +44,8 @@ def _probe_png(given: ProbeInput) -> OpenedImage:
     outline = PngOutline.walk(given.data)
     check_dimensions(outline.width, outline.height, given.limits.max_pixels)
     opened = OpenedWithPillow.probe(given, "PNG", outline.without_metadata(given.data))
-    opened.exif = fitting(outline.exif)
-    opened.note = joined(_frames_note(outline.frames), _depth_note(outline.depth))
+    opened.exif, opened.dropped = fitting(outline.exif), outline.dropped
+    opened.note = joined(frames_note(outline.frames), depth_note(outline.depth))
     if outline.transparent:
         _take_key(opened, outline)
     return opened
@@ -61,7 +66,7 @@ def _take_key(opened: OpenedWithPillow, outline: PngOutline) -> None:
 def _probe_gif(given: ProbeInput) -> OpenedImage:
     outline = GifOutline.walk(given.data)
     opened = OpenedWithPillow.probe(given, "GIF", outline.without_metadata(given.data))
-    opened.note = _frames_note(outline.frames)
+    opened.note = frames_note(outline.frames)
     opened.take_samples(replace(opened.samples, window=outline.window))
     return opened
 
@@ -72,7 +77,8 @@ def _probe_webp(given: ProbeInput) -> OpenedImage:
     # Pillow reads the file and lays out its canvases when it opens it.
     given.limits.reserve(_COPIES * outline.kept_bytes + _CANVASES * outline.width * outline.height)
     opened = OpenedWithPillow.probe(given, "WEBP", outline.without_metadata(given.data))
-    opened.exif, opened.note = fitting(outline.exif), _frames_note(outline.frames)
+    opened.exif, opened.dropped = fitting(outline.exif), outline.dropped
+    opened.note = frames_note(outline.frames)
     opened.scratch_bytes = _WHOLE_SCRATCH * outline.width * outline.height + _COPIES * outline.kept_bytes
     return opened
 
@@ -84,7 +90,7 @@ def _probe_avif(given: ProbeInput) -> OpenedImage:
     with _whole_file(given) as file:
         image = open_as("AVIF", file)
         opened = OpenedWithPillow.of(given, image, file)
-        opened.note = _frames_note(getattr(image, "n_frames", 1))
+        opened.note = frames_note(getattr(image, "n_frames", 1))
     opened.scratch_bytes = _WHOLE_SCRATCH * opened.width * opened.height + _COPIES * len(given.data)
     return opened
 
@@ -101,6 +107,22 @@ def _probe_bmp(given: ProbeInput) -> OpenedImage:
 def _probe_dib(given: ProbeInput) -> OpenedImage:
     with _whole_file(given) as file:
         return OpenedWithPillow.probe(given, "DIB", file)
+
+
+def _probe_jpeg2000(given: ProbeInput) -> OpenedImage:
+    outline = Jpeg2000Outline.walk(given.data)
+    check_dimensions(outline.width, outline.height, given.limits.max_pixels)
+    opened = OpenedWithPillow.probe(given, "JPEG2000", outline.for_pillow(given.data))
+    opened.exif = fitting(outline.exif)
+    opened.note = joined(frames_note(outline.frames), depth_note(outline.components[0].bits))
+    components = len(outline.components)
+    converted = 3 if outline.palette or opened.mode == "CMYK" else 0
+    opened.scratch_bytes = (_TILE_SCRATCH * components + converted) * outline.width * outline.height
+    if outline.palette:
+        opened.take_samples(Samples("L", colour=True, palette=outline.palette))
+    elif opened.samples.has_alpha:
+        opened.take_samples(replace(opened.samples, opaque=not outline.alpha))
+    return opened
 
 
 @contextmanager
@@ -126,7 +148,8 @@ def _probe_tiff(given: ProbeInput) -> OpenedImage:
         opened = OpenedWithPillow.probe(given, "TIFF", head)
     except UnknownMode:
         raise ImageError(unknown_tiff(outline, data)) from None
-    opened.note = joined(_frames_note(outline.pages), _depth_note(outline.value(data, tiff_outline.BITS, 1)))
+    opened.dropped = outline.dropped
+    opened.note = joined(frames_note(outline.pages), depth_note(outline.value(data, tiff_outline.BITS, 1)))
     opened.scratch_bytes += _STRIP_SCRATCH * outline.numbers + _libtiff_scratch(outline, data)
     opened.file = excerpt(data, outline.parts(data, changes), os.dup(given.fd))
     if samples:
@@ -160,15 +183,6 @@ def _tile_bytes(outline: TiffOutline, data: Contents) -> int:
     return max(0, width * rows * pixel_bytes)
 
 
-def _depth_note(bits: int) -> str | None:
-    return f"the upper 8 of {bits} bits were taken" if bits > 8 else None
-
-
-def _frames_note(frames: int) -> str | None:
-    more = " or more" if frames == MOST_FRAMES else ""
-    return f"the first of {frames}{more} frames or pages" if frames > 1 else None
-
-
 PROBES: Mapping[Format, Callable[[ProbeInput], OpenedImage]] = {
     "PNG": _probe_png,
     "TIFF": _probe_tiff,
@@ -177,4 +191,7 @@ PROBES: Mapping[Format, Callable[[ProbeInput], OpenedImage]] = {
     "BMP": _probe_bmp,
     "DIB": _probe_dib,
     "AVIF": _probe_avif,
+    "JPEG2000": _probe_jpeg2000,
+    "PPM": OpenedPnm.probe,
+    "HEIF": OpenedHeif.probe_heif,
 }

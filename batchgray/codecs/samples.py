@@ -25,8 +25,8 @@ class Samples:
 
     It is asked for `mode`; None is the picture's own, of gray with more than 8 bits, of which `shift` are dropped.
     `key` is a value that is transparent. Of `paired`, the four channels are the bytes of 16-bit gray and alpha.
-    `inverted` gray has its 0 for white, `premultiplied` gray is multiplied by its alpha. With a `palette`, gray stands
-    for colours.
+    `inverted` gray has its 0 for white, `premultiplied` values are multiplied by their alpha. With a `palette`, gray
+    stands for colours.
     """
 
     mode: str | None
@@ -74,6 +74,7 @@ class Samples:
             values = (values >> self.shift).astype(np.uint8)
         if self.premultiplied and alpha is not None:
             divisor = np.where(alpha == 0, 255, alpha)  # what is wholly transparent stays as it is, as Pillow has it
+            divisor = divisor[..., None] if values.ndim == 3 else divisor
             values = np.minimum(values.astype(np.uint16) * 255 // divisor, 255).astype(np.uint8)
         if self.palette:
             values = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)[values]

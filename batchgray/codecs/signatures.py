@@ -5,9 +5,10 @@ from typing import Literal
 
 from batchgray.errors import ImageError
 
-Format = Literal["JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "AVIF"]  # as Pillow names them
+# As Pillow names them.
+Format = Literal["JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "HEIF", "AVIF", "JPEG2000", "PPM"]
 
-HEAD_BYTES = 16
+HEAD_BYTES = 64
 
 _SIGNATURES: dict[Format, re.Pattern[bytes]] = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
@@ -17,10 +18,12 @@ _SIGNATURES: dict[Format, re.Pattern[bytes]] = {
     "BMP": re.compile(rb"BM"),
     "DIB": re.compile(rb"[\x28\x34\x38\x40\x6c\x7c]\0\0\0"),  # a BMP without its file header
     "GIF": re.compile(rb"GIF8[79]a"),
+    # What is a HEIF of any kind, by its first brand, says further on which one it is.
+    "HEIF": re.compile(rb"....ftyp(?:he[iv][cxms]|(?:mif1|msf1)(?!.*avi[fs]).*he[iv][cxms])", re.DOTALL),
     "AVIF": re.compile(rb"....ftyp(?:avif|avis|mif1|msf1)", re.DOTALL),
+    "JPEG2000": re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", re.DOTALL),
+    "PPM": re.compile(rb"P[1-6][ \t\n\v\f\r#]"),
 }
-
-_HEIC = re.compile(rb"....ftyphe[iv][cxms]", re.DOTALL)
 
 
 def format_of(head: bytes) -> Format:
@@ -28,6 +31,6 @@ def format_of(head: bytes) -> Format:
     for name, signature in _SIGNATURES.items():
         if signature.match(head):
             return name
-    if _HEIC.match(head):
-        raise ImageError("HEIC is not read here; convert it to JPEG first, or have the phone export JPEG")
-    raise ImageError("in none of the formats that are read here (JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF)")
+    raise ImageError(
+        "in none of the formats that are read here (JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIF, JPEG 2000, PNM)"
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from batchgray.codecs import metadata
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.limits import MOST_FRAMES
 from batchgray.errors import ImageError
@@ -100,6 +101,7 @@ class TiffOutline:
     at: int  # of the first directory
     entries: dict[int, _Entry] = field(default_factory=dict)
     skipped_bytes: int = 0
+    dropped: set[str] = field(default_factory=set)
 
     @classmethod
     def walk(cls, data: Contents) -> "TiffOutline":
@@ -137,6 +139,8 @@ class TiffOutline:
                 raise ImageError(f"damaged: a TIFF of {numbers:,} strips or tiles")
             if tag in _NUMBERS and kind not in _INTEGERS:  # which some libraries would take, and others not
                 raise ImageError(f"damaged: a TIFF whose entry {tag} is no integer")
+            if tag in metadata.TIFF_TAGS and numbers:
+                self.dropped.add(metadata.TIFF_TAGS[tag])
             if tag not in _KEPT or size > (len(data) if tag in _TABLES else longest):
                 self.skipped_bytes += size if size <= len(data) else 0
                 continue

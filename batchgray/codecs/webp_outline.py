@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from batchgray.codecs import metadata
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import LONGEST_BLOCK
 from batchgray.codecs.limits import MOST_FRAMES
@@ -24,6 +25,7 @@ class WebpOutline:
     height: int
     frames: int = 1
     exif: bytes = b""
+    dropped: set[str] = field(default_factory=set)
     kept: list[slice] = field(default_factory=list)
     _flags: int = 0
 
@@ -35,6 +37,8 @@ class WebpOutline:
             animated += kind == b"ANMF"
             if kind == b"EXIF" and body.stop - body.start <= LONGEST_BLOCK:
                 outline.exif = data[body]
+            if kind == b"XMP ":
+                outline.dropped.add(metadata.XMP)
             if kind not in _KEPT or (kind == b"ANMF" and animated > 1):
                 continue
             if not outline.width:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from batchgray import machine, quantities
+from batchgray import extras, machine, quantities
 from batchgray.cloud.clock import compare_clock
 from batchgray.cloud.instance import MetadataService, Unknown
 from batchgray.errors import BatchgrayError
@@ -31,7 +31,7 @@ def examine(options: NoticeOptions, out: str | None = None, stores: StoreOptions
 
     Nothing is changed; what is tried in `out` is taken away again. Raises BadUrl, ExtraMissing, BadStoreSettings.
     """
-    findings = [_cores(), _memory(), _shared_memory(), _kernel(), _identity(options), _credentials(options)]
+    findings = [_cores(), _memory(), _shared_memory(), _kernel(), *_extras(), _identity(options), _credentials(options)]
     if options.endpoint:
         findings += [compare_clock(options.endpoint), *_queue(options)]
     else:
@@ -113,12 +113,22 @@ def _kernel() -> Finding:
     )
 
 
+def _extras() -> Iterator[Finding]:
+    for extra, (_, use) in extras.EXTRAS.items():
+        what = f"extra {extra}"
+        if extras.is_installed(extra):
+            yield Finding(what=what, verdict="fine", detail=f"is installed: {use}")
+        else:
+            remedy = f"install batchgray[{extra}], and {use}"
+            yield Finding(what=what, verdict="note", detail="is not installed", remedy=remedy)
+
+
 def _identity(options: NoticeOptions) -> Finding:
     if options.instance_id:
         return Finding(what="instance", verdict="fine", detail=f"{options.instance_id}, as given")
     url = options.known_metadata_url
     if url is None:
-        remedy = "give --instance-id, or --metadata-url where there is such a service"
+        remedy = "for the queue's events give --instance-id (a run: or --any-instance), or --metadata-url"
         return Finding(what="instance", verdict="note", detail="not an Alibaba Cloud instance", remedy=remedy)
     try:
         return Finding(what="instance", verdict="fine", detail=f"{MetadataService(url).instance_id()}, from metadata")

@@ -16,6 +16,7 @@ from batchgray.manifest import lock, outcome
 from batchgray.manifest.records import ImageState, Interruption, Manifest, RunState
 from batchgray.manifest.store import load_manifest
 from batchgray.progress import wording
+from batchgray.records import LeftOutKind
 from batchgray.spelling import Bytes
 
 
@@ -60,6 +61,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     last_run: sessions.Ending | None
     interruptions: list[Interruption]
     died: list[Died]
+    left_out: list[LeftOutKind]
     failures: list[Failure]
     reasons: list[Reason]
     pixels: int
@@ -104,6 +106,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
             for run in runs
             if run.ending == "died"
         ],
+        left_out=left_out_of(document),
         failures=[
             Failure(
                 source=image.source,
@@ -123,6 +126,14 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
     )
 
 
+def left_out_of(document: Manifest) -> list[LeftOutKind]:
+    """What the last walk left out; older manifests have no names."""
+    if document.left_out:
+        return document.left_out
+    kinds = sorted(document.ignored.items(), key=lambda item: -item[1])
+    return [LeftOutKind(kind=kind, count=count, sources=[]) for kind, count in kinds]
+
+
 def status_lines(found: Status) -> list[str]:
     """For people."""
     counts = found.counts
@@ -137,6 +148,9 @@ def status_lines(found: Status) -> list[str]:
             f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
     lines += _ending_lines(found)
+    if found.left_out:
+        lines.append("left out when the input folders were last walked:")
+        lines += texts.first_lines([f"  {wording.left_out_kind(kind)}" for kind in found.left_out], " kinds")
     lines += wording.reason_lines(found.reasons)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")

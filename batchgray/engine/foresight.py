@@ -14,9 +14,8 @@ from batchgray import errors
 from batchgray.manifest import lock
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.planning.plan import Plan
+from batchgray.storage import durable
 from batchgray.storage.run_folder import FLIGHT_FOLDER
-
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def check_folder(folder: Path) -> None:
@@ -26,13 +25,10 @@ def check_folder(folder: Path) -> None:
         if os.path.lexists(there):
             raise errors.UnwritableOutput(folder, os.strerror(errno.EEXIST))
         there = there.parent
-    if not hasattr(os, "O_TMPFILE"):
-        return
     try:
-        os.close(os.open(there, os.O_TMPFILE | os.O_WRONLY))  # a file without a name: it leaves no trace
+        durable.check_writable(there)
     except OSError as error:
-        if error.errno in _REFUSED:
-            raise errors.UnwritableOutput(folder, error.strerror) from None
+        raise errors.UnwritableOutput(folder, error.strerror) from None
 
 
 def check_plan(plan: Plan, overwrite: bool, locked: bool) -> None:

@@ -119,6 +119,7 @@ class JobTotals:
             missing=0,
             gone=0,
             newly_gone=[],
+            left_out=[],
             pruned=0,
             notes=self._notes,
             failures={self._name_of(image): image.error or "" for image in self._failed},

@@ -91,7 +91,9 @@ def run(
         inbox = stack.enter_context(session.listening(notices))
         stack.enter_context(session.folders(options.out.absolute(), path.parent))
         stack.enter_context(lock.owning(path, options.engine.locked, session.pause(inbox)))
-        plan = plan_run(options, _previous(path, options.overwrite), session.pause(inbox))
+        plan = plan_run(
+            options, _previous(path, options.overwrite), session.pause(inbox), _telling_left_out(on_event, ready, inbox)
+        )
         if options.overwrite:
             _take_over(plan, options.engine.locked)
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
@@ -116,13 +118,17 @@ def resume(
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
-def dry_run(options: RunOptions, notices: Sequence[NoticeListener] = ()) -> Plan:
-    """What `run` would do. Touches nothing. Raises BatchgrayError, also for what a run would refuse after its plan."""
+def dry_run(options: RunOptions, notices: Sequence[NoticeListener] = (), on_event: Listener = _ignore) -> Plan:
+    """What `run` would do. Touches nothing. Raises BatchgrayError, also for what a run would refuse after its plan.
+
+    `on_event` is called with what is left out alone.
+    """
     path = _manifest_of(options)
     with session.listening(notices) as inbox:
         for folder in (options.out.absolute(), path.parent):
             foresight.check_folder(folder)
-        plan = plan_run(options, _previous(path, options.overwrite), session.pause(inbox))
+        tell = _telling_left_out(on_event, _always, inbox)
+        plan = plan_run(options, _previous(path, options.overwrite), session.pause(inbox), tell)
         foresight.check_plan(plan, options.overwrite, options.engine.locked)
         return plan
 
@@ -192,6 +198,14 @@ def _take_over(plan: Plan, locked: bool) -> None:
         plan.manifest.run_id = ours[0]
 
 
+def _telling_left_out(emit: Listener, ready: Callable[[], bool], inbox: Inbox) -> Callable[[str, str], None]:
+    def tell(path: str, kind: str) -> None:
+        session.wait_until(ready, inbox)
+        emit(events.LeftOut(source=path, kind=kind))
+
+    return tell
+
+
 def _supervise(
     stack: contextlib.ExitStack,
     plan: Plan,
@@ -246,6 +260,7 @@ def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inherita
         descriptors=tuple(held.for_workers),
         pixels=plan.manifest.options,
         max_pixels=plan.manifest.max_pixels,
+        times=plan.manifest.times,
         checkpoint=engine.checkpoint,
     )
 

@@ -59,6 +59,7 @@ def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, pruned: int) -> even
         output_bytes=totals.output_bytes,
         seconds=totals.seconds,
         ignored=dict(plan.ignored),
+        left_out=plan.left_out,
         changed=plan.changed,
         missing=plan.missing,
         gone=states["gone"],

@@ -23,7 +23,7 @@ import contextlib
 import importlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,19 @@ def load(module: str, types: Mapping[str, Any], works: Callable[[Functions], boo
     """
     key = _key(module)
     name = f"batchgray-{module}-{integrity.number(key):016x}.o"
-    for folder in _folders():
-        code = _read(folder / name, key)
-        if code is not None:
-            functions = _functions(code, types)
-            if works(functions):
-                return functions
+    folder = _folder()
+    kept = None if folder is None else _read(folder / name, key)
+    if kept is not None:
+        functions = _functions(kept, types)
+        if works(functions):
+            return functions
     code = _machine().emit_object(_compiled(module))
     functions = _functions(code, types)
     if not works(functions):
         raise RuntimeError("what numba compiled does not compute what it should")
-    for folder in _folders():
+    if folder is not None:
         with contextlib.suppress(OSError):  # there is no such folder, no right, no space
             _keep(folder, module, name, key, code)
-            break
     return functions
 
 
@@ -123,18 +122,20 @@ def _key(module: str) -> str:
     )
 
 
-def _folders() -> Iterator[Path]:
-    """Where code may be kept, as numba chooses: where the user says; else beside the source, or in the user's cache."""
+def _folder() -> Path | None:
+    """Where code is kept: where the user says, else in the user's cache.
+
+    Not beside the source, as numba would: what is there when the package is uninstalled stays, and its folders too.
+    """
     if given := os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(given)
-        return
-    yield _PACKAGE / "__pycache__"
+        return Path(given)
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if Path(cache).is_absolute():
-        yield Path(cache) / "batchgray"
-    else:
-        with contextlib.suppress(RuntimeError):  # a user without a home
-            yield Path.home() / ".cache" / "batchgray"
+        return Path(cache) / "batchgray"
+    try:
+        return Path.home() / ".cache" / "batchgray"
+    except RuntimeError:  # a user without a home
+        return None
 
 
 def _read(path: Path, key: str) -> bytes | None:

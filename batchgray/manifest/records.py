@@ -18,7 +18,7 @@ from batchgray._version import __version__
 from batchgray.events import NoticeSource
 from batchgray.manifest.files import own_names
 from batchgray.options import MOST_PIXELS, SUFFIXES, PixelOptions
-from batchgray.records import InputVersion
+from batchgray.records import InputVersion, LeftOutKind
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.names import folders_of, is_inside, is_plain
 from batchgray.storage.run_folder import FLIGHT_FOLDER
@@ -120,7 +120,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """The document. `lineage` is drawn when it begins: the journal of one that was overwritten is never replayed.
 
     `output_root` is "." where the manifest lies in its output folder, else that folder's absolute path. `ignored`
-    counts what was not taken when the input folders were last walked, by file type.
+    counts what was not taken when the input folders were last walked, by file type; `left_out` names the first of
+    all that was left out then. `times` says whether outputs get the modification times of their inputs.
     """
 
     version: int = VERSION
@@ -131,11 +132,13 @@ class Manifest(msgspec.Struct, kw_only=True):
     lineage: FolderName = msgspec.field(default_factory=lambda: os.urandom(8).hex())
     options: PixelOptions
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
+    times: bool = False
     output_root: str
     output_root_base64: Bytes = msgspec.UNSET
     input_roots: list[str]
     input_roots_base64: ListBytes = msgspec.UNSET
     ignored: dict[str, Count] = msgspec.field(default_factory=dict)
+    left_out: list[LeftOutKind] = msgspec.field(default_factory=list)
     runs: list[Run] = msgspec.field(default_factory=list)
     interruptions: list[Interruption] = msgspec.field(default_factory=list)
     images: list[Image] = msgspec.field(default_factory=list)  # last, so that it can be written a line an image

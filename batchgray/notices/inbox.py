@@ -10,6 +10,8 @@ import msgspec
 
 from batchgray.events import NoticeSource
 
+OLD_SECONDS = 600.0  # twice the notice that an instance gets: an event as old is of one that is gone, or that was left
+
 
 class InterruptionNotice(msgspec.Struct, frozen=True, kw_only=True):
     """This machine, or this run, is about to be stopped.

@@ -6,9 +6,10 @@ the answer).
 
 import random
 import threading
+from datetime import datetime
 
 from batchgray.cloud.instance import POLL_SECONDS, MetadataService, Unknown, iso_utc
-from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
+from batchgray.notices.inbox import OLD_SECONDS, Complaint, Inbox, InterruptionNotice
 
 
 class MetadataListener:
@@ -21,6 +22,7 @@ class MetadataListener:
         self._poll_seconds = poll_seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._over: datetime | None = None  # the time that was told of as over
 
     def start(self, inbox: Inbox) -> None:
         self._thread = threading.Thread(target=self._poll, args=[inbox], name="metadata", daemon=True)
@@ -51,5 +53,17 @@ class MetadataListener:
         until = self._service.termination_time()
         if until is None or self._stopping.is_set():
             return False
+        if (self._service.now() - until).total_seconds() > OLD_SECONDS:  # the instance has outlived it
+            if until != self._over:
+                inbox.put(Complaint(_left_over(until)))
+            self._over = until
+            return False
         inbox.put(InterruptionNotice(source="metadata", event_id=None, deadline=iso_utc(until)))
         return True
+
+
+def _left_over(until: datetime) -> str:
+    return (
+        f"instance metadata tells that this instance went at {iso_utc(until)}, and it is there: that is left alone. "
+        f"Look at its state at the ECS console, or leave metadata out with `batchgray run ... --notices smq`"
+    )

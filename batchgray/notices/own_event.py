@@ -11,21 +11,21 @@ waits for what is given back, which is another machine's, but not longer than a 
 
 Make room: what lies in the way is received and hidden, old events (their instances are gone) for minutes, fresh ones
 for a moment, in which every receiver sees what is behind them. The random moment lets one of the fleet do it for all:
-the others then find the way free. Nothing that is not this instance's interruption is ever deleted.
+the others then find the way free. An own event that is old is over, since the instance is still there: it is told of,
+and else like any other's. Nothing that is not this instance's interruption is ever deleted.
 """
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from batchgray.cloud.instance import iso_utc
-from batchgray.notices.inbox import InterruptionNotice
+from batchgray.notices.inbox import OLD_SECONDS, InterruptionNotice
 from batchgray.notices.queue import GONE, PAGE, Message, QueueFault, SmqQueue
 from batchgray.notices.spot_event import SpotEvent
+from batchgray.quantities import duration
 
-OLD_SECONDS = 600.0  # twice the notice that an instance gets
 HIDE_OLD_SECONDS = 300
 HIDE_FRESH_SECONDS = 2
 HOLD_SECONDS = 60
@@ -198,6 +198,13 @@ class OwnEvent:
                     self._give(InterruptionNotice(source="smq", event_id=event_id, deadline=deadline))
 
 
+def left_over(message: Message, queue: str) -> str:
+    """In words, of an event that this instance has outlived, as one of a rehearsal."""
+    return (
+        f"an interruption of this instance has been in queue {queue} for {duration(message.age)}, and is over: it is "
+        f"left alone. Delete message {message.message_id} at the SMQ console, or let the queue's retention end it"
+    )
+
+
 def _give_back(queue: SmqQueue, message: Message) -> None:
-    is_old = time.time() - message.enqueued > OLD_SECONDS
-    queue.hide(message.handle, HIDE_OLD_SECONDS if is_old else HIDE_FRESH_SECONDS)
+    queue.hide(message.handle, HIDE_OLD_SECONDS if message.age > OLD_SECONDS else HIDE_FRESH_SECONDS)

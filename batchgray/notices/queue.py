@@ -9,7 +9,9 @@ counts as success. Its DEBUG log prints Authorization and stays off.
 
 import http.client
 import re
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from batchgray import errors, texts
@@ -46,12 +48,12 @@ class QueueFault(Exception):
 
 
 class Message(NamedTuple):
-    """`handle` is "" for one that was only peeked at; `enqueued` is the service's time, seconds since the epoch."""
+    """`handle` is "" for one that was only peeked at; `age` is in seconds, by the service's clock."""
 
     message_id: str
     body: str
     handle: str
-    enqueued: float
+    age: float
 
 
 class _Answer(http.client.HTTPResponse):
@@ -97,7 +99,8 @@ class SmqQueue:
         except Exception as error:
             raise QueueFault("InvalidEndpoint", type(error).__name__) from None
         connection = self._account.mns_client.http.conn
-        connection.response_class = _Answer
+        self._answer: _Answer | None = None
+        connection.response_class = self._next_answer
         connection.timeout = connection.connection_timeout = _TIMEOUT_SECONDS
         self._limit = RequestLimit(connection)
         self._queue = self._account.get_queue(name)
@@ -158,15 +161,28 @@ class SmqQueue:
             if fault.kind == "MessageNotExist":  # an empty queue
                 return []
             raise
+        now = self._servers_time()
         return [
             Message(
                 item.message_id,
                 item.message_body,
                 getattr(item, "receipt_handle", "") or "",
-                int(item.enqueue_time) / 1000,
+                now - int(item.enqueue_time) / 1000,
             )
             for item in found
         ]
+
+    def _next_answer(self, *arguments: Any, **settings: Any) -> _Answer:
+        self._answer = _Answer(*arguments, **settings)
+        return self._answer
+
+    def _servers_time(self) -> float:
+        """As the last answer told it; a clock that is off by minutes would make a fresh event old."""
+        try:
+            date = self._answer.getheader("Date") if self._answer else None
+            return parsedate_to_datetime(date or "").timestamp()
+        except (ValueError, OverflowError):
+            return time.time()
 
     def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         from mns.mns_exception import MNSClientNetworkException, MNSServerException

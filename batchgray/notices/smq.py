@@ -20,8 +20,8 @@ import msgspec
 
 from batchgray import errors
 from batchgray.cloud.instance import Credentials, MetadataService, RoleCredentials, Unknown
-from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.notices.own_event import OwnEvent
+from batchgray.notices.inbox import OLD_SECONDS, Complaint, Inbox, InterruptionNotice
+from batchgray.notices.own_event import OwnEvent, left_over
 from batchgray.notices.queue import (
     FINAL,
     NO_CREDENTIALS,
@@ -89,6 +89,7 @@ class SmqListener:
         self._outcome: str | None = None
         self._event = OwnEvent(self._own, self._put, lambda: self._stopping)
         self._reported: OrderedDict[str, None] = OrderedDict()
+        self._left_over: dict[str, bool] = {}  # of the own messages
         self._complained: set[str] = set()
 
     def start(self, inbox: Inbox) -> None:
@@ -238,11 +239,19 @@ class SmqListener:
                 self._put(Complaint(text))
             return None
         if event is not None and (self._options.any_instance or event.instance_id == self._instance_id):
-            return event
+            return None if self._is_left_over(message) else event
         if self._first_time(message.message_id):
             whose = f"of instance {event.instance_id}" if event else "of another kind"
             _log.info("message %s %s is left alone", message.message_id, whose)
         return None
+
+    def _is_left_over(self, message: Message) -> bool:
+        """Whether the instance has outlived its event. Seen when it first comes: a flush may take its time."""
+        if message.message_id not in self._left_over:
+            self._left_over[message.message_id] = message.age > OLD_SECONDS
+            if message.age > OLD_SECONDS:
+                self._put(Complaint(left_over(message, self._options.queue)))
+        return self._left_over[message.message_id]
 
     def _first_time(self, message_id: str) -> bool:
         if message_id in self._reported:

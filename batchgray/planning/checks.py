@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchgray import errors, quantities
+from batchgray.extras import remedy_for
 from batchgray.manifest.files import files_of, own_names
 from batchgray.manifest.records import Image, Manifest, find_output_clash
 from batchgray.options import PixelOptions, RunOptions
@@ -93,8 +94,13 @@ def refuse_empty_output(manifest: Manifest, path: Path) -> None:
 def refuse_nothing_found(options: RunOptions, earlier: EarlierInputs, discovery: Discovery) -> None:
     """Raises NothingFound where no image is, and none ever was."""
     if not any(earlier.had(str(without_dots(path))) for path in options.inputs):
-        kinds = [*discovery.ignored.most_common(), *discovery.passed_over.most_common()]
-        instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}" if kinds else "is nothing"
+        kinds = [f"{each.count:,} {each.kind}" for each in discovery.left_out.kinds()]
+        below = discovery.folders - sum(os.path.isdir(path) for path in options.inputs)
+        if not kinds and below > 0:
+            kinds = [f"{below:,} folder{'s' if below > 1 else ''} without a file"]
+        instead = f"are: {', '.join(kinds)}" if kinds else "is nothing"
+        if remedy := remedy_for(discovery.left_out.ignored):
+            instead += f"; {remedy}"
         raise errors.NothingFound(", ".join(map(str, options.inputs)), instead)
 
 

@@ -1,7 +1,7 @@
 """INPUTs to the planned list: which files are images, and under which name each comes out.
 
 Folders are walked in the order of their names. Hidden entries and the output folder are skipped, links to files are
-followed, links to folders are not (so there are no loops). Files named one by one are taken whatever their name.
+followed, links to folders only where that is asked for. Files named one by one are taken whatever their name.
 """
 
 import errno
@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import errors, texts
+from batchgray.extras import HEIF_SUFFIXES, is_installed
 from batchgray.options import SUFFIXES, Format
-from batchgray.records import InputVersion
+from batchgray.planning.base_folder import path_below
+from batchgray.planning.left_out import FILTERED, HIDDEN, NO_SUFFIX, LeftOut
+from batchgray.planning.links import Ways, file_id
+from batchgray.records import LINKED_FOLDERS, InputVersion
 from batchgray.storage.guards import without_dots
 from batchgray.storage.names import kind_of
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"}
-
-LINKED_FOLDERS = "links to folders"
-HIDDEN = "hidden"
-LEFT_OUT = "left out by --include or --exclude"
+IMAGE_SUFFIXES = JPEG_SUFFIXES | {
+    *(".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".j2c", ".jpx", ".jpf", ".pbm", ".pgm", ".ppm", ".pnm"),
+}
 
 _TOO_LONG = "is longer than the system can open; move it nearer to the top"
 
@@ -57,11 +60,11 @@ class TakenName(NamedTuple):
 
 
 class Discovery:
-    """Walks INPUTs. `ignored` counts what was not taken, by file type; `passed_over` what was not examined, and why.
+    """Walks INPUTs. `left_out` has what was not taken, `folders` is how many folders were walked.
 
-    `links` are the paths of links among the found.
+    `links` are the paths of links among the found, and of what was found through links.
 
-    `pause` is called now and then, and may raise.
+    `pause` is called now and then, and may raise. All INPUTs are below `base`, if one is given (see `base_folder`).
     """
 
     def __init__(
@@ -70,13 +73,19 @@ class Discovery:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         pause: Callable[[], None] = lambda: None,
+        base: Path | None = None,
+        follow_links: bool = False,
+        tell: Callable[[str, str], None] = lambda path, kind: None,
     ) -> None:
-        self.ignored: Counter[str] = Counter()
-        self.passed_over: Counter[str] = Counter()
+        self.left_out = LeftOut(tell)
+        self.folders = 0
         self.links: list[str] = []
         self._include, self._exclude = include, exclude
         self._pause = pause
-        self._out_path, self._out = out, _file_id(out)
+        self._suffixes = image_suffixes()
+        self._base = None if base is None else str(base)
+        self._follow = follow_links
+        self._out_path, self._out = out, file_id(out)
         self._named: set[str] = set()  # files named one by one, and not found in a folder yet
 
     def find(self, inputs: Sequence[Path]) -> Iterator[Found]:
@@ -88,36 +97,69 @@ class Discovery:
         inputs = list(dict.fromkeys(map(without_dots, inputs)))
         folders = [path for path in inputs if os.path.isdir(path)]
         walked = set(folders)
-        folders = [path for path in folders if walked.isdisjoint(path.parents)]  # walked anyway
-        if any(_file_id(folder) == self._out for folder in folders if self._out):
+        folders = [path for path in folders if walked.isdisjoint(path.parents)]
+        if any(file_id(folder) == self._out for folder in folders if self._out):
             raise errors.OutputIsInput(self._out_path)
-        self._named = {str(path) for path in inputs if path not in walked}
-        for path in folders:
-            yield from self._walk(str(path), f"{path.name or 'root'}/" if len(folders) > 1 else "")
+        self._named = {str(path) for path in inputs} - {str(path) for path in folders}
+        prefixes = {str(path): self._prefix(path, len(folders) == 1) for path in folders}
+        for root, prefix in prefixes.items():
+            yield from self._walk(root, prefix)
+        for path in sorted(walked.difference(folders)):
+            if str(path) in self._named and file_id(path) != self._out:  # as it is hidden, a link, or left out there
+                above = next(str(folder) for folder in path.parents if str(folder) in prefixes)
+                yield from self._walk(str(path), f"{prefixes[above]}{path_below(above, str(path))}/")
         for path in inputs:
-            if str(path) in self._named:  # not in one of the folders
-                yield self._found(str(path.parent), path.name, path.name, path.stat, path.is_symlink())
+            if str(path) in self._named and path not in walked:  # not in one of the folders
+                root, source = self._split(path)
+                yield self._found(root, source, source, path.stat, path.is_symlink())
+
+    def _prefix(self, folder: Path, alone: bool) -> str:
+        """What stands before the output names of all that is in an INPUT folder."""
+        if self._base is not None:
+            below = path_below(self._base, str(folder))
+            return f"{below}/" if below else ""
+        return "" if alone else f"{folder.name or 'root'}/"
+
+    def _split(self, path: Path) -> tuple[str, str]:
+        """Root and source of a file that was named: what it is mirrored by is its source."""
+        root = str(path.parent) if self._base is None else self._base
+        return root, path_below(root, str(path)) or path.name
 
     def _walk(self, root: str, prefix: str) -> Iterator[Found]:
         """All below a folder. Not by recursion: a tree may be deeper than any stack."""
-        waiting = [self._entries(root, "")]
+        ways = Ways(root) if self._follow else None
+        waiting = [(self._entries(root, ""), False)]
         while waiting:
-            for source, entry in waiting[-1]:
+            entries, linked = waiting[-1]
+            for source, entry in entries:
                 if isinstance(entry, Found):
                     yield entry
-                elif entry.is_dir(follow_symlinks=False):
-                    if self._out is None or _file_id(entry.path) != self._out:
-                        waiting.append(self._entries(root, source))
+                elif entry.is_dir(follow_symlinks=False) or (self._follow and _is_link_to_folder(entry)):
+                    if self._enters(entry, ways):
+                        waiting.append((self._entries(root, source), linked or entry.is_symlink()))
                         break
                 elif self._wanted(entry, source):
                     self._named.discard(entry.path)
-                    yield self._found(root, source, prefix + source, entry.stat, entry.is_symlink())
+                    yield self._found(root, source, prefix + source, entry.stat, linked or entry.is_symlink())
             else:
                 waiting.pop()
+                if ways is not None:
+                    ways.leave()
+
+    def _enters(self, folder: os.DirEntry[str], ways: Ways | None) -> bool:
+        if self._out is not None and file_id(folder.path) == self._out:
+            return False
+        refused = None if ways is None else ways.enter(folder.path, folder.is_symlink())
+        if refused is not None:
+            self.left_out.ignore(folder.path, refused)
+            return False
+        self._named.discard(folder.path)
+        return True
 
     def _entries(self, root: str, folder: str) -> Iterator[tuple[str, os.DirEntry[str] | Found]]:
         """What a folder holds, with its name below `root`; instead of what can't be read one that is refused."""
         self._pause()
+        self.folders += 1
         try:
             with os.scandir(os.path.join(root, folder)) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
@@ -128,22 +170,30 @@ class Discovery:
         for entry in entries:
             source = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
-                self.passed_over[HIDDEN] += 1
+                self._pass_over(entry, HIDDEN)
             elif matches(source, entry.name, self._exclude):
-                self.passed_over[LEFT_OUT] += 1
+                self._pass_over(entry, FILTERED)
             else:
                 yield source, entry
 
+    def _ignore(self, entry: os.DirEntry[str], kind: str) -> None:
+        if entry.path not in self._named:  # else it is taken in its turn
+            self.left_out.ignore(entry.path, kind)
+
+    def _pass_over(self, entry: os.DirEntry[str], reason: str) -> None:
+        if entry.path not in self._named:
+            self.left_out.pass_over(entry.path, reason)
+
     def _wanted(self, entry: os.DirEntry[str], source: str) -> bool:
         suffix = kind_of(entry.name)
-        if suffix not in IMAGE_SUFFIXES:
-            self.ignored[LINKED_FOLDERS if _leads_to_folder(entry) else suffix or "no suffix"] += 1
+        if _is_link_to_folder(entry):
+            self._ignore(entry, LINKED_FOLDERS)
             return False
-        if _leads_to_folder(entry):
-            self.ignored[LINKED_FOLDERS] += 1
+        if suffix not in self._suffixes:
+            self._ignore(entry, suffix or NO_SUFFIX)
             return False
         if self._include and not matches(source, entry.name, self._include):
-            self.passed_over[LEFT_OUT] += 1
+            self._pass_over(entry, FILTERED)
             return False
         return True
 
@@ -279,11 +329,16 @@ def _why_unreadable(error: OSError) -> str:
     return f"the folder can't be read: {(error.strerror or str(error)).lower()}; run again when it can"
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_symlink() and entry.is_dir()
     except OSError:  # a link to itself, or into a folder without permission
         return False
+
+
+def image_suffixes() -> frozenset[str]:
+    """What the names of images end with, with the extras that are installed."""
+    return IMAGE_SUFFIXES | (HEIF_SUFFIXES if is_installed("heif") else frozenset())
 
 
 def matches(path: str, name: str, globs: Sequence[str]) -> bool:
@@ -297,11 +352,3 @@ def _match(path: str, name: str, glob: str) -> bool:
     if "/" not in glob.rstrip("/"):
         return fnmatch.fnmatchcase(name, bare)
     return fnmatch.fnmatchcase(path, bare) or (bare.startswith("**/") and fnmatch.fnmatchcase(path, bare[3:]))
-
-
-def _file_id(path: str | Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchgray.manifest.records import Image, Manifest
-from batchgray.records import InputVersion
+from batchgray.records import InputVersion, LeftOutKind
 from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 # Images of the manifest, each with what stands under its input's name now; None where nothing can be seen.
@@ -33,6 +33,7 @@ class Plan:
     changed: int = 0
     missing: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
+    left_out: list[LeftOutKind] = field(default_factory=list)
     newly_gone: list[str] = field(default_factory=list)
     pruned: list[Image] = field(default_factory=list)
     new_outputs: set[str] = field(default_factory=set)

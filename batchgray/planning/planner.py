@@ -8,30 +8,42 @@ from batchgray import errors
 from batchgray.manifest.records import DEFAULT_RUN_ID, Manifest
 from batchgray.options import ResumeOptions, RunOptions
 from batchgray.planning import checks, reconcile
+from batchgray.planning.base_folder import below_base
 from batchgray.planning.discovery import Discovery, assign_outputs
 from batchgray.planning.gone import EarlierInputs
 from batchgray.planning.plan import Plan
 
 
-def plan_run(options: RunOptions, previous: Manifest | None, pause: Callable[[], None] = lambda: None) -> Plan:
-    """Plan a run: afresh, or going on from `previous`. `pause` is called now and then, and may raise.
+def plan_run(
+    options: RunOptions,
+    previous: Manifest | None,
+    pause: Callable[[], None] = lambda: None,
+    left_out: Callable[[str, str], None] = lambda path, kind: None,
+) -> Plan:
+    """Plan a run: afresh, or going on from `previous`.
+
+    `pause` is called now and then, and may raise; `left_out` with the path and the kind of all that is not taken.
 
     Raises NoSuchInput, UnreadableInput, InputGone, NothingFound, OutputIsInput, OutputIsSource, ManifestIsInput,
     Collisions, OutputInTheWay, PrunedIsSource, OptionsDiffer, OtherOutput,
-    OutputsGone.
+    OutputsGone, BaseNotFolder, NotBelowBase.
     """
+    options = below_base(options)
     out, path = options.out.absolute(), Path(os.path.realpath(options.manifest_path))
     if previous is not None:
         checks.refuse_other_options(options, previous)
         _accept_output_folder(path, out, previous)
         checks.refuse_empty_output(previous, path)
     earlier = EarlierInputs(previous)
-    discovery = Discovery(out, options.include, options.exclude, pause)
+    discovery = Discovery(
+        out, options.include, options.exclude, pause, options.base, options.follow_links, tell=left_out
+    )
     found = list(discovery.find(checks.reachable_inputs(options.inputs, earlier, options.prune)))
     manifest = _new_manifest(options, path, out) if previous is None else previous
-    manifest.max_pixels = options.max_pixels
-    manifest.ignored = dict(discovery.ignored)
-    plan = Plan(path, out, manifest, previous is not None, ignored=discovery.ignored)
+    manifest.max_pixels, manifest.times = options.max_pixels, options.engine.times
+    manifest.ignored, manifest.left_out = dict(discovery.left_out.ignored), discovery.left_out.kinds()
+    plan = Plan(path, out, manifest, previous is not None, ignored=discovery.left_out.ignored)
+    plan.left_out = manifest.left_out
     unfound = reconcile.stat_inputs(plan, reconcile.unfound_images(manifest, found), pause)
     if not options.prune:
         checks.refuse_emptied_inputs(plan, options, earlier, found, unfound)
@@ -62,6 +74,7 @@ def plan_resume(options: ResumeOptions, manifest: Manifest, pause: Callable[[], 
     out = manifest.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
+    manifest.times = manifest.times or options.engine.times
     plan = Plan(path, out, manifest, resumed=True)
     checks.refuse_empty_output(manifest, path)
     accepted = set(earlier_roots) if options.prune else set()

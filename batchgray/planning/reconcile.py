@@ -50,17 +50,24 @@ def stat_inputs(plan: Plan, images: Iterable[Image], pause: Callable[[], None]) 
 def follow_renames(plan: Plan, found: Sequence[Found], unfound: InputStats) -> InputStats:
     """An input that has another name now, and comes out under the same one, stays its image.
 
-    Returns those that stay unfound.
+    So does one that INPUTs and --base divide otherwise into root and source than before, whatever it would come out
+    as: its output is there already. Returns those that stay unfound.
     """
     manifest = plan.manifest
     roots = {root: index for index, root in enumerate(manifest.input_roots)}
     known = {(image.root, image.source) for image in manifest.images}
     by_output = {image.output: (image, version) for image, version in unfound}
+    output_of = {plan.source_path(image): image.output for image, _ in unfound}
     for item in found if unfound else ():
-        name, place = short_output(item, manifest.options.format), (roots.get(item.root), item.source)
-        if name in by_output and place not in known and _is_same_input(plan, item, *by_output[name]):
-            image, _ = by_output.pop(name)
-            image.root, image.source = roots.setdefault(item.root, len(roots)), item.source
+        if (roots.get(item.root), item.source) in known:
+            continue
+        name = output_of.get(os.path.join(item.root, item.source), "")
+        if name not in by_output:
+            name = short_output(item, manifest.options.format)
+            if name not in by_output or not _is_same_input(plan, item, *by_output[name]):
+                continue
+        image, _ = by_output.pop(name)
+        image.root, image.source = roots.setdefault(item.root, len(roots)), item.source
     manifest.input_roots = list(roots)
     return [(image, version) for image, version in unfound if image.output in by_output]
 
@@ -153,7 +160,20 @@ def merge(
     taken = set(outputs)
     kept = [(image, version) for image, version in kept if image.output not in taken]
     manifest.images = images + [image for image, _ in kept]
+    _drop_unused_roots(plan)
     return versions + [version for _, version in kept]
+
+
+def _drop_unused_roots(plan: Plan) -> None:
+    """Else --input-root would have to tell of folders that no image is in any more."""
+    roots, images = plan.manifest.input_roots, [*plan.manifest.images, *plan.pruned]
+    used = sorted({image.root for image in images})
+    if len(used) == len(roots):
+        return
+    index_of = {root: index for index, root in enumerate(used)}
+    for image in images:
+        image.root = index_of[image.root]
+    plan.manifest.input_roots = [roots[root] for root in used]
 
 
 def _new_image(root: int, item: Found, output: str, there: Image | None) -> Image:

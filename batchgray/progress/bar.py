@@ -121,7 +121,7 @@ class Bar:
         with self._lock:
             self._counters.count(event)
             match event:
-                case events.Done() | events.Failed():
+                case events.Done() | events.Failed() | events.LeftOut():
                     if self._verbose:
                         self._lines += wording.lines_for_image(event)
                     return

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TextIO
 
 from batchgray import events, quantities, spelling
-from batchgray.progress import wording
+from batchgray.progress import journal, wording
 from batchgray.progress.counters import Counters
 from batchgray.progress.outlet import Outlet
 
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 Amount = Literal["quiet", "normal", "verbose"]
 Listener = Callable[[events.Event], None]
+Prefix = Callable[[events.Event], str]  # before each line of an event
 
 _PLAIN_SECONDS = 10.0
 _APPENDING = ("", "dumb", "unknown")
@@ -48,10 +49,13 @@ class Feed:
 
 
 @contextlib.contextmanager
-def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "") -> Iterator[Feed]:
+def listening(
+    mode: ProgressMode, amount: Amount = "normal", terminal: str = "", journal_stream: str = ""
+) -> Iterator[Feed]:
     """A listener of this kind that writes to standard output, and drops everything once that is closed.
 
-    `terminal` is its kind, as TERM says; one that can only append, or says nothing, gets plain lines. `amount` is how
+    `terminal` is its kind, as TERM says; one that can only append, or says nothing, gets plain lines. Those that go to
+    systemd's journal, as JOURNAL_STREAM says, tell it how much they weigh. `amount` is how
     much people are told. Quiet is about what is not as it should be, on standard error; `json` and `none` are what
     they are with any.
     """
@@ -63,7 +67,9 @@ def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "")
             yield feed
     elif amount == "quiet":
         outlet = _outlet_for_lines(sys.stderr)
-        with _closing(outlet, Feed(lambda event: _tell(outlet, wording.lines_for_trouble(event), event))) as feed:
+        prefix = journal.prefixing(sys.stderr, journal_stream)
+        trouble = Feed(lambda event: _tell(outlet, wording.lines_for_trouble(event), event, prefix))
+        with _closing(outlet, trouble) as feed:
             yield feed
     elif mode != "plain" and terminal not in _APPENDING and _is_terminal(sys.stdout):
         from batchgray.progress.bar import Bar, Screen  # which takes 0.1 s to import, and most runs have no terminal
@@ -74,7 +80,8 @@ def listening(mode: ProgressMode, amount: Amount = "normal", terminal: str = "")
             yield feed
     else:
         outlet = _outlet_for_lines(sys.stdout)
-        with _closing(outlet, Feed(Plain(outlet, verbose=amount == "verbose"))) as feed:
+        prefix = journal.prefixing(sys.stdout, journal_stream)
+        with _closing(outlet, Feed(Plain(outlet, verbose=amount == "verbose", prefix=prefix))) as feed:
             yield feed
 
 
@@ -97,9 +104,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def _tell(outlet: Outlet, lines: list[str], event: events.Event) -> None:
+def _tell(outlet: Outlet, lines: list[str], event: events.Event, prefix: Prefix) -> None:
     for line in lines:
-        outlet.put_text(line, last=isinstance(event, _LAST_WORDS))
+        outlet.put_text(prefix(event) + line, last=isinstance(event, _LAST_WORDS))
 
 
 class Json:
@@ -127,8 +134,15 @@ def _line(event: events.Event | events.Dropped) -> bytes:
 class Plain:
     """A line at the start, then at most one every ten seconds, the story of an interruption, and the summary."""
 
-    def __init__(self, outlet: Outlet, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        prefix: Prefix = lambda event: "",
+    ) -> None:
         self._outlet = outlet
+        self._prefix = prefix
         self._verbose = verbose
         self._clock = clock
         self._counters = Counters(clock)
@@ -136,10 +150,11 @@ class Plain:
 
     def __call__(self, event: events.Event) -> None:
         self._counters.count(event)
-        _tell(self._outlet, wording.lines_for(event) + (wording.lines_for_image(event) if self._verbose else []), event)
+        lines = wording.lines_for(event) + (wording.lines_for_image(event) if self._verbose else [])
+        _tell(self._outlet, lines, event, self._prefix)
         if isinstance(event, events.Done | events.Failed) and self._clock() >= self._next:
             self._next = self._clock() + _PLAIN_SECONDS
-            _tell(self._outlet, [self._line()], event)
+            self._outlet.put_text(self._line())
 
     def _line(self) -> str:
         counters = self._counters

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from batchgray import events, program, quantities, texts
+from batchgray import events, extras, program, quantities, texts
 from batchgray.errors import shown
 from batchgray.events import Reason
 from batchgray.manifest.outcome import resume_command
 from batchgray.quantities import duration, images, megapixels, size
+from batchgray.records import CIRCLES, LINKED_FOLDERS, MANY_WAYS, LeftOutKind
 
 _ELSEWHERE = ", in the manifest"
+_LINKS = {LINKED_FOLDERS: " --follow-links walks into them.", CIRCLES: "", MANY_WAYS: ""}
 
 
 def lines_for(event: events.Event) -> list[str]:
@@ -38,7 +40,7 @@ def lines_for_trouble(event: events.Event) -> list[str]:
 
 
 def lines_for_image(event: events.Event) -> list[str]:
-    """A line for an image that is through."""
+    """A line for an image that is through, or for what is none."""
     match event:
         case events.Done():
             figures = f"{event.width} x {event.height}, {size(event.source_bytes)} -> {size(event.output_bytes)}"
@@ -46,6 +48,8 @@ def lines_for_image(event: events.Event) -> list[str]:
             return [f"{shown(event.source)}: {figures}, {duration(event.seconds)}{note}"]
         case events.Failed():
             return [f"{shown(event.source)} failed: {_shown_reason(event.error)}"]
+        case events.LeftOut():
+            return [f"{shown(event.source)} is not taken: {shown(event.kind)}"]
     return []
 
 
@@ -127,13 +131,31 @@ def summary_lines(event: events.Summary) -> list[str]:
         )
     if event.pruned:
         lines.append(f"Removed because the input is gone: {event.pruned:,}.")
-    if event.ignored:
-        kinds = sorted(event.ignored.items(), key=lambda item: -item[1])
-        listed = ", ".join(f"{count:,} {shown(kind)}" for kind, count in kinds)
-        lines.append(f"Left out, as files of these types are not read: {listed}.")
+    lines += _left_out_lines(event)
     lines += _note_lines(event.notes)
     lines += reason_lines(event.reasons)
     return lines + _next_lines(event)
+
+
+def _left_out_lines(event: events.Summary) -> list[str]:
+    """File types by their numbers, links by their names."""
+    lines = []
+    kinds = sorted(event.ignored.items(), key=lambda item: -item[1])
+    types = ", ".join(f"{count:,} {shown(kind)}" for kind, count in kinds if kind not in _LINKS)
+    if types:
+        lines.append(f"Left out, as files of these types are not read: {types}.")
+    if remedy := extras.remedy_for(event.ignored):
+        lines.append(f"To convert them too: {remedy}; then run again.")
+    for kind in event.left_out:
+        if kind.kind in _LINKS:
+            lines.append(f"Left out: {left_out_kind(kind)}.{_LINKS[kind.kind]}")
+    return lines
+
+
+def left_out_kind(kind: LeftOutKind) -> str:
+    """How many of a kind, and the names of the first."""
+    names = f": {texts.names(kind.sources, kind.count)}" if kind.sources else ""
+    return f"{kind.count:,} {shown(kind.kind)}{names}"
 
 
 def _next_lines(event: events.Summary) -> list[str]:

@@ -36,6 +36,7 @@ from batchgray.storage.guards import open_folder, open_regular
 
 Buffer = bytes | bytearray | memoryview
 
+_NOT_PERMITTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _RENAME_NOREPLACE = 1
 _WRITE_BYTES = 8 << 20
 _MANY_FILES = 8  # from here on one syncfs, which may have to write others' data too, is worth it
@@ -289,6 +290,20 @@ def make_folders(path: Path, mode: int = 0o777) -> list[Path]:
         remove_empty(made)
         raise
     return made
+
+
+def check_writable(folder: Path) -> None:
+    """Try to make a file in a folder, without a name, so that it leaves no trace; where that works at all.
+
+    Raises OSError where it is not permitted.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno in _NOT_PERMITTED:
+            raise
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

@@ -4,6 +4,8 @@ N-M.out    the M-th output of worker N
 """
 
 import contextlib
+import os
+import time
 from collections.abc import Iterable, Iterator
 
 from batchgray.storage import durable, integrity
@@ -25,6 +27,14 @@ class ScratchFile:
         durable.write_all(self._fd, data)
         self._digest.update(data)
         self.size += len(data)
+
+    def set_time(self, mtime_ns: int) -> bool:
+        """Give it a modification time, in nanoseconds. False where the file system won't have it."""
+        try:
+            os.utime(self._fd, ns=(time.time_ns(), mtime_ns))
+        except OSError:
+            return False
+        return True
 
     @property
     def checksum(self) -> str:

@@ -33,6 +33,7 @@ class Setup(_Message, frozen=True, kw_only=True):
     pixels: PixelOptions
     max_pixels: int
     checkpoint: float
+    times: bool = False
     job: bytes = b""
 
 

@@ -25,6 +25,7 @@ from batchgray.checkpoints.sidecar import SidecarHeader
 from batchgray.codecs import band_plan, band_reader, encoding, opening
 from batchgray.codecs.exif import orientation_alone
 from batchgray.codecs.faults import joined
+from batchgray.codecs.metadata import note_of
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.codecs.transparency import colour_of
 from batchgray.errors import ImageError
@@ -61,6 +62,7 @@ from batchgray.workers.messages import (
 # Has an image's source as a file under the name that the task gives within the block. Raises ImageError, PlaceError.
 Sources = Callable[[Task], contextlib.AbstractContextManager[Task]]
 
+_NO_TIME = "the input's modification time could not be kept"
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
@@ -209,6 +211,7 @@ class Worker:
             self._flush(task, image)
             raise
         file = self._scratch.write_file(pieces)
+        record = self._set_time(file, record)
         done = _done(task, record, file, computed, decoded, started)
         return committer.Written(file, task, done, begun=task.resumable or self._checkpointed)
 
@@ -232,9 +235,15 @@ class Worker:
                 if self._is_there(task):
                     conversion.discard()
                 raise
-        record = msgspec.structs.replace(record, note=joined(record.note, conversion.note))
+        record = msgspec.structs.replace(self._set_time(file, record), note=joined(record.note, conversion.note))
         done = _done(task, record, file, computed, computed > 0, started)
         return committer.Written(file, task, done, begun=True)
+
+    def _set_time(self, file: ScratchFile, record: slots.SlotRecord) -> slots.SlotRecord:
+        """Give an output its input's time, where that is asked for. Returns the record, with a note if it failed."""
+        if not self._setup.times or file.set_time(record.version.mtime_ns):
+            return record
+        return msgspec.structs.replace(record, note=joined(record.note, _NO_TIME))
 
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""
@@ -319,7 +328,7 @@ class Worker:
         missing = image.record.tiles_total - image.tiles_done
         with self._interrupt.ending_at_once():
             note = source.decode(image)
-        return self._slot.annotate(image, joined(source.note, note)), missing
+        return self._slot.annotate(image, joined(self._note_of(source), note)), missing
 
     def _lay_out(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> slots.SlotImage:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
@@ -340,9 +349,12 @@ class Worker:
             tile_rows=self._pixels.rows_for(source.width),
             colour=source.colour,
             exif_bytes=len(exif),
-            note=source.note,
+            note=self._note_of(source),
         )
         return record, exif
+
+    def _note_of(self, source: OpenedImage) -> str | None:
+        return joined(source.note, note_of(source.dropped) if self._pixels.metadata == "keep" else None)
 
     def _run_kernel(self, task: Task, image: slots.SlotImage) -> None:
         """Tile by tile; a flag goes up after its tile is written.

@@ -1,5 +1,6 @@
 """The commands that convert: run and resume."""
 
+import os
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ from harness import (
     save_gradient,
     tree,
 )
-from recording import Recording, Rule, wait_for_stopped, wait_for_stopped_worker
+from recording import Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 
 def test_a_link_that_the_system_refuses_to_follow_costs_one_image(tmp_path):
@@ -128,7 +129,7 @@ def test_inputs_from_a_list(pictures, tmp_path, separator):
 
 def test_json_progress_is_one_object_a_line(pictures, tmp_path):
     events = events_of(batchgray("run", pictures, "--out", tmp_path / "out", "--progress", "json").stdout)
-    kinds = [event["event"] for event in events]
+    kinds = [event["event"] for event in events if event["event"] != "left_out"]
     assert kinds[0] == "planned"
     assert kinds[-1] == "summary"
     assert (kinds.count("started"), kinds.count("done")) == (3, 3)
@@ -192,3 +193,32 @@ def test_the_output_folder_can_be_moved_and_the_inputs_too(pictures, tmp_path):
     assert "--input-root" in error
     batchgray("resume", moved / "manifest.json", "--input-root", elsewhere, "--progress", "none")
     assert sorted(tree(moved)) == ["a.jpg", "sub/b.jpg", "sub/deep/c.jpg"]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_outputs_get_the_times_of_their_inputs_also_when_the_run_is_resumed(tmp_path, end):
+    """`large.jpg` is begun when the run ends; with as little memory as this, `wide.jpg` goes in bands."""
+    for second, name in enumerate(("done.png", "large.jpg", "wide.jpg"), 1_000_000_000):
+        side = 2400 if name == "wide.jpg" else 400
+        path = save_gradient(tmp_path / "in" / name, side, side, exact=True, quality=90)
+        os.utime(path, ns=(1, second * 1_000_000_000 + 987_654_321))
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", "large", after=3))
+    arguments = ("run", tmp_path / "in", "--out", out, "--times", "--tile-rows", 64, "--workers", 1)
+    with Running(*arguments, env=recording.environment) as run:
+        worker = wait_for_stopped_worker(run)
+        if end == signal.SIGTERM:
+            interrupt(run, worker)
+            run.finish(expect=75)
+        else:
+            run.kill()
+    batchgray("resume", out, "--memory", "16M", "--workers", 1)
+    for image in manifest_of(out)["images"]:
+        assert (out / image["output"]).stat().st_mtime_ns == image["mtime_ns"]
+    (out / "done.jpg").unlink()
+    batchgray("run", tmp_path / "in", "--out", out, "--tile-rows", 64)  # without, it is of now
+    assert (out / "done.jpg").stat().st_mtime > 1_500_000_000
+    assert (out / "large.jpg").stat().st_mtime < 1_500_000_000
+    (out / "done.jpg").unlink()
+    batchgray("resume", out, "--times")
+    assert (out / "done.jpg").stat().st_mtime < 1_500_000_000
+    batchgray("verify", out)

@@ -39,7 +39,7 @@ def test_exif_comes_behind_jfif_and_changes_nothing_else():
 
 @pytest.mark.parametrize(("width", "height"), [(65501, 1), (1, 65501)])
 def test_what_no_jpeg_holds_is_refused_with_the_way_out(width, height):
-    with pytest.raises(ImageError, match=f"{width} x {height}: JPEG holds 65500 pixels a side at most; use --format"):
+    with pytest.raises(ImageError, match=f"{width} x {height}: JPEG holds 65500 pixels a side at most: .*--format png"):
         encoding.encode_jpeg(memoryview(bytes(65501)), width, height, 75)
     encoding.check_jpeg_sides(65500, 65500)
 

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from boxed import box, codestream, heic, jp2, palette
 from files import RGB, png, png16, sampled, saved
 from harness import batchgray, manifest_of
 from PIL import Image, features
@@ -39,7 +40,9 @@ def stray_bytes_jpeg() -> bytes:
 
 ALPHA = Image.fromarray(RGB[..., 0] // 2)
 VEILED = Image.merge("RGBA", (*PICTURE.split(), ALPHA))
+TABLE = np.random.default_rng(6).integers(0, 256, (256, 3), np.uint8)
 SIXTEEN = np.random.default_rng(1).integers(0, 65536, (60, 70, 4), np.uint16)
+DEEP = SIXTEEN[:64, :64] & 0xFFC0  # 10 bits
 PALETTE = PICTURE.quantize(60)
 TURNED = PICTURE.rotate(180)
 
@@ -63,6 +66,22 @@ EXACT = {
     "pages.tif": (saved(PICTURE, "TIFF", save_all=True, append_images=[TURNED]), RGB),
     "moving.gif": (saved(PALETTE, "GIF", save_all=True, append_images=[TURNED.quantize(60)]), PALETTE.convert("RGB")),
     "moving.webp": (saved(PICTURE, "WEBP", lossless=True, save_all=True, append_images=[TURNED]), RGB),
+    "container.jp2": (saved(PICTURE, "JPEG2000"), RGB),
+    "bare.j2k": (codestream(RGB), RGB),
+    "tiles.jpx": (saved(PICTURE, "JPEG2000", tile_size=(64, 64), offset=(3, 5)), RGB),
+    "alpha.jp2": (saved(VEILED, "JPEG2000"), RGB),
+    "palette.jp2": (jp2(codestream(RGB[..., 0]), palette(TABLE)), TABLE[RGB[..., 0]]),
+    "sixteen.jp2": (codestream(SIXTEEN[..., 0]), np.repeat(SIXTEEN[..., :1] >> 8, 3, -1)),
+    "bits.pbm": (saved(PICTURE.convert("1"), "PPM"), PICTURE.convert("1").convert("RGB")),
+    "gray.pgm": (saved(PICTURE.convert("L"), "PPM"), PICTURE.convert("L").convert("RGB")),
+    "colour.ppm": (saved(PICTURE, "PPM"), RGB),
+    "text.pnm": (b"P3 203 155 255\n" + b" ".join(b"%d" % value for value in RGB.reshape(-1)), RGB),
+    "sixteen.pnm": (b"P6 70 60 65535\n" + SIXTEEN[..., :3].astype(">u2").tobytes(), SIXTEEN[..., :3] >> 8),
+    "colour.heic": (heic(RGB), RGB),
+    "alpha.heif": (heic(np.asarray(VEILED)), RGB),
+    "ten.hif": (heic(DEEP[..., :3]), DEEP[..., :3] >> 8),
+    "tiles.heic": (heic(RGB, tile_size=64), RGB),
+    "several.heic": (heic(RGB[::-1], RGB, primary_index=1), RGB),
     "moving.png": (saved(PICTURE, "PNG", save_all=True, append_images=[TURNED]), RGB),
 }
 AS_PILLOW_DECODES = {
@@ -81,7 +100,7 @@ AS_PILLOW_DECODES = {
     **({"modern.avif": saved(PICTURE, "AVIF", quality=90)} if features.check("avif") else {}),
 }
 GRAY_JPEG = saved(PICTURE.convert("L"), "JPEG")
-VEILING = {"alpha.png", "alpha.webp", "palette-transparent.png", "palette-transparent.gif"}
+VEILING = {"alpha.jp2", "alpha.heif", "alpha.png", "alpha.webp", "palette-transparent.png", "palette-transparent.gif"}
 VEILING_SIXTEEN = {"sixteen-alpha.png", "sixteen-gray-alpha.png"}
 SEVERAL = {"pages.tif", "moving.gif", "moving.webp", "moving.png"}
 
@@ -140,7 +159,10 @@ def test_the_manifest_says_what_was_left_out_or_odd(run):
     assert "extraneous bytes" in stray
     sixteen = "the upper 8 of 16 bits were taken"
     expected = dict.fromkeys(SEVERAL, "the first of 2 frames or pages") | dict.fromkeys(VEILING, IGNORED)
-    expected |= {"sixteen.png": sixteen} | dict.fromkeys(VEILING_SIXTEEN, f"{sixteen}; {IGNORED}")
+    expected |= dict.fromkeys(("sixteen.png", "sixteen.jp2", "sixteen.pnm"), sixteen)
+    expected |= {"ten.hif": "the upper 8 of 10 bits were taken"}
+    expected |= {"several.heic": "the primary one of 2 pictures in the file"}
+    expected |= dict.fromkeys(VEILING_SIXTEEN, f"{sixteen}; {IGNORED}")
     assert notes == expected
 
 
@@ -191,6 +213,26 @@ def test_a_tiffs_orientation_is_applied_and_its_description_kept(tmp_path):
     with Image.open(tmp_path / "out" / "a.jpg") as image:
         assert image.size == (155, 203)
         assert dict(image.getexif()) == {0x010F: "Maker"}
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png"])
+@pytest.mark.parametrize("metadata", ["keep", "strip"])
+def test_a_heic_is_turned_once_and_its_exif_says_so(tmp_path, format, metadata):
+    (tmp_path / "a.heic").write_bytes(heic(RGB, exif=with_orientation(6).tobytes()))
+    options = ("--format", format, "--metadata", metadata, "--quality", 100)
+    batchgray("run", tmp_path / "a.heic", "--out", tmp_path / "out", *options, "--progress", "none")
+    with Image.open(next((tmp_path / "out").glob("a.*"))) as image:
+        assert dict(image.getexif()) == ({0x0112: 1, 0x010F: "Maker"} if metadata == "keep" else {})
+        upright = weighted("bt601", np.rot90(RGB, -1)).astype(int)
+        assert np.abs(np.asarray(image) - upright).max() <= (0 if format == "png" else 2)
+
+
+def test_a_jpeg_2000s_exif_is_kept(tmp_path):
+    block = with_orientation(6).tobytes().removeprefix(b"Exif\0\0")
+    (tmp_path / "a.jp2").write_bytes(jp2(codestream(RGB), behind=box(b"uuid", b"JpgTiffExif->JP2" + block)))
+    batchgray("run", tmp_path / "a.jp2", "--out", tmp_path / "out", "--progress", "none")
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert dict(image.getexif()) == {0x0112: 6, 0x010F: "Maker"}
 
 
 def test_what_no_jpeg_can_hold_fails_with_the_way_out(tmp_path):

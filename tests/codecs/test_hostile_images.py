@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from boxed import box, codestream, heic, jp2
 from harness import Running, batchgray, can_be_refused, gradient, manifest_of
 from PIL import Image
 
@@ -81,6 +82,11 @@ GIF = saved(PICTURE.quantize(60), "GIF")
 BMP = saved(PICTURE, "BMP")
 MOVING = saved(PICTURE, "WEBP", lossless=True, save_all=True, append_images=[PICTURE.rotate(180)])
 EXIF_BOMB = exif_bomb()
+HEIC = heic(RGB)
+JP2 = codestream(RGB)
+PPM = b"P6 64 48 255\n" + RGB.tobytes()
+SIDES_OF_ONE_TILE = struct.pack(">6I", 2**32 - 1, 2**32 - 1, 0, 0, 2**32 - 1, 2**32 - 1)
+LONG_SIDES = struct.pack(">II", PROMISED, PROMISED)
 EMPTY_SCAN = segment(0xDA, b"\x01\x01\x00\x01\x05\x00") + b"\0"
 SIDES = struct.pack(">HH", PROMISED, PROMISED)
 FRAME = GIF[GIF.index(b",", 13 + 3 * (2 << (GIF[10] & 7))) : -1]
@@ -99,6 +105,22 @@ FAILING = {
     "bomb.bmp": (patched(BMP, b"BM", 18, struct.pack("<II", PROMISED, PROMISED)), PROMISES),
     "bomb.gif": (patched(GIF, b"GIF", 6, struct.pack("<HH", PROMISED, PROMISED)), PROMISES),
     "bomb.webp": (patched(MOVING, b"VP8X", 12, struct.pack("<I", PROMISED)[:3] * 2), "a canvas of 30001 x 30001"),
+    "bomb.heic": (patched(HEIC, b"ispe", 8, LONG_SIDES), f"promises {PROMISED} x {PROMISED} pixels, and its picture"),
+    "larger.heic": (patched(HEIC, b"ispe", 8, b"\xff" * 8), "promises 4294967295 x 4294967295 pixels"),
+    "smaller.heic": (patched(HEIC, b"ispe", 8, struct.pack(">II", 32, 32)), "damaged: ValueError: Invalid input"),
+    "cut.heic": (HEIC[:-100], "damaged: ValueError: Invalid input: Unexpected end of file"),
+    "head.heic": (HEIC[:100], "damaged: a HEIF"),
+    "properties.heic": (patched(HEIC, b"ipma", 8, b"\xff" * 8), "damaged: a HEIF whose head ends too early"),
+    "bomb.j2k": (patched(JP2, b"\xff\x51", 6, LONG_SIDES), "damaged: a JPEG 2000 of 293,125 tiles"),
+    "larger.j2k": (patched(JP2, b"\xff\x51", 6, SIDES_OF_ONE_TILE), "over the limit of 1,000,000,000"),
+    "tiles.j2k": (patched(JP2, b"\xff\x51", 22, b"\0\0\0\1\0\0\0\0"), "damaged: a JPEG 2000 whose tiles have no"),
+    "cut.jp2": (jp2(JP2)[:-500], "damaged: OSError"),
+    "sizes.jp2": (jp2(JP2, sides=(PROMISED, PROMISED)), "damaged: a JPEG 2000 with two sizes"),
+    "boxes.jp2": (jp2(JP2)[:32] + box(b"free", b"") * 200_000, "damaged: more than 100,000 boxes"),
+    "bomb.ppm": (b"P6 30000 30000 255\n" + RGB.tobytes(), "truncated: 9,216 bytes of pixels, which must be"),
+    "bomb.pbm": (b"P1 30000 30000\n" + b"0" * 9999, "truncated: 9,999 bytes of pixels, which must be 900,000,000"),
+    "comment.pgm": (b"P5\n#" + b"c" * 10_000_000 + b"\n64 48 255\n" + bytes(3072), "damaged: a PNM whose head"),
+    "word.pgm": (b"P2 64 48 255\n" + b"0" * 10_000_000, "a sample of more than 1,000 digits"),
     "larger.png": (png(side=(2**31 - 1, 2**31 - 1)), "pixels, which"),
     "larger.gif": (GIF_HEAD + patched(FRAME, b",", 5, b"\xff\xff\xff\xff"), "over the limit of 1,000,000,000"),
     "scans.jpg": (PROGRESSIVE[:-2] + EMPTY_SCAN * 20000 + b"\xff\xd9", "more than 500 scans"),
@@ -114,7 +136,7 @@ FAILING = {
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "in none of the formats that are read",
     ),
-    "portable.jpg": (saved(PICTURE, "PPM"), "in none of the formats that are read"),
+    "float.jpg": (b"Pf 64 48 -1.0\n" + bytes(12288), "in none of the formats that are read"),
     "text.tif": (b"The quick brown fox. " * 50000, "in none of the formats that are read"),
 }
 SPARSE = {
@@ -126,6 +148,10 @@ SPARSE = {
     "idat.png": (png(idat=struct.pack(">I", 2**31 - 1) + b"IDAT"), "more than a PNG of 64 x 48 pixels can need"),
     "zeros.tif": (b"II*\0\x08\0\0\0", "damaged"),
     "zeros.webp": (b"RIFF\xf8\xff\xff\xbfWEBPVP8 ", "a WebP of more than 1,000,000 chunks"),
+    "zeros.heic": (HEIC, "over the 536,870,912"),
+    "cut.j2k": (JP2[:-500], "damaged: OSError"),
+    "zeros.jp2": (b"\0\0\0\x0cjP  \r\n\x87\n", "damaged: a JPEG 2000 without its picture"),
+    "zeros.ppm": (b"P3 64 48 255\n" + b"0 " * 9000, "damaged: "),
     "zeros.avif": (b"\0\0\0\x1cftypavif", "over the 536,870,912"),
 }
 NOT_FILES = {
@@ -165,11 +191,16 @@ CONVERTING = {
         + b"".join(struct.pack("<HI", 0, DIRECTORY_AT + 6 * (page + 1)) for page in range(PAGES)),
         "the first of 1000 or more frames or pages",
     ),
+    "frames.ppm": (PPM * 5000, "the first of 1000 or more frames"),
+    "comments.ppm": (b"P3#\n64 48 255\n" + b" ".join(b"%d" % one for one in RGB.reshape(-1)) + b"#" * 10_000_000, None),
+    "text.jp2": (jp2(JP2, box(b"xml ", bytes(10_000_000)), behind=box(b"uuid", bytes(10_000_000))), None),
+    "exif.jp2": (jp2(JP2, behind=box(b"uuid", b"JpgTiffExif->JP2" + EXIF_BOMB)), None),
+    "exif.heic": (heic(RGB, exif=b"Exif\0\0" + EXIF_BOMB), None),
     "line\nbreak.png": (png(), None),
     "\x1b[31mred\x07.png": (png(), None),
     "n" * 251 + ".png": (png(), None),
 }
-EXACT = [name for name in CONVERTING if name.endswith(("png", "webp"))]
+EXACT = [name for name in CONVERTING if name.endswith(("png", "webp", "ppm", "jp2", "heic"))]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ class Opened(OpenedImage):
 
 
 def image() -> Opened:
-    return Opened(InputVersion(1, 1), width=4, height=3, colour=True, exif=b"", note=None, scratch_bytes=0)
+    about = {"exif": b"", "dropped": set(), "note": None}
+    return Opened(InputVersion(1, 1), width=4, height=3, colour=True, **about, scratch_bytes=0)
 
 
 def test_a_decoders_note_is_handed_on():

@@ -5,13 +5,14 @@ from contextlib import closing
 from typing import get_args
 
 import pytest
+from boxed import heic
 from files import RGB, saved
 from PIL import Image, features
 
 from batchgray.codecs import limits, pillow
 from batchgray.codecs.opening import open_image
 from batchgray.codecs.pillow_probes import PROBES
-from batchgray.codecs.signatures import Format, format_of
+from batchgray.codecs.signatures import HEAD_BYTES, Format, format_of
 from batchgray.errors import ImageError
 
 PICTURE = Image.fromarray(RGB)
@@ -25,8 +26,10 @@ FILES = {
     "GIF": saved(PICTURE.quantize(40), "GIF"),
     "BMP": saved(PICTURE, "BMP"),
     "DIB": saved(PICTURE, "DIB"),
+    "JPEG2000": saved(PICTURE, "JPEG2000"),
     **({"AVIF": saved(PICTURE, "AVIF")} if features.check("avif") else {}),
 }
+OF_OTHERS = {"PPM": saved(PICTURE, "PPM"), "HEIF": heic(RGB)}
 
 
 @pytest.fixture
@@ -46,10 +49,11 @@ def test_every_format_but_jpeg_has_a_probe():
     assert PROBES.keys() == set(get_args(Format)) - {"JPEG"}
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", FILES | OF_OTHERS)
 def test_each_is_opened_as_what_it_is(kind, probed):
-    assert format_of(FILES[kind][:16]) == kind
-    opened = probed(FILES[kind])
+    data = (FILES | OF_OTHERS)[kind]
+    assert format_of(data[:HEAD_BYTES]) == kind
+    opened = probed(data)
     assert (opened.width, opened.height, opened.colour, opened.note) == (WIDTH, HEIGHT, True, None)
 
 
@@ -66,16 +70,16 @@ def test_of_pillows_parsers_only_its_own_is_asked(kind, probed, monkeypatch):
     assert asked == [(kind,)]
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", [*FILES, "PPM"])
 def test_no_probe_goes_past_the_limit_of_pixels(kind, tmp_path):
-    (tmp_path / "image").write_bytes(FILES[kind])
+    (tmp_path / "image").write_bytes((FILES | OF_OTHERS)[kind])
     with pytest.raises(ImageError, match=f"is {PIXELS:,} pixels, over the limit of {PIXELS - 1:,}"):
         open_image(str(tmp_path / "image"), "bt601", PIXELS - 1)
     with closing(open_image(str(tmp_path / "image"), "bt601", PIXELS)) as opened:
         assert opened.width == WIDTH
 
 
-@pytest.mark.parametrize("kind", [pytest.param("AVIF", marks=AVIF), "WEBP", "PNG", "TIFF", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", [pytest.param("AVIF", marks=AVIF), "WEBP", "PNG", "TIFF", "GIF", "BMP", "JPEG2000"])
 def test_what_reads_a_whole_file_asks_for_the_memory_before(kind, probed):
     reserved = []
     opened = probed(FILES[kind], reserve=reserved.append)

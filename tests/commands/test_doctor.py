@@ -6,6 +6,10 @@ import os
 import pytest
 from harness import batchgray
 
+from batchgray import extras
+from batchgray.commands.doctor import examine
+from batchgray.notices.listeners import NoticeOptions
+
 
 @pytest.fixture
 def server(oss_local):
@@ -73,3 +77,14 @@ def test_a_folder_is_tried(tmp_path):
 )
 def test_a_url_that_is_none_is_exit_2(url, words):
     assert words in doctor(url, expect=2).stderr
+
+
+def test_extras_are_named_with_what_each_is_for(monkeypatch):
+    def findings():
+        found = {finding.what: finding for finding in examine(NoticeOptions())}
+        return {name: found[f"extra {name}"] for name in extras.EXTRAS}
+
+    assert {finding.verdict for finding in findings().values()} == {"fine"}
+    monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", "HEIC and HEIF are read"))
+    assert findings()["heif"].verdict == "note"
+    assert findings()["heif"].remedy == "install batchgray[heif], and HEIC and HEIF are read"

@@ -1,5 +1,6 @@
 """The end of a run: what has to be durable before a source of notices hears of it. The work itself is a stub."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from harness import save_gradient
 from batchgray import errors, events
 from batchgray.engine import runs
 from batchgray.engine.supervisor import Outcome
-from batchgray.notices.inbox import InterruptionNotice
+from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, RunOptions
 
 NOTICE = InterruptionNotice(source="smq", event_id="E5")
@@ -112,3 +113,23 @@ def test_a_run_without_a_notice_acknowledges_nothing(run):
     source = Source()
     run(lambda ledger: ledger.commit(None), [source], notice=None)
     assert source.acknowledged == []
+
+
+def test_what_is_left_out_waits_for_room_and_never_for_longer_than_a_notice(monkeypatch):
+    """The list may have a million names of files that are none of it, and whoever reads them may be slow."""
+    monkeypatch.setattr(runs, "READY_SECONDS", 0)
+    heard, asked = [], []
+
+    def ready():
+        asked.append(len(heard))
+        return len(asked) % 3 == 0
+
+    inbox = Inbox()
+    with contextlib.closing(inbox):
+        tell = runs._telling_left_out(heard.append, ready, inbox)
+        tell("/in/b.txt", ".txt")
+        tell("/in/c.txt", ".txt")
+        assert asked == [0, 0, 0, 1, 1, 1]
+        inbox.put(NOTICE)
+        runs._telling_left_out(heard.append, lambda: False, inbox)("/in/d.txt", ".txt")
+    assert [event.source for event in heard] == ["/in/b.txt", "/in/c.txt", "/in/d.txt"]

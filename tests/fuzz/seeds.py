@@ -84,7 +84,7 @@ def images() -> list[bytes]:
     exif[0x0112] = 6
     found = []
     for mode in ("L", "RGB", "P", "1", "I;16", "CMYK", "RGBA", "LA"):
-        for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"):
+        for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM"):
             buffer = io.BytesIO()
             try:
                 Image.new(mode, (9, 7)).save(buffer, kind, exif=exif)
@@ -93,7 +93,20 @@ def images() -> list[bytes]:
             found.append(buffer.getvalue())
     buffer = io.BytesIO()
     Image.new("RGB", (17, 9)).save(buffer, "JPEG", progressive=True, exif=exif)
-    return [*found, buffer.getvalue()]
+    return [*found, buffer.getvalue(), b"P3#\n3 1 255\n1 2 3 4 5 6 7 8 9", *_heics(exif)]
+
+
+def _heics(exif: Image.Exif) -> list[bytes]:
+    try:
+        from pillow_heif import from_pillow
+    except ImportError:  # the walk over their boxes has no seeds then
+        return []
+    found = []
+    for settings in ({}, {"exif": exif.tobytes()}, {"tile_size": 64}):
+        buffer = io.BytesIO()
+        from_pillow(Image.new("RGB", (150, 70))).save(buffer, **settings)
+        found.append(buffer.getvalue())
+    return found
 
 
 def main(folder: Path) -> None:
@@ -104,7 +117,7 @@ def main(folder: Path) -> None:
         "sidecar": sidecars(),
         "intents": [b'{"output":"a.jpg","size":1,"checksum":"xxh3-128:00"}\n{"output":"b.jpg"}'],
         "event": events(),
-        "markers": [data for data in pictures if data.startswith(b"\xff\xd8")],
+        "markers": [data for data in pictures if data.startswith((b"\xff\xd8", b"\0\0\0", b"P"))],
         "images": pictures,
         "size": [b"800M", b"2GiB", b"1.5k", b"1000000"],
     }

@@ -16,7 +16,18 @@ import atheris
 with atheris.instrument_imports(include=["batchgray"]):
     from batchgray import errors, options
     from batchgray.checkpoints import sidecar
-    from batchgray.codecs import gif_outline, jpeg_outline, opening, png_outline, signatures, tiff_outline, webp_outline
+    from batchgray.codecs import (
+        gif_outline,
+        heif_outline,
+        jpeg2000_outline,
+        jpeg_outline,
+        opening,
+        png_outline,
+        pnm_outline,
+        signatures,
+        tiff_outline,
+        webp_outline,
+    )
     from batchgray.manifest import document
     from batchgray.manifest.files import files_of
     from batchgray.manifest.journal import seed_of
@@ -98,6 +109,9 @@ def fuzz_markers(data: bytes) -> None:
         gif_outline.GifOutline.walk,
         tiff_outline.TiffOutline.walk,
         webp_outline.WebpOutline.walk,
+        jpeg2000_outline.Jpeg2000Outline.walk,
+        heif_outline.HeifOutline.walk,
+        pnm_outline.PnmOutline.walk,
     ):
         with contextlib.suppress(errors.ImageError):
             walk(data)

@@ -151,14 +151,26 @@ def test_the_umask_lets_nobody_else_write(compiled, tmp_path):
     }
 
 
-def test_it_is_beside_the_source_or_else_in_the_users_cache(monkeypatch, tmp_path):
-    beside = Path(machine_code.__file__).parent / "__pycache__"
+def test_it_is_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert list(machine_code._folders()) == [beside, tmp_path / "batchgray"]
+    assert machine_code._folder() == tmp_path / "batchgray"
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert list(machine_code._folders()) == [beside, tmp_path / ".cache" / "batchgray"]
+    assert machine_code._folder() == tmp_path / ".cache" / "batchgray"
+
+
+def test_a_user_without_a_home_keeps_none(compiled, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    start()
+    start()
+    assert compiled == [MODULE] * 2
 
 
 def test_files_of_other_versions_do_not_pile_up(cache, compiled, monkeypatch):

@@ -48,6 +48,26 @@ def test_the_termination_time_is_the_notices_deadline(server, listening):
     assert (notice.source, notice.deadline) == ("metadata", iso_utc(moment))
 
 
+def test_a_time_that_the_instance_has_outlived_is_one_warning_and_no_notice(server, listening):
+    server.termination_time = iso_utc(datetime.now(UTC) - timedelta(minutes=11))
+    complaint = heard(listening, Complaint)
+    assert "--notices smq" in complaint.message
+    asked = server.requests["GetTerminationTime"]
+    server.wait_until(lambda: server.requests["GetTerminationTime"] > asked + 2)
+    assert heard(listening, (Complaint, InterruptionNotice), 0.1) is None
+    server.termination_time = iso_utc(datetime.now(UTC) - timedelta(minutes=1))
+    assert heard(listening, InterruptionNotice)
+
+
+def test_its_clock_counts_and_not_this_machines():
+    service = MetadataService("http://127.0.0.1:9")
+    service._date = "Thu, 05 Jan 2023 18:02:00 GMT"
+    assert service.now() == datetime(2023, 1, 5, 18, 2, tzinfo=UTC)
+    for nonsense in ("", "2023", "Thu, 99 Jan 2023 18:02:00 GMT"):
+        service._date = nonsense
+        assert abs((service.now() - datetime.now(UTC)).total_seconds()) < DEADLINE
+
+
 def test_hiccups_are_told_once_and_are_no_interruption(server, listening, smq_local):
     server.faults.append(smq_local.Fault("GetTerminationTime", "status", times=4, status=503))
     assert "not known" in heard(listening, Complaint).message

@@ -1,7 +1,6 @@
 """What is done with the queue's messages, in which order, against a stub of the queue: no thread, no server."""
 
 import threading
-import time
 
 import pytest
 from harness import wait_until
@@ -20,7 +19,7 @@ class Queue:
         self._receipts = 0
 
     def put(self, name, instance_id, age=0.0):
-        self.messages.append(Message(name, instance_id, "", time.time() - age))
+        self.messages.append(Message(name, instance_id, "", age))
 
     def peek(self):
         self._answer("peek")

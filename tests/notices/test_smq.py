@@ -214,6 +214,50 @@ def test_behind_a_backlog_of_old_events_it_is_heard_all_the_same(server):
         assert set(states(server)) == {*old, own}
 
 
+def put_in(server, seconds, instance_id="i-mine"):
+    """An event that came so many seconds ago. The client's clock does not jump with the server's."""
+    message_id = send(server, instance_id)
+    for message in server.queues[QUEUE].messages:
+        message.enqueued -= seconds if message.message_id == message_id else 0
+    return message_id
+
+
+def test_an_event_that_the_instance_has_outlived_is_one_warning_with_its_remedy_and_no_notice(server):
+    over = put_in(server, 3600)
+    with Listening(server) as listening:
+        text = listening.complaint().message
+        assert "has been in queue spot-interruption for 1 h" in text
+        assert f"Delete message {over} at the SMQ console" in text
+        server.wait_until(lambda: server.requests["BatchPeekMessage"] > 8)
+        assert listening.complaint(0.2) is None
+        fresh = send(server, "i-mine")
+        notice = listening.notice()
+        assert notice.event_id == fresh
+        assert listening.listener.acknowledge(notice) is None
+    assert list(states(server)) == [over]
+
+
+@pytest.mark.parametrize("off", [-700, 700])
+def test_a_clock_that_is_off_makes_no_fresh_event_an_old_one(server, monkeypatch, off):
+    monkeypatch.setattr(queue, "time", SimpleNamespace(time=lambda: time.time() + off))
+    with Listening(server) as listening:
+        send(server, "i-mine")
+        assert listening.notice()
+
+
+def test_an_event_grows_not_old_while_its_flush_takes_long(server, monkeypatch):
+    monkeypatch.setattr(smq, "RENEW_SECONDS", 0.1)
+    with Listening(server) as listening:
+        message_id = send(server, "i-mine")
+        notice = listening.notice()
+        (message,) = server.queues[QUEUE].messages
+        message.enqueued -= 3600
+        server.advance(600)  # its handle dies: it is received again, an hour old
+        server.wait_until(lambda: states(server) == {message_id: "hidden"})
+        assert listening.listener.acknowledge(notice) is None
+    assert states(server) == {}
+
+
 def test_any_instance(server):
     with Listening(server, instance_id=None, any_instance=True) as listening:
         send(server, "i-other")

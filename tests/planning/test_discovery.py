@@ -13,7 +13,7 @@ from harness import deep_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray import errors
+from batchgray import errors, extras
 from batchgray.options import EngineOptions, RunOptions
 from batchgray.planning.discovery import Discovery, Found, assign_outputs
 from batchgray.planning.planner import plan_run
@@ -124,7 +124,7 @@ def test_files_named_one_by_one_are_taken_whatever_their_name(tmp_path):
     found = list(discovery.find(named))
     assert [(item.root, item.source) for item in found] == [(str(tmp_path / "deep"), path.name) for path in named]
     assert [item.mirrored for item in found] == [path.name for path in named]
-    assert not discovery.ignored
+    assert not discovery.left_out.ignored
 
 
 def test_an_input_given_twice_is_taken_once(tmp_path, monkeypatch):
@@ -167,7 +167,31 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path, insi
     found = {item.source: item for item in discovery.find([inside])}
     assert list(found) == ["a/b.png", "file.png"]
     assert found["file.png"].size == len("else/where.png")
-    assert discovery.ignored == {"links to folders": 2}
+    assert discovery.left_out.ignored == {"links to folders": 2}
+
+
+def test_what_is_named_besides_its_folder_is_not_left_out(tmp_path, inside):
+    make(inside, "a.png", ".hidden.png", "excluded.png", "scan.raw", "other.raw")
+    told = []
+    discovery = Discovery(tmp_path / "out", exclude=["ex*"], tell=lambda path, kind: told.append(path))
+    named = [inside / name for name in (".hidden.png", "excluded.png", "scan.raw")]
+    assert [item.source for item in discovery.find([inside, *named])] == ["a.png", *(path.name for path in named)]
+    assert told == [str(inside / "other.raw")]
+
+
+def test_a_folder_that_is_named_is_walked_though_the_one_above_it_passes_it_over(tmp_path, inside):
+    make(
+        tmp_path, "else/x.png", "in/a.png", "in/.hidden/b.png", "in/.hidden/c/d.png", "in/excluded/e.png", "in/f/g.png"
+    )
+    (inside / "link").symlink_to("../else")
+    names = (".hidden/c", ".hidden", "excluded", "link", "f")
+    discovery = Discovery(tmp_path / "out", exclude=["ex*"])
+    found = list(discovery.find([inside, *(inside / name for name in names)]))
+    assert [item.mirrored for item in found] == [
+        *("a.png", "f/g.png", ".hidden/b.png", ".hidden/c/d.png", "excluded/e.png", "link/x.png")
+    ]
+    assert not discovery.left_out.kinds()
+    assert sources(tmp_path) == ["a.png", "excluded/e.png", "f/g.png"]
 
 
 def test_a_dangling_link_is_found_so_that_it_fails_with_a_reason(tmp_path, inside):
@@ -186,13 +210,28 @@ def test_other_types_are_counted(tmp_path, inside):
     make(inside, "a.PNG", "b.txt", "c/d.TXT", "README", "e.tar.gz")
     discovery = Discovery(tmp_path / "out")
     assert [item.source for item in discovery.find([inside])] == ["a.PNG"]
-    assert discovery.ignored == {".txt": 2, "no suffix": 1, ".gz": 1}
+    assert discovery.left_out.ignored == {".txt": 2, "no suffix": 1, ".gz": 1}
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "webp", "bmp", "gif", "avif"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "webp", "bmp", "gif", "avif"),
+        *("jp2", "j2k", "j2c", "jpx", "jpf", "pbm", "pgm", "ppm", "pnm", "heic", "heif", "hif"),
+    ],
+)
 def test_every_format_is_known_by_its_suffix_in_any_case(tmp_path, inside, suffix):
     make(inside, f"a.{suffix}", f"B.{suffix.upper()}")
     assert sources(tmp_path) == [f"B.{suffix.upper()}", f"a.{suffix}"]
+
+
+def test_what_an_extra_reads_is_left_out_without_it(tmp_path, inside, monkeypatch):
+    make(inside, "a.png", "b.heic", "c.HIF")
+    monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", ""))
+    discovery = Discovery(tmp_path / "out")
+    assert [item.source for item in discovery.find([inside])] == ["a.png"]
+    assert discovery.left_out.ignored == {".heic": 1, ".hif": 1}
+    assert [item.source for item in discovery.find([inside / "b.heic"])] == ["b.heic"]  # named: always tried
 
 
 def test_pause_is_called_for_every_folder_and_may_end_the_walk(tmp_path, inside):
@@ -251,7 +290,7 @@ def test_what_is_excluded_is_not_counted(tmp_path, inside):
     make(inside, "a.png", "a.txt")
     discovery = Discovery(tmp_path / "out", exclude=["*.txt"])
     assert len(list(discovery.find([inside]))) == 1
-    assert not discovery.ignored
+    assert not discovery.left_out.ignored
 
 
 # names as they come
@@ -268,7 +307,7 @@ def test_names_that_are_not_utf_8_are_taken_like_any_other(tmp_path):
         (str(second), "good.png", "second/good.png", None),
     ]
     assert found[0].size > 0
-    assert discovery.ignored == {".p\udcffg": 1}
+    assert discovery.left_out.ignored == {".p\udcffg": 1}
     assert assign_outputs(found, "jpeg") == ["first\udcff/a\udce9/b\udcff\n.jpg", "second/good.jpg"]
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 from harness import deep_tree
 
-from batchgray import errors
+from batchgray import errors, extras
 from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
 from batchgray.planning.planner import plan_resume, plan_run
 from batchgray.records import InputVersion
@@ -416,11 +416,21 @@ def test_another_input_is_run_whether_the_first_one_is_there_or_not(world, lost)
         world.plan(plan.manifest)
 
 
+def test_where_only_an_extra_is_missing_it_is_said_what_to_install(world, monkeypatch):
+    monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", ""))
+    world.put("a.heic", "b.txt")
+    with pytest.raises(errors.NothingFound, match=r"1 \.txt; install batchgray\[heif\], which reads \.heic\. Check"):
+        world.plan()
+
+
 def test_no_image_at_all_is_refused_with_what_is_there_instead(world):
     with pytest.raises(errors.NothingFound, match="there is nothing"):
         world.plan()
-    world.put("a.txt", "b.txt", "c.heic", ".hidden.png", "d.gif", "e/f.gif")
-    with pytest.raises(errors.NothingFound, match=r"2 \.txt, 1 \.heic, 2 left out by --include or --exclude, 1 hidden"):
+    (world.inside / "e").mkdir()
+    with pytest.raises(errors.NothingFound, match="there are: 1 folder without a file"):
+        world.plan()
+    world.put("a.txt", "b.txt", "c.mov", ".hidden.png", "d.gif", "e/f.gif")
+    with pytest.raises(errors.NothingFound, match=r"2 \.txt, 1 \.mov, 2 left out by --include or --exclude, 1 hidden"):
         world.plan(exclude=("*.gif",))
     with pytest.raises(errors.NothingFound):
         world.plan(include=("*.jpg",), overwrite=True)

@@ -120,7 +120,7 @@ class Lines:
     def __init__(self):
         self.lines = []
 
-    def put_text(self, line, last):
+    def put_text(self, line, last=False):
         self.lines.append(line)
 
 

@@ -3,9 +3,10 @@
 import pytest
 from stream import FAILED, FLUSHED, NOTICE, PLANNED, SUMMARY, done, replaced, started
 
-from batchgray import events
+from batchgray import events, extras
 from batchgray.events import Reason
 from batchgray.progress.wording import lines_for, lines_for_image, lines_for_trouble
+from batchgray.records import LeftOutKind
 
 
 def test_a_run_begins_with_what_there_is_to_do():
@@ -106,6 +107,33 @@ def test_the_summary_tells_all_that_a_person_has_to_know():
         "  c.png: truncated",
         "To go on: batchgray resume /out/manifest.json",
     ]
+
+
+def test_of_what_an_extra_would_read_the_summary_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", ""))
+    lines = lines_for(replaced(SUMMARY, ignored={".heic": 12, ".txt": 1}))
+    at = lines.index("Left out, as files of these types are not read: 12 .heic, 1 .txt.")
+    assert lines[at + 1] == "To convert them too: install batchgray[heif], which reads .heic; then run again."
+
+
+def test_links_that_were_not_followed_are_named_with_the_way_to_follow_them():
+    kinds = [
+        LeftOutKind(kind=".txt", count=2, sources=["/in/a.txt", "/in/b.txt"]),
+        LeftOutKind(kind="links to folders", count=1000, sources=["/in/one", "/in/t\nwo", "/in/3", "/in/four"]),
+        LeftOutKind(kind="links back to a folder above", count=1, sources=["/in/loop"]),
+    ]
+    ignored = {kind.kind: kind.count for kind in kinds}
+    lines = lines_for(replaced(SUMMARY, ignored=ignored, left_out=kinds))
+    assert lines[4:7] == [
+        "Left out, as files of these types are not read: 2 .txt.",
+        "Left out: 1,000 links to folders: /in/one, /in/t\\nwo, /in/3 and 997 more. --follow-links walks into them.",
+        "Left out: 1 links back to a folder above: /in/loop.",
+    ]
+
+
+def test_what_is_left_out_has_a_line_as_images_have():
+    assert lines_for_image(events.LeftOut(source="/in/a\n.txt", kind=".txt")) == ["/in/a\\n.txt is not taken: .txt"]
+    assert lines_for(events.LeftOut(source="/in/a.txt", kind=".txt")) == []
 
 
 def test_a_note_that_many_images_have_is_told_once_and_hides_no_other():

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 import pytest
+import stream
 import yaml
 from harness import DEADLINE
 
-from batchgray import errors
+from batchgray import errors, events
 from batchgray.cli import main
 from batchgray.cloud.instance import Credentials
 from batchgray.commands import doctor
@@ -24,6 +25,8 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.smq import SmqListener
 from batchgray.options import EngineOptions
+from batchgray.progress import metrics
+from batchgray.progress.metrics import Counts
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "spot.md").read_text()
@@ -146,6 +149,29 @@ class TestCloudInit:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+class TestTheMetrics:
+    def test_the_table_has_every_figure_with_its_labels(self):
+        counts = Counts()
+        for event in (stream.PLANNED, events.Checkpoint(done=1, failed=0), stream.SUMMARY):
+            counts.count(event)
+        samples = [sample for family in counts.families() for sample in family.samples]
+        labels = {
+            sample.name: "".join(f"{{{name}=}}" for name in sample.labels if name != "manifest") for sample in samples
+        }
+        assert {name + labels for name, labels in labels.items()} == set(
+            re.findall(r"`(batchgray_[a-z_]+(?:{\w+=})?)`", PAGE)
+        )
+
+    def test_alerts_ask_for_figures_that_there_are(self):
+        (rules,) = (yaml.safe_load(block)["groups"][0]["rules"] for block in fenced("yaml"))
+        expressions = " ".join(rule["expr"] for rule in rules)
+        named = set(re.findall(r"\bbatchgray_[a-z_]+", expressions))
+        assert len(named) > 3
+        assert named <= set(re.findall(r"`(batchgray_[a-z_]+)", PAGE))
+        states = set(re.findall(r'state="(\w+)"', expressions))
+        assert states <= {*metrics.STATES, *Counts().images}
+
+
 class TestThePage:
     def test_its_command_lines_are_batchgrays(self):
         lines = [line.removeprefix("$ ") for block in fenced("console") for line in block.splitlines()]
@@ -157,7 +183,7 @@ class TestThePage:
 
     def test_every_option_that_it_names_exists(self):
         known = {name for command in all_commands(main.cli) for option in command.params for name in option.opts}
-        of_others = {"--wheel-dir", "--timeout"}  # pip, flock
+        of_others = {"--wheel-dir", "--timeout", "--collector", "--what"}  # pip, flock, node_exporter, systemctl
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)) - of_others <= known
 
     @pytest.mark.parametrize("path", [ROOT / "docs" / "spot.md", CLOUD_INIT, UNIT], ids=lambda path: path.name)

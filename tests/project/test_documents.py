@@ -1,23 +1,27 @@
-"""The commands of the README and of docs/spot.md, given as a reader would give them: they work, and say those words."""
+"""The commands of the README and of the pages, given as a reader would give them: they work, and say those words."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from conftest import script
+from harness import DEADLINE, save_gradient
 from PIL import Image
 from recording import Recording, Rule, resume_when_told, stopped_worker_of
 
 ROOT = Path(__file__).parents[2]
 PLACEHOLDERS = {"INPUT...": "photos", "--out DIR": "--out gray-photos", "DIR/": "gray-photos/"}
-ELSEWHERE = ("make ", "echo $?")
+SMALLER = {"make run": "batchgray run images --out gray", "15000, 10000": "9000, 6000"}  # the tutorial's
+ELSEWHERE = ("make ", ". .venv", "pip ")
 EXPORTS = ("python scripts/smq_local.py", "export ")  # the server runs already; it is found from here on
 NOT_WORDS = r"\S*[/.]\S*\w|\b[kMG]?B\b|\b(min|h|s)\b|\b[0-9A-F]{32}\b|\d\w*"  # names, sizes, times, message ids
 
@@ -28,6 +32,7 @@ SIDE = 400
 class Command(NamedTuple):
     line: str
     said: list[str]
+    code: int = 0
 
 
 def commands_of(page: Path) -> Iterator[Command]:
@@ -35,15 +40,22 @@ def commands_of(page: Path) -> Iterator[Command]:
     for block in blocks:
         if "━" in block:  # the bar, which only a terminal sees; tests/progress/test_bar.py draws it
             continue
-        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            line, *said = command.splitlines()
-            yield Command(line, said)
+        shown = [command.splitlines() for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+        for (line, *said), following in pairwise([*shown, [""]]):
+            if line != "echo $?":
+                yield Command(line, said, int(following[1]) if following[0] == "echo $?" else 0)
 
 
 class Reader:
-    """Somebody with a shell, who follows a page. `heard` is all that the commands said."""
+    """Somebody with a shell, who follows a page. `heard` is all that the commands said.
 
-    def __init__(self, folder: Path, exports: dict[str, str]) -> None:
+    Runs that the page interrupts stop where `stop` says.
+    """
+
+    def __init__(
+        self, folder: Path, exports: dict[str, str], stop: tuple[Rule, ...], placeholders: dict[str, str]
+    ) -> None:
+        self._stop, self._placeholders = stop, placeholders
         self._recording = Recording(folder / "record")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._environment, self._exports = {"PATH": path, "HOME": str(folder), **self._recording.variables}, exports
@@ -54,7 +66,7 @@ class Reader:
 
     def gives(self, command: Command) -> None:
         line = command.line
-        for placeholder, meant in PLACEHOLDERS.items():
+        for placeholder, meant in self._placeholders.items():
             line = line.replace(placeholder, meant)
         shown = "\n".join(command.said)
         if line.startswith(EXPORTS):
@@ -70,14 +82,14 @@ class Reader:
             self._hears(self._starts("batchgray smq simulate --instance-id i-local"), expect=0)
             self._hears_of_an_interruption(run)
         else:
-            self._hears(self._starts(line), expect=0)
+            self._hears(self._starts(line), expect=command.code)
         if self._background and "smq simulate" in line:
             self._hears_of_an_interruption(self._background)
             self._background = None
 
     def _starts_and_stops(self, line: str) -> subprocess.Popen:
-        """A run in which a worker stops itself in the middle of an image, with others done before."""
-        self._recording.set_rules(Rule("tile", rf"{PICTURES // 2:04}\.jpg"))
+        """A run in which a worker stops itself in the middle of an image."""
+        self._recording.set_rules(*self._stop)
         run = self._starts(line)
         self._stopped = stopped_worker_of(run)
         assert self._stopped, line
@@ -126,18 +138,52 @@ def desk(tmp_path, smq_local) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "local", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "local"}
+MIDWAY = (Rule("tile", rf"{PICTURES // 2:04}\.jpg"),)  # with others done before
+IN_THE_LARGE_ONE = (  # between two of its bands, when the other worker has made one of the others
+    Rule("band", "panorama", after=1, until=1),
+    Rule("rename", r"IMG_0001\.jpg$", times=0),
+    Rule("band", "panorama", after=2),
+)
 
 
-@pytest.mark.parametrize(("page", "credentials"), [("README.md", KEY), ("docs/spot.md", {})])  # or the instance's role
-def test_a_reader_who_follows_the_page_gets_what_it_shows(page, credentials, desk):
-    folder, exports = desk
-    reader = Reader(folder, exports | credentials)
+def follow(page: str, reader: Reader) -> None:
+    """Give the page's commands, and hold what they say against what it shows."""
     given = [command for command in commands_of(ROOT / page) if not command.line.startswith(ELSEWHERE)]
     assert len(given) > 3
     for command in given:
         reader.gives(command)
     shown = "\n".join(line for command in given for line in command.said if not line.startswith("export "))
     assert words_in(shown) - words_in(reader.heard) == set()
+
+
+@pytest.mark.parametrize(
+    ("page", "credentials"),
+    [("README.md", KEY), ("docs/spot.md", {}), ("docs/photographs.md", {})],  # or the instance's role
+)
+def test_a_reader_who_follows_the_page_gets_what_it_shows(page, credentials, desk):
+    folder, exports = desk
+    follow(page, Reader(folder, exports | credentials, MIDWAY, PLACEHOLDERS))
+
+
+def test_a_newcomer_who_follows_the_tutorial_gets_what_it_shows(samples, tmp_path):
+    shutil.copytree(samples, tmp_path / "images")
+    reader = Reader(tmp_path, {}, IN_THE_LARGE_ONE, SMALLER)
+    reader.gives(Command("make run", []))
+    follow("docs/tutorial.md", reader)
+    assert (tmp_path / "again" / "report.html").exists()
+
+
+def test_a_fleet_converts_part_by_part_as_the_page_shows(tmp_path):
+    for part in ("day1", "day2"):
+        save_gradient(tmp_path / "photos" / part / f"{part}.jpg", 64, 48)
+    follow("docs/fleet.md", Reader(tmp_path, {}, MIDWAY, {}))
+    shutil.rmtree(tmp_path / "gray")
+    listing, task = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/fleet.md").read_text("utf-8"), re.M | re.S)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for lines, number in ((listing, 0), (task, 1), (task, 2)):
+        environment = {**os.environ, "PATH": path, "TASK": str(number)}
+        subprocess.run(["sh", "-euc", lines], cwd=tmp_path, env=environment, check=True, timeout=DEADLINE)
+    assert {path.name for path in (tmp_path / "gray").glob("day?/*.jpg")} == {"day1.jpg", "day2.jpg"}
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
@@ -158,3 +204,9 @@ def test_the_rooms_are_drawn_as_they_are():
     """Else run scripts/make_map.py, and read what it wrote."""
     make_map = script("make_map")
     assert make_map.TARGET.read_text("utf-8") == make_map.rendered()
+
+
+def test_the_reference_says_what_the_program_says():
+    """Else run scripts/make_reference.py, and read what it wrote."""
+    make_reference = script("make_reference")
+    assert make_reference.TARGET.read_text("utf-8") == make_reference.rendered()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -103,6 +104,22 @@ def test_the_wheel_works_beside_what_it_needs(built, tmp_path):
     where = run(sys.executable, "-c", "import batchgray; print(batchgray.__file__)", cwd=tmp_path, env=environment)
     assert where == f"{site}/batchgray/__init__.py\n"
     check_works([site / "bin" / "batchgray"], tmp_path, env=environment)
+
+
+def test_nothing_of_it_is_left_when_it_is_uninstalled(built, tmp_path):
+    venv, cache = tmp_path / "venv", tmp_path / "cache"
+    run(sys.executable, "-m", "venv", "--without-pip", venv)
+    (site,) = venv.glob("lib/python*/site-packages")
+    (site / "needs.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    before = files_below(venv)
+    pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python"]
+    run(*pip, "install", "-q", "--no-deps", "--no-index", built[1])
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    check_works([venv / "bin" / "batchgray"], tmp_path, env={**environment, "XDG_CACHE_HOME": str(cache)})
+    assert {path.suffix for path in (cache / "batchgray").iterdir()} == {".o"}
+    run(*pip, "uninstall", "-q", "-y", "batchgray")
+    assert files_below(venv) == before
+    assert not (site / "batchgray").exists()
 
 
 @pytest.mark.skipif("TEST_BATCHGRAY_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")

@@ -13,7 +13,7 @@ import pytest
 import tiffs
 from harness import Running, batchgray, events_of, leftovers, manifest_of, named, tree
 from naive import BY_METHOD, over
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray.codecs.transparency import IGNORED
@@ -160,3 +160,25 @@ def test_a_resumed_image_is_composited_and_noted_like_any_other(tmp_path, backgr
     batchgray(*arguments, "--out", tmp_path / "whole", "--memory", "1G", "--progress", "none")
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     assert leftovers(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("memory", [(), IN_BANDS], ids=["in memory", "in bands"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_xmp_that_is_not_kept_is_noted_unless_all_was_to_go(tmp_path, memory, suffix):
+    packet, side = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', SIDE if memory and suffix != "webp" else 64
+    settings = {"pnginfo": _itxt(packet)} if suffix == "png" else {"xmp": packet}
+    settings = {"tiffinfo": {700: packet}} if suffix == "tif" else settings
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (side, side), "red").save(tmp_path / "in" / f"a.{suffix}", **settings)
+    notes = {}
+    for metadata in ("keep", "strip"):
+        out = tmp_path / metadata
+        batchgray("run", tmp_path / "in", "--out", out, "--metadata", metadata, "--progress", "none", *memory)
+        notes[metadata] = manifest_of(out)["images"][0]["note"]
+    assert notes == {"keep": "XMP metadata was dropped: EXIF alone is kept", "strip": None}
+
+
+def _itxt(packet):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode())
+    return info

@@ -49,3 +49,19 @@ def test_what_fails_halfway_leaves_nothing(folder, tmp_path, monkeypatch):
     with pytest.raises(Full):
         Scratch(folder, 1).write_file([b"a"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_can_be_given_a_time(folder, tmp_path, monkeypatch):
+    for mtime_ns in (0, 1_234_567_890_123_456_789, -1_000_000_000):
+        file = Scratch(folder, mtime_ns % 7).write_file([b"a"])
+        assert file.set_time(mtime_ns)
+        assert (tmp_path / file.name).stat().st_mtime_ns == mtime_ns
+        os.close(file.fileno())
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    file = Scratch(folder, 9).write_file([b"a"])
+    monkeypatch.setattr(os, "utime", refused)
+    assert not file.set_time(0)
+    os.close(file.fileno())

@@ -39,6 +39,7 @@ SUMMARY = events.Summary(
     output_bytes=900_000,
     seconds=4.0,
     ignored={".txt": 2, ".mp4": 7},
+    left_out=[],
     changed=1,
     missing=2,
     gone=0,

@@ -353,3 +353,19 @@ def test_a_plane_that_was_cut_off_costs_its_image(world, picture, monkeypatch):
     world.it._convert(world.task(picture))
     (failed,) = world.pipe.told(Failed)
     assert "cut off" in failed.reason
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_an_output_gets_its_inputs_time_where_that_is_asked_for(world, tmp_path, monkeypatch, wanted):
+    path = save_gradient(tmp_path / "a.jpg", 64, 64)
+    os.utime(path, ns=(1, 1_234_567_890_123_456_789))
+    world.it._setup = msgspec.structs.replace(world.it._setup, times=wanted)
+    written = world.it._make_output(world.task(path))
+    found = os.fstat(written.file.fileno()).st_mtime_ns
+    assert (found == 1_234_567_890_123_456_789) == wanted
+    assert written.done.note is None
+    os.close(written.file.fileno())
+    monkeypatch.setattr(type(written.file), "set_time", lambda *_: False)
+    written = world.it._make_output(world.task(path))
+    assert written.done.note == ("the input's modification time could not be kept" if wanted else None)
+    os.close(written.file.fileno())

@@ -32,6 +32,7 @@ from batchgray.commands.report import charts, thumbnails
 from batchgray.errors import ImageError, shown
 from batchgray.manifest import outcome
 from batchgray.manifest.records import Image, Manifest
+from batchgray.progress import wording
 from batchgray.records import InputVersion
 from batchgray.storage import durable
 from batchgray.storage.guards import may_be_cut_off, without_dots
@@ -143,7 +144,7 @@ def _page(document: Manifest, running: bool, path: Path, folder: Path) -> str:
         notes=_notes(done, name_of),
         path=path,
         versions=list(dict.fromkeys(run.run.batchgray for run in runs)) or [document.batchgray],
-        ignored=sorted(document.ignored.items(), key=lambda item: -item[1]),
+        left_out=texts.first_lines([wording.left_out_kind(kind) for kind in figures.left_out], " kinds"),
     )
 
 

@@ -13,7 +13,6 @@ from batchgray.codecs.exif import EXIF_HEADER
 from batchgray.codecs.faults import collected_warnings, library_reason
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_image
-from batchgray.codecs.pillow import OpenedWithPillow
 from batchgray.errors import ImageError
 
 MOST_SCRATCH_BYTES = 800_000_000
@@ -49,7 +48,6 @@ def _drawn_small(source: OpenedImage, side: int) -> bytes:
     if signatures.format_of(file.read(signatures.HEAD_BYTES)) == "JPEG":
         small = _small_jpeg(file, side)
     else:
-        assert isinstance(source, OpenedWithPillow)
         small = _with_alpha(*source.read())
     small.thumbnail((side, side), reducing_gap=2.0)
     small.info = {"exif": EXIF_HEADER + source.exif} if source.exif else {}  # what the output has

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import tiffs
+from boxed import codestream, heic
 from harness import DEADLINE, Running, batchgray, manifest_of, save_gradient
 from PIL import Image as Pillow
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -435,3 +436,20 @@ def test_a_hundred_thousand_images_open_quickly(tmp_path):
     assert console == []
     assert page.rows() == [("some/folder/95/picture-99995.jpg", "reason 0")]
     assert "1 of 20,000" in page.text
+
+
+@pytest.mark.parametrize("kind", ["heic", "jp2", "ppm", "pgm"])
+def test_formats_with_readers_of_their_own_are_drawn_too(tmp_path, kind):
+    samples = np.full((40, 80, 3), (200, 100, 50), np.uint8)
+    data = {
+        "heic": lambda: heic(samples),
+        "jp2": lambda: codestream(samples),
+        "ppm": lambda: b"P6 80 40 255\n" + samples.tobytes(),
+        "pgm": lambda: b"P2 80 40 255\n" + b"117 " * 3200,
+    }
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(data[kind]())
+    small = Pillow.open(io.BytesIO(thumbnails.thumbnail(str(path), 40))).convert("RGB")
+    assert small.size == (40, 20)
+    expected = (117, 117, 117) if kind == "pgm" else (200, 100, 50)
+    assert all(abs(one - other) <= 3 for one, other in zip(small.getpixel((20, 10)), expected, strict=True))
