@@ -10,6 +10,7 @@ may be interrupted; the next one begins after the last name of the last share. W
 the first of them put.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -22,6 +23,7 @@ from batchgray.manifest.records import Count, Nanoseconds
 from batchgray.options import Format
 from batchgray.planning.discovery import Found, assign_outputs
 from batchgray.records import InputVersion
+from batchgray.spelling import is_utf8
 from batchgray.storage.base import Entry, Missing, Place, Put
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 from batchgray.texts import brief
@@ -37,13 +39,17 @@ class DamagedPlan(BatchgrayError):
 
 
 class PlannedImage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One image of a share: `source` below the share's input, `output` below the output place."""
+    """One image of a share: `source` below the share's input, `output` below the output place.
+
+    `names` has both as bytes, with a zero byte between, where they are not UTF-8, as a folder's may not be.
+    """
 
     source: str
     output: str
     size: Count
     mtime_ns: Nanoseconds
     etag: str = ""
+    names: bytes = b""
 
     @property
     def version(self) -> InputVersion:
@@ -123,7 +129,8 @@ class Planner:
 
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, StorageError."""
-        return _read(self._job, self._key(number), _SHARES)
+        share = _read(self._job, self._key(number), _SHARES)
+        return msgspec.structs.replace(share, images=[_with_names(image) for image in share.images])
 
     def ignored_at_the_end(self) -> dict[str, int]:
         """What was not taken of the names after the last share's. Raises Missing where the listing is not through."""
@@ -182,7 +189,8 @@ class Planner:
         ]
         for entry, output in zip(neighbours, assign_outputs(found, self._format), strict=True):
             version = entry.version
-            yield PlannedImage(entry.key, output, version.size, version.mtime_ns, version.etag)
+            names = b"" if is_utf8(entry.key) else os.fsencode(f"{entry.key}\0{output}")
+            yield PlannedImage(entry.key, output, version.size, version.mtime_ns, version.etag, names)
 
     @property
     def _end_key(self) -> str:
@@ -190,6 +198,14 @@ class Planner:
 
     def _key(self, number: int) -> str:
         return f"{self._prefix}/plan/{number:08d}"
+
+
+def _with_names(image: PlannedImage) -> PlannedImage:
+    """An image that was read: where its names are not UTF-8, they were spelled for people."""
+    if not image.names:
+        return image
+    source, output = map(os.fsdecode, image.names.split(b"\0"))
+    return msgspec.structs.replace(image, source=source, output=output)
 
 
 def _stem(key: str) -> str:

@@ -183,3 +183,12 @@ def test_checkpoints_that_nobody_goes_on_from_are_removed(images, out):
         place.put(f"{begun}/{'0' * 40}.tiles", b"no sidecar")
         run(images, out)
         assert not list(place.list(begun))
+
+
+def test_names_that_are_not_utf_8(images, out, tmp_path):
+    (images / "b.jpg").rename(images / "b\udcff.jpg")
+    save_gradient(images / "sub\udcfe" / "f.png", 32, 32)
+    assert run(images, out)[0] == 0
+    assert run(images, out)[0] == 0
+    batchgray("run", images, "--out", tmp_path / "plain", "-q")
+    assert outputs(out) == tree(tmp_path / "plain")
