@@ -21,13 +21,15 @@ def refuse_names(inputs: Sequence[str], out: str) -> None:
         if place == out:
             raise errors.OutputIsInput(out)
         if _is_within(place, out) or _is_within(out, place):
-            raise errors.NotForJobs("an --out in an INPUT, or around one,", "choose another --out")
+            raise errors.NotForJobs("an output place in an INPUT, or around one,", "choose another")
         if any(_is_within(place, other) for other in inputs):
             raise errors.NotForJobs("an INPUT within another", f"leave {place} out")
         if not is_url(place) and not os.path.isdir(place):
             if not os.path.lexists(place):
                 raise errors.NoSuchInput(place)
-            raise errors.NotForJobs(f"the file {place} as an INPUT", "name its folder, and use --include")
+            raise errors.NotForJobs(
+                f"the file {place} as an INPUT", "name its folder, and choose by `batchgray run ... --include GLOB`"
+            )
     for name, count in Counter(map(_last_part, inputs)).items():
         if count > 1:
             raise errors.NotForJobs(f"{count} INPUTs named {name}", "they would come out as one; convert one at a time")
