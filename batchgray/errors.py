@@ -168,6 +168,35 @@ class FutureManifest(UsageError):
     """{0} is of version {1}, newer than this batchgray understands ({2}). Update batchgray."""
 
 
+class IsJob(UsageError):
+    """{0} is the head of a job. `resume` and `status` take it as it is, `run` with --job; `verify`, `report` and \
+--overwrite do not yet."""
+
+
+class IsNoJob(UsageError):
+    """{0} is the manifest of a run without --job. Give the command without --job, or choose another --out."""
+
+
+class JobDiffers(UsageError):
+    """{0} is of a job with other options ({1}). Use the same options, or another --out."""
+
+
+class NotForJobs(UsageError):
+    """{0} can't be used with --job or a URL yet: {1}."""
+
+
+class UnfitPlace(UsageError):
+    """can't keep a job in {0}: {1}."""
+
+
+class PlaceUnusable(UsageError):
+    """can't use {0}: {1}."""
+
+
+class PlaceLost(BatchgrayError):
+    """the job can't go on: {0}. What was done is kept; mend the cause and resume."""
+
+
 class ManifestLocked(UsageError):
     """the manifest {0} is in use by {1}. Wait for it to end, or stop it with SIGTERM."""
 

@@ -237,3 +237,23 @@ class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
         _make_path(self, "manifest")
         _make_paths(self, "input_roots")
         _check_types(self)
+
+
+class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """One `batchgray run` on a job: INPUTs and output place are folders or URLs, as they were given.
+
+    All else is as with RunOptions.
+    """
+
+    inputs: tuple[str, ...]
+    out: str
+    pixels: PixelOptions = PixelOptions()
+    engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
+    max_pixels: int = 1_000_000_000
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if not self.inputs:
+            raise errors.NothingNamed

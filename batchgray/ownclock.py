@@ -21,3 +21,8 @@ class OwnClock:
         self._seconds += min(now - self._read_at, self._step)
         self._read_at = now
         return self._seconds
+
+
+def machine_clock() -> float:
+    """Seconds that also count while the machine is suspended, where the system has such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

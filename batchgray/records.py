@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import os
 
 
-class InputVersion(msgspec.Struct, frozen=True):
+class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which version of an input; opaque, but for the size, to all that only has to know whether it is the same one.
 
     In a folder that is the size in bytes and the modification time in nanoseconds, in an object store the size and the
@@ -30,6 +30,10 @@ class InputVersion(msgspec.Struct, frozen=True):
     def of(cls, found: "os.stat_result") -> "InputVersion":
         """Of the file that the system tells of."""
         return cls(found.st_size, found.st_mtime_ns)
+
+    def of_copy(self) -> "InputVersion":
+        """The version of a copy on a local disk: it is given a time in whole seconds, as every file system has them."""
+        return InputVersion(self.size, min(max(0, self.mtime_ns // 10**9), 2**31 - 1) * 10**9)
 
     def is_same(self, other: "InputVersion") -> bool:
         """Whether it is this version of the input, as far as can be told. That is decided here alone."""

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchgray import events
-from batchgray.commands import doctor, status, verify
+from batchgray.commands import doctor, job_status, status, verify
+from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.journal import JournalLine
 from batchgray.manifest.records import Manifest
+from batchgray.manifest.share_log import LogEntry
 
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDER = DOCS / "schemas"
@@ -29,11 +31,15 @@ _WRITTEN: dict[str, Any] = {
     "journal": JournalLine,
     "events": events.Event | events.Dropped | events.WouldConvert,
     "status": status.Status,
+    "job": JobHead,
+    "job-log": LogEntry,
+    "job-status": job_status.JobStatus,
     "verify": verify.Verdict,
     "doctor": list[doctor.Finding],
 }
-_SEALED = ("Manifest", "JournalLine")
-_SPARSE = ("JournalLine", "ImageChange")  # what is not told is left out; others leave out the bytes of UTF-8 names
+_SEALED = ("Manifest", "JournalLine", "JobHead", "LogEntry")
+# What is not told is left out; others leave out the bytes of UTF-8 names.
+_SPARSE = ("JournalLine", "ImageChange", "LogEntry")
 
 
 class Documented(NamedTuple):

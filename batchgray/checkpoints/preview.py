@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from batchgray import tiles
 from batchgray.planes import slots
 from batchgray.storage import integrity
-from batchgray.storage.base import BadKey, Missing, meaning_of
+from batchgray.storage.base import BadKey, Changed, Missing, Place, meaning_of
 from batchgray.storage.durable import Folder
 
 _LONGEST_NAME = 255  # bytes; NAME_MAX
@@ -87,6 +87,22 @@ def _remove(folder: Folder, name: str) -> None:
     with contextlib.suppress(OSError):  # no longer ours to change
         if _is_ours(folder, name):
             folder.remove(name)
+
+
+def with_trailer(jpeg: Iterable[bytes]) -> bytes:
+    """A partial JPEG in one piece, as it is put into a place."""
+    data = b"".join(jpeg)
+    return data + _TRAILER % len(data)
+
+
+def stands_in(place: Place, key: str) -> bool:
+    """Whether a partial JPEG stands under this key of a place, as it was drawn. Raises PlaceError."""
+    try:
+        found = place.stat(key)
+        end = found.size - len(_TRAILER % 0)
+        return end > 0 and place.get(key, found.version, end) == _TRAILER % end
+    except (Missing, Changed):
+        return False
 
 
 def _is_ours_or_free(folder: Folder, name: str) -> bool:

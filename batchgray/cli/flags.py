@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from batchgray import program
 from batchgray.errors import shown
+from batchgray.storage.names import is_url
 
 
 class Name(click.Path):
@@ -44,18 +45,20 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # generic only since clic
 
 
 class ManifestName(Name):
-    """The name of a manifest, or of the folder where it has its usual name."""
+    """The name of a manifest, or of the folder where it has its usual name. Of a URL that of the place, as a str."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if is_url(os.fspath(value)):
+            return os.fspath(value).rstrip("/").removesuffix("/manifest.json")
         path = super().convert(value, param, ctx)
         return path / "manifest.json" if os.path.isdir(path) else path
 
 
 class PlaceName(Name):
-    """The name of a folder, or the URL of a place in an object store; as it was given."""
+    """The name of a file or folder, or the URL of a place in an object store; as it was given."""
 
-    def __init__(self) -> None:
-        super().__init__(folder=True, path_type=str)
+    def __init__(self, folder: bool = False) -> None:
+        super().__init__(folder=folder, path_type=str)
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -79,7 +82,8 @@ PATH = Name(path_type=Path)
 WORD = Word()
 MANIFEST = ManifestName(path_type=Path)
 FOLDER = Name(folder=True, path_type=Path)
-PLACE = PlaceName()
+ANY_PLACE = PlaceName()
+PLACE = PlaceName(folder=True)
 
 
 _PREFIX = "BATCHGRAY_"

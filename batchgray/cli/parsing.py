@@ -2,12 +2,26 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from batchgray import errors, options
 from batchgray.errors import UsageError
+from batchgray.storage.names import is_url
 
+_NOT_FOR_JOBS = {
+    "base": "inputs come out under their own names",
+    "follow_links": "a link in a folder is no object",
+    "times": "a store gives its own",
+    "files_from": "name folders or URLs, and choose by --include and --exclude",
+    "manifest": "the head of a job is the manifest.json of its output place",
+    "overwrite": "convert into another place",
+    "prune": "what was made stays",
+    "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
+    "no_lock": "a job needs no lock",
+    "input_root": "a job reads the INPUTs that it was begun with",
+}
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
 
 
@@ -18,6 +32,36 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
         if known["memory"] < _LEAST_MEMORY:
             raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
     return options.EngineOptions(**known, locked=not given["no_lock"], times=given["times"])
+
+
+def pixel_options(given: dict[str, Any]) -> options.PixelOptions:
+    return options.PixelOptions(
+        method=given["method"],
+        format=given["format_"],
+        quality=given["quality"],
+        compression=given["compression"],
+        tile_rows=given["tile_rows"],
+        metadata=given["metadata"],
+        background=given["background"],
+    )
+
+
+def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
+    """Whether a run keeps a job: where it is asked for, and wherever a place is in a store."""
+    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "")))
+
+
+def refuse_for_jobs(given: dict[str, Any]) -> None:
+    """Raises NotForJobs for an option that a job does not know yet."""
+    for name, reason in _NOT_FOR_JOBS.items():
+        if given.get(name):
+            raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
+
+
+def refuse_url(manifest: object, command: str) -> None:
+    """Raises NotForJobs for a command that takes no URL as its MANIFEST yet."""
+    if isinstance(manifest, str):
+        raise errors.NotForJobs(f"`{command}`", "`status` tells what is done")
 
 
 def notice_options(given: dict[str, Any]) -> Any:

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from batchgray import errors
 from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, option
 from batchgray.cli.help import EXIT_CODES, Command
-from batchgray.cli.parsing import notice_options, store_options
+from batchgray.cli.parsing import notice_options, refuse_url, store_options
 from batchgray.cli.streams import as_json, say
 from batchgray.errors import shown
 
@@ -16,12 +17,26 @@ from batchgray.errors import shown
 @click.command(cls=Command, short_help="Tell what is done, and what is not.")
 @click.argument("manifest", type=MANIFEST)
 @option("--json", is_flag=True, help="As JSON.")
-def status(manifest: Path, json: bool) -> None:
+def status(manifest: Path | str, json: bool) -> None:
     """Tell what is done, partial, pending and failed, and when and why it was interrupted."""
+    if isinstance(manifest, str):
+        _tell_of_job(manifest, json)
+        return
     from batchgray.commands import status as module
 
-    found = module.status(manifest)
-    say(as_json(found) if json else "\n".join(module.status_lines(found)))
+    try:
+        found = module.status(manifest)
+    except errors.IsJob:
+        _tell_of_job(str(manifest.parent), json)
+    else:
+        say(as_json(found) if json else "\n".join(module.status_lines(found)))
+
+
+def _tell_of_job(place: str, json: bool) -> None:
+    from batchgray.commands import job_status as module
+
+    found = module.job_status(place, store_options({}))
+    say(as_json(found) if json else "\n".join(module.job_status_lines(found)))
 
 
 @click.command(cls=Command, short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
@@ -31,6 +46,7 @@ def status(manifest: Path, json: bool) -> None:
 @NO_LOCK
 def verify(manifest: Path, json: bool, mend: bool, no_lock: bool) -> None:
     """Re-read every output against the manifest: there, right size, right checksum, decodes."""
+    refuse_url(manifest, "verify")
     from batchgray.commands import verify as module
 
     verdict = module.verify(manifest, mend, locked=not no_lock)
@@ -43,6 +59,7 @@ def verify(manifest: Path, json: bool, mend: bool, no_lock: bool) -> None:
 @option("--html", type=PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
 def report(manifest: Path, html: Path | None) -> None:
     """Write one page to look at: pictures, progress over time, interruptions, failures."""
+    refuse_url(manifest, "report")
     from batchgray.commands.report import page as module
 
     say(f"Report: {shown(str(module.write(manifest, html)))}")

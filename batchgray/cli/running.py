@@ -4,27 +4,34 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from batchgray import errors, options
 from batchgray.cli import parsing
-from batchgray.cli.flags import FOLDER, MANIFEST, PATH, Choice, Name, option, options_of_both
+from batchgray.cli.flags import ANY_PLACE, FOLDER, MANIFEST, PLACE, Choice, Name, option, options_of_both
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.streams import as_json_line, leave, say
 
 
 @click.command(cls=Command, short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
-@click.argument("inputs", nargs=-1, type=PATH, metavar="INPUT...")
-@option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the grayscale images go.")
+@click.argument("inputs", nargs=-1, type=ANY_PLACE, metavar="INPUT...")
+@option(
+    "--out",
+    required=True,
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Where the grayscale images go: a folder, or oss://, s3://, gs:// or az:// with BUCKET/PREFIX.",
+)
 @option(
     "--base",
     type=FOLDER,
     metavar="DIR",
     help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
 )
-@option("--manifest", type=PATH, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
+@option("--job", is_flag=True, help="Keep a job in shares, for long lists and stores. A run over a URL always does.")
+@option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
     "--method",
     type=Choice(["bt601", "bt709", "luma"]),
@@ -90,26 +97,23 @@ from batchgray.cli.streams import as_json_line, leave, say
 @option("--overwrite", is_flag=True, help="Start afresh, replacing outputs that are there.")
 @option("--dry-run", is_flag=True, help="Print the plan, touch nothing.")
 @options_of_both
-def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given: Any) -> None:
+def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given: Any) -> None:
     """Convert every image under the INPUTs (folders, files, or both) to grayscale under DIR.
 
     Given again on the same DIR, it goes on and picks up inputs that are new or changed.
+
+    An INPUT may also be a URL: oss://, s3://, gs:// or az:// with BUCKET/PREFIX.
     """
+    if parsing.is_job(inputs, given):
+        parsing.refuse_for_jobs({**given, "files_from": files_from, "dry_run": dry_run})
+        _run_job(inputs, given)
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
         base=given["base"],
         manifest=given["manifest"],
-        pixels=options.PixelOptions(
-            method=given["method"],
-            format=given["format_"],
-            quality=given["quality"],
-            compression=given["compression"],
-            tile_rows=given["tile_rows"],
-            metadata=given["metadata"],
-            background=given["background"],
-        ),
+        pixels=parsing.pixel_options(given),
         engine=parsing.engine_options(given),
         max_pixels=given["max_pixels"],
         include=given["include"],
@@ -140,8 +144,17 @@ def run(inputs: tuple[Path, ...], files_from: str | None, dry_run: bool, **given
     help="Where an input folder moved to; once for each, in the run's order.",
 )
 @options_of_both
-def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
+def resume(manifest: Path | str, input_root: tuple[Path, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
+    if isinstance(manifest, str):
+        _resume_job(manifest, input_root, given)
+    try:
+        _resume_run(manifest, input_root, given)
+    except errors.IsJob:
+        _resume_job(str(Path(manifest).parent), input_root, given)
+
+
+def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
     asked = options.ResumeOptions(
         manifest=manifest, engine=parsing.engine_options(given), input_roots=input_root, prune=given["prune"]
     )
@@ -151,6 +164,41 @@ def resume(manifest: Path, input_root: tuple[Path, ...], **given: Any) -> None:
         with _listening(given) as feed, _measuring(given, feed) as listener:
             result = runs.resume(asked, listener, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
+
+
+def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
+    asked = options.JobOptions(
+        inputs=inputs,
+        out=given["out"],
+        pixels=parsing.pixel_options(given),
+        engine=parsing.engine_options(given),
+        max_pixels=given["max_pixels"],
+        include=given["include"],
+        exclude=given["exclude"],
+    )
+    _work_on_job(given, lambda job, means: job.run_job(asked, means))
+
+
+def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
+    parsing.refuse_for_jobs({**given, "input_root": input_root})
+    engine = parsing.engine_options(given)
+    _work_on_job(given, lambda job, means: job.resume_job(place, engine, means))
+
+
+def _work_on_job(given: dict[str, Any], work: Callable[[Any, Any], int]) -> NoReturn:
+    with _forking() as server:
+        from batchgray.engine import job
+
+        with _listening(given) as feed:
+            means = job.Means(
+                stores=parsing.store_options(given),
+                emit=feed,
+                sources=_sources(given, feed.abandon_reader),
+                server=server,
+                ready=feed.ready,
+            )
+            exit_code = work(job, means)
+    leave(exit_code)
 
 
 def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:

@@ -17,8 +17,9 @@ from batchgray.notices.queue import QueueFault, SmqQueue, trials_of_taking, try_
 from batchgray.notices.rehearsal import open_queue
 from batchgray.planes import slots
 from batchgray.storage import policies
+from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_folder, try_store
-from batchgray.storage.urls import StoreOptions, is_url, open_url, parse_url
+from batchgray.storage.urls import StoreOptions, open_url, parse_url
 
 NO_STORES = StoreOptions()
 _LEAST_MEMORY = 200_000_000

@@ -122,7 +122,7 @@ def status_of(document: Manifest, running: bool, path: Path) -> Status:
         output_bytes=figures.output_bytes,
         seconds=sum(run.seconds for run in runs),
         manifest=str(path),
-        resume=outcome.resume_command(path) if state == "interrupted" else None,
+        resume=outcome.resume_command(str(path)) if state == "interrupted" else None,
     )
 
 

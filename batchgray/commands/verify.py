@@ -70,7 +70,7 @@ def verdict_lines(verdict: Verdict, path: Path) -> list[str]:
     damaged, lost = len(verdict.damaged), sum(damage.gone for damage in verdict.damaged)
     lines = [f"damaged: {shown(damage.output)}: {damage.fault}" for damage in verdict.damaged]
     lines.append(f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged.")
-    resume = outcome.resume_command(path)
+    resume = outcome.resume_command(str(path))
     if verdict.mended:
         lines.append(f"Marked pending. To make them anew: {resume}")
     elif damaged > lost:

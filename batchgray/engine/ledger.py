@@ -6,23 +6,59 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from batchgray import errors, events
-from batchgray.engine import recovery
 from batchgray.errors import shown
-from batchgray.manifest.records import ImageChange, Interruption, utc_now
-from batchgray.manifest.store import Store
+from batchgray.manifest.records import ImageChange, Interruption, Manifest, utc_now
 from batchgray.notices.inbox import InterruptionNotice
-from batchgray.planning.plan import Plan
 from batchgray.records import Task
-from batchgray.storage.base import is_full
-from batchgray.storage.run_folder import RunFolder
+from batchgray.storage.base import PlaceError, is_full
 from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
+
+
+class Planned(Protocol):
+    """What the ledger has to know of a plan; it keeps the images of `manifest` up to date."""
+
+    manifest: Manifest
+    todo: list[int]
+    already_done: int
+
+    @property
+    def flight(self) -> Path:
+        """The folder of what is in flight."""
+
+
+class Books(Protocol):
+    """Where the ledger writes: a manifest and its journal (`Store`), or the log of a share.
+
+    What fails raises OSError or PlaceError.
+    """
+
+    @property
+    def path(self) -> Path | str:
+        """How it is called, for people."""
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make the end durable, and with it all that was recorded."""
+
+    def record(self, changes: list[ImageChange]) -> None:
+        """What is now true; durable after the next sync."""
+
+    def record_interruption(self, interruption: Interruption) -> None: ...
+
+    def sync(self) -> None:
+        """May run in another thread than the rest."""
+
+    @property
+    def unsynced(self) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 def _shared(source: type[msgspec.Struct], target: type[msgspec.Struct]) -> Callable[[msgspec.Struct], dict[str, Any]]:
@@ -57,12 +93,13 @@ class Ledger:
     """
 
     def __init__(
-        self, plan: Plan, held: RunFolder, store: Store, checkpoint: float, emit: Listener, began: float
+        self, plan: Planned, tidy_up: Callable[[], None], store: Books, checkpoint: float, emit: Listener, began: float
     ) -> None:
+        """`tidy_up` is called when all is done, before that is written down. It raises OSError."""
         self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
         self.disk_full = self.durable = False
         self.states: Counter[str] = Counter()
-        self._plan, self._held, self._store, self._emit = plan, held, store, emit
+        self._plan, self._remove_flight, self._store, self._emit = plan, tidy_up, store, emit
         self._images = plan.manifest.images
         self._began = began
         # What a power cut can cost is one checkpoint interval; syncing twice as often leaves time for the sync itself.
@@ -158,7 +195,7 @@ class Ledger:
         Returns the moment of the next time. Raises ManifestUnwritable.
         """
         if self._syncing is not None and self._syncing.done():
-            with self._noticing_a_full_disk():
+            with self._noticing_a_full_disk(), contextlib.suppress(PlaceError):  # it is tried again
                 self._syncing.result()
             if self._syncing.exception() is None:
                 self._emit(
@@ -202,7 +239,8 @@ class Ledger:
         self._syncer.shutdown()
         with self._noticing_a_full_disk():
             if self._syncing is not None:
-                self._syncing.result()  # the system tells of a failed sync once; the next one would hide it
+                with contextlib.suppress(PlaceError):  # it is tried again
+                    self._syncing.result()  # the system tells of a failed sync once; the next one would hide it
         with self._noticing_a_full_disk():
             if interruption:
                 self._store.record_interruption(interruption)
@@ -219,7 +257,7 @@ class Ledger:
 
     def _tidy_up(self) -> None:
         try:
-            recovery.remove(self._plan, self._held)
+            self._remove_flight()
         except OSError as error:  # every output is done all the same
             folder = shown(str(self._plan.flight))
             self.warned(f"can't remove {folder}: {error.strerror}; remove it by hand")
@@ -243,6 +281,8 @@ class Ledger:
             if not is_full(error):
                 raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
             self.disk_full = True
+        except PlaceError as error:
+            raise errors.ManifestUnwritable(self._store.path, error.reason) from error
 
 
 def _interruption(notice: InterruptionNotice, run: int) -> Interruption:

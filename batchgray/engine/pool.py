@@ -25,8 +25,8 @@ class Inheritance:
     """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
     `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
-    `forkserver.Worker.main`). `checkpoint` is in seconds; with `times` outputs get the modification times of their
-    inputs.
+    `forkserver.Worker.main`). `checkpoint` is in seconds, `job` as in `messages.Setup`; with `times` outputs get the
+    modification times of their inputs.
     """
 
     out: Path
@@ -36,6 +36,7 @@ class Inheritance:
     max_pixels: int
     checkpoint: float
     times: bool = False
+    job: bytes = b""
 
 
 class Pool:
@@ -226,4 +227,5 @@ def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
         max_pixels=inheritance.max_pixels,
         times=inheritance.times,
         checkpoint=inheritance.checkpoint,
+        job=inheritance.job,
     )

@@ -3,41 +3,37 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.folder import FolderCheckpoints
-from batchgray.engine import foresight, recovery, summary
+from batchgray.engine import foresight, recovery, session, summary
 from batchgray.engine.ledger import Ledger, Listener
 from batchgray.engine.pool import Inheritance
-from batchgray.engine.supervisor import READY_SECONDS, Supervisor
+from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
+from batchgray.engine.supervisor import Supervisor
 from batchgray.engine.tasks import PlannedTasks
 from batchgray.errors import shown
 from batchgray.manifest import lock
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Manifest, Run
 from batchgray.manifest.store import Store, load_manifest
-from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
-from batchgray.options import EngineOptions, PixelOptions, ResumeOptions, RunOptions
+from batchgray.notices.inbox import Inbox, NoticeListener
+from batchgray.options import EngineOptions, ResumeOptions, RunOptions
 from batchgray.planning import pruning
-from batchgray.planning.discovery import IMAGE_SUFFIXES, JPEG_SUFFIXES
+from batchgray.planning.discovery import IMAGE_SUFFIXES
 from batchgray.planning.plan import Plan
 from batchgray.planning.planner import plan_resume, plan_run
-from batchgray.storage import durable
 from batchgray.storage.names import kind_of
 from batchgray.storage.run_folder import FLIGHT_FOLDER, RunFolder
 from batchgray.workers.forkserver import ForkServer, forking
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
-ExitCode = Literal[0, 3, 75]
-DONE: ExitCode = 0
-SOME_FAILED: ExitCode = 3
-INTERRUPTED: ExitCode = 75
 
 
 def _ignore(_event: events.Event) -> None:
@@ -92,11 +88,11 @@ def run(
     path = _manifest_of(options)
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
-        inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(_folders(options.out.absolute(), path.parent))
-        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
+        inbox = stack.enter_context(session.listening(notices))
+        stack.enter_context(session.folders(options.out.absolute(), path.parent))
+        stack.enter_context(lock.owning(path, options.engine.locked, session.pause(inbox)))
         plan = plan_run(
-            options, _previous(path, options.overwrite), _pause(inbox), _telling_left_out(on_event, ready, inbox)
+            options, _previous(path, options.overwrite), session.pause(inbox), _telling_left_out(on_event, ready, inbox)
         )
         if options.overwrite:
             _take_over(plan, options.engine.locked)
@@ -116,9 +112,9 @@ def resume(
     path = Path(os.path.realpath(given))
     with contextlib.ExitStack() as stack:
         server = server or stack.enter_context(forking())
-        inbox = stack.enter_context(_listening(notices))
-        stack.enter_context(lock.owning(path, options.engine.locked, _pause(inbox)))
-        plan = plan_resume(options, load_manifest(path), _pause(inbox))
+        inbox = stack.enter_context(session.listening(notices))
+        stack.enter_context(lock.owning(path, options.engine.locked, session.pause(inbox)))
+        plan = plan_resume(options, load_manifest(path), session.pause(inbox))
         return _supervise(stack, plan, options.engine, on_event, inbox, server, notices, ready)
 
 
@@ -128,11 +124,11 @@ def dry_run(options: RunOptions, notices: Sequence[NoticeListener] = (), on_even
     `on_event` is called with what is left out alone.
     """
     path = _manifest_of(options)
-    with _listening(notices) as inbox:
+    with session.listening(notices) as inbox:
         for folder in (options.out.absolute(), path.parent):
             foresight.check_folder(folder)
         tell = _telling_left_out(on_event, _always, inbox)
-        plan = plan_run(options, _previous(path, options.overwrite), _pause(inbox), tell)
+        plan = plan_run(options, _previous(path, options.overwrite), session.pause(inbox), tell)
         foresight.check_plan(plan, options.overwrite, options.engine.locked)
         return plan
 
@@ -202,50 +198,12 @@ def _take_over(plan: Plan, locked: bool) -> None:
         plan.manifest.run_id = ours[0]
 
 
-@contextlib.contextmanager
-def _folders(*folders: Path) -> Iterator[None]:
-    """Make folders. Where the run comes to nothing, those that were made go again."""
-    made: list[Path] = []
-    try:
-        for folder in folders:
-            try:
-                made = durable.make_folders(folder) + made
-            except OSError as error:
-                raise errors.UnwritableOutput(folder, error.strerror) from None
-        yield
-    except BaseException:
-        durable.remove_empty(made)
-        raise
-
-
-def _pause(inbox: Inbox) -> Callable[[], None]:
-    """What comes before the work can take long; nothing is begun before it ends, so a notice ends it at once."""
-
-    def pause() -> None:
-        notice = inbox.notice
-        if notice is not None:
-            raise errors.InterruptedEarly(notice.event_id or notice.source)
-
-    return pause
-
-
 def _telling_left_out(emit: Listener, ready: Callable[[], bool], inbox: Inbox) -> Callable[[str, str], None]:
     def tell(path: str, kind: str) -> None:
-        _wait_until(ready, inbox)
+        session.wait_until(ready, inbox)
         emit(events.LeftOut(source=path, kind=kind))
 
     return tell
-
-
-@contextlib.contextmanager
-def _listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
-    inbox = Inbox()
-    with contextlib.ExitStack() as stack:
-        stack.callback(inbox.close)
-        for source in sources:
-            source.start(inbox)
-            stack.callback(source.stop)
-        yield inbox
 
 
 def _supervise(
@@ -261,21 +219,21 @@ def _supervise(
     began = time.monotonic()
 
     def send(event: events.Event) -> None:
-        emit(_at(began, event))
+        emit(session.at(began, event))
 
-    held = stack.enter_context(recovery.holding(plan, engine.locked, _pause(inbox)))
+    held = stack.enter_context(recovery.holding(plan, engine.locked, session.pause(inbox)))
     store = stack.enter_context(contextlib.closing(Store(plan.path)))
     pruned = _prune(plan, held, send)
     resumable = recovery.prepare(plan, held)
     _commit_start(plan, engine.workers, store)
     recovery.forget_intents(plan, held)
-    ledger = Ledger(plan, held, store, engine.checkpoint, send, began)
+    ledger = Ledger(plan, lambda: recovery.remove(plan, held), store, engine.checkpoint, send, began)
     planned = summary.planned(plan, engine.workers, sources)
-    _preload(server, planned, plan.manifest.options)
+    session.preload(server, planned, plan.manifest.options)
     send(planned)
     for image in plan.manifest.images:
         if image.state == "failed":
-            _wait_until(ready, inbox)
+            session.wait_until(ready, inbox)
             send(events.Failed(source=image.source, output=image.output, error=image.error or "", source_bytes=0))
     tasks = PlannedTasks(plan, resumable)
     checkpoints = FolderCheckpoints(held.inner, held.out, plan.manifest.options)
@@ -286,9 +244,9 @@ def _supervise(
     finally:
         ledger.close()
     if outcome.notice is not None:
-        for failure in _acknowledge(outcome.notice, sources, ledger.durable):
+        for failure in session.acknowledge(outcome.notice, sources, ledger.durable):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
-    last = _at(began, summary.summarize(plan, ledger, outcome, pruned))
+    last = session.at(began, summary.summarize(plan, ledger, outcome, pruned))
     emit(last)
     if outcome.fault is not None:
         raise errors.OutputLost(plan.out, outcome.fault)
@@ -339,24 +297,6 @@ def _prune(plan: Plan, held: RunFolder, emit: Listener) -> int:
     return pruned.removed
 
 
-def _wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
-    """Or until a notice comes."""
-    while not ready() and inbox.notice is None:
-        time.sleep(READY_SECONDS)
-
-
-def _acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool) -> Iterator[str]:
-    """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
-    if flushed:
-        yield from filter(None, (source.acknowledge(notice) for source in sources))
-    elif notice.source == "smq":
-        yield "the disk is full, and the manifest lacks what was flushed"
-
-
-def _at(began: float, event: AnyEvent) -> AnyEvent:
-    return msgspec.structs.replace(event, at=round(time.monotonic() - began, 6))
-
-
 def _commit_start(plan: Plan, workers: int, store: Store) -> None:
     if plan.todo:  # else it is no run, and its death would be taken for that of the one before
         found = plan.manifest.state if plan.resumed else None
@@ -366,11 +306,3 @@ def _commit_start(plan: Plan, workers: int, store: Store) -> None:
         store.commit(plan.manifest)
     except OSError as error:  # the store lets only a full disk through
         raise errors.DiskFullAtStart(plan.path, error.strerror) from None
-
-
-def _preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
-    """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
-    others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
-    pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
-    if pillow or png:
-        server.preload(pillow, png)

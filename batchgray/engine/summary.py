@@ -69,7 +69,7 @@ def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, pruned: int) -> even
         failures={name_of(image): image.error or "" for image in images if image.state == "failed"},
         reasons=outcomes.reasons(plan.manifest),
         manifest=str(plan.path),
-        resume=outcomes.resume_command(plan.path) if interrupted else None,
+        resume=outcomes.resume_command(str(plan.path)) if interrupted else None,
         space_needed=max(outcomes.space_needed(images), outcome.space_needed or 0)
         if ledger.disk_full or outcome.space_needed is not None
         else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from batchgray import errors, spelling
+from batchgray.manifest import job_head
 from batchgray.manifest.records import VERSION, Manifest
 from batchgray.storage import sealing
 from batchgray.storage.guards import may_be_cut_off, open_regular
@@ -47,9 +48,11 @@ def check_is_manifest(path: Path, or_damaged: bool = False) -> None:
 
     With `or_damaged` what a crash or a full disk left of one will do, too.
 
-    Raises NoSuchManifest, UnreadableManifest, DamagedManifest, ForeignManifest.
+    Raises NoSuchManifest, UnreadableManifest, DamagedManifest, ForeignManifest, IsJob.
     """
     head = read_head(path)
+    if job_head.is_head(head):
+        raise errors.IsJob(path)
     if _HEAD.match(head):
         return
     if not may_be_cut_off(os.path.realpath(path), BEGINNING):

@@ -5,7 +5,6 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from batchgray import program, texts
@@ -81,9 +80,9 @@ def reasons(document: Manifest) -> list[Reason]:
     return [Reason(error=one.text, count=one.count, sources=one.names) for one in alike]
 
 
-def resume_command(path: Path) -> str:
-    """What to type to go on with the manifest."""
-    return program.command("resume", quoted(str(path)))
+def resume_command(manifest: str) -> str:
+    """What to type to go on with the manifest, by its path or URL."""
+    return program.command("resume", quoted(manifest))
 
 
 def quoted(name: str) -> str:

@@ -82,7 +82,7 @@ class Discovery:
         self.links: list[str] = []
         self._include, self._exclude = include, exclude
         self._pause = pause
-        self._suffixes = IMAGE_SUFFIXES | (HEIF_SUFFIXES if is_installed("heif") else frozenset())
+        self._suffixes = image_suffixes()
         self._base = None if base is None else str(base)
         self._follow = follow_links
         self._out_path, self._out = out, file_id(out)
@@ -171,7 +171,7 @@ class Discovery:
             source = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 self._pass_over(entry, HIDDEN)
-            elif _matches(source, entry.name, self._exclude):
+            elif matches(source, entry.name, self._exclude):
                 self._pass_over(entry, FILTERED)
             else:
                 yield source, entry
@@ -192,7 +192,7 @@ class Discovery:
         if suffix not in self._suffixes:
             self._ignore(entry, suffix or NO_SUFFIX)
             return False
-        if self._include and not _matches(source, entry.name, self._include):
+        if self._include and not matches(source, entry.name, self._include):
             self._pass_over(entry, FILTERED)
             return False
         return True
@@ -336,7 +336,13 @@ def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _matches(path: str, name: str, globs: Sequence[str]) -> bool:
+def image_suffixes() -> frozenset[str]:
+    """What the names of images end with, with the extras that are installed."""
+    return IMAGE_SUFFIXES | (HEIF_SUFFIXES if is_installed("heif") else frozenset())
+
+
+def matches(path: str, name: str, globs: Sequence[str]) -> bool:
+    """Whether one of the globs holds for an entry with this path below the INPUT, and this name."""
     return any(_match(path, name, glob) for glob in globs)
 
 

@@ -1,7 +1,6 @@
 """What happens in a run, in words for people: the same on a terminal, in a log and in quiet mode."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from batchgray import events, extras, program, quantities, texts
 from batchgray.errors import shown
@@ -172,7 +171,7 @@ def _next_lines(event: events.Summary) -> list[str]:
 
 def trying_again(manifest: str) -> str:
     """What to type when images failed."""
-    return f"To try what failed again, once it is mended: {shown(resume_command(Path(manifest)))}"
+    return f"To try what failed again, once it is mended: {shown(resume_command(manifest))}"
 
 
 def _note_lines(notes: dict[str, str]) -> list[str]:

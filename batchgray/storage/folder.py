@@ -100,6 +100,13 @@ class FolderPlace:
             except (FileNotFoundError, NotADirectoryError):
                 pass  # nothing is under the key
 
+    def sweep(self) -> None:
+        """Remove what was on its way when its writer died. For whoever knows that nobody else puts anything now."""
+        with self._about(""):
+            for name in self._folder.names():
+                if name.startswith(_TEMPORARY):
+                    self._folder.remove(name)
+
     def close(self) -> None:
         """See `Place`."""
         if not self._closed:

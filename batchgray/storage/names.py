@@ -1,7 +1,10 @@
 """Names relative to a folder, as strings: what stays inside it, what folders they need, what they promise. No I/O."""
 
 import os
+import re
 from collections.abc import Iterable
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL | re.IGNORECASE)
 
 
 def is_inside(name: str) -> bool:
@@ -28,3 +31,17 @@ def folders_of(names: Iterable[str]) -> set[str]:
 def kind_of(name: str) -> str:
     """`.jpg`, `.png`: what kind of file a name promises."""
     return os.path.splitext(name)[1].lower()
+
+
+def split_url(name: str) -> tuple[str, str] | None:
+    """The scheme of a URL, in lower case, and what follows `://`; None for a path.
+
+    Schemes that nobody knows are URLs too: a typing error is no folder.
+    """
+    match = _URL.fullmatch(name)
+    return (match[1].lower(), match[2]) if match else None
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL and no path."""
+    return split_url(name) is not None

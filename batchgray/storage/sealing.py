@@ -7,6 +7,7 @@ was written. A seal is no signature, though: any program can make one. What was 
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -69,6 +70,21 @@ class SealedRecords(Generic[Record]):
     def line(self, record: Record, seed: int = 0) -> bytes:
         """A record as a line, with the line break. With a `seed` it is only read by the same (see `seal`)."""
         return seal(spelling.to_json(record), seed) + b"\n"
+
+    def packed(self, record: Record) -> bytes:
+        """A record as an object of its own, compressed."""
+        return zlib.compress(self.line(record), 6)
+
+    def unpack(self, data: bytes) -> Record:
+        """The record that `packed` made; what it would take of memory is bounded by `longest`."""
+        inflate = zlib.decompressobj()
+        try:
+            line = inflate.decompress(data, self._longest)
+        except zlib.error:
+            raise Altered("it is not as it was written") from None
+        if not inflate.eof:
+            raise Torn("it is not whole") if not inflate.unconsumed_tail else TooLong("it is longer than any")
+        return self.decode_line(line)
 
     def lines(self, file: BinaryIO) -> Iterator[bytes]:
         """The lines of a file for `decode_line`; what is longer than any is cut into pieces."""

@@ -14,9 +14,8 @@ from batchgray.cloud.instance import Credentials, credentials_source
 from batchgray.storage.base import Place
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.keys import bad_bucket
-from batchgray.storage.names import is_plain
+from batchgray.storage.names import is_plain, is_url, split_url
 
-_URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL | re.IGNORECASE)
 _OSS_HOST = re.compile(r"oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
 _REQUEST_SECONDS = 60
 
@@ -53,18 +52,12 @@ class Scheme(NamedTuple):
     open: Callable[[Url, StoreOptions], Place]
 
 
-def is_url(name: str) -> bool:
-    """Whether a name is a URL and no path. Schemes that nobody knows are URLs too: a typing error is no folder."""
-    return _URL.fullmatch(name) is not None
-
-
 def parse_url(name: str) -> Url:
     """Raises BadUrl. Nothing is unescaped: what is written is the name."""
-    match = _URL.fullmatch(name)
-    scheme = match[1].lower() if match else ""
-    if match is None or scheme not in SCHEMES:
+    scheme, rest = split_url(name) or ("", "")
+    if scheme not in SCHEMES:
         raise errors.BadUrl(name, f"batchgray knows no {scheme}://" if scheme else "it is no URL")
-    bucket, _, prefix = match[2].partition("/")
+    bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
     if scheme != "memory" and (fault := bad_bucket(bucket)):
         raise errors.BadUrl(name, fault)

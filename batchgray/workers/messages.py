@@ -20,7 +20,10 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Setup(_Message, frozen=True, kw_only=True):
-    """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds."""
+    """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds.
+
+    Of a job `job` tells where its inputs and outputs are (see `job_places`), and both folders are scratch.
+    """
 
     worker: int
     out: str
@@ -31,6 +34,7 @@ class Setup(_Message, frozen=True, kw_only=True):
     max_pixels: int
     checkpoint: float
     times: bool = False
+    job: bytes = b""
 
 
 class Convert(_Message, frozen=True):

@@ -44,6 +44,7 @@ from batchgray.workers.messages import (
     Channel,
     Convert,
     Failed,
+    Flushed,
     GiveBack,
     Granted,
     Idle,
@@ -57,6 +58,9 @@ from batchgray.workers.messages import (
     ToWorker,
     flushed,
 )
+
+# Has an image's source as a file under the name that the task gives within the block. Raises ImageError, PlaceError.
+Sources = Callable[[Task], contextlib.AbstractContextManager[Task]]
 
 _NO_TIME = "the input's modification time could not be kept"
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
@@ -92,16 +96,27 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         interrupt = Interrupt()
         setup = _receive(channel.receive)
         out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
-        publisher = FolderPublisher(out, flight, IntentLog(flight, setup.worker))
-        checkpoints = FolderCheckpoints(flight, out, setup.pixels)
+        publisher, checkpoints, sources = _places_of(setup, out, flight, interrupt)
         scratch = Scratch(flight, setup.worker)
-        worker = Worker(channel, setup, scratch, publisher, checkpoints, slots.Slot(slot_fd), interrupt, broken)
+        slot = slots.Slot(slot_fd)
+        worker = Worker(channel, setup, scratch, publisher, checkpoints, slot, interrupt, broken, sources)
         channel.send(Ready())
         worker.work()
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # no worker outlives the supervisor
     except BaseException as error:
         broken(error)
+
+
+def _places_of(
+    setup: Setup, out: Folder, flight: Folder, interrupt: Interrupt
+) -> tuple[Publisher, Checkpoints, Sources]:
+    if setup.job:
+        from batchgray.workers import job_places  # with what object stores need
+
+        return job_places.places_of(setup, flight, interrupt)
+    publisher = FolderPublisher(out, flight, IntentLog(flight, setup.worker))
+    return publisher, FolderCheckpoints(flight, out, setup.pixels), contextlib.nullcontext
 
 
 def preload(what: Preload) -> None:
@@ -126,6 +141,7 @@ class Worker:
         slot: slots.Slot,
         interrupt: Interrupt,
         broken: Callable[[BaseException], None],
+        sources: Sources = contextlib.nullcontext,
     ) -> None:
         self._channel = channel
         self._setup = setup
@@ -134,7 +150,7 @@ class Worker:
         self._scratch_bytes = 0
         self._checkpointed = False
         self._interrupt = interrupt
-        self._scratch, self._checkpoints = scratch, checkpoints
+        self._scratch, self._checkpoints, self._sources = scratch, checkpoints, sources
         self._kernel = methods.BY_METHOD[setup.pixels.method]
         self._committer = committer.Committer(publisher, checkpoints, channel.send, broken)
         self._committer.start()
@@ -161,10 +177,10 @@ class Worker:
 
     def _convert(self, task: Task) -> None:
         written = None
-        self._slot.announce(task.index)
         try:
-            with meaning(task.output):
-                written = self._make_output(task)
+            with meaning(task.output), self._sources(task) as at_hand:
+                self._slot.announce(task.index)  # what comes before waits for a store, and is not held against it
+                written = self._make_output(at_hand)
         except (ImageError, PlaceError) as error:
             self._channel.send(committer.failure(task, error, task.version.size))
         except MemoryError:
@@ -207,9 +223,8 @@ class Worker:
         self._slot.describe(record)
         plan = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
-            conversion = banded.Conversion(
-                task, record, exif, self._pixels, self._checkpoints, self._scratch, self._channel.send
-            )
+            told = self._channel.send if self._checkpoints.keeps_planes else _untold
+            conversion = banded.Conversion(task, record, exif, self._pixels, self._checkpoints, self._scratch, told)
         with contextlib.closing(conversion):
             computed = conversion.tiles_missing
             try:
@@ -432,6 +447,10 @@ class Worker:
         self._scratch_bytes = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()
+
+
+def _untold(_flushed: Flushed) -> None:
+    """What stays on this machine is nothing that another run could count on."""
 
 
 def _receive(receive: Callable[[], Any]) -> Any:

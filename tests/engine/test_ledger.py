@@ -21,6 +21,7 @@ from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
 from batchgray.records import InputVersion, Task
 from batchgray.storage import durable
+from batchgray.storage.base import Unreachable
 from batchgray.workers import messages
 from batchgray.workers.messages import ImageDone
 
@@ -59,7 +60,10 @@ class Books:
         self.store = Store(self.plan.path)
         self.store.commit(document)
         self.said = []
-        self.ledger = Ledger(self.plan, self.held, self.store, checkpoint=5.0, emit=self.said.append, began=0.0)
+        self.ledger = Ledger(self.plan, self.tidy_up, self.store, checkpoint=5.0, emit=self.said.append, began=0.0)
+
+    def tidy_up(self):
+        recovery.remove(self.plan, self.held)
 
     def loaded(self):
         return load_manifest(self.plan.path)
@@ -97,7 +101,7 @@ def test_what_is_done_is_in_the_journal_before_anybody_hears_of_it(books, monkey
     order = []
     record = books.store.record
     monkeypatch.setattr(books.store, "record", lambda changes: (order.append("journal"), record(changes)))
-    ledger = Ledger(books.plan, books.held, books.store, 5.0, lambda event: order.append(type(event).__name__), 0.0)
+    ledger = Ledger(books.plan, books.tidy_up, books.store, 5.0, lambda event: order.append(type(event).__name__), 0.0)
     ledger.done([done(0), done(1)])
     ledger.failed(2, "truncated")
     ledger.close()
@@ -185,7 +189,7 @@ def test_what_was_told_survives_a_crash(books):
 def test_the_journal_is_synced_at_least_twice_in_a_checkpoint_interval(books, monkeypatch, checkpoint, seconds):
     """A sync that comes less often would lose more than an interval of work in a power cut."""
     clock = patched_clock(monkeypatch)
-    ledger = Ledger(books.plan, books.held, books.store, checkpoint, books.said.append, 0.0)
+    ledger = Ledger(books.plan, books.tidy_up, books.store, checkpoint, books.said.append, 0.0)
     ledger.done([done(0)])
     assert ledger.sync() == 1000.0 + seconds
     assert ledger._syncing is None
@@ -314,3 +318,39 @@ def test_what_is_in_flight_is_gone_before_the_document_says_complete(books, monk
     assert books.ledger.states == {"done": 3}
     assert seen == [False]
     assert books.loaded().state == "complete"
+
+
+def test_a_sync_that_a_place_did_not_answer_is_tried_again_and_is_no_checkpoint(books, monkeypatch):
+    clock = patched_clock(monkeypatch)
+    answers = [Unreachable("log", "no answer"), None]
+
+    def sync():
+        if answer := answers.pop(0):
+            raise answer
+        real()
+
+    real = books.store.sync
+    monkeypatch.setattr(books.store, "sync", sync)
+    ledger = Ledger(books.plan, books.tidy_up, books.store, 5.0, books.said.append, 0.0)
+    ledger.done([done(0)])
+    checkpoints = []
+    for _ in range(3):
+        clock.now += 1.0
+        ledger.sync()
+        if ledger._syncing is not None:
+            ledger._syncing.exception()
+        checkpoints.append(sum(isinstance(event, events.Checkpoint) for event in books.said))
+    ledger.sync()
+    checkpoints.append(sum(isinstance(event, events.Checkpoint) for event in books.said))
+    assert (answers, checkpoints[0], checkpoints[-1]) == ([], 0, 1)
+    ledger.close()
+
+
+def test_an_end_that_a_place_did_not_answer_is_no_end(books, monkeypatch):
+    def commit(manifest):
+        raise Unreachable("log", "no answer")
+
+    monkeypatch.setattr(books.store, "commit", commit)
+    with pytest.raises(errors.ManifestUnwritable, match="no answer"):
+        books.ledger.commit(None)
+    assert not books.ledger.durable

@@ -7,7 +7,7 @@ import pytest
 from harness import save_gradient
 
 from batchgray import errors, events
-from batchgray.engine import runs
+from batchgray.engine import runs, session
 from batchgray.engine.supervisor import Outcome
 from batchgray.notices.inbox import Inbox, InterruptionNotice
 from batchgray.options import EngineOptions, RunOptions
@@ -117,7 +117,7 @@ def test_a_run_without_a_notice_acknowledges_nothing(run):
 
 def test_what_is_left_out_waits_for_room_and_never_for_longer_than_a_notice(monkeypatch):
     """The list may have a million names of files that are none of it, and whoever reads them may be slow."""
-    monkeypatch.setattr(runs, "READY_SECONDS", 0)
+    monkeypatch.setattr(session, "READY_SECONDS", 0)
     heard, asked = [], []
 
     def ready():

@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 from manifests import planned
@@ -54,7 +53,7 @@ def test_a_quoted_name_is_the_same_in_a_shell(name):
 
 
 def test_the_command_to_go_on_names_the_manifest():
-    assert shlex.split(outcome.resume_command(Path("/out put/m.json"))) == ["batchgray", "resume", "/out put/m.json"]
+    assert shlex.split(outcome.resume_command("/out put/m.json")) == ["batchgray", "resume", "/out put/m.json"]
 
 
 def image(state, source="a.png", size=1_000, made=None):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -125,3 +126,19 @@ def test_a_dry_run_and_the_doctor_write_what_is_documented(tmp_path):
     check_lines("events", planned)
     assert events_of(planned)[0]["event"] == "would_convert"
     check("doctor", json.loads(batchgray("doctor", "--json", "--instance-id", "i-1").stdout))
+
+
+def test_a_job_writes_what_is_documented(tmp_path):
+    save_gradient(tmp_path / "in" / "a.png", 64, 48)
+    (tmp_path / "in" / "b.jpg").write_bytes(b"none")
+    out = tmp_path / "out"
+    batchgray("run", tmp_path / "in", "--out", out, "--job", "-q", expect=3)
+    check("job", json.loads((out / "manifest.json").read_text("utf-8")))
+    entries = sorted(out.glob(".batchgray/*/log/00000001/*"))
+    assert len(entries) >= 2
+    for entry in entries:
+        check("job-log", json.loads(zlib.decompress(entry.read_bytes())))
+    check("job-status", json.loads(batchgray("status", out, "--json").stdout))
+    (share,) = out.glob(".batchgray/*/plan/00000001")
+    planned = json.loads(zlib.decompress(share.read_bytes()))
+    assert [image[:2] for image in planned["images"]] == [["a.png", "a.jpg"], ["b.jpg", "b.jpg"]]

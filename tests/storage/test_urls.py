@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from batchgray import errors
-from batchgray.storage.urls import SCHEMES, StoreOptions, is_url, open_place, open_url, parse_url
+from batchgray.storage.names import is_url
+from batchgray.storage.urls import SCHEMES, StoreOptions, open_place, open_url, parse_url
 
 
 @pytest.mark.parametrize("name", ["oss://photos/2026", "S3://photos", "os://typing.error", "memory://"])

@@ -22,18 +22,18 @@ def watch(gate) -> None:
     for target in gate.targets():
         module, _, name = target.partition(":")
         calls.setdefault(module, []).append((target, name))
-    sys.meta_path.insert(0, _Watcher(gate, calls))
+    sys.meta_path.insert(0, _Watcher(gate, calls, _CHANGES))
 
 
 class _Watcher:
     """A finder that lets the others find a module, and changes it when it has been executed."""
 
-    def __init__(self, gate, calls: dict[str, list[tuple[str, str]]]) -> None:
-        self._gate, self._calls = gate, calls
+    def __init__(self, gate, calls: dict[str, list[tuple[str, str]]], changes: dict) -> None:
+        self._gate, self._calls, self._changes = gate, calls, changes
         self._looking: set[str] = set()
 
     def find_spec(self, name, path=None, target=None):
-        if (name not in self._calls and name not in _CHANGES) or name in self._looking:
+        if (name not in self._calls and name not in self._changes) or name in self._looking:
             return None
         self._looking.add(name)
         try:
@@ -44,8 +44,8 @@ class _Watcher:
 
         def execute_and_change(module) -> None:
             execute(module)
-            if name in _CHANGES:
-                _CHANGES[name](self._gate, module)
+            if name in self._changes:
+                self._changes[name](self._gate, module)
             for point, attribute in self._calls.get(name, ()):
                 _watch_call(self._gate, module, point, attribute)
 
@@ -114,3 +114,15 @@ def _change_band_plane(gate, band_plane) -> None:
 
 
 _CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.band_plane": _change_band_plane}
+
+
+def shorten_the_lease(seconds: float) -> None:
+    """From now on a share's owner is taken for dead after so long."""
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.manifest.share_log": _change_share_log(seconds)}))
+
+
+def _change_share_log(seconds: float):
+    def change(_gate, share_log) -> None:
+        share_log.STALE_SECONDS, share_log.DOUBT_SECONDS, share_log.RENEW_SECONDS = seconds, seconds / 1.5, seconds / 3
+
+    return change

@@ -1,0 +1,87 @@
+"""What any run does around its work: hear notices, acknowledge them, say when it told what, ready the fork server."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from batchgray import errors, events
+from batchgray.engine.supervisor import READY_SECONDS
+from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
+from batchgray.options import PixelOptions
+from batchgray.planning.discovery import JPEG_SUFFIXES
+from batchgray.storage import durable
+from batchgray.workers.forkserver import ForkServer
+
+AnyEvent = TypeVar("AnyEvent", bound=events.Event)
+ExitCode = Literal[0, 3, 75]
+DONE: ExitCode = 0
+SOME_FAILED: ExitCode = 3
+INTERRUPTED: ExitCode = 75
+
+
+def pause(inbox: Inbox) -> Callable[[], None]:
+    """What comes before the work can take long; nothing is begun before it ends, so a notice ends it at once."""
+
+    def pause() -> None:
+        notice = inbox.notice
+        if notice is not None:
+            raise errors.InterruptedEarly(notice.event_id or notice.source)
+
+    return pause
+
+
+@contextlib.contextmanager
+def listening(sources: Sequence[NoticeListener]) -> Iterator[Inbox]:
+    inbox = Inbox()
+    with contextlib.ExitStack() as stack:
+        stack.callback(inbox.close)
+        for source in sources:
+            source.start(inbox)
+            stack.callback(source.stop)
+        yield inbox
+
+
+@contextlib.contextmanager
+def folders(*folders: Path) -> Iterator[None]:
+    """Make folders. Where the run comes to nothing, those that were made go again."""
+    made: list[Path] = []
+    try:
+        for folder in folders:
+            try:
+                made = durable.make_folders(folder) + made
+            except OSError as error:
+                raise errors.UnwritableOutput(folder, error.strerror) from None
+        yield
+    except BaseException:
+        durable.remove_empty(made)
+        raise
+
+
+def wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
+    """Or until a notice comes."""
+    while not ready() and inbox.notice is None:
+        time.sleep(READY_SECONDS)
+
+
+def acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool) -> Iterator[str]:
+    """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
+    if flushed:
+        yield from filter(None, (source.acknowledge(notice) for source in sources))
+    elif notice.source == "smq":
+        yield "the disk is full, and the manifest lacks what was flushed"
+
+
+def at(began: float, event: AnyEvent) -> AnyEvent:
+    return msgspec.structs.replace(event, at=round(time.monotonic() - began, 6))
+
+
+def preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
+    """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
+    others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
+    pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
+    if pillow or png:
+        server.preload(pillow, png)

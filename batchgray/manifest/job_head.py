@@ -1,0 +1,108 @@
+"""The head of a job, OUT/manifest.json: what is converted, and how. It is put once, and never changed.
+
+What becomes of the images is in the logs of the job's shares (see `share_log`). A batchgray that knows of no jobs
+refuses the head as a manifest of a later version.
+"""
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from batchgray import errors
+from batchgray._version import __version__
+from batchgray.manifest.records import FolderName
+from batchgray.options import MOST_PIXELS, PixelOptions
+from batchgray.spelling import ListBytes
+from batchgray.storage.base import Missing, Place, Put
+from batchgray.storage.run_folder import FLIGHT_FOLDER
+from batchgray.storage.sealing import OtherVersion, SealedRecords, UnreadableRecord
+from batchgray.texts import brief
+
+VERSION = 2
+HEAD_KEY = "manifest.json"
+
+_LONGEST = 1 << 24
+_JOB = re.compile(rb'\s*\{\s*"version"\s*:\s*2\s*,\s*"batchgray"\s*:\s*"[^"]*"\s*,\s*"kind"\s*:\s*"job"')
+_PLAIN = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"batchgray"')
+
+
+class JobHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What all machines that work on a job have in common. `inputs` are folders, absolute, or URLs.
+
+    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place.
+    """
+
+    version: int = VERSION
+    batchgray: str = __version__
+    kind: Literal["job"] = "job"
+    job: FolderName
+    options: PixelOptions
+    max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
+    inputs: list[str]
+    inputs_base64: ListBytes = msgspec.UNSET
+    include: list[str]
+    exclude: list[str]
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of all that is the job's own begin with."""
+        return f"{FLIGHT_FOLDER}/{self.job}"
+
+    @property
+    def begun(self) -> str:
+        """What the keys of its checkpoints begin with."""
+        return f"{self.prefix}/begun"
+
+    def log(self, share: int) -> str:
+        """What the keys of a share's log begin with."""
+        return f"{self.prefix}/log/{share:08d}"
+
+
+_HEADS = SealedRecords(JobHead, _LONGEST, VERSION)
+
+
+def is_head(beginning: bytes) -> bool:
+    """Whether a document that begins so is the head of a job."""
+    return _JOB.match(beginning) is not None
+
+
+def begin(out: Place, head: JobHead) -> JobHead:
+    """Put a head into the place of the outputs, unless one is there. Returns the one that is there now.
+
+    Raises PlaceError, and what `read` raises.
+    """
+    return head if out.put_absent(HEAD_KEY, _HEADS.line(head)) is Put.CREATED else read(out)
+
+
+def find(out: Place) -> JobHead | None:
+    """The head, where there is one. Raises PlaceError, and what `read` raises."""
+    try:
+        return read(out)
+    except errors.NoSuchManifest:
+        return None
+
+
+def read(out: Place) -> JobHead:
+    """Raises PlaceError, NoSuchManifest, IsNoJob, ForeignManifest, DamagedManifest, FutureManifest."""
+    name = name_in(out)
+    try:
+        data = out.get(HEAD_KEY, end=_LONGEST)
+    except Missing:
+        raise errors.NoSuchManifest(name) from None
+    if _PLAIN.match(data):
+        raise errors.IsNoJob(name)
+    try:
+        return _HEADS.decode_line(data)
+    except OtherVersion as error:
+        raise errors.FutureManifest(name, error.version, VERSION) from None
+    except UnreadableRecord as error:
+        if is_head(data):
+            raise errors.DamagedManifest(name, brief(str(error))) from None
+        raise errors.ForeignManifest(name, "it is not a manifest") from None
+
+
+def name_in(out: Place) -> str:
+    """How the head of a place is called."""
+    return f"{out.name.rstrip('/')}/{HEAD_KEY}"

@@ -1,0 +1,234 @@
+"""The log of a share: its manifest, its lock and its fence in one, with `put_absent` as the only primitive.
+
+    PREFIX/00000001   open   epoch 1   taken by whoever put it
+    PREFIX/00000002   renew            results; an empty one after RENEW_SECONDS of silence
+    PREFIX/00000003   free             given back at a notice
+    PREFIX/00000004   open   epoch 2   taken by another
+    PREFIX/00000005   done             nothing is left to do
+
+The rules, and why they hold:
+
+- Entries are numbered from 1 without gaps, and never changed. Of several that put the same number, one creates it; the
+  others read what stands there. So the order of entries is the order of what happened, at every place.
+- A share is taken by an entry "open", with the next epoch: where the last entry gives it free, or where its number has
+  not moved for STALE_SECONDS by the looker's own clock. No clocks of two machines are ever compared.
+- Every entry renews. Who finds somebody else's entry under the next number has lost the share (ShareLost): it writes
+  and deletes nothing more.
+- An answer may be lost, and the put be done. So a put that was not answered is tried again under the same number with
+  the same bytes; where an entry stands there already, its nonce says whose it is.
+- An owner that could not renew for DOUBT_SECONDS by its own clock, which is less than STALE_SECONDS, hands out and
+  publishes nothing until it can.
+- The log never leads: what an entry tells was durable before the entry was put. An entry of a paused owner that comes
+  late finds its number taken; one whose number is free tells what is true.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from batchgray.errors import BatchgrayError
+from batchgray.manifest.records import Count, ImageChange, Interruption, utc_now
+from batchgray.ownclock import machine_clock
+from batchgray.storage.base import Place, Put
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
+from batchgray.texts import brief
+
+RENEW_SECONDS = 10.0
+DOUBT_SECONDS = 20.0
+STALE_SECONDS = 30.0
+
+Kind = Literal["open", "renew", "free", "done"]
+_ENDINGS = ("free", "done")
+_LONGEST_ENTRY = 256 << 20  # bytes; the changes of a whole share come nowhere near
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an owner put under the next number. `nonce` is its own; `at` is for people only, UTC in ISO 8601."""
+
+    kind: Kind
+    epoch: Count
+    nonce: str
+    owner: str
+    at: str
+    changes: list[ImageChange] = []
+    interruption: Interruption | None = None
+
+
+class ShareLost(BatchgrayError):
+    """Another machine has taken share {0} over ({1}). It goes on there from the last checkpoint."""
+
+
+class DamagedLog(BatchgrayError):
+    """{0} is damaged: {1}. Restore it, or convert into another place."""
+
+
+_ENTRIES = SealedRecords(LogEntry, _LONGEST_ENTRY)
+
+
+class _Pending(NamedTuple):
+    """An entry that was put, and not answered yet."""
+
+    number: int
+    entry: LogEntry
+    data: bytes
+    sent_at: float  # when it was sent first: others may have seen it, and begun to count, ever since
+
+
+class ShareLog:
+    """One share's log, as one process sees it. Taken or not, it can be followed with `catch_up`.
+
+    The owner's `record` and `sync` may be called by different threads.
+    """
+
+    def __init__(self, place: Place, prefix: str, owner: str, clock: Callable[[], float] = machine_clock) -> None:
+        self._place, self._prefix, self._owner, self._clock = place, prefix, owner, clock
+        self._recording, self._syncing = threading.Lock(), threading.Lock()
+        self._last: LogEntry | None = None
+        self._number = 0
+        self._moved_at = self._renewed_at = clock()
+        self._unsent: list[ImageChange] = []
+        self._pending: _Pending | None = None
+        self._owned_epoch: int | None = None
+
+    @property
+    def state(self) -> Kind | None:
+        """Of the last entry; None where there is none."""
+        return self._last.kind if self._last else None
+
+    @property
+    def epoch(self) -> int:
+        """How often the share was taken."""
+        return self._last.epoch if self._last else 0
+
+    @property
+    def owner(self) -> str:
+        """Who put the last entry, for people."""
+        return self._last.owner if self._last else ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process owns the share, as far as it knows: others may have it as soon as it was given back."""
+        is_ending = self._pending is not None and self._pending.entry.kind in _ENDINGS
+        return self._owned_epoch == self.epoch and self.state not in _ENDINGS and not is_ending
+
+    def catch_up(self) -> list[LogEntry]:
+        """The entries since the last look. Raises DamagedLog, StorageError."""
+        found: list[LogEntry] = []
+        after = self._key(self._number) if self._number else ""
+        for each in self._place.list(f"{self._prefix}/", after):
+            number = self._number + 1
+            if each.key != self._key(number):
+                raise DamagedLog(f"{self._place.name}{each.key}", f"entry {number} is not there")
+            entry = self._read(number)
+            self._advance(number, entry)
+            found.append(entry)
+        return found
+
+    def can_be_taken(self) -> bool:
+        """Whether nobody works on it, by what `catch_up` has seen, and when."""
+        if self.state in (None, "free"):
+            return True
+        return self.state != "done" and self._clock() - self._moved_at >= STALE_SECONDS
+
+    def take(self) -> bool:
+        """Become the owner, if it can be taken and no other is sooner. Raises StorageError.
+
+        Where that left open whether it was done, the next call finds out.
+        """
+        try:
+            if self._pending is not None:
+                self._put(self._pending)
+            elif self.can_be_taken():
+                self._put(self._made("open", self.epoch + 1))
+        except ShareLost:
+            self.catch_up()
+        return self.is_ours
+
+    def record(self, changes: list[ImageChange]) -> None:
+        """What is true now; in the log after the next `sync`."""
+        with self._recording:
+            self._unsent += changes
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether there is something to put: what was recorded, or a sign of life."""
+        return bool(self._unsent or self._pending) or self._clock() - self._renewed_at >= RENEW_SECONDS
+
+    @property
+    def certain_until(self) -> float:
+        """Until when, by the clock, no other machine may take the share, with time to spare."""
+        return self._renewed_at + DOUBT_SECONDS
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether another machine may soon take the share, as this one could not renew."""
+        return self._clock() >= self.certain_until
+
+    def sync(self, kind: Kind = "renew", interruption: Interruption | None = None) -> None:
+        """Put what was recorded; `free` gives the share back, `done` closes it. Raises ShareLost, StorageError.
+
+        After a StorageError nothing is forgotten: the next call tries the same again, before all else.
+        """
+        with self._syncing:
+            if self._pending is not None:
+                ends = self._pending.entry.kind in _ENDINGS
+                self._put(self._pending)
+                if ends:
+                    return
+            if not self.is_ours:
+                raise ShareLost(self._name, self.owner)
+            with self._recording:
+                changes, self._unsent = self._unsent, []
+            self._put(self._made(kind, self.epoch, changes, interruption))
+
+    def _made(
+        self, kind: Kind, epoch: int, changes: list[ImageChange] | None = None, interruption: Interruption | None = None
+    ) -> _Pending:
+        entry = LogEntry(
+            kind=kind,
+            epoch=epoch,
+            nonce=os.urandom(8).hex(),
+            owner=self._owner,
+            at=utc_now(),
+            changes=changes or [],
+            interruption=interruption,
+        )
+        return _Pending(self._number + 1, entry, _ENTRIES.packed(entry), self._clock())
+
+    def _put(self, pending: _Pending) -> None:
+        """Raises ShareLost, StorageError."""
+        self._pending = pending
+        there = pending.entry
+        if self._place.put_absent(self._key(pending.number), pending.data) is not Put.CREATED:
+            there = self._read(pending.number)
+        self._advance(pending.number, there)
+        if there.nonce != pending.entry.nonce:
+            raise ShareLost(self._name, self.owner)
+
+    def _advance(self, number: int, entry: LogEntry) -> None:
+        """One entry further; it may be the one that was put without an answer, or stand in its place."""
+        self._number, self._last, self._moved_at = number, entry, self._clock()
+        if self._pending is not None and self._pending.number == number:
+            pending, self._pending = self._pending, None
+            if pending.entry.nonce == entry.nonce:
+                self._renewed_at = pending.sent_at
+                if entry.kind == "open":
+                    self._owned_epoch = entry.epoch
+
+    @property
+    def _name(self) -> str:
+        return self._prefix.rpartition("/")[2]
+
+    def _key(self, number: int) -> str:
+        return f"{self._prefix}/{number:08d}"
+
+    def _read(self, number: int) -> LogEntry:
+        key = self._key(number)
+        data = self._place.get(key)
+        try:
+            return _ENTRIES.unpack(data)
+        except UnreadableRecord as error:
+            raise DamagedLog(f"{self._place.name}{key}", brief(str(error))) from None

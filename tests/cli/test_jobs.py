@@ -1,0 +1,75 @@
+"""What run, resume and the reading commands make of jobs and URLs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from harness import batchgray, save_gradient, tree
+
+
+@pytest.fixture
+def images(tmp_path):
+    save_gradient(tmp_path / "in" / "a.png", 64, 48)
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--base", "."),
+        ("--files-from", "list"),
+        ("--manifest", "m.json"),
+        ("--overwrite",),
+        ("--prune",),
+        ("--dry-run",),
+        ("--no-lock",),
+        ("--times",),
+        ("--follow-links",),
+    ],
+    ids=" ".join,
+)
+def test_what_a_job_does_not_know_yet_is_refused_in_words(images, tmp_path, option):
+    said = batchgray("run", images, "--out", tmp_path / "out", "--job", *option, expect=2).stderr
+    assert f"{option[0]} can't be used with --job or a URL yet" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "in", "--out", "out", "--manifest", "oss://gray/m.json"),
+        ("verify", "oss://gray/x"),
+        ("report", "oss://gray/x"),
+        ("resume", "memory:///x", "--input-root", "in"),
+    ],
+    ids=" ".join,
+)
+def test_urls_where_none_is_taken_yet(images, arguments):
+    assert "can't be used with --job or a URL yet" in batchgray(*arguments, cwd=images.parent, expect=2).stderr
+
+
+def test_a_scheme_that_nobody_knows_is_no_folder(images):
+    assert "batchgray knows no os://" in batchgray("run", images, "--out", "os://gray", expect=2).stderr
+
+
+def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
+    out = tmp_path / "out"
+    batchgray("run", images, "--out", out, "--job", "-q")
+    before = tree(out)
+    for arguments in (("run", images, "--out", out), ("verify", out), ("report", out)):
+        assert "is the head of a job" in batchgray(*arguments, expect=2).stderr
+    for name in (out, out / "manifest.json"):
+        batchgray("resume", name, "-q")
+        status = json.loads(batchgray("status", name, "--json").stdout)
+        assert (status["state"], status["counts"]["done"], status["shares_done"]) == ("complete", 1, 1)
+    assert "complete: 1 of 1 image done" in batchgray("status", out).stdout
+    assert tree(out) == before
+
+
+def test_a_run_on_folders_imports_nothing_of_jobs_and_stores():
+    code = """import sys, batchgray.cli.main, batchgray.engine.runs, batchgray.workers.worker
+print([name for name in sys.modules if name.startswith(("batchgray.storage.urls", "batchgray.engine.job", "obstore",
+    "batchgray.workers.job_places", "batchgray.storage.oss", "batchgray.manifest.share_log", "alibabacloud"))])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,194 @@
+"""A job of several shares, in this process: totals over all of them, interruptions between and within, refusals."""
+
+import contextlib
+import functools
+
+import pytest
+from harness import batchgray, save_gradient, tree
+
+from batchgray import errors
+from batchgray.engine import job
+from batchgray.manifest import job_head
+from batchgray.manifest.share_log import ShareLog
+from batchgray.notices.inbox import InterruptionNotice
+from batchgray.options import EngineOptions, JobOptions, PixelOptions
+from batchgray.planning.shares import Planner
+from batchgray.storage.folder import FolderPlace
+from batchgray.storage.urls import StoreOptions
+from batchgray.workers.forkserver import forking
+
+NAMES = ("a.png", "b.jpg", "c.png", "d.jpg", "sub/e.png")
+
+
+class Notices:
+    """A source that gives notice when it is told to, and looks into the log when it is thanked."""
+
+    name = "rehearsal"
+
+    def __init__(self, out):
+        self.out, self.acknowledged = out, []
+
+    def start(self, inbox):
+        self.inbox = inbox
+
+    def give(self):
+        self.inbox.put(InterruptionNotice(source="smq", event_id="2256A988"))
+
+    def acknowledge(self, notice):
+        self.acknowledged.append([entries[-1].kind for entries in logs(self.out) if entries])
+
+    def stop(self):
+        pass
+
+
+def logs(out):
+    """The entries of each share's log."""
+    with contextlib.closing(FolderPlace(out)) as place:
+        head = job_head.read(place)
+        shares = Planner(place, head.prefix, (), "jpeg", str).written()
+        return [ShareLog(place, head.log(share.number), "a test").catch_up() for share in shares]
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Five images in three shares."""
+    monkeypatch.setattr(job, "Planner", functools.partial(Planner, share_images=2))
+    for number, name in enumerate(NAMES):
+        save_gradient(tmp_path / "in" / name, 64, 48, seed=number)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@contextlib.contextmanager
+def means(events, sources=(), emit=lambda event: None):
+    with forking() as server:
+
+        def tell(event):
+            events.append(event)
+            emit(event)
+
+        yield job.Means(stores=StoreOptions(), emit=tell, sources=sources, server=server, ready=lambda: True)
+
+
+def run(images, out, sources=(), emit=lambda event: None, **settings):
+    """The exit code, and all events."""
+    events = []
+    options = JobOptions(inputs=(str(images),), out=str(out), engine=EngineOptions(workers=1), **settings)
+    with means(events, sources, emit) as given:
+        return job.run_job(options, given), events
+
+
+def outputs(out):
+    return {name: data for name, data in tree(out).items() if not name.startswith(".batchgray")}
+
+
+def test_totals_are_of_all_shares(images, out, tmp_path):
+    (images / "d.jpg").write_bytes(b"none")
+    exit_code, events = run(images, out)
+    planned, summary = events[0], events[-1]
+    assert (exit_code, planned.total, planned.todo, planned.new) == (3, 5, 5, 5)
+    assert (summary.state, summary.total, summary.done, summary.converted) == ("complete_with_failures", 5, 4, 4)
+    assert list(summary.failures) == ["d.jpg"]
+    assert summary.reasons[0].sources == ["d.jpg"]
+    assert [entries[-1].kind for entries in logs(out)] == ["done", "free", "done"]
+    batchgray("run", images, "--out", tmp_path / "plain", "-q", expect=3)
+    assert outputs(out) == tree(tmp_path / "plain")
+
+
+def test_what_failed_is_tried_again_and_nothing_else(images, out):
+    (images / "d.jpg").write_bytes(b"none")
+    run(images, out)
+    exit_code, events = run(images, out)
+    names = [type(event).__name__ for event in events]
+    assert (exit_code, names.count("Started"), names.count("Failed")) == (3, 1, 1)
+    planned = next(event for event in events if type(event).__name__ == "Planned")
+    assert (planned.done, planned.todo, planned.resumed) == (4, 1, True)
+
+
+def test_a_notice_is_acknowledged_when_the_log_says_free_and_no_further_share_is_taken(images, out):
+    source = Notices(out)
+
+    def after_the_third(event):
+        if type(event).__name__ == "Started" and event.source == "c.png":
+            source.give()
+
+    exit_code, events = run(images, out, [source], after_the_third)
+    assert exit_code == 75
+    assert source.acknowledged == [["done", "free"]]
+    assert events[-1].resume is not None
+    assert events[-1].done + events[-1].pending == 5
+    assert logs(out)[1][-1].interruption.event_id == "2256A988"
+    assert run(images, out)[0] == 0
+    assert len(outputs(out)) == 5
+
+
+def test_an_input_that_changed_or_went_costs_one_image(images, out):
+    def change(event):
+        if type(event).__name__ == "Planned":
+            (images / "a.png").unlink()
+            save_gradient(images / "c.png", 80, 80)
+
+    exit_code, events = run(images, out, emit=change)
+    failures = events[-1].failures
+    assert (exit_code, sorted(failures)) == (3, ["a.png", "c.png"])
+    assert "not there any more" in failures["a.png"]
+    assert "has changed" in failures["c.png"]
+
+
+def test_what_batchgray_did_not_make_stays(images, out):
+    out.mkdir()
+    (out / "b.jpg").write_bytes(b"mine")
+    exit_code, events = run(images, out)
+    assert (exit_code, list(events[-1].failures)) == (3, ["b.jpg"])
+    assert (out / "b.jpg").read_bytes() == b"mine"
+
+
+def test_a_job_with_other_options_is_refused(images, out):
+    run(images, out)
+    with pytest.raises(errors.JobDiffers, match="--quality 75"):
+        run(images, out, pixels=PixelOptions(quality=5))
+    with pytest.raises(errors.JobDiffers, match="exclude"):
+        run(images, out, exclude=("*.png",))
+
+
+def test_a_manifest_without_a_job_is_refused(images, out):
+    batchgray("run", images, "--out", out, "-q")
+    before = tree(out)
+    with pytest.raises(errors.IsNoJob):
+        run(images, out)
+    assert tree(out) == before
+
+
+def test_a_run_that_finds_nothing_leaves_nothing(images, out):
+    with pytest.raises(errors.NothingFound):
+        run(images, out, include=("*.gif",))
+    assert not out.exists()
+
+
+def test_what_a_kill_left_on_its_way_is_swept_up(images, out):
+    out.mkdir()
+    (out / ".batchgray-put-0123").write_bytes(b"half of an output")
+    run(images, out)
+    assert not list(out.glob(".batchgray-put-*"))
+
+
+def test_checkpoints_that_nobody_goes_on_from_are_removed(images, out):
+    run(images, out)
+    with contextlib.closing(FolderPlace(out)) as place:
+        begun = job_head.read(place).begun
+        place.put(f"{begun}/{'0' * 40}.tiles", b"no sidecar")
+        run(images, out)
+        assert not list(place.list(begun))
+
+
+def test_names_that_are_not_utf_8(images, out, tmp_path):
+    (images / "b.jpg").rename(images / "b\udcff.jpg")
+    save_gradient(images / "sub\udcfe" / "f.png", 32, 32)
+    assert run(images, out)[0] == 0
+    assert run(images, out)[0] == 0
+    batchgray("run", images, "--out", tmp_path / "plain", "-q")
+    assert outputs(out) == tree(tmp_path / "plain")

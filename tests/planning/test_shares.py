@@ -1,0 +1,156 @@
+"""A listing becomes shares while it goes on, and the same ones whoever plans, however often it is interrupted."""
+
+import itertools
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchgray.errors import Collisions
+from batchgray.planning.shares import DamagedPlan, Input, Planner
+from batchgray.storage.base import Missing
+from batchgray.storage.memory import MemoryPlace
+
+SUFFIXES = (".jpg", ".png", ".tif")
+
+
+def unwanted(key: str) -> str | None:
+    suffix = os.path.splitext(key)[1]
+    return None if suffix in SUFFIXES else suffix or "no suffix"
+
+
+def holding(*keys: str) -> MemoryPlace:
+    place = MemoryPlace()
+    for key in keys:
+        place.put(key, key.encode())
+    return place
+
+
+def planner(job: MemoryPlace, *places: MemoryPlace, share_images: int = 3) -> Planner:
+    names = [""] if len(places) == 1 else [f"in{number}/" for number in range(len(places))]
+    inputs = [Input(place, name) for place, name in zip(places, names, strict=True)]
+    return Planner(job, "job", inputs, "jpeg", unwanted, share_images)
+
+
+def outputs(shares) -> dict[tuple[int, str], str]:
+    return {(share.input, image.source): image.output for share in shares for image in share.images}
+
+
+def test_a_listing_is_cut_into_shares_in_the_order_of_names():
+    place = holding(*(f"{name}.jpg" for name in "hgfedcba"))
+    shares = list(planner(MemoryPlace(), place).shares())
+    assert [[image.source[0] for image in share.images] for share in shares] == [list("abc"), list("def"), list("gh")]
+    assert [share.number for share in shares] == [1, 2, 3]
+    image = shares[0].images[0]
+    assert image.version == place.stat("a.jpg").version
+
+
+def test_work_can_begin_before_the_listing_ends():
+    listed = []
+
+    class Slow(MemoryPlace):
+        def list(self, prefix="", after=""):
+            for entry in super().list(prefix, after):
+                listed.append(entry.key)
+                yield entry
+
+    place = Slow()
+    for number in range(100):
+        place.put(f"{number:03}.jpg", b"")
+    next(iter(planner(MemoryPlace(), place).shares()))
+    assert len(listed) < 6
+
+
+def test_neighbours_that_would_share_a_name_keep_their_own():
+    place = holding("a/b.jpg", "a/b.png", "a/b.tif", "a/c.png", "b.png", "b/x.jpg")
+    assert outputs(planner(MemoryPlace(), place, share_images=1).shares()) == {
+        (0, "a/b.jpg"): "a/b.jpg",
+        (0, "a/b.png"): "a/b.png.jpg",
+        (0, "a/b.tif"): "a/b.tif.jpg",
+        (0, "a/c.png"): "a/c.jpg",
+        (0, "b.png"): "b.jpg",
+        (0, "b/x.jpg"): "b/x.jpg",
+    }
+
+
+def test_what_collides_all_the_same_is_refused_with_both_names():
+    place = holding("a.png", "a.jpg", "a.png.jpg")
+    with pytest.raises(Collisions, match=r"a\.png"):
+        list(planner(MemoryPlace(), place).shares())
+
+
+def test_several_inputs_are_mirrored_under_their_names():
+    shares = list(planner(MemoryPlace(), holding("a.jpg"), holding("a.jpg", "b.png")).shares())
+    assert outputs(shares) == {
+        (0, "a.jpg"): "in0/a.jpg",
+        (1, "a.jpg"): "in1/a.jpg",
+        (1, "b.png"): "in1/b.jpg",
+    }
+
+
+def test_what_is_not_taken_is_counted_by_type():
+    job, place = MemoryPlace(), holding("a.jpg", "b.txt", "c.jpg", "d.txt", "e", "f.jpg", "g.jpg", "h.mp4")
+    shares = list(planner(job, place, share_images=2).shares())
+    assert [share.ignored for share in shares] == [{".txt": 1}, {".txt": 1, "no suffix": 1}]
+    assert planner(job, place).ignored_at_the_end() == {".mp4": 1}
+
+
+def test_a_plan_that_is_through_is_not_listed_again():
+    job, place = MemoryPlace(), holding("a.jpg", "b.jpg")
+    first = list(planner(job, place).shares())
+    place.list = None
+    assert list(planner(job, place).shares()) == first
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "a.b", "ä"]), st.integers(0, 9), st.sampled_from([*SUFFIXES, ".txt"])),
+        unique=True,
+    ),
+    st.integers(1, 4),
+    st.lists(st.integers(0, 5), max_size=5),
+)
+def test_whoever_plans_and_however_often_it_is_interrupted_the_shares_are_the_same(names, share_images, stops):
+    place = holding(*(f"{folder}/{number}{suffix}" for folder, number, suffix in names))
+    try:
+        whole = list(planner(MemoryPlace(), place, share_images=share_images).shares())
+    except Collisions:
+        return
+    job = MemoryPlace()
+    for stop in stops:
+        list(itertools.islice(planner(job, place, share_images=share_images).shares(), stop))
+    assert list(planner(job, place, share_images=share_images).shares()) == whole
+    sources = [image.source for share in whole for image in share.images]
+    assert sources == sorted(sources, key=str.encode)
+    assert len(sources) == sum(suffix != ".txt" for *_, suffix in names)
+
+
+def test_where_two_plan_at_once_a_share_is_what_the_first_put():
+    job, place = MemoryPlace(), holding("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    first, second = planner(job, place, share_images=2).shares(), planner(job, place, share_images=2).shares()
+    shares = [next(first)]
+    place.put("b.jpg", b"changed in between")
+    assert next(second) == shares[0]
+    assert next(second) == next(first)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no plan", b"half"])
+def test_a_damaged_share_is_refused_by_name(damage):
+    job, place = MemoryPlace(), holding("a.jpg")
+    list(planner(job, place).shares())
+    key = "job/plan/00000001"
+    job.put(key, job.get(key)[:-5] if damage == b"half" else damage)
+    with pytest.raises(DamagedPlan, match=key):
+        planner(job, place).share(1)
+
+
+def test_a_share_that_is_not_there():
+    job, place = MemoryPlace(), holding(*(f"{name}.jpg" for name in "abcd"))
+    list(planner(job, place, share_images=2).shares())
+    job.delete("job/plan/00000001")
+    with pytest.raises(DamagedPlan, match="share 1 is not there"):
+        list(planner(job, place).shares())
+    with pytest.raises(Missing):
+        planner(job, place).share(1)

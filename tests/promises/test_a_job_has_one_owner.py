@@ -1,0 +1,79 @@
+"""Two runs on one job: the second is refused; one that slept, and whose share was taken, writes nothing that counts.
+
+If this broke, two machines would undo each other's books.
+"""
+
+import math
+
+import jobs
+import psutil
+import pytest
+from harness import Running, batchgray, tree, wait_until
+from recording import AT_THE_FIRST_CHUNK, Recording, Rule, wait_for_stopped, wait_for_stopped_worker
+
+
+@pytest.fixture(params=jobs.STAGES)
+def stage(request, tall, tmp_path):
+    with jobs.STAGES[request.param](tall, tmp_path) as stage:
+        yield stage
+
+
+def test_the_second_run_is_refused_while_the_first_gives_signs_of_life(stage, tall_converted, tmp_path):
+    recording = Recording(tmp_path / "record", Rule("tile", r"tall\.jpg", after=30))
+    with Running(*stage.run(), env=stage.env(recording)) as run:
+        worker = wait_for_stopped_worker(run)
+        second = batchgray(*stage.run(), env=stage.env(), expect=2)
+        assert f"process {run.process.pid} " in second.stderr
+        worker.resume()
+        run.finish(expect=0)
+    assert stage.outputs() == tree(tall_converted)
+    assert {entry.epoch for entry in stage.log()} == {1}
+
+
+def test_an_owner_that_slept_while_its_share_was_taken_writes_nothing_that_counts(stage, tall_converted, tmp_path):
+    recording = Recording(tmp_path / "record", AT_THE_FIRST_CHUNK)
+    with Running(*stage.run(), env=stage.env(recording)) as run:
+        supervisor = wait_for_stopped(run)
+        batchgray(*stage.run(), env=stage.env(), expect=0)
+        before = stage.log()
+        supervisor.resume()
+        run.finish(expect=1)
+        assert "Another machine has taken share" in run.error
+    assert stage.log() == before
+    assert [entry.epoch for entry in before] == sorted(entry.epoch for entry in before)
+    wait_until(lambda: stage.outputs() == tree(tall_converted))
+    assert set(stage.kept()) == {"plan", "log"}
+
+
+def test_a_machine_that_slept_leaves_nothing_either(stage, tall_converted, tmp_path):
+    """Its worker wakes up first, and would put a checkpoint of an image that another machine has finished."""
+    recording = Recording(tmp_path / "record", Rule("call", "batchgray.checkpoints.place:PlaceCheckpoints.save"))
+    with Running(*stage.run("--checkpoint", 0.001), env=stage.env(recording)) as run:
+        worker, supervisor = wait_for_stopped_worker(run), psutil.Process(run.process.pid)
+        supervisor.suspend()
+        batchgray(*stage.run(), env=stage.env(), expect=0)
+        before = stage.log()
+        worker.resume()
+        supervisor.resume()
+        run.finish(expect=1)
+    assert stage.log() == before
+    assert stage.outputs() == tree(tall_converted)
+    assert set(stage.kept()) == {"plan", "log"}
+
+
+def test_while_the_store_does_not_answer_nothing_is_begun_and_then_the_work_goes_on(
+    tall, tall_converted, tmp_path, oss_local
+):
+    recording = Recording(tmp_path / "record", Rule("tile", r"tall\.jpg", after=30))
+    with (
+        jobs.oss(tall, tmp_path) as stage,
+        Running(*stage.run(), env=stage.env(recording)) as run,
+    ):
+        worker = wait_for_stopped_worker(run)
+        stage.server.faults.append(oss_local.Fault("PutObject", "error", times=math.inf, code="SlowDown"))
+        assert "does not answer" in run.wait_for("warned")["message"]
+        worker.resume()
+        stage.server.clear_faults()
+        run.finish(expect=0)
+        assert stage.outputs() == tree(tall_converted)
+        assert {entry.epoch for entry in stage.log()} == {1}
