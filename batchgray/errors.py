@@ -182,15 +182,15 @@ class JobDiffers(UsageError):
 
 
 class NotForJobs(UsageError):
-    """{0} can't be used with --job or a URL yet: {1}."""
+    """{0} can't be used with --job or a URL yet: {1}. What jobs do not know yet is listed in docs/stores.md."""
 
 
 class UnfitPlace(UsageError):
-    """can't keep a job in {0}: {1}."""
+    """can't keep a job in {0}: {1}. Choose another place: `batchgray run ... --out PLACE`."""
 
 
 class PlaceUnusable(UsageError):
-    """can't use {0}: {1}."""
+    """can't use {0}: {1}. Check it with `batchgray doctor --out PLACE`."""
 
 
 class PlaceLost(BatchgrayError):

@@ -18,15 +18,15 @@ def folder(tmp_path):
     save_gradient(tmp_path / "in" / "a.png", 16, 16)
     save_gradient(tmp_path / "in" / "skipped.png", 16, 16)
     save_gradient(tmp_path / "other" / "b.png", 16, 16)
-    for name in ("one.heic", "two.heic", NOT_UTF8, ".DS_Store", "README"):
+    for name in ("one.cr2", "two.cr2", NOT_UTF8, ".DS_Store", "README"):
         (tmp_path / "in" / name).write_text("no image")
     (tmp_path / "in" / "album").symlink_to("../other")
     return tmp_path
 
 
 EXPECTED = {
-    "one.heic": ".heic",
-    "two.heic": ".heic",
+    "one.cr2": ".cr2",
+    "two.cr2": ".cr2",
     NOT_UTF8: ".txt",
     ".DS_Store": "hidden",
     "README": "no suffix",
@@ -56,7 +56,7 @@ def test_in_json_and_verbose(folder, dry):
     lines = run(folder, "--progress", "plain", "-v", *dry).splitlines()
     told = [line for line in lines if " is not taken: " in line]
     assert len(told) == len(EXPECTED)
-    assert f"{folder}/in/one.heic is not taken: .heic" in told
+    assert f"{folder}/in/one.cr2 is not taken: .cr2" in told
     assert f"{folder}/in/\\xff.txt is not taken: .txt" in told
     assert " is not taken: " not in run(folder, "--progress", "plain", *dry)
 
@@ -67,12 +67,12 @@ def test_in_status_report_and_summary(folder):
     batchgray("resume", folder / "out", "--progress", "none")  # which walks nothing, and forgets nothing
     status = json.loads(batchgray("status", folder / "out", "--json").stdout)
     found = {kind["kind"]: (kind["count"], len(kind["sources"])) for kind in status["left_out"]}
-    assert found[".heic"] == (2, 2)
+    assert found[".cr2"] == (2, 2)
     assert found.keys() == set(EXPECTED.values())
-    assert f"2 .heic: {folder}/in/one.heic, {folder}/in/two.heic" in batchgray("status", folder / "out").stdout
+    assert f"2 .cr2: {folder}/in/one.cr2, {folder}/in/two.cr2" in batchgray("status", folder / "out").stdout
     batchgray("report", folder / "out")
     page = (folder / "out" / "report.html").read_text()
-    assert f"2 .heic: {folder}/in/one.heic, {folder}/in/two.heic" in page
+    assert f"2 .cr2: {folder}/in/one.cr2, {folder}/in/two.cr2" in page
     assert f"1 .txt: {folder}/in/\\xff.txt" in page
 
 
@@ -94,7 +94,7 @@ def test_links_are_followed_where_that_is_asked_for(folder):
         ([], (), "is nothing"),
         (["a.png", "b.png"], ("--include", "*.jpg"), "are: 2 left out by --include or --exclude"),
         (["a.png", "b/c.png"], ("--exclude", "*"), "are: 2 left out by --include or --exclude"),
-        (["a.heic", "b.heic", "c.mov"], (), "are: 2 .heic, 1 .mov"),
+        (["a.cr2", "b.cr2", "c.mov"], (), "are: 2 .cr2, 1 .mov"),
     ],
 )
 def test_a_first_run_that_finds_no_image_says_what_is_there_and_leaves_nothing(tmp_path, names, more, instead):
