@@ -33,7 +33,7 @@ class JobFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who has a share, and when he gave the last sign of life, by his own clock. He may have died since."""
+    """The process that has a share, and its last sign of life by its own clock. It may have died since."""
 
     share: int
     owner: str
@@ -41,7 +41,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` is "running" where a share is held, by whoever: only a run can find out whether he is alive.
+    """`state` is "running" where a share is held: only a run can find out whether its holder is alive.
 
     `listed` says whether all is listed; `counts` are of the shares that there are by now. `shares` counts these,
     `shares_done` those with nothing left to do.

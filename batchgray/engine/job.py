@@ -131,7 +131,7 @@ class _Job:
         self._totals = JobTotals(head, self._name, out.name)
         self._server: ForkServer | None = means.server
         self._in_doubt = False
-        self._held: dict[int, _Followed] = {}  # shares that somebody has, or had when he died
+        self._held: dict[int, _Followed] = {}  # shares that a process has, or had when it died
 
     def say_what_is_not_listed(self) -> None:
         """Of a job that is gone on with. Raises DamagedPlan, PlaceError."""
