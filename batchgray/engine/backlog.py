@@ -52,6 +52,10 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def can_spare(self, workers: int) -> bool:
+        """Whether one of so many workers may get more than it has in hand, with enough left for the others."""
+        return len(self._waiting) > workers
+
     def take_chunk(self, workers: int) -> list[Task]:
         """What one of so many workers gets next: a large image, or some small ones. Fewer towards the end.
 
