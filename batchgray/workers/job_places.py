@@ -13,7 +13,7 @@ from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.errors import ImageError, shown
 from batchgray.records import Task
 from batchgray.storage import durable
-from batchgray.storage.base import BadKey, Changed, Denied, Missing, Place, PlaceError, meaning
+from batchgray.storage.base import BadKey, Changed, Denied, LockedOut, Missing, Place, PlaceError, meaning
 from batchgray.storage.durable import Folder
 from batchgray.storage.lease import Lease, LeasedPlace
 from batchgray.storage.names import kind_of
@@ -23,6 +23,7 @@ from batchgray.workers.interrupt import Interrupt
 from batchgray.workers.messages import Setup
 
 _PIECE_BYTES = 8 << 20
+_FAULTS_OF_ONE_INPUT = Missing, Changed, Denied, BadKey
 _WHY_NOT: dict[type[PlaceError], str] = {
     Missing: "it is not there any more",
     Changed: "it has changed since the job was planned; put it back, or convert it in a job of its own",
@@ -83,8 +84,8 @@ class Fetching:
     def _piece(self, task: Task, start: int) -> bytes:
         try:
             return self._place.get(task.source, task.version, start, min(start + _PIECE_BYTES, task.version.size))
-        except (Missing, Changed, Denied, BadKey) as error:
-            raise ImageError(_WHY_NOT.get(type(error), error.reason)) from None
         except PlaceError as error:
+            if isinstance(error, _FAULTS_OF_ONE_INPUT) and not isinstance(error, LockedOut):
+                raise ImageError(_WHY_NOT.get(type(error), error.reason)) from None
             reason = f"can't read {shown(f'{self._place.name}/{task.source}')}: {error.reason}"
             raise type(error)(task.source, reason) from None
