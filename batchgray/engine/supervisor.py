@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from batchgray import errors
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.engine import lifecycle, salvage
-from batchgray.engine.backlog import DEATHS_IN_VAIN, DEATHS_PER_IMAGE, Backlog, Tasks
+from batchgray.engine.backlog import CHUNK_BYTES, DEATHS_IN_VAIN, DEATHS_PER_IMAGE, Backlog, Tasks
 from batchgray.engine.drain import Drain
 from batchgray.engine.lifecycle import State, Trigger
 from batchgray.engine.pool import Inheritance, Pool
@@ -163,7 +163,7 @@ class Supervisor:
             case messages.Idle():
                 worker.idle = message.chunks == worker.chunks  # else the next one is on its way
             case messages.WantsMore():
-                worker.wants_more = True
+                worker.wants_more = message.size
             case messages.NeedMemory():
                 worker.asked, worker.asked_at = message, self._clock()
             case messages.Done():
@@ -215,7 +215,7 @@ class Supervisor:
                 self._pool.end_pipe(worker)
 
     def _send_chunk(self, worker: WorkerHandle) -> None:
-        tasks = self._backlog.take_chunk(self._engine.workers)
+        tasks = self._backlog.take_chunk(self._engine.workers, worker.wants_more or CHUNK_BYTES)
         with contextlib.suppress(OSError):  # it died; its tasks come back when it is reaped
             worker.send_tasks(tasks)
         for task in tasks:

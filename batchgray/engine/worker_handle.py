@@ -20,7 +20,7 @@ class WorkerHandle:
     channel: Channel
     pid: int | None = None  # known when it is forked
     idle: bool = False
-    wants_more: bool = False  # to fetch ahead, while it converts
+    wants_more: int = 0  # bytes to fetch ahead, while it converts
     chunks: int = 0  # handed out so far
     asked: NeedMemory | None = None  # waits for memory, since the moment `asked_at`
     asked_at: float = 0.0
@@ -75,7 +75,7 @@ class WorkerHandle:
 
     def send_tasks(self, tasks: list[Task]) -> None:
         """Hand out images. Raises OSError where the worker is dead."""
-        self.idle = self.wants_more = False
+        self.idle, self.wants_more = False, 0
         self.chunks += 1
         self.tasks.update((task.index, task) for task in tasks)
         message = Convert(tasks=tasks, slot_bytes=self.slot_bytes, scratch_bytes=self.scratch_bytes)

@@ -29,11 +29,11 @@ from batchgray.storage.names import kind_of
 from batchgray.workers.inputs import InHand
 from batchgray.workers.interrupt import Interrupt
 
-_AT_ONCE = 16  # fetches; with two workers that is what a store's latency is hidden by
+_AT_ONCE = 32  # fetches
 _FEW, _MANY = 2, 64  # images ahead: however large they are, and at most
 _FILES = 2  # of inputs that are no small ones: the one in hand and the next
 _PIECE_BYTES = 8 << 20
-_SHARE_OF_BUDGET = 8  # a part of it is one small input, or one piece: so several fit at a time
+_SHARE_OF_BUDGET = 4  # a small input, or a piece, is at most such a part of it: the one in hand, and one on its way
 _FAULTS_OF_ONE_INPUT = Missing, Changed, Denied, BadKey
 _WHY_NOT: dict[type[PlaceError], str] = {
     Missing: "it is not there any more",
@@ -67,11 +67,18 @@ class Fetching:
         self._bytes_ahead = self._held = self._files = 0
 
     @property
-    def wants_more(self) -> bool:
+    def room(self) -> int:
         """See `Inputs`."""
         with self._lock:
             images = len(self._waiting) + len(self._ahead)
-            return images < _FEW or (images < _MANY and self._bytes_ahead < self._budget // 2)
+            left = self._budget // 2 - self._bytes_ahead
+            return max(left, 1 if images < _FEW else 0) if images < _MANY else 0
+
+    @property
+    def is_there(self) -> bool:
+        """See `Inputs`."""
+        with self._lock:
+            return bool(self._ahead) and self._ahead[0].source.done()
 
     def expect(self, tasks: Sequence[Task]) -> None:
         """See `Inputs`."""

@@ -23,8 +23,12 @@ class Inputs(Protocol):
     """Has sources at hand, in the order in which they are expected."""
 
     @property
-    def wants_more(self) -> bool:
-        """Whether more images could be expected now, while one is converted."""
+    def room(self) -> int:
+        """About how many bytes more could be expected now, while an image is converted."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the next one can be had without waiting."""
 
     def expect(self, tasks: Sequence[Task]) -> None:
         """These images are converted next, after those that are expected already."""
@@ -36,7 +40,8 @@ class Inputs(Protocol):
 class Files:
     """See `Inputs`: files that are opened where they lie."""
 
-    wants_more = False
+    room = 0
+    is_there = True
 
     def expect(self, tasks: Sequence[Task]) -> None:
         """There is nothing to do ahead."""

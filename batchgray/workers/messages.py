@@ -94,7 +94,9 @@ class Idle(_Message, frozen=True):
 
 
 class WantsMore(_Message, frozen=True):
-    """It could have the sources of more images fetched while it converts what it has."""
+    """It could have the sources of more images fetched while it converts what it has: of about so many bytes."""
+
+    size: int
 
 
 class NeedMemory(_Message, frozen=True):

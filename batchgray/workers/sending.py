@@ -17,7 +17,7 @@ from batchgray.storage.scratch import HeldFile
 from batchgray.workers.committer import Report, Written, failure
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
 
-_AT_ONCE = 16  # puts
+_AT_ONCE = 32  # puts
 _ON_THE_WAY = 64  # outputs, those that wait for a thread included
 _GROUP = 48
 _GATHERING_SECONDS = 0.02

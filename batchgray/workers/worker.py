@@ -181,11 +181,11 @@ class Worker:
 
     def _ask_for_more(self) -> None:
         """Have the supervisor hand out what can be fetched ahead; what has come meanwhile is taken in."""
-        while self._wanted_more and self._channel.waiting(0):
-            self._take_in(self._next_message())
-        if not self._wanted_more and self._inputs.wants_more:
+        if not self._wanted_more and (room := self._inputs.room):
             self._wanted_more = True
-            self._channel.send(WantsMore())
+            self._channel.send(WantsMore(size=room))
+        while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
+            self._take_in(self._next_message())
 
     def _take_in(self, message: Convert | GiveBack) -> None:
         self._take_memory(message)
