@@ -10,7 +10,7 @@ from batchgray import errors
 from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, option
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.parsing import notice_options, refuse_url, store_options
-from batchgray.cli.streams import as_json, say
+from batchgray.cli.streams import as_json, as_json_lines, say
 from batchgray.errors import shown
 
 
@@ -34,9 +34,17 @@ def status(manifest: Path | str, json: bool) -> None:
 
 def _tell_of_job(place: str, json: bool) -> None:
     from batchgray.commands import job_status as module
+    from batchgray.commands.job_view import viewing
+    from batchgray.commands.status import status_lines
 
-    found = module.job_status(place, store_options({}))
-    say(as_json(found) if json else "\n".join(module.job_status_lines(found)))
+    stores = store_options({})
+    if not json:
+        say("\n".join(status_lines(module.job_status(place, stores))))
+        return
+    with viewing(place, stores) as view:
+        whole = module.WholeStatus(view)
+        for line in as_json_lines(whole.status, "failures", whole.failures()):
+            say(line)
 
 
 @click.command(cls=Command, short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)

@@ -62,7 +62,7 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
     for name in (out, out / "manifest.json"):
         batchgray("resume", name, "-q")
         status = json.loads(batchgray("status", name, "--json").stdout)
-        assert (status["state"], status["counts"]["done"], status["shares_done"]) == ("complete", 1, 1)
+        assert (status["state"], status["counts"]["done"], status["job"]["shares"]["done"]) == ("complete", 1, 1)
     assert "complete: 1 of 1 image done" in batchgray("status", out).stdout
     assert tree(out) == before
 
