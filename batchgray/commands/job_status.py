@@ -1,6 +1,7 @@
 """What the head, the plan and the logs of a job tell, in figures and in words."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -9,9 +10,10 @@ from batchgray import quantities, texts
 from batchgray.commands.status import Counts
 from batchgray.errors import PlaceUnusable, shown
 from batchgray.events import Reason
-from batchgray.manifest import job_head, outcome
+from batchgray.manifest import job_head, job_round, outcome
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.records import Image, Interruption, Manifest
+from batchgray.manifest.results import Layers, Result
 from batchgray.manifest.share_log import STALE_SECONDS, LogEntry, ShareLog
 from batchgray.planning.job_inputs import full_name
 from batchgray.planning.replay import manifest_for, replayed
@@ -79,12 +81,17 @@ def job_status(name: str, stores: StoreOptions) -> JobStatus:
 def _read(place: Place) -> JobStatus:
     head = job_head.read(place)
     tally = _Tally(head)
-    planner = Planner(place, head.prefix, (), head.options.format, lambda _: None)
+    round = job_round.current(place, head.prefix)
+    planner = Planner(place, round.prefix, (), head.options.format, lambda _: None)
     listed = planner.is_through()
+    if round.number > 1:
+        tally.add_results(Layers(place, head.prefix).read())
+        listed = True
     for share in planner.written():
-        log = ShareLog(place, head.log(share.number), "")
+        name = round.log(job_round.name_of(share.number))
+        log = ShareLog(place, name, "", round.finished)
         entries = log.catch_up()
-        tally.add(share.number, log, entries, replayed(head, share, entries, head.log(share.number)))
+        tally.add(share.number, log, entries, replayed(head, share, entries, name))
     return tally.status(job_head.name_in(place), listed)
 
 
@@ -98,6 +105,17 @@ class _Tally:
         self._interruptions: list[Interruption] = []
         self._failed: list[Image] = []
         self._holders: list[Holder] = []
+
+    def add_results(self, results: Iterable[Result]) -> None:
+        for result in results:
+            self._counts[result.state] += 1
+            if result.state == "done":
+                self._figures.update(pixels=(result.width or 0) * (result.height or 0))
+                self._figures.update(source_bytes=result.size, output_bytes=result.output_size or 0)
+            elif result.state == "failed":
+                image = Image(root=result.input, source=result.source, output=result.output, size=0, mtime_ns=0)
+                image.state, image.error = "failed", result.error
+                self._failed.append(image)
 
     def add(self, number: int, log: ShareLog, entries: list[LogEntry], manifest: Manifest) -> None:
         figures = outcome.figures(manifest.images)

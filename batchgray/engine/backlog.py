@@ -36,6 +36,9 @@ class Tasks(Protocol):
         ...
 
     def task(self, index: int) -> Task: ...
+    def share_out(self, backlog: "Backlog") -> None:
+        """Take from what waits, from time to time, what others are to do."""
+        ...
 
 
 class Backlog:
@@ -52,6 +55,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits, suspects included."""
+        return bool(self._waiting or self._suspects)
+
     def take_chunk(self, workers: int) -> list[Task]:
         """What one of so many workers gets next: a large image, or some small ones. Fewer towards the end.
 
@@ -65,6 +73,12 @@ class Backlog:
             chunk.append(task)
             size += task.version.size
         return chunk
+
+    def give_away(self, parts: int) -> list[list[int]]:
+        """So many parts of what waits, each as much as is kept. They are somebody else's now."""
+        waiting = list(self._waiting)
+        self._waiting = deque(waiting[:: parts + 1])
+        return [waiting[number :: parts + 1] for number in range(1, parts + 1)]
 
     def put_back(self, indices: Iterable[int]) -> None:
         """What a worker had in hand when it ended; it comes next."""
