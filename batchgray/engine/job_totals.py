@@ -60,6 +60,7 @@ class JobTotals:
         self._earlier: dict[str, DoneTally] = {}  # what was done of a share before this machine had it
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
+        self._waited = 0.0
         self._notes: dict[str, str] = {}
         self._failed: dict[str, list[Image]] = {}
         self.failures: list[Image] = []  # of all machines, once the round is over
@@ -106,6 +107,7 @@ class JobTotals:
         totals = ledger.totals
         for name in ("converted", "pixels", "source_bytes", "output_bytes"):
             self._ours[name] += getattr(totals, name)
+        self._waited += totals.waited
         images = plan.manifest.images
         self._notes.update({self._name_of(images[index]): note for index, note in totals.notes.items()})
         self._failed[plan.name] = [image for image in plan.images if image.state == "failed"]
@@ -198,6 +200,7 @@ class JobTotals:
             source_bytes=ours["source_bytes"],
             output_bytes=ours["output_bytes"],
             seconds=seconds,
+            waited=self._waited,
             ignored=dict(self.ignored),
             changed=0,
             missing=0,
