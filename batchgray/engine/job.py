@@ -13,6 +13,7 @@ import msgspec
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import session
+from batchgray.engine.crew import Crew
 from batchgray.engine.job_totals import JobTotals
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
@@ -42,14 +43,15 @@ from batchgray.workers.forkserver import ForkServer
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job is given besides its options; as with `runs.run`."""
+    """What a job is given besides its options; as with `runs.run`. Where a `crew` works, there is no `server`."""
 
     stores: StoreOptions
     emit: Listener
     sources: Sequence[NoticeListener]
-    server: ForkServer
+    server: ForkServer | None
     ready: Callable[[], bool]
     fleet: FleetOptions = FleetOptions()
+    crew: Crew | None = None
 
 
 def run_job(options: JobOptions, means: Means) -> ExitCode:
@@ -140,8 +142,10 @@ class _Job:
         head, engine = self._head, self._engine
         checkpoints = PlaceCheckpoints(self._out, head.begun, folder.folder, head.options)
         inheritance = functools.partial(self._inheritance, folder)
-        supervisor = Supervisor(inheritance(0), checkpoints, engine, self._means.server, self._inbox)
-        self._stack.callback(supervisor.close)
+        server, supervisor = self._means.server, None
+        if server is not None:
+            supervisor = Supervisor(inheritance(0), checkpoints, engine, server, self._inbox)
+            self._stack.callback(supervisor.close)
         return Machine(
             head=head,
             name=self._name,
@@ -152,12 +156,13 @@ class _Job:
             folder=folder,
             checkpoints=checkpoints,
             supervisor=supervisor,
+            crew=self._means.crew,
             inbox=self._inbox,
             notices=[source.name for source in self._means.sources],
             inheritance=inheritance,
             ready=self._means.ready,
             send=self._send,
-            preload=lambda planned: session.preload(self._means.server, planned, head.options),
+            preload=lambda planned: session.preload(server, planned, head.options) if server else None,
         )
 
     def _planner(self, round: Round, check: Callable[[], None]) -> Planner:

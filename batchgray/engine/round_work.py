@@ -16,6 +16,7 @@ from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import finishing, session
 from batchgray.engine.board import Board, Shard, Taken
+from batchgray.engine.crew import Crew, Standing
 from batchgray.engine.job_totals import JobTotals, ShareSize
 from batchgray.engine.ledger import Ledger
 from batchgray.engine.plan_keeper import PlanKeeper
@@ -41,6 +42,7 @@ from batchgray.storage.machine_folder import MachineFolder
 
 _LIST_SECONDS = 0.3  # in which a short list is complete before the first image
 _TELL_SECONDS = 1.0  # between two events that tell how the list grows
+_TEND_SECONDS = 0.3  # between two looks at a crew
 _READ_AT_ONCE = 16  # shares whose sizes no tally tells
 
 # Makes what lists and reads the shares of a round; it calls what it is given now and then, which may raise.
@@ -52,7 +54,7 @@ class Machine:
     """What this machine works on a job with. `owner` is what it is called, `name` what the job is.
 
     `inheritance` makes what workers are given, for the INPUT of that number; `begin` is called with what is planned,
-    before the first worker is forked.
+    before the first worker is forked. Without a `supervisor` of its own it has a `crew`, and converts nothing.
     """
 
     head: JobHead
@@ -63,7 +65,8 @@ class Machine:
     fleet: FleetOptions
     folder: MachineFolder
     checkpoints: PlaceCheckpoints
-    supervisor: Supervisor
+    supervisor: Supervisor | None
+    crew: Crew | None
     inbox: Inbox
     notices: list[str]
     inheritance: Callable[[int], Inheritance]
@@ -120,6 +123,8 @@ class RoundWork:
             outcome = Outcome(self._machine.inbox.notice)
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
+            if self._machine.crew is not None:
+                self._machine.crew.drain(self._standing)
             self._announce()
             if self.is_over:
                 self._keeper.forget()
@@ -165,8 +170,9 @@ class RoundWork:
     def _next_share(self) -> Taken | None:
         """Wait for one. None where nothing more is to come for this machine, or a notice came."""
         while self._hear() is None:
-            taken = self._board.take()
-            if taken is not None:
+            if self._machine.crew is not None:
+                self._tend(self._machine.crew)
+            elif (taken := self._board.take()) is not None:
                 self._take_idle_mark_off()
                 return taken
             if self._is_over():
@@ -206,9 +212,23 @@ class RoundWork:
 
     def _wait(self) -> None:
         """Until there may be something new."""
-        if self._machine.fleet.joins:
+        seconds = max(0.0, self._look_at - time.monotonic())
+        if self._machine.crew is not None:
+            seconds = min(seconds, _TEND_SECONDS)
+        elif self._machine.fleet.joins:
             self._set_idle_mark()
-        self._wake.wait(max(0.0, self._look_at - time.monotonic()))
+        self._wake.wait(seconds)
+
+    def _tend(self, crew: Crew) -> None:
+        self.totals.elsewhere(crew.tend(self._standing))
+        if time.monotonic() >= self._tell_at:
+            self._announce()
+
+    def _standing(self, owner: str) -> Standing:
+        self._look()
+        kinds = {share.kind for share in self._board.shares if share.owner.startswith(owner)}
+        held = any(share.owner.startswith(owner) for share in self._board.held)
+        return "holds" if held else "free" if "free" in kinds else "nothing"
 
     def _wait_for_the_list(self) -> None:
         until = time.monotonic() + _LIST_SECONDS
@@ -322,6 +342,12 @@ class RoundWork:
 
     # the work
 
+    @property
+    def _supervisor(self) -> Supervisor:
+        if self._machine.supervisor is None:
+            raise AssertionError("a machine without a supervisor takes no share")
+        return self._machine.supervisor
+
     def _work_on(self, taken: Taken) -> Outcome:
         """Raises BatchgrayError, PlaceError."""
         plan = self._plan_of(taken)
@@ -348,7 +374,7 @@ class RoundWork:
         try:
             yield
         except BaseException:
-            self._machine.supervisor.close()
+            self._supervisor.close()
             if log.is_ours:
                 with contextlib.suppress(PlaceError, ShareLost):
                     log.sync("free")
@@ -365,9 +391,9 @@ class RoundWork:
         joins = machine.fleet.joins
         books = ShareBooks(machine.name, plan, machine.out, self._round, log, self._lease, joins)
         ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
-        machine.supervisor.inherit(machine.inheritance(plan.share.input))
+        self._supervisor.inherit(machine.inheritance(plan.share.input))
         try:
-            return machine.supervisor.run(
+            return self._supervisor.run(
                 ShareTasks(plan, resumable, books), ledger, lambda: self._may_begin_more(log), stay=True
             )
         except ShareLost as lost:
@@ -382,7 +408,7 @@ class RoundWork:
     def _give_up(self, plan: SharePlan, lost: ShareLost) -> None:
         """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
         machine = self._machine
-        machine.supervisor.abandon()
+        self._supervisor.abandon()
         machine.send(events.Warned(message=str(lost)))
         if self._round.is_finished(machine.out):
             outputs = {integrity.short_name(image.output): image.output for image in plan.images}
