@@ -74,7 +74,6 @@ def node_arguments(place: str, given: dict[str, Any]) -> list[str]:
     place = place if is_url(place) else os.path.realpath(place)
     notices = {"auto": "auto", "none": "none", "smq": "none"}.get(given["notices"], "metadata")
     line = ["resume", place, "--join", "--progress", "json", "--notices", notices]
-    line += ["--smq-endpoint", ""]  # the driver hears the queue for all
     for name in ("memory", "checkpoint", "grace", "metadata_url"):
         if given[name] is not None:
             line += [f"--{name.replace('_', '-')}", str(given[name])]

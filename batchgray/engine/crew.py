@@ -1,4 +1,4 @@
-"""Who works on a round for a machine that only plans and looks on: supervisors elsewhere, which something keeps going."""
+"""Supervisors elsewhere that work on a round, for a machine that has no workers: it plans, looks on, and tends them."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -18,6 +18,10 @@ class Progress(NamedTuple):
 
 class Crew(Protocol):
     """Supervisors that join the job."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers they have, as far as it is known when the work begins."""
 
     def tend(self, standing: Callable[[str], Standing]) -> Progress:
         """Called some times a second: see that all is as it should be, and wait for nothing.

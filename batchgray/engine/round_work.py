@@ -312,7 +312,8 @@ class RoundWork:
         """What is planned, when it is told first; then how it grows."""
         machine = self._machine
         if self._told is None:
-            planned = self.totals.planned(machine.engine.workers, machine.notices)
+            workers = machine.crew.workers if machine.crew else machine.engine.workers
+            planned = self.totals.planned(workers, machine.notices)
             machine.preload(planned)
             self._told = planned
             machine.send(planned)

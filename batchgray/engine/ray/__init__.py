@@ -1,1 +1,1 @@
-"""A job on a Ray cluster: a driver that plans, and a supervisor on each node. Who owns a share, the share's log says."""
+"""A job on a Ray cluster: a driver that plans, and a supervisor on each node. Who owns a share is in its log."""

@@ -131,11 +131,16 @@ def alive() -> dict[str, Node]:
     import ray
 
     nodes = (
-        Node(each["NodeID"], each["NodeManagerHostname"] or each["NodeName"], int(each["Resources"].get("CPU", 0)))
+        Node(each["NodeID"], _name_of(each), int(each["Resources"].get("CPU", 0)))
         for each in ray.nodes()
         if each["Alive"]
     )
     return {node.id: node for node in nodes if node.cpus}
+
+
+def _name_of(node: Mapping[str, Any]) -> str:
+    """As people know it; a machine may have several nodes, one after another."""
+    return f"{node['NodeManagerHostname'] or node['NodeName']}-{node['NodeID'][:6]}"
 
 
 def going() -> set[str]:

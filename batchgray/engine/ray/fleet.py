@@ -48,9 +48,13 @@ class _Member:
     remote: RemoteNode
     call: Call
     state: State = State.COMING
-    facts: Facts = Facts(version="", host="", instance_id="")
+    facts: Facts | None = None
     owner: str = ""
     was_going: bool = False
+
+    @property
+    def instance_id(self) -> str:
+        return self.facts.instance_id if self.facts else ""
 
 
 @dataclass(eq=False)
@@ -101,7 +105,12 @@ class Fleet:
 
     def is_node(self, instance_id: str) -> bool:
         """Whether an instance is one of the nodes. Any thread may ask."""
-        return any(member.facts.instance_id == instance_id for member in list(self._members.values()))
+        return any(member.instance_id == instance_id for member in list(self._members.values()))
+
+    @property
+    def workers(self) -> int:
+        """See Crew."""
+        return sum(self.settings.workers or node.cpus for node in cluster.alive().values())
 
     def tend(self, standing: Callable[[str], Standing]) -> Progress:
         """See Crew. Raises NodesRefuse where no node can work."""
@@ -153,18 +162,15 @@ class Fleet:
 
     def _refuse_if_none_can_work(self, alive: Mapping[str, Node]) -> None:
         """Raises NodesRefuse."""
-        reasons = {node.name: self._records[node.id].given_up for node in alive.values() if node.id in self._records}
-        if alive and len(reasons) == len(alive) and all(reasons.values()) and not self._members:
-            name, reason = next(iter(reasons.items()))
-            raise errors.NodesRefuse(name, reason)
+        records = [self._records.get(node_id, _Record()) for node_id in alive]
+        if records and all(record.given_up for record in records):
+            raise errors.NodesRefuse(next(iter(alive.values())).name, records[0].given_up)
 
     def _interrupt_those_with_notice(self) -> None:
         for instance_id, _ in self.listener.heard() if self.listener else ():
             for member in self._members.values():
-                if member.facts.instance_id == instance_id:
-                    self.tell(
-                        member.node.name, f"the queue tells that {instance_id} is taken away; it gives its share back"
-                    )
+                if member.instance_id == instance_id:
+                    self.tell(member.node.name, f"the queue tells that {instance_id} goes; it gives its share back")
                     self._flushing.append(_Flushing(instance_id, member.owner, self.clock()))
                     self._interrupt(member)
 
@@ -194,7 +200,7 @@ class Fleet:
         if member.state is State.COMING:
             self._start(member, cluster.decoded(member.call, Facts))
         elif member.state is State.STARTING:
-            member.owner = process_on(member.call.result(), member.facts.host)
+            member.owner = process_on(member.call.result(), member.facts.host if member.facts else "")
             member.state = State.WORKING
             member.call = member.remote.ask_news()
             self.tell(member.node.name, "it has joined")

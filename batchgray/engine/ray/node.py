@@ -24,6 +24,7 @@ from batchgray._version import __version__
 
 _KEPT_MESSAGES = 100  # between two calls
 _KEPT_WORDS = 4000  # characters of what it says on standard error
+_DRIVERS_OWN = {"MNS_ENDPOINT", "BATCHGRAY_SMQ_ENDPOINT"}  # it hears the queue for all nodes
 # So early that no signal is lost: a parent that is gone by then is seen by its number.
 _LAUNCHER = """
 import ctypes, os, signal, sys
@@ -89,7 +90,7 @@ class NodeActor:
         """Start the supervisor. `environment` stands back behind what this node has. Returns the process's number."""
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *arguments],
-            env={**environment, **os.environ},
+            env={name: value for name, value in {**environment, **os.environ}.items() if name not in _DRIVERS_OWN},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
