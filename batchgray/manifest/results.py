@@ -39,7 +39,7 @@ Pause = Callable[[], None]
 SEGMENT_IMAGES = 100_000
 _LINE_IMAGES = 1000
 _LONGEST_LINE = 64 << 20  # bytes; names have at most some thousand
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 _TIMES_LARGER = 2
 
 
@@ -57,7 +57,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     input: Count
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     state: ResultState
     size: Count
     mtime_ns: Nanoseconds
@@ -152,7 +154,7 @@ Order = tuple[int, bytes]
 
 _LINES = SealedRecords(_Lines, _LONGEST_LINE)
 _ENDS = SealedRecords(LayerEnd, 256 << 20)
-_PLAIN = [name for name in _Lines.__struct_fields__ if name in Result.__struct_fields__ and name != "source"]
+_PLAIN = [name for name in _Lines.__struct_fields__ if name in Result.__struct_fields__ and "source" not in name]
 
 
 def order_of(result: Result) -> Order:
@@ -197,12 +199,12 @@ class Layers:
         ends = self.ends()
         return ends[0].totals if ends else Totals()
 
-    def read(self, after: Order | None = None) -> Iterator[Result]:
+    def read(self, after: Order | None = None, ends: Sequence[LayerEnd] | None = None) -> Iterator[Result]:
         """The images of all layers in their order, those after `after` only; of each what the last round says.
 
-        Those that are pruned are left out.
+        Those that are pruned are left out. `ends` are those of the layers, where they are known.
         """
-        streams = [self._read(end, after) for end in self.ends()]
+        streams = [self._read(end, after) for end in (self.ends() if ends is None else ends)]
         return (result for result in _latest(streams) if result.state != "pruned")
 
     def failures(self) -> Iterator[Result]:
