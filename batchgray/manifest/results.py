@@ -292,16 +292,14 @@ class Layers:
         if after is not None:
             begin = max(1, bisect.bisect_right(end.segments, after, key=lambda start: start.order))
         for number in range(begin, len(end.segments) + 1):
-            for result in self._segment(self._key(end.round, number)):
-                if after is None or order_of(result) > after:
-                    yield result
+            yield from self._segment(self._key(end.round, number), after)
 
-    def _segment(self, key: str) -> Iterator[Result]:
+    def _segment(self, key: str, after: Order | None = None) -> Iterator[Result]:
         """Read piece by piece, so that it is never whole in memory."""
         try:
             for line in _lines(self._pieces(key)):
                 lines = _LINES.decode_line(line)
-                yield from _rows(lines)
+                yield from _rows(lines, after)
                 if lines.is_last:
                     return
             raise Torn("it is not whole")
@@ -413,15 +411,15 @@ def _columns(results: Sequence[Result], is_last: bool) -> _Lines:
     )
 
 
-def _rows(lines: _Lines) -> Iterator[Result]:
-    """Raises Undecodable."""
+def _rows(lines: _Lines, after: Order | None) -> Iterator[Result]:
+    """Those after a name. Raises Undecodable."""
     try:
-        outputs = [
-            before + os.path.splitext(source)[0] + after if after else before
-            for source, before, after in zip(lines.source, lines.before, lines.after, strict=True)
-        ]
-        columns = [getattr(lines, name) for name in _PLAIN]
-        for source, output, *values in zip(lines.source, outputs, *columns, strict=True):
+        begin = 0
+        if after is not None:
+            begin = sum(order <= after for order in zip(lines.input, map(key_order, lines.source), strict=True))
+        columns = [getattr(lines, name)[begin:] for name in ("source", "before", "after", *_PLAIN)]
+        for source, before, rest, *values in zip(*columns, strict=True):
+            output = before + os.path.splitext(source)[0] + rest if rest else before
             yield Result(source=source, output=output, **dict(zip(_PLAIN, values, strict=True)))
     except ValueError:
         raise Undecodable("its columns are not of one length") from None

@@ -127,18 +127,21 @@ class Merge:
         if self._stem is None:
             return
         group, self._group = self._group, []
-        if len(group) == 1 and group[0].entry is not None and group[0].result is None:
-            self._plan_alone(group[0].entry)
-        elif group:
+        if group and not (len(group) == 1 and self._plan_alone(*group[0])):
             self._plan(group)
         self._through = self._group_through
         yield
 
-    def _plan_alone(self, entry: Entry) -> None:
-        """As `_plan` does, for most images."""
-        mirrored = self._input.mirrored + entry.key
-        output = _without_suffix(mirrored) + SUFFIXES[self._rules.format]
-        self.images.append(planned_image(entry.key, output, entry.version))
+    def _plan_alone(self, entry: Entry | None, result: Result | None) -> bool:
+        """What `_plan` does, for most images, in a tenth of the time. False where it takes more to say."""
+        if entry is None:
+            return False
+        output = _without_suffix(self._input.mirrored + entry.key) + SUFFIXES[self._rules.format]
+        if result is None:
+            self.images.append(planned_image(entry.key, output, entry.version))
+        elif result.output == output:
+            self._classify(entry, result, output, result.checksum or "")
+        return result is None or result.output == output
 
     def _plan(self, group: list[_Item]) -> None:
         place, mirrored = self._input
