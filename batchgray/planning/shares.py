@@ -52,12 +52,14 @@ class DamagedPlan(BatchgrayError):
 
 
 class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """All is listed. `order` has the numbers of the shares in the order of their names.
+    """All is listed. `order` has the numbers of the shares in the order of their names; there are no others.
 
-    `ignored` and `kept` tell of what follows the last share in each range (see `Share`).
+    So many `images` the shares tell of, those that are noted included; `kept` are the totals of all others. `ignored`
+    tells of what follows the last share in each range (see `Share`).
     """
 
     shares: Count
+    images: Count
     order: list[Count]
     ignored: dict[str, Count]
     kept: Totals
@@ -119,6 +121,15 @@ class Planner:
             with contextlib.suppress(_Overtaken):
                 yield from self._plan()
 
+    def plan_failed(self) -> Iterator[Share]:
+        """The same for a round of the images that failed, and no others: nothing is listed, each is looked at.
+
+        Raises DamagedPlan, DamagedResults, PlaceError.
+        """
+        while not self.is_through():
+            with contextlib.suppress(_Overtaken):
+                yield from self._plan_failed()
+
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, PlaceError."""
         share = _read(self._job, self._key(number), _SHARES)
@@ -159,13 +170,7 @@ class Planner:
             ranges = self._cut_ranges(writing)
         rest = [self._rest_of(index, each, writing) for index, each in enumerate(ranges)]
         yield from self._plan_side_by_side(rest, writing)
-        end = PlanEnd(
-            shares=writing.last,
-            order=writing.order(len(ranges)),
-            ignored=dict(writing.ignored),
-            kept=writing.kept,
-        )
-        self._job.put_absent(self._end_key, _ENDS.packed(end))
+        self._end(writing, len(ranges))
 
     def _plan_side_by_side(self, ranges: Sequence[Range], writing: "_Writing") -> Iterator[Share]:
         merges: dict[int, Merge] = {}  # of the ranges that are listed now
@@ -181,6 +186,39 @@ class Planner:
                     yield writing.write(merge, number)
                 if is_end:
                     writing.leave(merge)
+
+    def _plan_failed(self) -> Iterator[Share]:
+        """Raises _Overtaken."""
+        writing = _Writing(self._write)
+        for share in self.written():
+            writing.found(share)
+        layers = self._layers
+        assert layers is not None
+        for input, failed in itertools.groupby(layers.failures(), lambda each: each.input):
+            through = key_order(writing.through.get(input, ""))
+            merge = Merge(input, self._inputs[input], self._rules)
+            for result in failed:
+                if key_order(result.source) <= through:
+                    continue
+                self._pause()
+                merge.retry(result)
+                if merge.size >= self._share_images:
+                    yield writing.write(merge, input)
+            if merge.size:
+                yield writing.write(merge, input)
+        writing.kept = msgspec.structs.replace(layers.totals(), failed=0)
+        self._end(writing, len(self._inputs))
+
+    def _end(self, writing: "_Writing", ranges: int) -> None:
+        """All is listed."""
+        end = PlanEnd(
+            shares=writing.last,
+            images=writing.images,
+            order=writing.order(ranges),
+            ignored=dict(writing.ignored),
+            kept=writing.kept,
+        )
+        self._job.put_absent(self._end_key, _ENDS.packed(end))
 
     def _plan_first(self, writing: "_Writing") -> Iterator[Share]:
         """A small share of the first names that are listed, so that work begins while it is found how to go on."""
@@ -259,11 +297,11 @@ class Planner:
 class _Writing:
     """How far a planner is: the last share's number, and up to which name the shares of each range tell.
 
-    `ignored` and `kept` are what no share tells of.
+    `ignored` is what no share tells of, `images` and `kept` are of all.
     """
 
     def __init__(self, write: Callable[[Share], None]) -> None:
-        self.last = 0
+        self.last = self.images = 0
         self.through: dict[int, str] = {}
         self.ignored: Counter[str] = Counter()
         self.kept = Totals()
@@ -280,6 +318,8 @@ class _Writing:
     def found(self, share: Share) -> None:
         """It is written."""
         self.last = share.number
+        self.images += len(share.images) + len(share.noted)
+        self.kept += share.kept
         self.through[share.range] = share.through
         self._numbers.setdefault(share.range, []).append(share.number)
 
