@@ -66,9 +66,13 @@ class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
-    """In the order of names, for one input after another; all that the first share does not tell of."""
+    """In the order of names, for one input after another; all that the first share does not tell of.
+
+    With `only_failed` nothing is listed: the round is of what failed before.
+    """
 
     ranges: list[Range]
+    only_failed: bool = False
 
 
 class _Overtaken(Exception):
@@ -84,8 +88,9 @@ class Planner:
     """Writes the shares of a round, and reads those that are there. `prefix` is what the round's keys begin with.
 
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
-    `layers` are the results of earlier rounds; `prune` see `merging.Rules`. `pause` is called at least each second
-    while shares are planned, and may raise.
+    `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
+    alone: nothing is listed, each image is looked at. `prune` see `merging.Rules`. `pause` is called at least each
+    second while shares are planned, and may raise.
     """
 
     def __init__(
@@ -97,12 +102,13 @@ class Planner:
         kind_of_unwanted: Unwanted,
         share_images: int = SHARE_IMAGES,
         layers: Layers | None = None,
+        only_failed: bool = False,
         prune: Callable[[Result], bool] = lambda gone: False,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
         self._rules, self._share_images = Rules(format, kind_of_unwanted, prune), share_images
-        self._layers, self._pause = layers, pause
+        self._layers, self._only_failed, self._pause = layers, only_failed, pause
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
 
     def shares(self) -> Iterator[Share]:
@@ -120,15 +126,6 @@ class Planner:
         while not self.is_through():
             with contextlib.suppress(_Overtaken):
                 yield from self._plan()
-
-    def plan_failed(self) -> Iterator[Share]:
-        """The same for a round of the images that failed, and no others: nothing is listed, each is looked at.
-
-        Raises DamagedPlan, DamagedResults, PlaceError.
-        """
-        while not self.is_through():
-            with contextlib.suppress(_Overtaken):
-                yield from self._plan_failed()
 
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, PlaceError."""
@@ -163,11 +160,17 @@ class Planner:
         writing = _Writing(self._write)
         for share in self.written():
             writing.found(share)
-        ranges = self._found_ranges()
-        if ranges is None:
+        found = self._found_ranges()
+        if found is None and self._only_failed and not writing.last:
+            found = self._put_ranges(_Ranges(ranges=[], only_failed=True))
+        if found is not None and found.only_failed:
+            yield from self._plan_failed(writing)
+            return
+        if found is None:
             if not writing.last:
                 yield from self._plan_first(writing)
-            ranges = self._cut_ranges(writing)
+            found = self._cut_ranges(writing)
+        ranges = found.ranges
         rest = [self._rest_of(index, each, writing) for index, each in enumerate(ranges)]
         yield from self._plan_side_by_side(rest, writing)
         self._end(writing, len(ranges))
@@ -187,13 +190,10 @@ class Planner:
                 if is_end:
                     writing.leave(merge)
 
-    def _plan_failed(self) -> Iterator[Share]:
+    def _plan_failed(self, writing: "_Writing") -> Iterator[Share]:
         """Raises _Overtaken."""
-        writing = _Writing(self._write)
-        for share in self.written():
-            writing.found(share)
         layers = self._layers
-        assert layers is not None
+        assert layers is not None  # else nothing has failed
         for input, failed in itertools.groupby(layers.failures(), lambda each: each.input):
             through = key_order(writing.through.get(input, ""))
             merge = Merge(input, self._inputs[input], self._rules)
@@ -234,18 +234,22 @@ class Planner:
         if merge.size:
             yield writing.write(merge, 0)
 
-    def _cut_ranges(self, writing: "_Writing") -> list[Range]:
+    def _cut_ranges(self, writing: "_Writing") -> _Ranges:
         """How all is cut that follows the first share. The first range is that of the first share."""
         ranges = []
         for index, (place, _) in enumerate(self._inputs):
             whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
             ranges += whole.cut(find_borders(place, whole.after))
-        self._job.put_absent(self._ranges_key, _RANGES.packed(_Ranges(ranges=ranges)))
-        return _read(self._job, self._ranges_key, _RANGES).ranges
+        return self._put_ranges(_Ranges(ranges=ranges))
 
-    def _found_ranges(self) -> list[Range] | None:
+    def _put_ranges(self, ranges: _Ranges) -> _Ranges:
+        """Returns those that are there now."""
+        self._job.put_absent(self._ranges_key, _RANGES.packed(ranges))
+        return _read(self._job, self._ranges_key, _RANGES)
+
+    def _found_ranges(self) -> _Ranges | None:
         try:
-            return _read(self._job, self._ranges_key, _RANGES).ranges
+            return _read(self._job, self._ranges_key, _RANGES)
         except Missing:
             return None
 

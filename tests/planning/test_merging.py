@@ -39,9 +39,10 @@ class Job:
             unwanted,
             self._share_images,
             self.layers,
+            only_failed,
             self._prune if prune else lambda gone: False,
         )
-        self.shares = list(planner.plan_failed() if only_failed else planner.plan())
+        self.shares = list(planner.plan())
         return planner
 
     def run(self, failing: tuple[str, ...] = (), **given) -> dict[str, str]:
