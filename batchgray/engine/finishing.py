@@ -47,6 +47,13 @@ def _made_up(board: Board, head: JobHead, reader: Planner, share: Followed) -> t
     return plan.tally
 
 
+def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None]) -> None:
+    """Of images that failed after they were begun, and what machines left that died just after an output's put."""
+    for output in checkpoints.left():
+        pause()
+        checkpoints.discard(output)
+
+
 class Finisher:
     """Ends a round on whose board all is done."""
 
@@ -71,16 +78,15 @@ class Finisher:
         """
         layers = Layers(self._place, self._head.prefix)
         layers.write(self._round.number, self._images(), self._results(pause), kept, pause)
-        for output in self._checkpoints.left():
-            pause()
-            self._checkpoints.discard(output)
+        remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
         self._place.put_absent(self._round.finished, b"")
-        self.tidy_up()
+        layers.sweep()
+        self._tidy_up()
         return True
 
-    def tidy_up(self) -> None:
+    def _tidy_up(self) -> None:
         """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
         with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
             for kind in ("idle", "tally", "plan"):

@@ -107,7 +107,8 @@ class RoundWork:
         self.totals.resumed = self._round.number > 1 or len(self._board) > 0
 
     def nothing_to_do(self) -> None:
-        """Tell what the job has come to, instead of all else."""
+        """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
+        finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
         self._read_results()
         self._announce()
         self._wake.close()
