@@ -73,10 +73,13 @@ class Machine:
 
 
 class RoundWork:
-    """One round. What the job comes to is in `totals`, where `kept` is what this round has nothing to do with."""
+    """One round. What the job comes to is in `totals`, where `kept` is what this round has nothing to do with.
+
+    `is_over` is set when the round is, `durable` says whether the logs have all that this machine did.
+    """
 
     def __init__(self, machine: Machine, round: Round, make_planner: MakePlanner, kept: Totals) -> None:
-        self.is_over = False
+        self.is_over, self.durable = False, True
         self._machine, self._round, self._make_planner, self._kept = machine, round, make_planner, kept
         self.totals = JobTotals(machine.head, machine.name, machine.out.name)
         self.totals.keep(kept)
@@ -378,6 +381,9 @@ class RoundWork:
             return Outcome(machine.inbox.notice)
         finally:
             ledger.close()
+            self.durable = ledger.durable or machine.inbox.notice is None
+            if ledger.unreachable is not None:
+                machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
             self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
 
     def _give_up(self, plan: SharePlan, lost: ShareLost) -> None:
@@ -403,6 +409,13 @@ class RoundWork:
 
     def _tell(self, event: events.Event) -> None:
         self._machine.send(self.totals.of_the_job(event))
+
+
+def _not_told(name: str, reason: str) -> str:
+    return (
+        f"{shown(name)} does not answer ({reason}): the share is not given back, and is free for others "
+        f"{share_log.STALE_SECONDS:.0f} s after its last sign of life; what it does not know as done is made again there"
+    )
 
 
 def _look_seconds() -> float:
