@@ -116,20 +116,17 @@ class _Job:
         round = job_round.current(self._out, self._head.prefix)
         goes_on = round.has_begun(self._out)
         work = self._round_work(machine, round)
-        if round.number > 1 and not goes_on and not self._has_failures():
+        if round.number > 1 and not goes_on and not work.kept.failed:
             work.nothing_to_do()
             return self._end(Outcome(self._inbox.notice), work)
-        work.begin()
+        work.begin(goes_on)
         with _losing_places():
             outcome = work.run()
             if goes_on and outcome.notice is None and work.is_over and work.totals.failures:
                 work = self._round_work(machine, round.next)
-                work.begin()
+                work.begin(False)
                 outcome = work.run()
             return self._end(outcome, work)
-
-    def _has_failures(self) -> bool:
-        return next(Layers(self._out, self._head.prefix).failures(), None) is not None
 
     def _round_work(self, machine: Machine, round: Round) -> RoundWork:
         kept = Layers(self._out, self._head.prefix).totals() if round.number > 1 else Totals()
