@@ -6,6 +6,8 @@ Whoever owns the plan log does it. A machine that is paused in between and wakes
 made of what stands fast, and are put under names that are taken by then; all else was to be removed anyway.
 """
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,10 +18,10 @@ from batchgray.manifest import job_round, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
-from batchgray.manifest.results import Layers, Result, Totals
+from batchgray.manifest.results import Layers, Result, Totals, order_of
 from batchgray.manifest.share_log import LogEntry
 from batchgray.planning.replay import replayed
-from batchgray.planning.shares import PlannedImage, Planner, Share
+from batchgray.planning.shares import PlanEnd, PlannedImage, Planner
 from batchgray.storage.base import Place
 
 _AT_ONCE = 16  # requests that wait for their answers
@@ -70,15 +72,17 @@ class Finisher:
         self._place, self._head, self._round, self._board = place, head, round, board
         self._reader, self._checkpoints = reader, checkpoints
 
-    def finish(self, kept: Totals, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
+    def finish(self, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
         """Whether it was done: not where `is_ours` says that another machine has the plan by now.
 
-        `kept` is what the round has nothing to do with. `pause` is called now and then, and may raise.
+        `pause` is called now and then, and may raise.
 
         Raises BatchgrayError, PlaceError.
         """
         layers = Layers(self._place, self._head.prefix)
-        end = layers.write(self._round.number, self._images(), self._results(pause), kept, pause)
+        plan = self._reader.end()
+        results = self._results(plan.order, pause)
+        end = layers.write(self._round.number, self._images(), results, self._kept(plan, pause), pause)
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
@@ -109,17 +113,26 @@ class Finisher:
     def _images(self) -> int:
         return sum(share.figures.done + share.figures.failed for share in self._board.shares if share.figures)
 
-    def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
+    def _kept(self, plan: PlanEnd, pause: Callable[[], None]) -> Totals:
+        """What the round has nothing to do with; in the first there is nothing of that kind."""
+        kept = plan.kept
+        for number in plan.order if self._round.number > 1 else ():
+            pause()
+            kept += self._reader.share(number).kept
+        return kept
+
+    def _results(self, order: list[int], pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""
         parts: dict[int, list[str]] = {}
         for share in self._board.shares:
             parts.setdefault(job_round.number_of(share.name), []).append(share.name)
-        for number in sorted(parts):
+        for number in order:
             pause()
             share_of_plan = self._reader.share(number)
             entries = [entry for name in sorted(parts[number], key=_age) for entry in self._entries(name)]
             images = replayed(self._head, share_of_plan, entries, job_round.name_of(number)).images
-            yield from map(_result, _inputs(share_of_plan), share_of_plan.images, images)
+            worked_on = map(_result, itertools.repeat(share_of_plan.input), share_of_plan.images, images)
+            yield from heapq.merge(worked_on, share_of_plan.noted, key=order_of)
 
     def _entries(self, name: str) -> list[LogEntry]:
         return self._board.log_of(name).catch_up()
@@ -128,10 +141,6 @@ class Finisher:
 def _age(name: str) -> int:
     """What was split off tells of its images after what it was split off."""
     return name.count("-")
-
-
-def _inputs(share: Share) -> list[int]:
-    return [share.input] * len(share.images)
 
 
 def _result(input: int, planned: PlannedImage, image: Image) -> Result:

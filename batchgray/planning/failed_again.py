@@ -2,37 +2,58 @@
 
 import contextlib
 import itertools
-import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from batchgray.manifest.results import Layers, Result
-from batchgray.planning.shares import PlannedImage, Planner, Share
-from batchgray.spelling import is_utf8
-from batchgray.storage.base import PlaceError
+from batchgray.manifest.results import Layers, Result, Totals
+from batchgray.planning.planned import PlannedImage, Share, planned_image
+from batchgray.planning.shares import PlanEnd, Planner
+from batchgray.storage.base import Missing, Place, PlaceError
+
+_MARK = "failed"  # under it, in the plan, an object says that the round is such a one
+
+
+def is_of_failures(place: Place, plan: str) -> bool:
+    """Whether the round whose plan's keys begin so was begun as one. Raises PlaceError."""
+    try:
+        place.stat(f"{plan}/{_MARK}")
+    except Missing:
+        return False
+    return True
 
 
 class FailedAgain(Planner):
-    """See `Planner`; `layers` are the job's results. Images keep their outputs, and are read as they are now."""
+    """See `Planner`. Images keep their outputs, and are read as they are now."""
 
-    layers: Layers  # to be set before `shares` is called
-
-    def shares(self) -> Iterator[Share]:
-        """See `Planner`."""
-        number = 0
-        for share in self.written():
-            number = share.number
-            yield share
-        if self.is_through():
+    def plan(self) -> Iterator[Share]:
+        """See `Planner`. The same failures make the same shares, so it does not matter who writes them."""
+        if self._layers is None or self.is_through():
             return
-        for some in itertools.islice(self._cut_failures(), number, None):
-            number += 1
-            images = [self._as_it_is_now(result) for result in some]
-            yield self._write(Share(number=number, input=some[0].input, ignored={}, images=images))
-        self._put_end(number, Counter())
+        self._job.put_absent(f"{self._prefix}/plan/{_MARK}", b"")
+        last = 0
+        for last, some in enumerate(self._cut(self._layers), 1):
+            self._pause()
+            share = Share(
+                number=last,
+                input=some[0].input,
+                through=some[-1].source,
+                ignored={},
+                images=[self._as_it_is_now(result) for result in some],
+                retried=len(some),
+            )
+            self._job.put_absent(self._key(last), self.packed(share))
+            yield self.share(last)
+        totals = self._layers.totals()
+        kept = Totals(
+            done=totals.done,
+            gone=totals.gone,
+            pixels=totals.pixels,
+            source_bytes=totals.source_bytes,
+            output_bytes=totals.output_bytes,
+        )
+        self._write_end(PlanEnd(shares=last, order=list(range(1, last + 1)), ignored={}, kept=kept))
 
-    def _cut_failures(self) -> Iterable[list[Result]]:
-        for _, of_input in itertools.groupby(self.layers.failures(), lambda result: result.input):
+    def _cut(self, layers: Layers) -> Iterable[list[Result]]:
+        for _, of_input in itertools.groupby(layers.failures(), lambda result: result.input):
             while some := list(itertools.islice(of_input, self._share_images)):
                 yield some
 
@@ -40,5 +61,4 @@ class FailedAgain(Planner):
         version = result.version
         with contextlib.suppress(PlaceError):  # reading it will tell why
             version = self._inputs[result.input].place.stat(result.source).version
-        names = b"" if is_utf8(result.source) else os.fsencode(f"{result.source}\0{result.output}")
-        return PlannedImage(result.source, result.output, version.size, version.mtime_ns, version.etag, names)
+        return planned_image(result.source, result.output, version, result.checksum or "")
