@@ -20,6 +20,10 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+# Why an image of a job fails whose input is another than it was when it was listed. The next round makes it anew.
+INPUT_CHANGED = "it has changed since it was listed; `batchgray run` with the same options makes it anew"
+
+
 class _Lines(str):
     """Text whose line breaks are meant."""
 

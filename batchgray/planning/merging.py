@@ -15,7 +15,7 @@ from batchgray.manifest.results import Result, Totals, order_of, totals_of
 from batchgray.options import SUFFIXES, Format
 from batchgray.planning.discovery import Found, TakenName, assign_outputs
 from batchgray.planning.planned import PlannedImage, Share, planned_image
-from batchgray.storage.base import Entry, Missing, Place
+from batchgray.storage.base import Entry, Missing, Place, PlaceError
 from batchgray.storage.keys import key_order
 
 Unwanted = Callable[[str], str | None]
@@ -88,8 +88,10 @@ class Merge:
             entry = self._input.place.stat(failed.source)
         except Missing:
             self._note_gone(failed)
-        else:
-            self._classify(entry, failed, failed.output, failed.checksum or "")
+            return
+        except PlaceError:  # reading it will tell why
+            entry = Entry(failed.source, failed.size, failed.version)
+        self._classify(entry, failed, failed.output, failed.checksum or "")
 
     @property
     def size(self) -> int:

@@ -54,8 +54,8 @@ class DamagedPlan(BatchgrayError):
 class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
     """All is listed. `order` has the numbers of the shares in the order of their names; there are no others.
 
-    So many `images` the shares tell of, those that are noted included; `kept` are the totals of all others. `ignored`
-    tells of what follows the last share in each range (see `Share`).
+    So many `images` the shares tell of, those that are noted included; `all_kept` are the totals of all others.
+    `ignored` and `kept` tell of what follows the last share in each range (see `Share`).
     """
 
     shares: Count
@@ -63,6 +63,7 @@ class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
     order: list[Count]
     ignored: dict[str, Count]
     kept: Totals
+    all_kept: Totals
 
 
 class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +218,7 @@ class Planner:
             order=writing.order(ranges),
             ignored=dict(writing.ignored),
             kept=writing.kept,
+            all_kept=writing.kept + writing.kept_by_shares,
         )
         self._job.put_absent(self._end_key, _ENDS.packed(end))
 
@@ -301,7 +303,7 @@ class Planner:
 class _Writing:
     """How far a planner is: the last share's number, and up to which name the shares of each range tell.
 
-    `ignored` is what no share tells of, `images` and `kept` are of all.
+    `ignored` and `kept` are what no share tells of.
     """
 
     def __init__(self, write: Callable[[Share], None]) -> None:
@@ -309,6 +311,7 @@ class _Writing:
         self.through: dict[int, str] = {}
         self.ignored: Counter[str] = Counter()
         self.kept = Totals()
+        self.kept_by_shares = Totals()
         self._write = write
         self._numbers: dict[int, list[int]] = {}
 
@@ -323,7 +326,7 @@ class _Writing:
         """It is written."""
         self.last = share.number
         self.images += len(share.images) + len(share.noted)
-        self.kept += share.kept
+        self.kept_by_shares += share.kept
         self.through[share.range] = share.through
         self._numbers.setdefault(share.range, []).append(share.number)
 

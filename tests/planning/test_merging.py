@@ -53,7 +53,7 @@ class Job:
         results += [self._result(image, image.source in failing) for image in images]
         end = planner.end()
         assert len(results) == end.images
-        self.layers.write(self.round, end.images, sorted(results, key=order_of), end.kept)
+        self.layers.write(self.round, end.images, sorted(results, key=order_of), end.all_kept)
         assert self.layers.totals() == totals_of(self.layers.read())
         return {image.source: image.output for image in images}
 

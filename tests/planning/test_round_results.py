@@ -39,7 +39,7 @@ def test_a_round_becomes_a_layer_and_the_next_has_nothing_to_do():
     list(plan.plan())
     results = results_of(plan, lambda share: [image(each, state="done", **MADE) for each in share.images])
     layers = Layers(job, "job")
-    end = layers.write(1, plan.end().images, results, plan.end().kept)
+    end = layers.write(1, plan.end().images, results, plan.end().all_kept)
     assert (end.images, end.totals.done) == (8, 8)
     assert [each.source for each in layers.read()] == 2 * sorted(names, key=os.fsencode)
     later = Planner(job, "job/2", inputs, "jpeg", lambda key: None, 2, layers)
