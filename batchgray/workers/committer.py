@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.errors import ImageError
 from batchgray.records import Task
-from batchgray.storage.base import BadKey, Changed, Denied, Full, OtherFileSystem, PlaceError
+from batchgray.storage.base import BadKey, Changed, Denied, Full, LockedOut, OtherFileSystem, PlaceError
 from batchgray.storage.publishing import FOLDERS_AT_ONCE, IsInput, Output, OutsidePlace, Publisher, Taken
 from batchgray.storage.scratch import HeldFile, ScratchFile
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
@@ -183,6 +183,6 @@ def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
             "its folder is on another file system than the output folder; "
             "convert it there: `batchgray run ... --out DIR`"
         )
-    if isinstance(error, _FAULTS_OF_ONE_OUTPUT):
+    if isinstance(error, _FAULTS_OF_ONE_OUTPUT) and not isinstance(error, LockedOut):
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
     return OutputFault(index=task.index, needed=needed, full=isinstance(error, Full), reason=reason)

@@ -23,7 +23,7 @@ from batchgray.codecs.opening import FetchedInput, Source
 from batchgray.errors import ImageError, shown
 from batchgray.records import Task
 from batchgray.storage import durable
-from batchgray.storage.base import BadKey, Changed, Denied, Missing, Place, PlaceError, meaning
+from batchgray.storage.base import BadKey, Changed, Denied, LockedOut, Missing, Place, PlaceError, meaning
 from batchgray.storage.durable import Folder
 from batchgray.storage.names import kind_of
 from batchgray.workers.inputs import InHand
@@ -34,6 +34,7 @@ _FEW, _MANY = 2, 64  # images ahead: however large they are, and at most
 _FILES = 2  # of inputs that are no small ones: the one in hand and the next
 _PIECE_BYTES = 8 << 20
 _SHARE_OF_BUDGET = 4  # a small input, or a piece, is at most such a part of it: the one in hand, and one on its way
+_FAULTS_OF_ONE_INPUT = Missing, Changed, Denied, BadKey
 _WHY_NOT: dict[type[PlaceError], str] = {
     Missing: "it is not there any more",
     Changed: "it has changed since the job was planned; put it back, or convert it in a job of its own",
@@ -169,8 +170,8 @@ class Fetching:
     def _read(self, task: Task, start: int, end: int) -> bytes:
         try:
             return self._place.get(task.source, task.version, start, end)
-        except (Missing, Changed, Denied, BadKey) as error:
-            raise ImageError(_WHY_NOT.get(type(error), error.reason)) from None
         except PlaceError as error:
+            if isinstance(error, _FAULTS_OF_ONE_INPUT) and not isinstance(error, LockedOut):
+                raise ImageError(_WHY_NOT.get(type(error), error.reason)) from None
             reason = f"can't read {shown(f'{self._place.name}/{task.source}')}: {error.reason}"
             raise type(error)(task.source, reason) from None
