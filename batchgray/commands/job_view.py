@@ -15,11 +15,12 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 from batchgray.errors import PlaceUnusable
-from batchgray.manifest import job_head, mending, outcome, share_log, tally
+from batchgray.manifest import job_head, job_round, mending, outcome, results, share_log, tally
 from batchgray.manifest.job_head import JobHead
-from batchgray.manifest.job_round import Round, name_of, number_of, parent_of
+from batchgray.manifest.job_round import name_of, number_of, parent_of
 from batchgray.manifest.mending import ToMend
 from batchgray.manifest.records import Image, Interruption
+from batchgray.manifest.results import Layers, Result
 from batchgray.manifest.share_log import Kind, LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
 from batchgray.planning.job_inputs import full_name
@@ -88,14 +89,6 @@ class ShareFigures:
     holder: Holder | None = None
 
 
-class _OnlyRound(Round):
-    """The one that a job has: what it keeps lies at the top of the job's own."""
-
-    @property
-    def prefix(self) -> str:
-        return self.job
-
-
 class JobView:
     """`place` is where the outputs are. What is read may raise PlaceError, DamagedPlan, DamagedLog."""
 
@@ -104,15 +97,19 @@ class JobView:
         self.place = place
         self.head: JobHead = job_head.read(place)
         self.name = job_head.name_in(place)
-        self.round = _OnlyRound(self.head.prefix, 1)
-        self._planner = Planner(place, self.head.prefix, (), self.head.options.format, lambda _: None)
+        self.round = job_round.current(place, self.head.prefix)
+        self._results = Layers(place, self.head.prefix)
+        self._is_over = self.round.number > 1 and not self.round.has_begun(place)
+        self._planner = Planner(place, self.round.prefix, (), self.head.options.format, lambda _: None)
 
     def listed(self) -> bool:
         """Whether all INPUTs are listed."""
-        return self._planner.is_through()
+        return self._is_over or self._planner.is_through()
 
     def shares(self) -> Iterator[ShareFigures]:
-        """All that there are by now."""
+        """All that there are by now; of a job that is over, all of it as one."""
+        if self._is_over:
+            return iter([_of_results(self._results.totals())])
         planned = {each.share: each for each in tally.planned(self.place, self.round)}
         planned.update({each.share: each for each in tally.split(self.place, self.round)})
         done = {each.share: each for each in tally.done(self.place, self.round)}
@@ -130,11 +127,17 @@ class JobView:
 
     def failures(self, names: Iterable[str]) -> Iterator[Image]:
         """The failed images of these shares."""
+        if self._is_over:
+            yield from map(_image_of, self._results.failures())
+            return
         for name in names:
             yield from (image for image in self.images_of(name) if image.state == "failed")
 
     def images(self) -> Iterator[Image]:
-        """All images, as their logs tell of them."""
+        """All images, as their logs, or the results, tell of them."""
+        if self._is_over:
+            yield from map(_image_of, self._results.read())
+            return
         for name in self._planned_names():
             yield from self.images_of(name)
 
@@ -173,7 +176,7 @@ class JobView:
                 sleep(_LOOK_AGAIN_SECONDS)
 
     def _log(self, name: str) -> ShareLog:
-        return ShareLog(self.place, self.round.log(name), "")
+        return ShareLog(self.place, self.round.log(name), "", self.round.finished)
 
     def _planned_names(self) -> Iterator[str]:
         for entry in self.place.list(f"{self.round.plan}/0"):
@@ -220,6 +223,23 @@ def _of_tally(tally: DoneTally) -> ShareFigures:
         source_bytes=tally.source_bytes,
         output_bytes=tally.output_bytes,
     )
+
+
+def _of_results(totals: results.Totals) -> ShareFigures:
+    return ShareFigures(
+        name="results",
+        state="done",
+        counts=Counter(done=totals.done, failed=totals.failed, gone=totals.gone),
+        pixels=totals.pixels,
+        source_bytes=totals.source_bytes,
+        output_bytes=totals.output_bytes,
+    )
+
+
+def _image_of(result: Result) -> Image:
+    same = {name: getattr(result, name) for name in Image.__struct_fields__ if name in Result.__struct_fields__}
+    tiles = int(result.state == "done")
+    return Image(root=result.input, tiles_done=tiles, tiles_total=tiles or None, **same)
 
 
 def _holder(name: str, entries: Sequence[LogEntry], images: Sequence[Image]) -> Holder:

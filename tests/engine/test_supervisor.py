@@ -14,7 +14,7 @@ from batchgray import errors
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import pool, timelimit
 from batchgray.engine.drain import SALVAGE_SECONDS
-from batchgray.engine.lifecycle import State, Trigger
+from batchgray.engine.lifecycle import State
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Outcome, Supervisor
 from batchgray.notices.inbox import Inbox, InterruptionNotice
@@ -86,11 +86,14 @@ class Tasks:
         version = InputVersion(self._size, 5678)
         return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", version=version)
 
+    def share_out(self, backlog):
+        pass
+
 
 class World:
     """A supervisor of `count` small images, each in a chunk of its own."""
 
-    def __init__(self, out, stack, count=3, size=2 << 20, on_the_way_bytes=0, **engine):
+    def __init__(self, out, stack, count=3, size=2 << 20, stay=False, on_the_way_bytes=0, **engine):
         folder = stack.enter_context(Folder.at(out))
         flight = stack.enter_context(folder.inner(".batchgray", make=True))
         inheritance = Inheritance(
@@ -105,18 +108,9 @@ class World:
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
         self.clock, self.server, self.reporter, self.inbox = Clock(), StubServer(), Reporter(), Inbox()
         self.ready_to_read = True
-        self.it = Supervisor(
-            Tasks(count, size),
-            inheritance,
-            FolderCheckpoints(flight, folder, PixelOptions()),
-            options,
-            self.reporter,
-            self.server,
-            self.inbox,
-            lambda: self.ready_to_read,
-            self.clock,
-        )
-        self.it._lifecycle.happened(Trigger.PLANNED)
+        checkpoints = FolderCheckpoints(flight, folder, PixelOptions())
+        self.it = Supervisor(inheritance, checkpoints, options, self.server, self.inbox, self.clock)
+        self.it._begin(Tasks(count, size), self.reporter, lambda: self.ready_to_read, stay)
 
     @property
     def workers(self):
