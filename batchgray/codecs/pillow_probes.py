@@ -152,6 +152,8 @@ def _probe_tiff(given: ProbeInput) -> OpenedImage:
     opened.dropped = outline.dropped
     opened.note = joined(frames_note(outline.pages), depth_note(outline.value(data, tiff_outline.BITS, 1)))
     opened.scratch_bytes += _STRIP_SCRATCH * outline.numbers + _libtiff_scratch(outline, data)
+    if given.fd is None:  # libtiff gets a copy, as it has no file to read
+        opened.scratch_bytes += len(given.data)
     fd = None if given.fd is None else os.dup(given.fd)
     opened.file = excerpt(data, outline.parts(data, changes), fd)
     if samples:

@@ -184,8 +184,9 @@ class Worker:
         if not self._wanted_more and (room := self._inputs.room):
             self._wanted_more = True
             self._channel.send(WantsMore(size=room))
-        while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
-            self._take_in(self._next_message())
+        with self._waiting():  # for the next input, where it is not there yet
+            while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
+                self._take_in(self._next_message())
 
     def _take_in(self, message: Convert | GiveBack) -> None:
         self._take_memory(message)
