@@ -29,14 +29,14 @@ from batchgray.errors import shown
 from batchgray.manifest import job_head
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.records import Run
-from batchgray.manifest.share_log import STALE_SECONDS, LogEntry, ShareLog, ShareLost
+from batchgray.manifest.share_log import AWAY_SECONDS, STALE_SECONDS, LogEntry, ShareLog, ShareLost
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, JobOptions
 from batchgray.planning import job_inputs
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage import integrity
-from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
@@ -131,6 +131,7 @@ class _Job:
         self._totals = JobTotals(head, self._name, out.name)
         self._server: ForkServer | None = means.server
         self._in_doubt = False
+        self._is_durable = True  # what was done of the share that was worked on last
         self._held: dict[int, _Followed] = {}  # shares that a process has, or had when it died
 
     def say_what_is_not_listed(self) -> None:
@@ -142,7 +143,7 @@ class _Job:
     def work(self) -> ExitCode:
         """Raises BatchgrayError, PlaceError."""
         waiting = self._survey()
-        with _losing_places():
+        with _losing_places(self._out.name):
             return self._work_off(waiting)
 
     def _work_off(self, waiting: list[int]) -> ExitCode:
@@ -214,11 +215,14 @@ class _Job:
 
     @contextlib.contextmanager
     def _giving_back(self, log: ShareLog) -> Iterator[None]:
-        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease."""
+        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease.
+
+        A place that does not answer is not asked again, as that takes its time.
+        """
         try:
             yield
         except BaseException:
-            if log.is_ours:
+            if log.is_ours and not log.in_doubt:
                 with contextlib.suppress(PlaceError, ShareLost):
                     log.sync("free")
             raise
@@ -246,6 +250,7 @@ class _Job:
             outcome = supervisor.run()
         finally:
             ledger.close()
+        self._is_durable = ledger.durable
         self._totals.end(plan, ledger)
         return outcome
 
@@ -255,6 +260,8 @@ class _Job:
             name = shown(self._out.name)
             lost = f"{name} does not answer; nothing is begun or put until it does"
             self._send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
+        if log.is_given_up:
+            raise errors.PlaceLost(f"{shown(self._out.name)} has not answered for {AWAY_SECONDS:.0f} s")
         return self._means.ready() and not self._in_doubt
 
     def _tell(self, event: events.Event) -> None:
@@ -275,7 +282,10 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             job=job_places.packed(
-                self._head.inputs[plan.share.input], self._out.name, self._head.begun, self._means.stores
+                self._head.inputs[plan.share.input],
+                self._out.name,
+                self._head.begun,
+                msgspec.structs.replace(self._means.stores, patience=AWAY_SECONDS),
             ),
         )
 
@@ -292,11 +302,13 @@ class _Job:
         self._means.emit(last)
         if outcome.fault is not None:
             raise errors.PlaceLost(outcome.fault)
+        if not self._is_durable:
+            raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice) -> None:
-        """The log says "free" by now, or no share was taken."""
-        for failure in session.acknowledge(notice, self._means.sources, True):
+        """The log says "free" by now, or no share was taken; a place that is full has no room for that."""
+        for failure in session.acknowledge(notice, self._means.sources, self._is_durable):
             message = f"the notice could not be acknowledged ({failure}); it may come again"
             self._send(events.Warned(message=message))
 
@@ -307,18 +319,22 @@ def _nothing() -> None:
 
 @contextlib.contextmanager
 def _naming_places(name: str) -> Iterator[None]:
-    """Raises PlaceUnusable instead of PlaceError."""
+    """Raises PlaceUnusable, or PlaceFull, instead of PlaceError."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(name, error.reason) from error
     except PlaceError as error:
         raise errors.PlaceUnusable(name, error) from error
 
 
 @contextlib.contextmanager
-def _losing_places() -> Iterator[None]:
-    """Raises PlaceLost instead of PlaceError: work has begun."""
+def _losing_places(name: str) -> Iterator[None]:
+    """Raises PlaceLost, or PlaceFull, instead of PlaceError: work has begun."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(shown(name), error.reason) from error
     except PlaceError as error:
         raise errors.PlaceLost(f"{error.key}: {error.reason}" if error.key else error.reason) from error
 

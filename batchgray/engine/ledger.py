@@ -16,7 +16,7 @@ from batchgray.errors import shown
 from batchgray.manifest.records import ImageChange, Interruption, Manifest, utc_now
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.records import Task
-from batchgray.storage.base import PlaceError, is_full
+from batchgray.storage.base import Busy, Full, PlaceError, Unreachable, is_full
 from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
@@ -195,7 +195,7 @@ class Ledger:
         Returns the moment of the next time. Raises ManifestUnwritable.
         """
         if self._syncing is not None and self._syncing.done():
-            with self._noticing_a_full_disk(), contextlib.suppress(PlaceError):  # it is tried again
+            with self._noticing_a_full_disk(), contextlib.suppress(Busy, Unreachable):  # it is tried again
                 self._syncing.result()
             if self._syncing.exception() is None:
                 self._emit(
@@ -239,7 +239,7 @@ class Ledger:
         self._syncer.shutdown()
         with self._noticing_a_full_disk():
             if self._syncing is not None:
-                with contextlib.suppress(PlaceError):  # it is tried again
+                with contextlib.suppress(Busy, Unreachable):  # it is tried again
                     self._syncing.result()  # the system tells of a failed sync once; the next one would hide it
         with self._noticing_a_full_disk():
             if interruption:
@@ -280,6 +280,8 @@ class Ledger:
         except OSError as error:
             if not is_full(error):
                 raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
+            self.disk_full = True
+        except Full:
             self.disk_full = True
         except PlaceError as error:
             raise errors.ManifestUnwritable(self._store.path, error.reason) from error

@@ -117,12 +117,23 @@ _CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.b
 
 
 def shorten_the_lease(seconds: float) -> None:
-    """From now on a share's owner is taken for dead after so long."""
+    """From now on a share's owner is taken for dead after so long, and a place is given up after ten times that."""
     sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.manifest.share_log": _change_share_log(seconds)}))
+
+
+def shorten_the_patience(seconds: float) -> None:
+    """From now on nothing that a place is asked for is tried again for longer."""
+
+    def change(_gate, retrying) -> None:
+        persist = retrying.persist
+        retrying.persist = lambda attempt, patience: persist(attempt, min(seconds, patience))
+
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.storage.retrying": change}))
 
 
 def _change_share_log(seconds: float):
     def change(_gate, share_log) -> None:
         share_log.STALE_SECONDS, share_log.DOUBT_SECONDS, share_log.RENEW_SECONDS = seconds, seconds / 1.5, seconds / 3
+        share_log.AWAY_SECONDS = 10 * seconds
 
     return change

@@ -265,3 +265,7 @@ if "SHARE_LEASE" in os.environ:
     import points
 
     points.shorten_the_lease(float(os.environ["SHARE_LEASE"]))
+if "STORE_PATIENCE" in os.environ:
+    import points
+
+    points.shorten_the_patience(float(os.environ["STORE_PATIENCE"]))
