@@ -236,8 +236,9 @@ class _Job:
         self._totals.begin(plan)
         books = ShareBooks(self._name, log, Lease(machine.folder.path, make=True))
         ledger = Ledger(plan, _nothing, books, self._engine.checkpoint, self._tell, self._began)
+        tasks = ShareTasks(plan, resumable)
         supervisor = Supervisor(
-            ShareTasks(plan, resumable),
+            tasks,
             self._inheritance(plan, machine),
             checkpoints,
             self._engine,
@@ -248,6 +249,11 @@ class _Job:
         )
         try:
             outcome = supervisor.run()
+        except ShareLost:
+            for index in tasks.handed_out:
+                if plan.manifest.images[index].state != "done":
+                    checkpoints.withdraw(plan.manifest.images[index].output)
+            raise
         finally:
             ledger.close()
         self._is_durable = ledger.durable

@@ -44,12 +44,16 @@ def plan_of(head: JobHead, share: Share, entries: Sequence[LogEntry], log_name: 
 
 
 class ShareTasks:
-    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar."""
+    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar.
+
+    `handed_out` are those that were asked for.
+    """
 
     def __init__(self, plan: SharePlan, resumable: Collection[int]) -> None:
         self._plan, self._resumable = plan, resumable
         self._images = plan.share.images
         self._outputs = {image.output for image in self._images}
+        self.handed_out: set[int] = set()
 
     @property
     def indices(self) -> Sequence[int]:
@@ -60,6 +64,7 @@ class ShareTasks:
 
     def task(self, index: int) -> Task:
         image = self._images[index]
+        self.handed_out.add(index)
         return Task(
             index=index,
             source=image.source,
