@@ -110,8 +110,9 @@ class LocalOSS(Service):
 
     `log` has the requests that were answered, in that order, `requests` their number by operation, `held` how many a
     fault holds now. While it runs, `faults`, `denied` (RAM actions, such as "oss:PutObject"), `policies` (all that is
-    allowed; None: everything), `latency` (seconds, of every request) and `skew` (how far the server's clock is ahead, in seconds) may be changed, and `buckets` looked
-    into. `metadata` is its own, or another server's, whose RAM role then opens this one too.
+    allowed; None: everything), `latency` (seconds, of every request) and `skew` (how far the server's clock is ahead,
+    in seconds) may be changed, and `buckets` looked into. `metadata` is its own, or another server's, whose RAM role
+    then opens this one too.
     """
 
     def __init__(
