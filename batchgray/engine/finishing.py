@@ -47,8 +47,15 @@ def _made_up(board: Board, head: JobHead, reader: Planner, share: Followed) -> t
     return plan.tally
 
 
+def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None]) -> None:
+    """Of images that failed after they were begun, and what machines left that died just after an output's put."""
+    for output in checkpoints.left():
+        pause()
+        checkpoints.discard(output)
+
+
 class Finisher:
-    """Ends a round on whose board all is done."""
+    """Ends a round on whose board all is done. `totals` are those of the whole job, when `finish` has returned."""
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class Finisher:
         reader: Planner,
         checkpoints: PlaceCheckpoints,
     ) -> None:
+        self.totals = Totals()
         self._place, self._head, self._round, self._board = place, head, round, board
         self._reader, self._checkpoints = reader, checkpoints
 
@@ -70,30 +78,29 @@ class Finisher:
         Raises BatchgrayError, PlaceError.
         """
         layers = Layers(self._place, self._head.prefix)
-        layers.write(self._round.number, self._images(), self._results(pause), kept, pause)
-        for output in self._checkpoints.left():
-            pause()
-            self._checkpoints.discard(output)
+        end = layers.write(self._round.number, self._images(), self._results(pause), kept, pause)
+        remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
         self._place.put_absent(self._round.finished, b"")
-        self.tidy_up()
+        if self._round.number > 1:
+            layers.sweep()
+        self._tidy_up()
+        self.totals = end.totals
         return True
 
-    def tidy_up(self) -> None:
+    def _tidy_up(self) -> None:
         """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
+        logs: dict[str, list[str]] = {}
+        others: list[str] = []
+        for entry in self._place.list(f"{self._round.prefix}/"):
+            if entry.key.startswith(f"{self._round.logs}/"):
+                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+            elif entry.key != self._round.finished:
+                others.append(entry.key)
         with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
-            for kind in ("idle", "tally", "plan"):
-                keys = [entry.key for entry in self._place.list(f"{self._round.prefix}/{kind}/")]
-                list(threads.map(self._place.delete, keys))
-            list(threads.map(self._remove_log, self._logs()))
-
-    def _logs(self) -> Iterator[list[str]]:
-        """The keys of each log."""
-        keys: dict[str, list[str]] = {}
-        for entry in self._place.list(f"{self._round.logs}/"):
-            keys.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
-        return iter(keys.values())
+            list(threads.map(self._place.delete, others))
+            list(threads.map(self._remove_log, logs.values()))
 
     def _remove_log(self, keys: list[str]) -> None:
         for key in reversed(keys):

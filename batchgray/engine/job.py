@@ -13,7 +13,6 @@ import msgspec
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import session
-from batchgray.engine.job_totals import JobTotals
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -118,20 +117,17 @@ class _Job:
         round = job_round.current(self._out, self._head.prefix)
         goes_on = round.has_begun(self._out)
         work = self._round_work(machine, round)
-        if round.number > 1 and not goes_on and not self._has_failures():
+        if round.number > 1 and not goes_on and not work.kept.failed:
             work.nothing_to_do()
-            return self._end(Outcome(self._inbox.notice), work.totals, durable=True)
-        work.begin()
+            return self._end(Outcome(self._inbox.notice), work)
+        work.begin(goes_on)
         with _losing_places(self._out.name):
             outcome = work.run()
             if goes_on and outcome.notice is None and work.is_over and work.totals.failures:
                 work = self._round_work(machine, round.next)
-                work.begin()
+                work.begin(False)
                 outcome = work.run()
-            return self._end(outcome, work.totals, work.is_durable)
-
-    def _has_failures(self) -> bool:
-        return next(Layers(self._out, self._head.prefix).failures(), None) is not None
+            return self._end(outcome, work)
 
     def _round_work(self, machine: Machine, round: Round) -> RoundWork:
         kept = Layers(self._out, self._head.prefix).totals() if round.number > 1 else Totals()
@@ -196,19 +192,20 @@ class _Job:
     def _send(self, event: events.Event) -> None:
         self._means.emit(session.at(self._began, event))
 
-    def _end(self, outcome: Outcome, totals: JobTotals, durable: bool) -> ExitCode:
-        if outcome.notice is not None:
-            self._acknowledge(outcome.notice, durable)
-        last = session.at(self._began, totals.summary(time.monotonic() - self._began, outcome.space_needed))
+    def _end(self, outcome: Outcome, work: RoundWork) -> ExitCode:
+        notice = outcome.notice
+        if notice is not None:
+            self._acknowledge(notice, work.durable)
+        last = session.at(self._began, work.totals.summary(time.monotonic() - self._began, outcome.space_needed))
         self._means.emit(last)
-        if outcome.fault is not None:
+        if outcome.fault is not None and notice is not None and notice.source == "disk":
             raise errors.PlaceLost(outcome.fault)
-        if not durable:
+        if work.full:
             raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
-        """The log says "free" by now, or no share was taken; a place that is full has no room for that."""
+        """Where the log says "free" by now, or no share was taken."""
         for failure in session.acknowledge(notice, self._means.sources, durable):
             message = f"the notice could not be acknowledged ({failure}); it may come again"
             self._send(events.Warned(message=message))

@@ -75,12 +75,13 @@ class Machine:
 class RoundWork:
     """One round. What the job comes to is in `totals`, where `kept` is what this round has nothing to do with.
 
-    `is_durable` says whether the log has all that was done of the share that was worked on last.
+    `is_over` is set when the round is, `durable` says whether the logs have all that this machine did, `full`
+    whether they lack something for want of room.
     """
 
     def __init__(self, machine: Machine, round: Round, make_planner: MakePlanner, kept: Totals) -> None:
-        self.is_over, self.is_durable = False, True
-        self._machine, self._round, self._make_planner, self._kept = machine, round, make_planner, kept
+        self.is_over, self.durable, self.full = False, True, False
+        self._machine, self._round, self._make_planner, self.kept = machine, round, make_planner, kept
         self.totals = JobTotals(machine.head, machine.name, machine.out.name)
         self.totals.keep(kept)
         fleet = machine.fleet
@@ -90,6 +91,7 @@ class RoundWork:
         self._wake = session.Wake(machine.inbox)
         self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
         self._reader = make_planner(lambda: None)
+        self._layers = Layers(machine.out, machine.head.prefix)
         self._lease = Lease(machine.folder.folder.path, make=True)
         self._told: events.Planned | events.Listed | None = None
         self._tell_at = self._look_at = 0.0
@@ -98,20 +100,22 @@ class RoundWork:
 
     # from beginning to end
 
-    def begin(self) -> None:
-        """See what there is. Raises ManifestLocked, DamagedLog, DamagedPlan, PlaceError."""
-        self._look()
-        self._keeper.look()
+    def begin(self, has_begun: bool) -> None:
+        """See what there is, if anything. Raises ManifestLocked, DamagedLog, DamagedPlan, PlaceError."""
+        if has_begun:
+            self._look()
+            self._keeper.look()
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
         if not self._keeper.take() and not self._machine.fleet.joins:
             raise errors.ManifestLocked(self._machine.name, self._keeper.owner)
         self._sweep()
-        self.totals.resumed = self._round.number > 1 or len(self._board) > 0
+        self.totals.resumed = has_begun or self._round.number > 1
 
     def nothing_to_do(self) -> None:
-        """Tell what the job has come to, instead of all else."""
-        self._read_results()
+        """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
+        finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
+        self._tell_results(self.kept)
         self._announce()
         self._wake.close()
 
@@ -124,9 +128,6 @@ class RoundWork:
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
             self._announce()
-            if self.is_over:
-                self._keeper.forget()
-                self._read_results()
         finally:
             self._take_idle_mark_off()
             self._keeper.stop()
@@ -185,7 +186,10 @@ class RoundWork:
             return self._finish()
         if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
             return True
-        self.is_over = self._board.over
+        if self._board.over:
+            self.is_over = True
+            self._keeper.forget()
+            self._tell_results(self._layers.totals())
         return self.is_over
 
     def _finish(self) -> bool:
@@ -200,12 +204,14 @@ class RoundWork:
         finisher = finishing.Finisher(
             machine.out, machine.head, self._round, self._board, self._reader, machine.checkpoints
         )
-        self.is_over = finisher.finish(self._kept, lambda: self._keeper.is_ours, pause)
+        self.is_over = finisher.finish(self.kept, lambda: self._keeper.is_ours, pause)
+        if self.is_over:
+            self._keeper.forget()
+            self._tell_results(finisher.totals)
         return self.is_over
 
-    def _read_results(self) -> None:
-        layers = Layers(self._machine.out, self._machine.head.prefix)
-        self.totals.finished(layers.totals(), layers.failures())
+    def _tell_results(self, totals: Totals) -> None:
+        self.totals.finished(totals, self._layers.failures() if totals.failed else ())
 
     def _wait(self) -> None:
         """Until there may be something new."""
@@ -383,7 +389,10 @@ class RoundWork:
             return Outcome(machine.inbox.notice)
         finally:
             ledger.close()
-            self.is_durable = ledger.durable
+            self.full = ledger.disk_full and not ledger.durable
+            self.durable = ledger.durable or machine.inbox.notice is None
+            if ledger.unreachable is not None:
+                machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
             self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
 
     def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
@@ -415,6 +424,13 @@ class RoundWork:
 
     def _tell(self, event: events.Event) -> None:
         self._machine.send(self.totals.of_the_job(event))
+
+
+def _not_told(name: str, reason: str) -> str:
+    return (
+        f"{shown(name)} does not answer ({reason}): the share is not given back, and is free for others "
+        f"{share_log.STALE_SECONDS:.0f} s after its last sign of life; what its log lacks is made again there"
+    )
 
 
 def _look_seconds() -> float:

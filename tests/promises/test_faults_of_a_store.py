@@ -17,7 +17,7 @@ from oss_local import Fault
 from recording import Recording, Rule, wait_for_stopped_worker
 
 DONE, FATAL, SOME_FAILED, INTERRUPTED = 0, 1, 3, 75
-LEASE = 1.0
+LEASE = 3.0
 IN_THE_MIDDLE = Rule("tile", r"a\.jpg", after=30)
 EVERYTHING = math.inf
 
