@@ -268,6 +268,12 @@ class DiskFullAtStart(BatchgrayError):
     exit_code = 75
 
 
+class PlaceFull(BatchgrayError):
+    """{0} is full: {1}. What was done is kept; make room, and resume."""
+
+    exit_code = 75
+
+
 class UnwritableStdout(BatchgrayError):
     """can't write to standard output: {0}. Send it to where there is room."""
 
