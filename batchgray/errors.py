@@ -241,6 +241,10 @@ class UnwritableReport(UsageError):
     """can't write the report {0}: {1}. Name another file with --html."""
 
 
+class UnservableReport(UsageError):
+    """can't serve the report at {0}, port {1}: {2}. Choose another with --host and --port."""
+
+
 class ForeignMetrics(UsageError):
     """{0} is not a metrics file of batchgray, and is not overwritten. Name another file with --metrics, or move it \
 away."""

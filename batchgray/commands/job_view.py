@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice
-from typing import Literal, TypeVar
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from typing import Literal, NamedTuple, TypeVar
 
 from batchgray.errors import PlaceUnusable
 from batchgray.manifest import job_head, mending, outcome, share_log, tally
@@ -71,6 +71,34 @@ class Holder:
     pixels: int
     seconds: float
     alive: bool | None = None
+
+
+class Stay(NamedTuple):
+    """A share on a machine: from when to when by its clock, how it ended, and what was done of it.
+
+    `ending` is `open` where it has not ended, as far as is known, `lost` where another machine took the share over.
+    """
+
+    share: str
+    owner: str
+    since: str
+    until: str
+    ending: Literal["open", "free", "done", "lost"]
+    images: int
+    pixels: int
+
+    @property
+    def began(self) -> datetime:
+        """1970 where its machine wrote what is no time."""
+        return _moment(self.since)
+
+    @property
+    def start_ms(self) -> int:
+        return int(1000 * self.began.timestamp())
+
+    @property
+    def end_ms(self) -> int:
+        return max(self.start_ms, int(1000 * _moment(self.until).timestamp()))
 
 
 @dataclass
@@ -143,6 +171,31 @@ class JobView:
         share, entries = self._planner.share(number_of(name)), self._log(name).catch_up()
         return replayed(self.head, share, entries, self.round.log(name)).images
 
+    def stays(self, most: int = 1000) -> list[Stay]:
+        """Which machines had which shares, of `most` shares at most, taken evenly."""
+        done = {each.share: each for each in tally.done(self.place, self.round)}
+        spans = list(self._log_spans())
+        step = -(-len(spans) // most) or 1
+        return [
+            stay for stays in _side_by_side(lambda span: self._stays_of(span, done), spans[::step]) for stay in stays
+        ]
+
+    def _log_spans(self) -> Iterator[tuple[str, int]]:
+        """Each share with a log, and how many entries that has."""
+        keys = (entry.key for entry in self.place.list(f"{self.round.logs}/0"))
+        for name, some in groupby(keys, key=lambda key: key.removeprefix(f"{self.round.logs}/").partition("/")[0]):
+            yield name, sum(1 for _ in some)
+
+    def _stays_of(self, span: tuple[str, int], done: Mapping[str, DoneTally]) -> list[Stay]:
+        """By the first and the last entry, where these are of one machine and a tally has the rest."""
+        name, count = span
+        if name in done:
+            ends = [share_log.read_entry(self.place, self.round.log(name), number) for number in sorted({1, count})]
+            if ends[0].epoch == ends[-1].epoch:
+                return [_stay(name, ends, done[name].done, done[name].pixels, True)]
+        stays = _stays(self._log(name).catch_up())
+        return [_stay(name, stay, *_work_of(stay), stay is stays[-1]) for stay in stays]
+
     def marked(self) -> dict[str, ToMend]:
         """The outputs that are marked to be made anew, by their names."""
         return {each.output: each for mark in mending.marked(self.place, self.head) for each in mark.outputs}
@@ -207,7 +260,7 @@ class JobView:
             output_bytes=figures.output_bytes,
             seconds=sum(_seconds_between(stay[0].at, stay[-1].at) for stay in _stays(entries)),
             interruptions=[entry.interruption for entry in entries if entry.interruption],
-            holder=_holder(name, entries, images) if state == "open" else None,
+            holder=_holder(name, entries) if state == "open" else None,
         )
 
 
@@ -222,19 +275,40 @@ def _of_tally(tally: DoneTally) -> ShareFigures:
     )
 
 
-def _holder(name: str, entries: Sequence[LogEntry], images: Sequence[Image]) -> Holder:
+def _holder(name: str, entries: Sequence[LogEntry]) -> Holder:
     """What the present owner of a share did since it took it."""
     stay = _stays(entries)[-1]
-    done = {change.image for entry in stay for change in entry.changes if change.state == "done"}
+    done, pixels = _work_of(stay)
     return Holder(
         share=name,
         owner=stay[-1].owner,
         since=stay[0].at,
         last_sign=stay[-1].at,
-        images=len(done),
-        pixels=sum(images[index].pixels for index in done),
+        images=done,
+        pixels=pixels,
         seconds=_seconds_between(stay[0].at, stay[-1].at),
     )
+
+
+def _work_of(entries: Iterable[LogEntry]) -> tuple[int, int]:
+    """How many images were done, and of how many pixels."""
+    done = {change.image: change for entry in entries for change in entry.changes if change.state == "done"}
+    sides = ((change.width or 0, change.height or 0) for change in done.values())
+    return len(done), sum(width * height for width, height in sides)
+
+
+def _stay(name: str, entries: Sequence[LogEntry], images: int, pixels: int, is_last: bool) -> Stay:
+    first, last = entries[0], entries[-1]
+    ending = last.kind if last.kind in ("free", "done") else "open" if is_last else "lost"
+    return Stay(name, first.owner, first.at, last.at, ending, images, pixels)
+
+
+def _moment(at: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _stays(entries: Iterable[LogEntry]) -> list[list[LogEntry]]:
@@ -249,10 +323,7 @@ def _stays(entries: Iterable[LogEntry]) -> list[list[LogEntry]]:
 
 def _seconds_between(first: str, last: str) -> float:
     """Of two times of one clock in ISO 8601; 0 where they are none, or the clock was set back."""
-    try:
-        return max(0.0, (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+    return max(0.0, (_moment(last) - _moment(first)).total_seconds())
 
 
 def _last_in_a_row(done: Mapping[str, DoneTally], name: str) -> str:

@@ -223,12 +223,21 @@ class ShareLog:
         return self._prefix.rpartition("/")[2]
 
     def _key(self, number: int) -> str:
-        return f"{self._prefix}/{number:08d}"
+        return _key_of(self._prefix, number)
 
     def _read(self, number: int) -> LogEntry:
-        key = self._key(number)
-        data = self._place.get(key)
-        try:
-            return _ENTRIES.unpack(data)
-        except UnreadableRecord as error:
-            raise DamagedLog(f"{self._place.name}{key}", brief(str(error))) from None
+        return read_entry(self._place, self._prefix, number)
+
+
+def read_entry(place: Place, prefix: str, number: int) -> LogEntry:
+    """An entry of the log with this prefix. Raises Missing, DamagedLog, PlaceError."""
+    key = _key_of(prefix, number)
+    data = place.get(key)
+    try:
+        return _ENTRIES.unpack(data)
+    except UnreadableRecord as error:
+        raise DamagedLog(f"{place.name}{key}", brief(str(error))) from None
+
+
+def _key_of(prefix: str, number: int) -> str:
+    return f"{prefix}/{number:08d}"
