@@ -240,7 +240,8 @@ def _job_lines(job: JobFigures) -> list[str]:
 
 
 def _machine_line(machine: Machine) -> str:
-    name = shown(f"{machine.owner}, share {machine.share.lstrip('0')}")
+    what = f"share {machine.share.lstrip('0')}" if machine.share[:1].isdigit() else f"the {machine.share}"
+    name = shown(f"{machine.owner}, {what}")
     if machine.alive is False:
         return f"  {name}: died after {shown(machine.last_sign)} without a word: a crash, a kill or a power cut"
     doubt = "" if machine.alive else ", its last sign of life"

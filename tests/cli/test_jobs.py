@@ -39,7 +39,6 @@ def test_what_a_job_does_not_know_yet_is_refused_in_words(images, tmp_path, opti
     "arguments",
     [
         ("run", "in", "--out", "out", "--manifest", "oss://gray/m.json"),
-        ("report", "oss://gray/x"),
         ("resume", "memory:///x", "--input-root", "in"),
     ],
     ids=" ".join,
@@ -56,8 +55,7 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
     out = tmp_path / "out"
     batchgray("run", images, "--out", out, "--job", "-q")
     before = tree(out)
-    for arguments in (("run", images, "--out", out), ("report", out)):
-        assert "is the head of a job" in batchgray(*arguments, expect=2).stderr
+    assert "is the head of a job" in batchgray("run", images, "--out", out, expect=2).stderr
     for name in (out, out / "manifest.json"):
         batchgray("resume", name, "-q")
         status = json.loads(batchgray("status", name, "--json").stdout)

@@ -10,7 +10,7 @@ from batchgray.commands import job_status, sessions, status
 from batchgray.commands.job_view import JobView, viewing
 from batchgray.commands.report import charts, pictures
 from batchgray.commands.report.pictures import Framing, Gallery, Original, Pair
-from batchgray.commands.report.timeline import Timeline, busy_times, timeline
+from batchgray.commands.report.timeline import Timeline, busy_times, timeline, times_of
 from batchgray.commands.sessions import Session
 from batchgray.commands.status import Status
 from batchgray.manifest import outcome
@@ -105,7 +105,7 @@ def job_subject(name: str, stores: StoreOptions, folder: Path, framed: Framing, 
         stays = view.stays(_STAYS)
         sample = list(_sampled(view))
         gallery = _job_gallery(view, stores, folder, sample)
-        runs = busy_times(stays)
+        runs = busy_times(stays) or times_of(view.finished())
         return Subject(
             out=view.place.name,
             manifest=view.name,
@@ -133,11 +133,10 @@ def _notes(images: Iterable[Image], name_of: Callable[[Image], str]) -> list[tex
 
 def _sampled(view: JobView) -> Iterator[Image]:
     """The images of a few shares that were begun: of those with failures, and some taken evenly."""
-    begun = [share for share in view.shares() if share.state != "waiting"]
+    begun = [share for share in view.shares() if share.state not in ("waiting", None)]
     failed = [share.name for share in begun if share.counts["failed"]][: _SAMPLED_SHARES // 2]
     step = -(-len(begun) // _SAMPLED_SHARES) or 1
-    for name in dict.fromkeys([*failed, *(share.name for share in begun[::step])]):
-        yield from view.images_of(name)
+    return view.sample(dict.fromkeys([*failed, *(share.name for share in begun[::step])]), _SAMPLED_SHARES)
 
 
 def _chosen(view: JobView, sample: Sequence[Image]) -> list[Image]:

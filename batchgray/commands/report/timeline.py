@@ -6,6 +6,7 @@ it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from batchgray.commands.job_view import Stay
@@ -15,6 +16,8 @@ from batchgray.manifest.records import Run
 _ROWS = 40
 _POINTS = 20  # a share's images over its time
 _SHORT_MS = 1000
+_PAUSE_MS = 60_000
+_STEPS = 20_000
 
 
 class Bar(NamedTuple):
@@ -82,20 +85,54 @@ def _row(owner: str, stays: Sequence[Stay], start: int, scale: float) -> Row:
     )
 
 
-def busy_times(stays: Iterable[Stay], workers: int = 0) -> list[Session]:
+def busy_times(stays: Iterable[Stay]) -> list[Session]:
     """The times in which any machine was at work, as sessions: so the charts are those of runs."""
     found: list[Session] = []
     for stay in sorted(stays, key=lambda stay: stay.start_ms):
         if not found or stay.start_ms > found[-1].end_ms + _SHORT_MS:
-            run = Run(at=stay.began, workers=workers, found=None)
-            found.append(
-                Session(number=len(found) + 1, run=run, interruption=None, start_ms=stay.start_ms, end_ms=stay.start_ms)
-            )
+            found.append(_session(len(found) + 1, stay.start_ms))
         found[-1].end_ms = max(found[-1].end_ms, stay.end_ms)
         found[-1].converted += _converted(stay)
     for session in found:
         session.converted.sort()
     return found
+
+
+def times_of(finished: Iterable[tuple[int, int]]) -> list[Session]:
+    """The same from the time of each image, in milliseconds since 1970, and its pixels: pauses are what is long.
+
+    Images are taken together by steps of time, which double as often as memory asks for it.
+    """
+    step, work = _SHORT_MS, dict[int, tuple[int, int]]()
+    for at_ms, pixels in finished:
+        _add(work, at_ms // step, 1, pixels)
+        if len(work) > _STEPS:
+            step, work = 2 * step, _coarser(work)
+    found: list[Session] = []
+    for at in sorted(work):
+        if not found or at * step > found[-1].end_ms + max(step, _PAUSE_MS):
+            found.append(_session(len(found) + 1, at * step))
+        found[-1].end_ms = (at + 1) * step
+        images, pixels = work[at]
+        found[-1].converted.append(Converted((at + 1) * step, pixels, images))
+    return found
+
+
+def _coarser(work: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    found: dict[int, tuple[int, int]] = {}
+    for at, (images, pixels) in work.items():
+        _add(found, at // 2, images, pixels)
+    return found
+
+
+def _add(work: dict[int, tuple[int, int]], at: int, images: int, pixels: int) -> None:
+    before = work.get(at, (0, 0))
+    work[at] = before[0] + images, before[1] + pixels
+
+
+def _session(number: int, start_ms: int) -> Session:
+    run = Run(at=datetime.fromtimestamp(start_ms / 1000, UTC), workers=0, found=None)
+    return Session(number=number, run=run, interruption=None, start_ms=start_ms, end_ms=start_ms)
 
 
 def _converted(stay: Stay) -> list[Converted]:
