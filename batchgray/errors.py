@@ -169,8 +169,8 @@ class FutureManifest(UsageError):
 
 
 class IsJob(UsageError):
-    """{0} is the head of a job. `resume` and `status` take it as it is, `run` with --job; `verify`, `report` and \
---overwrite do not yet."""
+    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take it as \
+it is, and --overwrite does not."""
 
 
 class IsNoJob(UsageError):

@@ -39,7 +39,8 @@ def first_status(view: JobView, look: bool = True) -> Status:
 def _totals(view: JobView) -> Totals:
     found = totals(view.shares())
     planner = view.planner()
-    found.holders += [planner] if planner else []
+    if planner is not None and planner.owner not in {holder.owner for holder in found.holders}:
+        found.holders.append(planner)
     return found
 
 

@@ -59,9 +59,12 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
     for name in (out, out / "manifest.json"):
         batchgray("resume", name, "-q")
         status = json.loads(batchgray("status", name, "--json").stdout)
-        assert (status["state"], status["counts"]["done"], status["job"]["shares"]["done"]) == ("complete", 1, 1)
+        assert (status["state"], status["counts"]["done"], status["job"]["listed"]) == ("complete", 1, True)
     assert "complete: 1 of 1 image done" in batchgray("status", out).stdout
     assert tree(out) == before
+    said = batchgray("report", out).stdout
+    assert said == f"Report: {out}/report.html\n"
+    assert tree(out).keys() - before.keys() == {"report.html"}
 
 
 def test_a_run_on_folders_imports_nothing_of_jobs_and_stores():
