@@ -113,7 +113,7 @@ def _probe_jpeg2000(given: ProbeInput) -> OpenedImage:
     outline = Jpeg2000Outline.walk(given.data)
     check_dimensions(outline.width, outline.height, given.limits.max_pixels)
     opened = OpenedWithPillow.probe(given, "JPEG2000", outline.for_pillow(given.data))
-    opened.exif = fitting(outline.exif)
+    opened.exif, opened.besides = fitting(outline.exif), outline.besides
     opened.note = joined(frames_note(outline.frames), depth_note(outline.components[0].bits))
     components = len(outline.components)
     converted = 3 if outline.palette or opened.mode == "CMYK" else 0

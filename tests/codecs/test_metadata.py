@@ -9,6 +9,7 @@ from files import saved
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from batchgray.codecs import metadata, opening, xmp
+from batchgray.codecs.boxes import made as made_box
 from batchgray.codecs.jpeg_markers import made
 from batchgray.codecs.metadata import Besides, kept, note_of
 from batchgray.planes.slots import LONGEST_IPTC, LONGEST_XMP, Metadata
@@ -68,6 +69,7 @@ def found(tmp_path, data: bytes) -> Besides:
         chunked(b"\0\0de\0XML:Adobe\0" + PACKET),
         saved(PICTURE, "WEBP", xmp=PACKET),
         saved(PICTURE, "AVIF", xmp=PACKET),
+        saved(PICTURE, "JPEG2000") + made_box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + PACKET),
         tiff(700, PACKET),
         tiff(700, PACKET, kind=1),
         tiff(700, PACKET + bytes(3)),
