@@ -51,6 +51,17 @@ def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
     return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "")))
 
 
+def fleet_options(given: dict[str, Any]) -> options.FleetOptions:
+    return options.FleetOptions(join=given["join"], shard=given["shard"])
+
+
+def refuse_without_job(given: dict[str, Any]) -> None:
+    """Raises UsageError for an option that only a job knows."""
+    for name in ("join", "shard"):
+        if given[name]:
+            raise UsageError(f"--{name} takes a job: give --job too, or a URL.")
+
+
 def refuse_for_jobs(given: dict[str, Any]) -> None:
     """Raises NotForJobs for an option that a job does not know yet."""
     for name, reason in _NOT_FOR_JOBS.items():

@@ -13,7 +13,7 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.errors import shown
-from batchgray.manifest.records import ImageChange, Interruption, Manifest, utc_now
+from batchgray.manifest.records import ImageChange, ImageState, Interruption, Manifest, utc_now
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.records import Task
 from batchgray.storage.base import PlaceError, is_full
@@ -28,6 +28,9 @@ class Planned(Protocol):
     manifest: Manifest
     todo: list[int]
     already_done: int
+
+    def states(self) -> Counter[ImageState]:
+        """How many of its images are in each state."""
 
     @property
     def flight(self) -> Path:
@@ -82,6 +85,7 @@ class Totals:
     source_bytes: int = 0
     output_bytes: int = 0
     notes: dict[int, str] = field(default_factory=dict)  # by the image's index
+    waited: float = 0.0  # seconds that workers stood still
     seconds: float = 0.0  # that it took, once its end is committed
 
 
@@ -96,9 +100,9 @@ class Ledger:
         self, plan: Planned, tidy_up: Callable[[], None], store: Books, checkpoint: float, emit: Listener, began: float
     ) -> None:
         """`tidy_up` is called when all is done, before that is written down. It raises OSError."""
-        self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
+        self.totals = Totals(failed=plan.states()["failed"])
         self.disk_full = self.durable = False
-        self.states: Counter[str] = Counter()
+        self.states: Counter[ImageState] = Counter()
         self._plan, self._remove_flight, self._store, self._emit = plan, tidy_up, store, emit
         self._images = plan.manifest.images
         self._began = began
@@ -123,6 +127,7 @@ class Ledger:
             self.totals.pixels += item.width * item.height
             self.totals.source_bytes += image.size
             self.totals.output_bytes += item.output_size
+            self.totals.waited += item.waited
             if item.note:
                 self.totals.notes[item.index] = item.note
             self._emit(
@@ -219,7 +224,7 @@ class Ledger:
         if self._plan.todo:  # else it is no run in the manifest
             document.runs[-1] = msgspec.structs.replace(document.runs[-1], seconds=self.totals.seconds)
         interruption = None if notice is None else _interruption(notice, len(document.runs) - 1)
-        self.states = states = Counter[str](image.state for image in self._images)
+        self.states = states = self._plan.states()
         journal_whole = self._complete_journal(interruption)
         if interruption:
             document.interruptions.append(interruption)

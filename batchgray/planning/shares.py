@@ -125,7 +125,7 @@ class Planner:
                 share = self._write(Share(number=number, input=index, ignored=dict(left_out), images=images))
                 number += 1
                 yield share
-        self._job.put(self._end_key, _ENDS.packed(_PlanEnd(shares=number - 1, ignored=dict(ignored))))
+        self._put_end(number - 1, ignored)
 
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, StorageError."""
@@ -150,6 +150,9 @@ class Planner:
         except Missing:
             return False
         return True
+
+    def _put_end(self, shares: int, ignored: Counter[str]) -> None:
+        self._job.put(self._end_key, _ENDS.packed(_PlanEnd(shares=shares, ignored=dict(ignored))))
 
     def _write(self, share: Share) -> Share:
         key = self._key(share.number)

@@ -100,12 +100,26 @@ class FolderPlace:
             except (FileNotFoundError, NotADirectoryError):
                 pass  # nothing is under the key
 
-    def sweep(self) -> None:
-        """Remove what was on its way when its writer died. For whoever knows that nobody else puts anything now."""
+    def sweep(self, still: float = 0.0) -> None:
+        """Remove what was on its way when its writer died: what nobody has written to for so many seconds.
+
+        0 is for whoever knows that nobody else puts anything now.
+        """
         with self._about(""):
+            now = self._now() if still else 0.0
             for name in self._folder.names():
-                if name.startswith(_TEMPORARY):
+                found = self._folder.stat(name) if name.startswith(_TEMPORARY) else None
+                if found is not None and (not still or now - found.st_mtime >= still):
                     self._folder.remove(name)
+
+    def _now(self) -> float:
+        """By the clock that the file system gives times from, which may be another machine's. Raises OSError."""
+        name = _temporary_name()
+        with self._folder.temporary(name) as fd:
+            now = os.fstat(fd).st_mtime
+            os.close(fd)
+        self._folder.remove(name)
+        return now
 
     def close(self) -> None:
         """See `Place`."""

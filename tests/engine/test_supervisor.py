@@ -14,7 +14,7 @@ from batchgray import errors
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import pool, timelimit
 from batchgray.engine.drain import SALVAGE_SECONDS
-from batchgray.engine.lifecycle import State, Trigger
+from batchgray.engine.lifecycle import State
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Outcome, Supervisor
 from batchgray.notices.inbox import Inbox, InterruptionNotice
@@ -86,11 +86,14 @@ class Tasks:
         version = InputVersion(self._size, 5678)
         return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", version=version)
 
+    def share_out(self, backlog):
+        pass
+
 
 class World:
     """A supervisor of `count` small images, each in a chunk of its own."""
 
-    def __init__(self, out, stack, count=3, size=2 << 20, **engine):
+    def __init__(self, out, stack, count=3, size=2 << 20, stay=False, **engine):
         folder = stack.enter_context(Folder.at(out))
         flight = stack.enter_context(folder.inner(".batchgray", make=True))
         inheritance = Inheritance(
@@ -99,18 +102,9 @@ class World:
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
         self.clock, self.server, self.reporter, self.inbox = Clock(), StubServer(), Reporter(), Inbox()
         self.ready_to_read = True
-        self.it = Supervisor(
-            Tasks(count, size),
-            inheritance,
-            FolderCheckpoints(flight, folder, PixelOptions()),
-            options,
-            self.reporter,
-            self.server,
-            self.inbox,
-            lambda: self.ready_to_read,
-            self.clock,
-        )
-        self.it._lifecycle.happened(Trigger.PLANNED)
+        checkpoints = FolderCheckpoints(flight, folder, PixelOptions())
+        self.it = Supervisor(inheritance, checkpoints, options, self.server, self.inbox, self.clock)
+        self.it._begin(Tasks(count, size), self.reporter, lambda: self.ready_to_read, stay)
 
     @property
     def workers(self):
@@ -137,6 +131,10 @@ class World:
         for number in numbers:
             self.says(number, messages.Ready())
         self.it._hand_out_tasks()
+
+    def idles(self, number):
+        """Worker `number` has converted all that it was handed."""
+        self.says(number, messages.Idle(chunks=self.workers[number].chunks))
 
     def says(self, number, message):
         """What worker `number` (from 0) reports."""
@@ -305,7 +303,7 @@ def test_an_image_that_a_worker_died_on_is_tried_once_more_alone_and_then_fails(
         worker = world.workers[number]
         for index in list(worker.tasks):
             world.says(number, messages.Failed(index=index, reason="bad"))
-        world.says(number, messages.Idle())
+        world.idles(number)
     world.it._hand_out_tasks()
     alone = next(number for number, worker in enumerate(world.workers) if worker.tasks)
     assert list(world.workers[alone].tasks) == [0]
@@ -472,15 +470,15 @@ def test_an_idle_worker_that_is_not_needed_is_let_go(world):
     world.begin()
     world.forked(11, 12)
     world.ready(0, 1)
-    world.says(0, messages.Idle())
+    world.idles(0)
     world.it._hand_out_tasks()
     assert world.received(0) == [0, 2]
-    world.says(1, messages.Idle())
+    world.idles(1)
     world.it._hand_out_tasks()
     assert [worker.ended for worker in world.workers] == [False, False], "their files are not durable yet"
     for number, indices in ((0, (0, 2)), (1, (1,))):
         world.says(number, messages.Done(images=[image_done(index) for index in indices]))
-    world.says(0, messages.Idle())
+    world.idles(0)
     world.it._hand_out_tasks()
     assert [worker.ended for worker in world.workers] == [True, True]
 
@@ -567,7 +565,7 @@ def test_a_suspect_is_tried_only_when_no_other_worker_has_anything_in_hand(world
     assert world.suspects == [0]
     assert [list(worker.tasks) for worker in world.workers] == [[1]]
     world.says(0, messages.Done(images=[image_done(1)]))
-    world.says(0, messages.Idle())
+    world.idles(0)
     world.it._hand_out_tasks()
     assert [list(worker.tasks) for worker in world.workers] == [[0]]
 

@@ -14,7 +14,8 @@ from batchgray.manifest.share_log import DamagedLog, ShareLog, ShareLost
 from batchgray.storage.base import Unreachable
 from batchgray.storage.memory import MemoryPlace
 
-PREFIX = "job/log/00000001"
+PREFIX = "job/1/log/00000001"
+MARK = "job/1/finished"
 
 
 class Unsteady(MemoryPlace):
@@ -54,7 +55,7 @@ def clock():
 
 @pytest.fixture
 def machines(place, clock):
-    return [ShareLog(place, PREFIX, name, clock) for name in ("first", "second")]
+    return [ShareLog(place, PREFIX, name, MARK, clock) for name in ("first", "second")]
 
 
 def done(index: int) -> ImageChange:
@@ -63,7 +64,7 @@ def done(index: int) -> ImageChange:
 
 def told(place) -> list[int]:
     """The images that the log tells of, in its order."""
-    return [change.image for entry in ShareLog(place, PREFIX, "reader").catch_up() for change in entry.changes]
+    return [change.image for entry in ShareLog(place, PREFIX, "reader", MARK).catch_up() for change in entry.changes]
 
 
 def test_a_free_share_is_taken_by_the_first(machines):
@@ -241,7 +242,7 @@ class Fleet(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.place, self.clock = Unsteady(), Clock(now=0.0)
-        self.logs = [ShareLog(self.place, PREFIX, str(number), self.clock) for number in range(self.MACHINES)]
+        self.logs = [ShareLog(self.place, PREFIX, str(number), MARK, self.clock) for number in range(self.MACHINES)]
         self.images = iter(range(10**6))
         self.recorded: dict[int, str] = {}
 
@@ -288,7 +289,7 @@ class Fleet(RuleBasedStateMachine):
 
     @invariant()
     def one_owner_an_epoch_and_nothing_told_twice(self):
-        entries = ShareLog(self.place, PREFIX, "reader").catch_up()
+        entries = ShareLog(self.place, PREFIX, "reader", MARK).catch_up()
         epochs = [entry.epoch for entry in entries]
         assert epochs == sorted(epochs)
         owners: dict[int, str] = {}

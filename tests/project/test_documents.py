@@ -23,9 +23,9 @@ from batchgray.cloud.instance import Credentials
 from batchgray.storage.urls import StoreOptions, open_place
 
 ROOT = Path(__file__).parents[2]
-PLACEHOLDERS = {"INPUT...": "photos", "--out DIR": "--out gray-photos", "DIR/": "gray-photos/"}
+PLACEHOLDERS = {"INPUT...": "photos", " DIR": " gray-photos"}
 SMALLER = {"make run": "batchgray run images --out gray", "15000, 10000": "9000, 6000"}  # the tutorial's
-ELSEWHERE = ("make ", ". .venv", "pip ")
+ELSEWHERE = ("make ", ". .venv", "pip ", "pipx ", "batchgray run oss:")
 SERVERS = ("python scripts/oss_local.py", "python scripts/smq_local.py")
 EXPORTS = (*SERVERS, "export ")  # the server runs already; it is found from here on
 NOT_WORDS = r"\S*[/.]\S*\w|\b[kMG]?B\b|\b(min|h|s)\b|\b[0-9A-F]{32}\b|\d\w*"  # names, sizes, times, message ids
@@ -174,7 +174,6 @@ def desk(tmp_path, smq_local) -> Iterator[tuple[Path, dict[str, str]]]:
             "MNS_ENDPOINT": server.endpoint,
             "BATCHGRAY_METADATA_URL": server.endpoint,
         }
-        (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
         yield tmp_path, exports
 
 

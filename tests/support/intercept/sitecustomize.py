@@ -265,3 +265,7 @@ if "SHARE_LEASE" in os.environ:
     import points
 
     points.shorten_the_lease(float(os.environ["SHARE_LEASE"]))
+if "SHARE_IMAGES" in os.environ:
+    import points
+
+    points.cut_shares(int(os.environ["SHARE_IMAGES"]))
