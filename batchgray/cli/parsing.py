@@ -63,12 +63,6 @@ def refuse_for_jobs(given: dict[str, Any]) -> None:
             raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
 
 
-def refuse_url(manifest: object, command: str) -> None:
-    """Raises NotForJobs for a command that takes no URL as its MANIFEST yet."""
-    if isinstance(manifest, str):
-        raise errors.NotForJobs(f"`{command}`", "`status` tells what is done")
-
-
 def node_arguments(place: str, given: dict[str, Any]) -> list[str]:
     """The command line of a supervisor that joins the job in a place, on a node of a cluster."""
     place = place if is_url(place) else os.path.realpath(place)
