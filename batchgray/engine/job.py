@@ -20,7 +20,7 @@ from batchgray.engine.pool import Inheritance
 from batchgray.engine.round_work import Machine, RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.supervisor import Outcome, Supervisor
-from batchgray.manifest import job_head, job_round
+from batchgray.manifest import job_head, job_round, mending
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
@@ -147,6 +147,8 @@ class _Job:
         """Whether a round would have anything to do: else none is made. Nothing is left of the question."""
         if round.number == 1:
             return True
+        if next(mending.marked(self._out, self._head), None) is not None:
+            return True
         if not self._lists:
             return self._layers.totals().failed > 0
         nowhere = Planner(MemoryPlace(), "nowhere", **self._planning(session.pause(self._inbox)))
@@ -183,7 +185,8 @@ class _Job:
     def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
         """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
         only_failed = round.number > 1 and not self._lists
-        return Planner(self._out, round.prefix, only_failed=only_failed, **self._planning(pause))
+        marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
+        return Planner(self._out, round.prefix, only_failed=only_failed, marks=marks, **self._planning(pause))
 
     def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
         return {

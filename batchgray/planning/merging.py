@@ -6,7 +6,7 @@ their last part follow each other, those of the listing and those of earlier rou
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -31,11 +31,13 @@ class Input(NamedTuple):
 class Rules(NamedTuple):
     """What holds for all of a job. `kind_of_unwanted` says of a key why it is not taken, None where it is an image.
 
-    `prune` removes what was made of an image that is gone, and says whether that is to be forgotten.
+    `prune` removes what was made of an image that is gone, and says whether that is to be forgotten. `mend` are the
+    images, by input and name, that are to be made anew, whatever is under their outputs' names.
     """
 
     format: Format
     kind_of_unwanted: Unwanted
+    mend: Collection[tuple[int, str]] = ()
     prune: Callable[[Result], bool] = lambda gone: False
 
 
@@ -82,7 +84,7 @@ class Merge:
         yield from self._close_group()
 
     def retry(self, failed: Result) -> None:
-        """One that failed, and nothing else; as its input is now."""
+        """One that failed, or is to be mended, and nothing else; as its input is now."""
         self._through = failed.source
         try:
             entry = self._input.place.stat(failed.source)
@@ -186,6 +188,10 @@ class Merge:
 
     def _classify(self, entry: Entry, result: Result | None, output: str, replaces: str) -> None:
         """Whether there is work."""
+        if (self._number, entry.key) in self._rules.mend:
+            self._changed += 1
+            self.images.append(planned_image(entry.key, output, entry.version, "*"))
+            return
         known = result is not None and result.output == output
         if known and result is not None and result.version.is_same(entry.version):
             if result.state == "done":

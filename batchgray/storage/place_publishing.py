@@ -24,7 +24,8 @@ class PlacePublisher:
     def put(self, key: str, file: HeldFile | ScratchFile, replaces: str = "") -> None:
         """Durable under its key when it returns; else nothing is left of it. Raises Taken, PlaceError, OSError.
 
-        `replaces` is the checksum of what an earlier round made under the key, which makes way; "" for nothing.
+        `replaces` is the checksum of what an earlier round made under the key, which makes way; "" for nothing, "*" for
+        anything.
         """
         if isinstance(file, HeldFile):
             self._put(key, file.data, replaces)
@@ -39,7 +40,7 @@ class PlacePublisher:
     def _put(self, key: str, content: Content, replaces: str) -> None:
         if self._place.put_absent(key, content) is not Put.OTHER:
             return
-        if not replaces or self._checksum_of(key) != replaces:
+        if replaces != "*" and (not replaces or self._checksum_of(key) != replaces):
             raise Taken(key, "batchgray did not make it")
         if not isinstance(content, bytes | bytearray | memoryview):
             content.seek(0)
