@@ -20,7 +20,8 @@ from batchgray.engine.pool import Inheritance
 from batchgray.engine.round_work import Machine, RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.supervisor import Outcome, Supervisor
-from batchgray.manifest import job_head, job_round, mending
+from batchgray.errors import shown
+from batchgray.manifest import job_head, job_round, mending, share_log
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
@@ -29,7 +30,7 @@ from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
-from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
@@ -136,7 +137,7 @@ class _Job:
 
     def _work_on(self, work: RoundWork, has_begun: bool) -> Outcome:
         work.begin(has_begun)
-        with _losing_places():
+        with _losing_places(self._out.name):
             return work.run()
 
     def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
@@ -207,7 +208,12 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
-            job=job_places.packed(self._head.inputs[input], self._out.name, self._head.begun, self._means.stores),
+            job=job_places.packed(
+                self._head.inputs[input],
+                self._out.name,
+                self._head.begun,
+                msgspec.structs.replace(self._means.stores, patience=share_log.AWAY_SECONDS),
+            ),
         )
 
     def _send(self, event: events.Event) -> None:
@@ -221,6 +227,8 @@ class _Job:
         self._means.emit(last)
         if outcome.fault is not None and notice is not None and notice.source == "disk":
             raise errors.PlaceLost(outcome.fault)
+        if work.full:
+            raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
@@ -232,18 +240,22 @@ class _Job:
 
 @contextlib.contextmanager
 def _naming_places(name: str) -> Iterator[None]:
-    """Raises PlaceUnusable instead of PlaceError."""
+    """Raises PlaceUnusable, or PlaceFull, instead of PlaceError."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(name, error.reason) from error
     except PlaceError as error:
         raise errors.PlaceUnusable(name, error) from error
 
 
 @contextlib.contextmanager
-def _losing_places() -> Iterator[None]:
-    """Raises PlaceLost instead of PlaceError: work has begun."""
+def _losing_places(name: str) -> Iterator[None]:
+    """Raises PlaceLost, or PlaceFull, instead of PlaceError: work has begun."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(shown(name), error.reason) from error
     except PlaceError as error:
         raise errors.PlaceLost(f"{error.key}: {error.reason}" if error.key else error.reason) from error
 

@@ -76,11 +76,12 @@ class RoundWork:
     """One round. What the job comes to is in `totals`.
 
     `is_over` is set when the round is, `finished_here` when this machine ended it; `durable` says whether the logs
-    have all that this machine did. `reader` reads shares, what `make_planner` makes writes them.
+    have all that this machine did, `full` whether they lack something for want of room. `reader` reads shares, what
+    `make_planner` makes writes them.
     """
 
     def __init__(self, machine: Machine, round: Round, reader: Planner, make_planner: MakePlanner) -> None:
-        self.is_over = self.finished_here = False
+        self.is_over = self.finished_here = self.full = False
         self.durable = True
         self._machine, self._round, self._make_planner = machine, round, make_planner
         self.totals = JobTotals(machine.head, machine.name, machine.out.name)
@@ -138,7 +139,7 @@ class RoundWork:
     def _sweep(self) -> None:
         """What others that died had on its way to a folder; nothing of those that are at work."""
         if isinstance(self._machine.out, FolderPlace):
-            self._machine.out.sweep(share_log.STALE_SECONDS if self._machine.fleet.joins else 0.0)
+            self._machine.out.sweep()
 
     def _wait_for_the_dead(self) -> None:
         """Until nobody seems to work on the job. Raises ManifestLocked where somebody gives a sign of life."""
@@ -350,12 +351,15 @@ class RoundWork:
 
     @contextlib.contextmanager
     def _giving_back(self, log: ShareLog) -> Iterator[None]:
-        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease."""
+        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease.
+
+        A place that does not answer is not asked again, as that takes its time.
+        """
         try:
             yield
         except BaseException:
             self._machine.supervisor.close()
-            if log.is_ours:
+            if log.is_ours and not log.in_doubt:
                 with contextlib.suppress(PlaceError, ShareLost):
                     log.sync("free")
             raise
@@ -372,27 +376,30 @@ class RoundWork:
         books = ShareBooks(machine.name, plan, machine.out, self._round, log, self._lease, joins)
         ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
         machine.supervisor.inherit(machine.inheritance(plan.share.input))
+        tasks = ShareTasks(plan, resumable, books)
         try:
-            return machine.supervisor.run(
-                ShareTasks(plan, resumable, books), ledger, lambda: self._may_begin_more(log), stay=True
-            )
+            return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
         except ShareLost as lost:
+            self._give_up(plan, tasks)
             if not joins:
                 raise
-            self._give_up(plan, lost)
+            machine.send(events.Warned(message=str(lost)))
             return Outcome(machine.inbox.notice)
         finally:
             ledger.close()
+            self.full = ledger.disk_full and not ledger.durable
             self.durable = ledger.durable or machine.inbox.notice is None
             if ledger.unreachable is not None:
                 machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
             self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
 
-    def _give_up(self, plan: SharePlan, lost: ShareLost) -> None:
+    def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
         """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
         machine = self._machine
         machine.supervisor.abandon()
-        machine.send(events.Warned(message=str(lost)))
+        for index in tasks.handed_out:
+            if plan.manifest.images[index].state != "done":
+                machine.checkpoints.withdraw(plan.share.images[index].output)
         if self._round.is_finished(machine.out):
             outputs = {integrity.short_name(image.output): image.output for image in plan.images}
             for name in machine.checkpoints.names() & outputs.keys():
@@ -404,6 +411,10 @@ class RoundWork:
             name = shown(self._machine.out.name)
             lost = f"{name} does not answer; nothing is begun or put until it does"
             self._machine.send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
+        if log.is_given_up:
+            raise errors.PlaceLost(
+                f"{shown(self._machine.out.name)} has not answered for {share_log.AWAY_SECONDS:.0f} s"
+            )
         if time.monotonic() >= self._tell_at:
             self._hear_news()
             self._announce()
