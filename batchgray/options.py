@@ -272,6 +272,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: int = 1_000_000_000
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    prune: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)

@@ -17,8 +17,8 @@ _NOT_FOR_JOBS = {
     "files_from": "name folders or URLs, and choose by --include and --exclude",
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
-    "prune": "what was made stays",
     "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
+    "resume_prune": "`batchgray run` looks for what is gone, and prunes",
     "no_lock": "a job needs no lock",
     "input_root": "a job reads the INPUTs that it was begun with",
 }
@@ -66,7 +66,7 @@ def refuse_for_jobs(given: dict[str, Any]) -> None:
     """Raises NotForJobs for an option that a job does not know yet."""
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
-            raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
+            raise errors.NotForJobs(f"--{name.removeprefix('resume_').replace('_', '-')}", reason)
 
 
 def notice_options(given: dict[str, Any]) -> Any:

@@ -178,12 +178,13 @@ def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        prune=given["prune"],
     )
     _work_on_job(given, lambda job, means: job.run_job(asked, means))
 
 
 def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
-    parsing.refuse_for_jobs({**given, "input_root": input_root})
+    parsing.refuse_for_jobs({**given, "input_root": input_root, "resume_prune": given["prune"]})
     engine = parsing.engine_options(given)
     _work_on_job(given, lambda job, means: job.resume_job(place, engine, means))
 

@@ -28,6 +28,7 @@ from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs
+from batchgray.planning.job_pruning import JobPruning
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Place, PlaceError
@@ -67,16 +68,19 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
         inbox = stack.enter_context(session.listening(means.sources))
         wanted = choosing(options.include, options.exclude)
         places = [stack.enter_context(_open(name, means.stores)) for name in inputs]
-        with _naming_places(", ".join(inputs)):
-            job_inputs.refuse_nothing_found(job_inputs.mirrored(inputs, places), wanted)
         if not is_url(out_name):
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
         with _naming_places(out_name):
+            before = job_head.find(out)
+        with _naming_places(", ".join(inputs)):
+            layers = Layers(out, before.prefix) if before and before.inputs == inputs else None
+            job_inputs.refuse_nothing_found(job_inputs.mirrored(inputs, places), wanted, layers, options.prune)
+        with _naming_places(out_name):
             _refuse_unfit(out)
             head = job_head.begin(out, _head_of(options, inputs))
         _refuse_other(options, inputs, head, out)
-        return _Job(stack, head, out, places, options.engine, means, inbox, lists=True).work()
+        return _Job(stack, head, out, places, options.engine, means, inbox, lists=True, prune=options.prune).work()
 
 
 def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
@@ -104,13 +108,15 @@ class _Job:
         means: Means,
         inbox: Inbox,
         lists: bool,
+        prune: bool = False,
     ) -> None:
         """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else."""
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
         self._inputs = job_inputs.mirrored(head.inputs, inputs)
-        self._layers, self._lists = Layers(out, head.prefix), lists
+        self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
+        self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
 
     def work(self) -> ExitCode:
@@ -152,7 +158,8 @@ class _Job:
             return True
         if not self._lists:
             return self._layers.totals().failed > 0
-        nowhere = Planner(MemoryPlace(), "nowhere", **self._planning(session.pause(self._inbox)))
+        planning = self._planning(session.pause(self._inbox))
+        nowhere = Planner(MemoryPlace(), "nowhere", prune=lambda gone: self._prune, **planning)
         return next(nowhere.plan(), None) is not None
 
     def _round_work(self, machine: Machine, round: Round) -> RoundWork:
@@ -187,7 +194,11 @@ class _Job:
         """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
         only_failed = round.number > 1 and not self._lists
         marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
-        return Planner(self._out, round.prefix, only_failed=only_failed, marks=marks, **self._planning(pause))
+        planning = self._planning(pause) | {"only_failed": only_failed, "marks": marks}
+        if self._prune:
+            self._prunings.append(JobPruning(self._inputs, self._out, pause))
+            planning["prune"] = self._prunings[-1]
+        return Planner(self._out, round.prefix, **planning)
 
     def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
         return {
@@ -219,10 +230,19 @@ class _Job:
     def _send(self, event: events.Event) -> None:
         self._means.emit(session.at(self._began, event))
 
+    def _tell_what_stays(self, pruning: JobPruning) -> None:
+        for output in pruning.altered:
+            message = f"{shown(output)} is not as it was made, and stays; its input is gone"
+            self._send(events.Warned(message=message))
+        for output, reason in pruning.stuck:
+            self._send(events.Warned(message=f"{shown(output)} can't be removed: {reason}; its input is gone"))
+
     def _end(self, outcome: Outcome, work: RoundWork) -> ExitCode:
         notice = outcome.notice
         if notice is not None:
             self._acknowledge(notice, work.durable)
+        for pruning in self._prunings:
+            self._tell_what_stays(pruning)
         last = session.at(self._began, work.totals.summary(time.monotonic() - self._began, outcome.space_needed))
         self._means.emit(last)
         if outcome.fault is not None and notice is not None and notice.source == "disk":

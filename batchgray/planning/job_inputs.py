@@ -1,10 +1,12 @@
 """The INPUTs of a job: what is refused of them before any work, and under which names they come out."""
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from batchgray import errors
+from batchgray.manifest.results import Layers
 from batchgray.planning.shares import Input
 from batchgray.storage.base import Place
 from batchgray.storage.names import is_url
@@ -41,17 +43,36 @@ def mirrored(names: Sequence[str], places: Sequence[Place]) -> list[Input]:
     return [Input(place, f"{_last_part(name)}/" if several else "") for name, place in zip(names, places, strict=True)]
 
 
-def refuse_nothing_found(inputs: Sequence[Input], kind_of_unwanted: Callable[[str], str | None]) -> None:
-    """Look for the first image. Raises NothingFound, PlaceError."""
+def refuse_nothing_found(
+    inputs: Sequence[Input], kind_of_unwanted: Callable[[str], str | None], layers: Layers | None, prune: bool
+) -> None:
+    """Look for the first image of each. `layers` are the results of earlier rounds, if there is a job.
+
+    Raises InputGone for an INPUT that had images and has none now, but with `prune`; NothingFound where no image is,
+    and none ever was; PlaceError.
+    """
     kinds: Counter[str] = Counter()
-    for place, _ in inputs:
-        for entry in place.list():
-            kind = kind_of_unwanted(entry.key)
-            if kind is None:
-                return
-            kinds[kind] += 1
-    instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common())}" if kinds else "is nothing"
-    raise errors.NothingFound(", ".join(place.name for place, _ in inputs), instead)
+    empty = [index for index, each in enumerate(inputs) if not _has_image(each, kind_of_unwanted, kinds)]
+    emptied = [index for index in empty if layers is not None and _had_image(layers, index)]
+    if emptied and not prune:
+        raise errors.InputGone(inputs[emptied[0]].place.name, "images", "now there is none")
+    if len(empty) == len(inputs) and not emptied:
+        instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common())}"
+        raise errors.NothingFound(", ".join(place.name for place, _ in inputs), instead if kinds else "is nothing")
+
+
+def _has_image(input: Input, kind_of_unwanted: Callable[[str], str | None], kinds: Counter[str]) -> bool:
+    """Adds to `kinds` what is there before the first image."""
+    for entry in input.place.list():
+        kind = kind_of_unwanted(entry.key)
+        if kind is None:
+            return True
+        kinds[kind] += 1
+    return False
+
+
+def _had_image(layers: Layers, input: int) -> bool:
+    return any(result.input == input for result in itertools.islice(layers.read((input, b"")), 1))
 
 
 def _is_within(name: str, other: str) -> bool:

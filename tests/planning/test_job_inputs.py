@@ -3,6 +3,7 @@
 import pytest
 
 from batchgray import errors
+from batchgray.manifest.results import Layers, Result, Totals
 from batchgray.planning.job_inputs import full_name, mirrored, refuse_names, refuse_nothing_found
 from batchgray.storage.memory import MemoryPlace
 
@@ -53,5 +54,19 @@ def test_what_there_is_instead_of_images():
     place = MemoryPlace("oss://b/x")
     place.put("a.txt", b"")
     with pytest.raises(errors.NothingFound, match=r"oss://b/x; there are: 1 \.txt"):
-        refuse_nothing_found(mirrored(["oss://b/x"], [place]), lambda key: ".txt")
-    refuse_nothing_found(mirrored(["oss://b/x"], [place]), lambda key: None)
+        refuse_nothing_found(mirrored(["oss://b/x"], [place]), lambda key: ".txt", None, prune=True)
+    refuse_nothing_found(mirrored(["oss://b/x"], [place]), lambda key: None, None, prune=False)
+
+
+def test_an_input_that_had_images_and_has_none_is_refused():
+    """It may not be mounted: all that was made of it would be gone."""
+    places = [MemoryPlace("a"), MemoryPlace("b")]
+    places[0].put("x.jpg", b"")
+    layers = Layers(MemoryPlace(), "job")
+    made = Result(input=1, source="y.jpg", output="b/y.jpg", state="gone", size=1, mtime_ns=0)
+    layers.write(1, 1, [made], Totals())
+    inputs = mirrored(["/data/a", "/data/b"], places)
+    with pytest.raises(errors.InputGone, match="the INPUT b "):
+        refuse_nothing_found(inputs, lambda key: None, layers, prune=False)
+    refuse_nothing_found(inputs, lambda key: None, layers, prune=True)
+    refuse_nothing_found(inputs[:1], lambda key: None, layers, prune=False)
