@@ -267,6 +267,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: tuple[str, ...]
     out: str
+    base: str | None = None
     pixels: PixelOptions = PixelOptions()
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
     max_pixels: int = 1_000_000_000

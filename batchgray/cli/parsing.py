@@ -11,7 +11,6 @@ from batchgray.errors import UsageError
 from batchgray.storage.names import is_url
 
 _NOT_FOR_JOBS = {
-    "base": "inputs come out under their own names",
     "follow_links": "a link in a folder is no object",
     "times": "a store gives its own",
     "files_from": "name folders or URLs, and choose by --include and --exclude",
@@ -48,7 +47,7 @@ def pixel_options(given: dict[str, Any]) -> options.PixelOptions:
 
 def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
     """Whether a run keeps a job: where it is asked for, and wherever a place is in a store."""
-    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "")))
+    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "", given["base"] or "")))
 
 
 def fleet_options(given: dict[str, Any]) -> options.FleetOptions:

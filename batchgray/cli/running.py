@@ -26,9 +26,9 @@ from batchgray.cli.streams import as_json_line, leave, say
 )
 @option(
     "--base",
-    type=FOLDER,
-    metavar="DIR",
-    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Inputs below it keep their path from there, however they are named: folder, file or list.",
 )
 @option("--job", is_flag=True, help="Keep a job in shares, for long lists and stores. A run over a URL always does.")
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
@@ -173,6 +173,7 @@ def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     asked = options.JobOptions(
         inputs=inputs,
         out=given["out"],
+        base=given["base"],
         pixels=parsing.pixel_options(given),
         engine=parsing.engine_options(given),
         max_pixels=given["max_pixels"],

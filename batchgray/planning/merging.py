@@ -5,6 +5,7 @@ was costs nothing. The rule of output names needs no more than neighbours: names
 their last part follow each other, those of the listing and those of earlier rounds.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
@@ -22,10 +23,14 @@ Unwanted = Callable[[str], str | None]
 
 
 class Input(NamedTuple):
-    """Where images are listed, and the folder below the output place that mirrors it: "", or `name/`."""
+    """Where images are listed, and the folder below the output place that mirrors it: "", or `name/`.
+
+    With `always` all that is listed is taken for images: files that were named one by one.
+    """
 
     place: Place
     mirrored: str
+    always: bool = False
 
 
 class Rules(NamedTuple):
@@ -124,7 +129,7 @@ class Merge:
             yield from self._add(result.source, _Item(None, result))
 
     def _add(self, key: str, item: _Item) -> Iterator[None]:
-        kind = None if item.entry is None else self._rules.kind_of_unwanted(key)
+        kind = None if item.entry is None or self._input.always else self._rules.kind_of_unwanted(key)
         stem = _stem(key)
         if stem != self._stem:
             yield from self._close_group()
@@ -150,7 +155,7 @@ class Merge:
         """What `_plan` does, for most images, in a tenth of the time. False where it takes more to say."""
         if entry is None:
             return False
-        output = _without_suffix(self._input.mirrored + entry.key) + SUFFIXES[self._rules.format]
+        output = os.path.splitext(self._input.mirrored + entry.key)[0] + SUFFIXES[self._rules.format]
         if result is None:
             self.images.append(planned_image(entry.key, output, entry.version))
         elif result.output == output:
@@ -158,7 +163,7 @@ class Merge:
         return result is None or result.output == output
 
     def _plan(self, group: list[_Item]) -> None:
-        place, mirrored = self._input
+        place, mirrored, _ = self._input
         here = [(item.entry, item.result) for item in group if item.entry is not None]
         found = [
             Found(place.name, entry.key, mirrored + entry.key, entry.version.size, entry.version.mtime_ns)
@@ -213,8 +218,3 @@ def _stem(key: str) -> str:
     """What names have in common that could come out as the same: all up to the first dot of the last part."""
     folder, slash, name = key.rpartition("/")
     return folder + slash + name.partition(".")[0]
-
-
-def _without_suffix(name: str) -> str:
-    """As os.path.splitext; the name of an image has a suffix."""
-    return name.rpartition(".")[0]

@@ -266,7 +266,7 @@ class Planner:
     def _cut_ranges(self, writing: "_Writing") -> _Ranges:
         """How all is cut that follows the first share. The first range is that of the first share."""
         ranges = []
-        for index, (place, _) in enumerate(self._inputs):
+        for index, (place, *_) in enumerate(self._inputs):
             whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
             ranges += whole.cut(find_borders(place, whole.after))
         return self._put_ranges(_Ranges(ranges=ranges))
