@@ -105,7 +105,7 @@ class JobTotals:
             self._newly_gone += size.gone[: _NAMES - len(self._newly_gone)]
             self._pruned += size.pruned
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
-            self._bytes[size.name] = size.bytes.copy()
+            self._bytes[size.name] = Counter(size.bytes)
 
     def sized(self, planned: PlannedTally) -> None:
         """A share of the plan that was not read."""
