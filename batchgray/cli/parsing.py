@@ -13,7 +13,6 @@ from batchgray.storage.names import is_url
 _NOT_FOR_JOBS = {
     "follow_links": "a link in a folder is no object",
     "times": "a store gives its own",
-    "files_from": "name folders or URLs, and choose by --include and --exclude",
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
     "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
