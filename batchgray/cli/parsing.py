@@ -104,10 +104,10 @@ def _credentials() -> Any:
     return None
 
 
-def listed_in(name: str) -> tuple[Path, ...]:
+def listed_in(name: str) -> tuple[str, ...]:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise errors.UnreadableList(name, error.strerror) from None
     names = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return tuple(Path(os.fsdecode(line)) for line in names if line.strip())
+    return tuple(os.fsdecode(line) for line in names if line.strip())
