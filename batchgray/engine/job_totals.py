@@ -25,7 +25,7 @@ from batchgray.planning.replay import manifest_for
 from batchgray.planning.shares import PlanEnd, Share
 from batchgray.storage.names import kind_of
 
-_NAMES = 1000  # of inputs that are gone, in each share
+_NAMES = 1000  # of inputs that are gone
 _NOTHING: Counter[str] = Counter()
 _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 
@@ -33,7 +33,7 @@ _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 class ShareSize(NamedTuple):
     """How much there is in a share of the plan: images, and bytes by kind of file. All else is as in `Share`.
 
-    `kept` are those that are done, and nothing is to be done about; `gone` has the first names.
+    `kept` are those that are done, and nothing is to be done about; `pruned` are gone, and forgotten.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ShareSize(NamedTuple):
     changed: int
     retried: int
     gone: list[str]
+    pruned: int
 
     @classmethod
     def of(cls, share: Share) -> "ShareSize":
@@ -61,7 +62,8 @@ class ShareSize(NamedTuple):
             kept=share.kept.done + done,
             changed=share.changed,
             retried=share.retried,
-            gone=gone[:_NAMES],
+            gone=gone,
+            pruned=sum(noted.state == "pruned" for noted in share.noted),
         )
 
 
@@ -81,8 +83,8 @@ class JobTotals:
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
         self._waited = 0.0
-        self._kept = self._changed = self._retried = 0
-        self._gone: list[str] = []
+        self._kept = self._changed = self._retried = self._gone = self._pruned = 0
+        self._newly_gone: list[str] = []
         self._notes: dict[str, str] = {}
         self._failed: dict[str, list[Image]] = {}
         self.failures: list[Image] = []  # of all machines, once the round is over
@@ -99,7 +101,9 @@ class JobTotals:
             self._kept += size.kept
             self._changed += size.changed
             self._retried += size.retried
-            self._gone += size.gone
+            self._gone += len(size.gone)
+            self._newly_gone += size.gone[: _NAMES - len(self._newly_gone)]
+            self._pruned += size.pruned
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
             self._bytes[size.name] = Counter(size.bytes)
 
@@ -183,7 +187,7 @@ class JobTotals:
             new=0 if self.goes_on else sum(self._images.values()) - self._changed - self._retried,
             changed=self._changed,
             missing=0,
-            gone=len(self._gone),
+            gone=self._gone,
             ignored=dict(self.ignored),
             workers=workers,
             resumed=self.resumed,
@@ -237,10 +241,10 @@ class JobTotals:
             ignored=dict(self.ignored),
             changed=self._changed,
             missing=0,
-            gone=len(self._gone),
-            newly_gone=self._gone,
+            gone=self._gone,
+            newly_gone=self._newly_gone,
             left_out=[],
-            pruned=0,
+            pruned=self._pruned,
             notes=self._notes,
             failures={self._name_of(image): image.error or "" for image in failed},
             reasons=outcome.reasons(manifest_for(self._head, failed)),
