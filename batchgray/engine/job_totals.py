@@ -6,7 +6,7 @@ machine knows only of the shares that it has had itself.
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -70,7 +70,9 @@ class JobTotals:
     found a job, `goes_on` whether a round of it was begun.
     """
 
-    def __init__(self, head: JobHead, name: str, out: str) -> None:
+    def __init__(self, head: JobHead, name: str, out: str, is_ours: Callable[[str], bool] = lambda share: True) -> None:
+        """`is_ours` says which shares count: those that this machine may take."""
+        self._is_ours = is_ours
         self.ignored: Counter[str] = Counter()
         self.complete = False
         self._head, self._name, self._out = head, name, out
@@ -93,6 +95,8 @@ class JobTotals:
 
     def listed(self, size: ShareSize) -> None:
         """A share that was read, by whoever lists, or to be worked on."""
+        if not self._is_ours(size.name):
+            return
         if size.name not in self._images:
             self.ignored.update(size.ignored)
             self._images[size.name] = size.images
@@ -105,17 +109,19 @@ class JobTotals:
 
     def sized(self, planned: PlannedTally) -> None:
         """A share of the plan that was not read."""
-        if planned.share not in self._images:
+        if planned.share not in self._images and self._is_ours(planned.share):
             self._images[planned.share] = planned.images
             self._bytes[planned.share] = Counter({_UNKNOWN: planned.size})
 
     def done(self, figures: DoneTally) -> None:
         """Nothing is left of a share, or of a part of one."""
-        self._done[figures.share] = figures
-        self._open.pop(figures.share, None)
+        if self._is_ours(figures.share):
+            self._done[figures.share] = figures
+            self._open.pop(figures.share, None)
 
     def knows(self, name: str) -> bool:
-        return name in self._images
+        """Whether nothing is to be learned of a share's size."""
+        return name in self._images or not self._is_ours(name)
 
     def begin(self, plan: SharePlan) -> None:
         """A share is worked on."""
