@@ -173,8 +173,8 @@ class FutureManifest(UsageError):
 
 
 class IsJob(UsageError):
-    """{0} is the head of a job. `resume` and `status` take it as it is, `run` with --job; `verify`, `report` and \
---overwrite do not yet."""
+    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take it \
+as it is, and --overwrite does not."""
 
 
 class IsNoJob(UsageError):
@@ -245,6 +245,10 @@ class UnwritableReport(UsageError):
     """can't write the report {0}: {1}. Name another file with --html."""
 
 
+class UnservableReport(UsageError):
+    """can't serve the report at {0}, port {1}: {2}. Choose another with --host and --port."""
+
+
 class ForeignMetrics(UsageError):
     """{0} is not a metrics file of batchgray, and is not overwritten. Name another file with --metrics, or move it \
 away."""
@@ -264,6 +268,12 @@ class ManifestUnwritable(BatchgrayError):
 
 class DiskFullAtStart(BatchgrayError):
     """the disk is full: {0} can't be written ({1}). What was done is kept; make room, and resume."""
+
+    exit_code = 75
+
+
+class PlaceFull(BatchgrayError):
+    """{0} is full: {1}. What was done is kept; make room, and resume."""
 
     exit_code = 75
 

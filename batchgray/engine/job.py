@@ -21,17 +21,17 @@ from batchgray.engine.round_work import RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.share_work import Machine
 from batchgray.engine.supervisor import Outcome, Supervisor
-from batchgray.manifest import job_head, job_round
+from batchgray.errors import shown
+from batchgray.manifest import job_head, job_round, share_log
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs
-from batchgray.planning.failed_again import FailedAgain, is_of_failures
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
-from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
@@ -139,7 +139,7 @@ class _Job:
 
     def _work_on(self, work: RoundWork, has_begun: bool) -> Outcome:
         work.begin(has_begun)
-        with _losing_places():
+        with _losing_places(self._out.name):
             return work.run()
 
     def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
@@ -185,14 +185,9 @@ class _Job:
         )
 
     def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
-        """What makes the shares: it lists, or takes what failed. `pause` is called now and then.
-
-        A round that is begun goes on as it was begun.
-        """
-        retries = round.number > 1 and is_of_failures(self._out, round.plan)
-        if round.number > 1 and not self._lists and next(self._out.list(f"{round.plan}/"), None) is None:
-            retries = True
-        return (FailedAgain if retries else Planner)(self._out, round.prefix, **self._planning(pause))
+        """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
+        only_failed = round.number > 1 and not self._lists
+        return Planner(self._out, round.prefix, only_failed=only_failed, **self._planning(pause))
 
     def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
         return {
@@ -213,7 +208,12 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
-            job=job_places.packed(self._head.inputs[input], self._out.name, self._head.begun, self._means.stores),
+            job=job_places.packed(
+                self._head.inputs[input],
+                self._out.name,
+                self._head.begun,
+                msgspec.structs.replace(self._means.stores, patience=share_log.AWAY_SECONDS),
+            ),
         )
 
     def _send(self, event: events.Event) -> None:
@@ -227,6 +227,8 @@ class _Job:
         self._means.emit(last)
         if outcome.fault is not None and notice is not None and notice.source == "disk":
             raise errors.PlaceLost(outcome.fault)
+        if work.full:
+            raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
@@ -238,18 +240,22 @@ class _Job:
 
 @contextlib.contextmanager
 def _naming_places(name: str) -> Iterator[None]:
-    """Raises PlaceUnusable instead of PlaceError."""
+    """Raises PlaceUnusable, or PlaceFull, instead of PlaceError."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(name, error.reason) from error
     except PlaceError as error:
         raise errors.PlaceUnusable(name, error) from error
 
 
 @contextlib.contextmanager
-def _losing_places() -> Iterator[None]:
-    """Raises PlaceLost instead of PlaceError: work has begun."""
+def _losing_places(name: str) -> Iterator[None]:
+    """Raises PlaceLost, or PlaceFull, instead of PlaceError: work has begun."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(shown(name), error.reason) from error
     except PlaceError as error:
         raise errors.PlaceLost(f"{error.key}: {error.reason}" if error.key else error.reason) from error
 

@@ -211,10 +211,11 @@ class JobTotals:
                 event, done=event.done + others["done"], failed=event.failed + others["failed"]
             )
         if isinstance(event, events.Flushed):
-            own = self._in_hand.name if self._in_hand else ""
-            partial = event.partial + self._states(without=own)["partial"]
-            left = self._total() - self._states()["done"] - self._states()["failed"]
-            return msgspec.structs.replace(event, partial=partial, pending=left - partial)
+            states = self._states(without=self._in_hand.name if self._in_hand else "")
+            if self._in_hand:
+                states.update(self._in_hand.states())
+            left = self._total() - states["done"] - states["failed"]
+            return msgspec.structs.replace(event, partial=states["partial"], pending=left - states["partial"])
         return event
 
     def summary(self, seconds: float, space_needed: int | None) -> events.Summary:

@@ -63,6 +63,11 @@ class RoundWork:
         """Whether the logs have all that this machine did."""
         return self._share_work.durable
 
+    @property
+    def full(self) -> bool:
+        """Whether they lack something for want of room."""
+        return self._share_work.full
+
     # from beginning to end
 
     def begin(self, has_begun: bool) -> None:
@@ -101,9 +106,9 @@ class RoundWork:
         return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
 
     def _sweep(self) -> None:
-        """What others that died had on its way to a folder; nothing of those that are at work."""
+        """What others that died had on its way to a folder."""
         if isinstance(self._machine.out, FolderPlace):
-            self._machine.out.sweep(share_log.STALE_SECONDS if self._machine.fleet.joins else 0.0)
+            self._machine.out.sweep()
 
     def _wait_for_the_dead(self) -> None:
         """Until nobody seems to work on the job. Raises ManifestLocked where somebody gives a sign of life."""

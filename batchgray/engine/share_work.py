@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from batchgray import events
+from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.job_totals import JobTotals
 from batchgray.engine.ledger import Ledger
@@ -56,13 +56,14 @@ class Machine:
 
 
 class ShareWork:
-    """Works off the shares of a round, one after another. `durable` says whether the last one's log has all.
+    """Works off the shares of a round, one after another. `durable` says whether the last one's log has all,
+    `full` whether it lacks something for want of room.
 
     `pass_on` is called about once a second, to tell what happens beside the work.
     """
 
     def __init__(self, machine: Machine, round: Round, totals: JobTotals, pass_on: Callable[[], None]) -> None:
-        self.durable = True
+        self.durable, self.full = True, False
         self._machine, self._round, self._totals, self._pass_on = machine, round, totals, pass_on
         self._in_doubt = False
         self._tell_at = 0.0
@@ -75,39 +76,41 @@ class ShareWork:
         joins = machine.fleet.joins
         books = ShareBooks(machine.name, plan, machine.out, self._round, log, machine.lease, joins)
         ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
+        tasks = ShareTasks(plan, self._resumable(plan), books)
         try:
             with self._giving_back(log):
-                return self._supervise(plan, log, books, ledger)
+                machine.supervisor.inherit(machine.inheritance(plan.share.input))
+                return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
         except ShareLost as lost:
+            self._give_up(plan, tasks)
             if not joins:
                 raise
-            self._give_up(plan, lost)
+            machine.send(events.Warned(message=str(lost)))
             return Outcome(machine.supervisor.notice or machine.inbox.notice)
         finally:
             ledger.close()
             self._sum_up(plan, log, ledger)
 
+    def _resumable(self, plan: SharePlan) -> set[int]:
+        begun = self._machine.checkpoints.names()
+        return {index for index in plan.todo if integrity.short_name(plan.share.images[index].output) in begun}
+
     @contextlib.contextmanager
     def _giving_back(self, log: ShareLog) -> Iterator[None]:
-        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease."""
+        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease.
+
+        A place that does not answer is not asked again, as that takes its time.
+        """
         try:
             yield
         except ShareLost:
             raise
         except BaseException:
             self._machine.supervisor.close()
-            if log.is_ours:
+            if log.is_ours and not log.in_doubt:
                 with contextlib.suppress(PlaceError, ShareLost):
                     log.sync("free")
             raise
-
-    def _supervise(self, plan: SharePlan, log: ShareLog, books: ShareBooks, ledger: Ledger) -> Outcome:
-        machine = self._machine
-        begun = machine.checkpoints.names()
-        resumable = {index for index in plan.todo if integrity.short_name(plan.share.images[index].output) in begun}
-        machine.supervisor.inherit(machine.inheritance(plan.share.input))
-        tasks = ShareTasks(plan, resumable, books)
-        return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
 
     def _may_begin_more(self, log: ShareLog) -> bool:
         if log.in_doubt != self._in_doubt:
@@ -115,16 +118,22 @@ class ShareWork:
             name = shown(self._machine.out.name)
             lost = f"{name} does not answer; nothing is begun or put until it does"
             self._machine.send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
+        if log.is_given_up:
+            raise errors.PlaceLost(
+                f"{shown(self._machine.out.name)} has not answered for {share_log.AWAY_SECONDS:.0f} s"
+            )
         if time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + _TELL_SECONDS
             self._pass_on()
         return self._machine.ready() and not self._in_doubt
 
-    def _give_up(self, plan: SharePlan, lost: ShareLost) -> None:
+    def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
         """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
         machine = self._machine
         machine.supervisor.abandon()
-        machine.send(events.Warned(message=str(lost)))
+        for index in tasks.handed_out:
+            if plan.manifest.images[index].state != "done":
+                machine.checkpoints.withdraw(plan.share.images[index].output)
         if self._round.is_finished(machine.out):
             outputs = {integrity.short_name(image.output): image.output for image in plan.images}
             for name in machine.checkpoints.names() & outputs.keys():
@@ -132,6 +141,7 @@ class ShareWork:
 
     def _sum_up(self, plan: SharePlan, log: ShareLog, ledger: Ledger) -> None:
         machine = self._machine
+        self.full = ledger.disk_full and not ledger.durable
         self.durable = ledger.durable or machine.inbox.notice is None
         if ledger.unreachable is not None:
             machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))

@@ -15,7 +15,7 @@ from batchgray.manifest.results import Result, Totals, order_of, totals_of
 from batchgray.options import SUFFIXES, Format
 from batchgray.planning.discovery import Found, TakenName, assign_outputs
 from batchgray.planning.planned import PlannedImage, Share, planned_image
-from batchgray.storage.base import Entry, Place
+from batchgray.storage.base import Entry, Missing, Place, PlaceError
 from batchgray.storage.keys import key_order
 
 Unwanted = Callable[[str], str | None]
@@ -80,6 +80,18 @@ class Merge:
         """All is listed; see `add`."""
         yield from self._add_earlier(None)
         yield from self._close_group()
+
+    def retry(self, failed: Result) -> None:
+        """One that failed, and nothing else; as its input is now."""
+        self._through = failed.source
+        try:
+            entry = self._input.place.stat(failed.source)
+        except Missing:
+            self._note_gone(failed)
+            return
+        except PlaceError:  # reading it will tell why
+            entry = Entry(failed.source, failed.size, failed.version)
+        self._classify(entry, failed, failed.output, failed.checksum or "")
 
     @property
     def size(self) -> int:

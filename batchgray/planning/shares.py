@@ -52,21 +52,28 @@ class DamagedPlan(BatchgrayError):
 
 
 class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """All is listed. `order` has the numbers of the shares in the order of their names.
+    """All is listed. `order` has the numbers of the shares in the order of their names; there are no others.
 
+    So many `images` the shares tell of, those that are noted included; `all_kept` are the totals of all others.
     `ignored` and `kept` tell of what follows the last share in each range (see `Share`).
     """
 
     shares: Count
+    images: Count
     order: list[Count]
     ignored: dict[str, Count]
     kept: Totals
+    all_kept: Totals
 
 
 class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
-    """In the order of names, for one input after another; all that the first share does not tell of."""
+    """In the order of names, for one input after another; all that the first share does not tell of.
+
+    With `only_failed` nothing is listed: the round is of what failed before.
+    """
 
     ranges: list[Range]
+    only_failed: bool = False
 
 
 class _Overtaken(Exception):
@@ -82,8 +89,9 @@ class Planner:
     """Writes the shares of a round, and reads those that are there. `prefix` is what the round's keys begin with.
 
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
-    `layers` are the results of earlier rounds; `prune` see `merging.Rules`. `pause` is called at least each second
-    while shares are planned, and may raise.
+    `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
+    alone: nothing is listed, each image is looked at. `prune` see `merging.Rules`. `pause` is called at least each
+    second while shares are planned, and may raise.
     """
 
     def __init__(
@@ -95,12 +103,13 @@ class Planner:
         kind_of_unwanted: Unwanted,
         share_images: int = SHARE_IMAGES,
         layers: Layers | None = None,
+        only_failed: bool = False,
         prune: Callable[[Result], bool] = lambda gone: False,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
         self._rules, self._share_images = Rules(format, kind_of_unwanted, prune), share_images
-        self._layers, self._pause = layers, pause
+        self._layers, self._only_failed, self._pause = layers, only_failed, pause
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
 
     def shares(self) -> Iterator[Share]:
@@ -152,15 +161,20 @@ class Planner:
         writing = _Writing(self._write)
         for share in self.written():
             writing.found(share)
-        ranges = self._found_ranges()
-        if ranges is None:
+        found = self._found_ranges()
+        if found is None and self._only_failed and not writing.last:
+            found = self._put_ranges(_Ranges(ranges=[], only_failed=True))
+        if found is not None and found.only_failed:
+            yield from self._plan_failed(writing)
+            return
+        if found is None:
             if not writing.last:
                 yield from self._plan_first(writing)
-            ranges = self._cut_ranges(writing)
+            found = self._cut_ranges(writing)
+        ranges = found.ranges
         rest = [self._rest_of(index, each, writing) for index, each in enumerate(ranges)]
         yield from self._plan_side_by_side(rest, writing)
-        order = writing.order(len(ranges))
-        self._write_end(PlanEnd(shares=writing.last, order=order, ignored=dict(writing.ignored), kept=writing.kept))
+        self._end(writing, len(ranges))
 
     def _plan_side_by_side(self, ranges: Sequence[Range], writing: "_Writing") -> Iterator[Share]:
         merges: dict[int, Merge] = {}  # of the ranges that are listed now
@@ -177,6 +191,37 @@ class Planner:
                 if is_end:
                     writing.leave(merge)
 
+    def _plan_failed(self, writing: "_Writing") -> Iterator[Share]:
+        """Raises _Overtaken."""
+        layers = self._layers
+        assert layers is not None  # else nothing has failed
+        for input, failed in itertools.groupby(layers.failures(), lambda each: each.input):
+            through = key_order(writing.through.get(input, ""))
+            merge = Merge(input, self._inputs[input], self._rules)
+            for result in failed:
+                if key_order(result.source) <= through:
+                    continue
+                self._pause()
+                merge.retry(result)
+                if merge.size >= self._share_images:
+                    yield writing.write(merge, input)
+            if merge.size:
+                yield writing.write(merge, input)
+        writing.kept = msgspec.structs.replace(layers.totals(), failed=0)
+        self._end(writing, len(self._inputs))
+
+    def _end(self, writing: "_Writing", ranges: int) -> None:
+        """All is listed."""
+        end = PlanEnd(
+            shares=writing.last,
+            images=writing.images,
+            order=writing.order(ranges),
+            ignored=dict(writing.ignored),
+            kept=writing.kept,
+            all_kept=writing.kept + writing.kept_by_shares,
+        )
+        self._job.put_absent(self._end_key, _ENDS.packed(end))
+
     def _plan_first(self, writing: "_Writing") -> Iterator[Share]:
         """A small share of the first names that are listed, so that work begins while it is found how to go on."""
         whole = Range(input=0)
@@ -191,18 +236,22 @@ class Planner:
         if merge.size:
             yield writing.write(merge, 0)
 
-    def _cut_ranges(self, writing: "_Writing") -> list[Range]:
+    def _cut_ranges(self, writing: "_Writing") -> _Ranges:
         """How all is cut that follows the first share. The first range is that of the first share."""
         ranges = []
         for index, (place, _) in enumerate(self._inputs):
             whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
             ranges += whole.cut(find_borders(place, whole.after))
-        self._job.put_absent(self._ranges_key, _RANGES.packed(_Ranges(ranges=ranges)))
-        return _read(self._job, self._ranges_key, _RANGES).ranges
+        return self._put_ranges(_Ranges(ranges=ranges))
 
-    def _found_ranges(self) -> list[Range] | None:
+    def _put_ranges(self, ranges: _Ranges) -> _Ranges:
+        """Returns those that are there now."""
+        self._job.put_absent(self._ranges_key, _RANGES.packed(ranges))
+        return _read(self._job, self._ranges_key, _RANGES)
+
+    def _found_ranges(self) -> _Ranges | None:
         try:
-            return _read(self._job, self._ranges_key, _RANGES).ranges
+            return _read(self._job, self._ranges_key, _RANGES)
         except Missing:
             return None
 
@@ -236,16 +285,8 @@ class Planner:
 
     def _write(self, share: Share) -> None:
         """Raises _Overtaken, PlaceError."""
-        if self._job.put_absent(self._key(share.number), self.packed(share)) is Put.OTHER:
+        if self._job.put_absent(self._key(share.number), _SHARES.packed(share)) is Put.OTHER:
             raise _Overtaken
-
-    @staticmethod
-    def packed(share: Share) -> bytes:
-        """A share as it is written."""
-        return _SHARES.packed(share)
-
-    def _write_end(self, end: PlanEnd) -> None:
-        self._job.put_absent(self._end_key, _ENDS.packed(end))
 
     @property
     def _ranges_key(self) -> str:
@@ -266,10 +307,11 @@ class _Writing:
     """
 
     def __init__(self, write: Callable[[Share], None]) -> None:
-        self.last = 0
+        self.last = self.images = 0
         self.through: dict[int, str] = {}
         self.ignored: Counter[str] = Counter()
         self.kept = Totals()
+        self.kept_by_shares = Totals()
         self._write = write
         self._numbers: dict[int, list[int]] = {}
 
@@ -283,6 +325,8 @@ class _Writing:
     def found(self, share: Share) -> None:
         """It is written."""
         self.last = share.number
+        self.images += len(share.images) + len(share.noted)
+        self.kept_by_shares += share.kept
         self.through[share.range] = share.through
         self._numbers.setdefault(share.range, []).append(share.number)
 

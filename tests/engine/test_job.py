@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 
 import pytest
 from harness import batchgray, save_gradient, tree
@@ -234,7 +235,9 @@ def test_a_run_that_finds_nothing_leaves_nothing(images, out):
 
 def test_what_a_kill_left_on_its_way_is_swept_up(images, out):
     out.mkdir()
-    (out / ".batchgray-put-0123").write_bytes(b"half of an output")
+    left = out / f".batchgray-put-{12 * '0'}-1-1-{16 * '0'}"
+    left.write_bytes(b"half of an output")
+    os.utime(left, (1, 1))
     run(images, out)
     assert not list(out.glob(".batchgray-put-*"))
 
