@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
 from batchgray.engine.share import plan_of
-from batchgray.manifest import job_round, tally
+from batchgray.manifest import job_head, job_round, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
@@ -85,11 +85,12 @@ class Finisher:
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
+        self.totals = layers.totals()
+        job_head.tell_totals(self._place, self._head, self.totals)
         self._place.put_absent(self._round.finished, b"")
         if self._round.number > 1:
             layers.sweep()
         self._tidy_up()
-        self.totals = layers.totals()
         return True
 
     def _tidy_up(self) -> None:

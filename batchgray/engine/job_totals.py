@@ -33,7 +33,8 @@ _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 class ShareSize(NamedTuple):
     """How much there is in a share of the plan: images, and bytes by kind of file. All else is as in `Share`.
 
-    `kept` are those that are done, and nothing is to be done about; `gone` has the first names.
+    `kept` are those that are done, and nothing is to be done about; `gone` are those whose input is not there any more,
+    and of what went since the last round `newly_gone` has the first names.
     """
 
     name: str
@@ -43,7 +44,8 @@ class ShareSize(NamedTuple):
     kept: int
     changed: int
     retried: int
-    gone: list[str]
+    gone: int
+    newly_gone: list[str]
 
     @classmethod
     def of(cls, share: Share) -> "ShareSize":
@@ -52,7 +54,7 @@ class ShareSize(NamedTuple):
         for image in share.images:
             sizes[kind_of(image.source)] += image.size
         done = sum(noted.state == "done" for noted in share.noted)
-        gone = [noted.source for noted in share.noted if noted.state == "gone"]
+        newly_gone = [noted.source for noted in share.noted if noted.state == "gone"]
         return cls(
             name=name_of(share.number),
             images=len(share.images),
@@ -61,7 +63,8 @@ class ShareSize(NamedTuple):
             kept=share.kept.done + done,
             changed=share.changed,
             retried=share.retried,
-            gone=gone[:_NAMES],
+            gone=share.kept.gone + len(newly_gone),
+            newly_gone=newly_gone[:_NAMES],
         )
 
 
@@ -83,8 +86,8 @@ class JobTotals:
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
         self._waited = 0.0
-        self._kept = self._changed = self._retried = 0
-        self._gone: list[str] = []
+        self._kept = self._changed = self._retried = self._gone = 0
+        self._newly_gone: list[str] = []
         self._notes: dict[str, str] = {}
         self._failed: dict[str, list[Image]] = {}
         self.failures: list[Image] = []  # of all machines, once the round is over
@@ -104,6 +107,7 @@ class JobTotals:
             self._changed += size.changed
             self._retried += size.retried
             self._gone += size.gone
+            self._newly_gone += size.newly_gone
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
             self._bytes[size.name] = size.bytes.copy()
 
@@ -156,13 +160,14 @@ class JobTotals:
         self.complete = True
         self.ignored.update(end.ignored)
         self._kept += end.kept.done
+        self._gone += end.kept.gone
 
     def finished(self, totals: Totals, failed: Iterable[Result]) -> None:
         """The round is over: this is what the job came to, whoever did it."""
         self.complete = True
         self._images = {"job": totals.done + totals.failed}
         self._done = {"job": _tally_of(totals)}
-        self._kept = 0
+        self._kept, self._gone = 0, totals.gone
         self._open.clear()
         self.failures = [_image_of(result) for result in failed]
 
@@ -189,7 +194,7 @@ class JobTotals:
             new=0 if self.goes_on else sum(self._images.values()) - self._changed - self._retried,
             changed=self._changed,
             missing=0,
-            gone=len(self._gone),
+            gone=self._gone,
             ignored=dict(self.ignored),
             workers=workers,
             resumed=self.resumed,
@@ -222,7 +227,7 @@ class JobTotals:
         """All the counts and figures."""
         states, ours = self._states(), self._ours
         total = self._total()
-        pending = total - states["done"] - states["failed"] - states["partial"]
+        pending = total - self._gone - states["done"] - states["failed"] - states["partial"]
         interrupted = pending + states["partial"] > 0 or not self.complete
         finished = "complete_with_failures" if states["failed"] else "complete"
         failed = self.failures or [image for images in self._failed.values() for image in images]
@@ -243,8 +248,8 @@ class JobTotals:
             ignored=dict(self.ignored),
             changed=self._changed,
             missing=0,
-            gone=len(self._gone),
-            newly_gone=self._gone,
+            gone=self._gone,
+            newly_gone=self._newly_gone,
             left_out=[],
             pruned=0,
             notes=self._notes,
@@ -258,7 +263,7 @@ class JobTotals:
     # the counting
 
     def _total(self) -> int:
-        return sum(self._images.values()) + self._kept
+        return sum(self._images.values()) + self._kept + self._gone
 
     def _states(self, without: str = "") -> Counter[ImageState]:
         counts: Counter[ImageState] = Counter({"done": self._kept})
@@ -282,7 +287,7 @@ class JobTotals:
                 by_kind.update(sizes)
         return events.Listed(
             total=total,
-            todo=total - done - states["failed"],
+            todo=total - self._gone - done - states["failed"],
             done=done,
             todo_bytes=by_kind.total(),
             todo_bytes_by_kind=dict(by_kind),

@@ -13,6 +13,7 @@ from msgspec import Meta
 from batchgray import errors
 from batchgray._version import __version__
 from batchgray.manifest.records import FolderName
+from batchgray.manifest.results import Totals
 from batchgray.options import MOST_PIXELS, PixelOptions
 from batchgray.spelling import ListBytes
 from batchgray.storage.base import Missing, Place, Put
@@ -31,7 +32,8 @@ _PLAIN = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"batchgray"')
 class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """What all machines that work on a job have in common. `inputs` are folders, absolute, or URLs.
 
-    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place.
+    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place. `state` and `totals` are what the
+    last round that is over came to, for whoever reads no more than the head: the results are what counts.
     """
 
     version: int = VERSION
@@ -44,6 +46,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     inputs_base64: ListBytes = msgspec.UNSET
     include: list[str]
     exclude: list[str]
+    state: Literal["complete", "complete_with_failures"] | msgspec.UnsetType = msgspec.UNSET
+    totals: Totals | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def prefix(self) -> str:
@@ -70,6 +74,12 @@ def begin(out: Place, head: JobHead) -> JobHead:
     Raises PlaceError, and what `read` raises.
     """
     return head if out.put_absent(HEAD_KEY, _HEADS.line(head)) is Put.CREATED else read(out)
+
+
+def tell_totals(out: Place, head: JobHead, totals: Totals) -> None:
+    """Put into the head what a round that is over came to. Raises PlaceError."""
+    state: Literal["complete", "complete_with_failures"] = "complete_with_failures" if totals.failed else "complete"
+    out.put(HEAD_KEY, _HEADS.line(msgspec.structs.replace(head, state=state, totals=totals)))
 
 
 def find(out: Place) -> JobHead | None:
