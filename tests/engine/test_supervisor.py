@@ -740,7 +740,7 @@ def test_at_a_notice_workers_that_stay_end_too(tmp_path):
         world.forked(11, 12)
         world.it._handle_notice(SIGTERM)
         assert world.it._is_working()
-        for number in (0, 1):
+        for _ in range(2):
             world.dies(0, status=0)
         assert not world.it._is_working()
         assert world.it.notice == SIGTERM
