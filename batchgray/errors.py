@@ -246,7 +246,7 @@ class UnwritableReport(UsageError):
 
 
 class UnservableReport(UsageError):
-    """can't serve the report at {0}, port {1}: {2}. Choose another with --host and --port."""
+    """can't serve the report at {0}, port {1}: {2}. Choose another: `batchgray report ... --host HOST --port PORT`."""
 
 
 class ForeignMetrics(UsageError):
