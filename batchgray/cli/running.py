@@ -26,9 +26,9 @@ from batchgray.cli.streams import as_json_line, leave, say
 )
 @option(
     "--base",
-    type=FOLDER,
-    metavar="DIR",
-    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Inputs below it keep their path from there, however they are named: folder, file or list.",
 )
 @option("--job", is_flag=True, help="Keep a job in shares, for long lists and stores. A run over a URL always does.")
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
@@ -173,17 +173,19 @@ def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     asked = options.JobOptions(
         inputs=inputs,
         out=given["out"],
+        base=given["base"],
         pixels=parsing.pixel_options(given),
         engine=parsing.engine_options(given),
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        prune=given["prune"],
     )
     _work_on_job(given, lambda job, means: job.run_job(asked, means))
 
 
 def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
-    parsing.refuse_for_jobs({**given, "input_root": input_root})
+    parsing.refuse_for_jobs({**given, "input_root": input_root, "resume_prune": given["prune"]})
     engine = parsing.engine_options(given)
     _work_on_job(given, lambda job, means: job.resume_job(place, engine, means))
 

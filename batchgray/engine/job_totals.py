@@ -25,7 +25,7 @@ from batchgray.planning.replay import manifest_for
 from batchgray.planning.shares import PlanEnd, Share
 from batchgray.storage.names import kind_of
 
-_NAMES = 1000  # of inputs that are gone, in each share
+_NAMES = 1000  # of inputs that are gone
 _NOTHING: Counter[str] = Counter()
 _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 
@@ -34,7 +34,7 @@ class ShareSize(NamedTuple):
     """How much there is in a share of the plan: images, and bytes by kind of file. All else is as in `Share`.
 
     `kept` are those that are done, and nothing is to be done about; `gone` are those whose input is not there any more,
-    and of what went since the last round `newly_gone` has the first names.
+    and of what went since the last round `newly_gone` has the first names; `pruned` are gone, and forgotten.
     """
 
     name: str
@@ -46,6 +46,7 @@ class ShareSize(NamedTuple):
     retried: int
     gone: int
     newly_gone: list[str]
+    pruned: int
 
     @classmethod
     def of(cls, share: Share) -> "ShareSize":
@@ -65,6 +66,7 @@ class ShareSize(NamedTuple):
             retried=share.retried,
             gone=share.kept.gone + len(newly_gone),
             newly_gone=newly_gone[:_NAMES],
+            pruned=sum(noted.state == "pruned" for noted in share.noted),
         )
 
 
@@ -86,7 +88,7 @@ class JobTotals:
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
         self._waited = 0.0
-        self._kept = self._changed = self._retried = self._gone = 0
+        self._kept = self._changed = self._retried = self._gone = self._pruned = 0
         self._newly_gone: list[str] = []
         self._notes: dict[str, str] = {}
         self._failed: dict[str, list[Image]] = {}
@@ -108,6 +110,7 @@ class JobTotals:
             self._retried += size.retried
             self._gone += size.gone
             self._newly_gone += size.newly_gone
+            self._pruned += size.pruned
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
             self._bytes[size.name] = Counter(size.bytes)
 
@@ -251,7 +254,7 @@ class JobTotals:
             gone=self._gone,
             newly_gone=self._newly_gone,
             left_out=[],
-            pruned=0,
+            pruned=self._pruned,
             notes=self._notes,
             failures={self._name_of(image): image.error or "" for image in failed},
             reasons=outcome.reasons(manifest_for(self._head, failed)),

@@ -5,8 +5,9 @@ was costs nothing. The rule of output names needs no more than neighbours: names
 their last part follow each other, those of the listing and those of earlier rounds.
 """
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -22,20 +23,26 @@ Unwanted = Callable[[str], str | None]
 
 
 class Input(NamedTuple):
-    """Where images are listed, and the folder below the output place that mirrors it: "", or `name/`."""
+    """Where images are listed, and the folder below the output place that mirrors it: "", or `name/`.
+
+    With `always` all that is listed is taken for images: files that were named one by one.
+    """
 
     place: Place
     mirrored: str
+    always: bool = False
 
 
 class Rules(NamedTuple):
     """What holds for all of a job. `kind_of_unwanted` says of a key why it is not taken, None where it is an image.
 
-    `prune` removes what was made of an image that is gone, and says whether that is to be forgotten.
+    `prune` removes what was made of an image that is gone, and says whether that is to be forgotten. `mend` are the
+    images, by input and name, that are to be made anew, whatever is under their outputs' names.
     """
 
     format: Format
     kind_of_unwanted: Unwanted
+    mend: Collection[tuple[int, str]] = ()
     prune: Callable[[Result], bool] = lambda gone: False
 
 
@@ -82,7 +89,7 @@ class Merge:
         yield from self._close_group()
 
     def retry(self, failed: Result) -> None:
-        """One that failed, and nothing else; as its input is now."""
+        """One that failed, or is to be mended, and nothing else; as its input is now."""
         self._through = failed.source
         try:
             entry = self._input.place.stat(failed.source)
@@ -122,7 +129,7 @@ class Merge:
             yield from self._add(result.source, _Item(None, result))
 
     def _add(self, key: str, item: _Item) -> Iterator[None]:
-        kind = None if item.entry is None else self._rules.kind_of_unwanted(key)
+        kind = None if item.entry is None or self._input.always else self._rules.kind_of_unwanted(key)
         stem = _stem(key)
         if stem != self._stem:
             yield from self._close_group()
@@ -148,7 +155,7 @@ class Merge:
         """What `_plan` does, for most images, in a tenth of the time. False where it takes more to say."""
         if entry is None:
             return False
-        output = _without_suffix(self._input.mirrored + entry.key) + SUFFIXES[self._rules.format]
+        output = os.path.splitext(self._input.mirrored + entry.key)[0] + SUFFIXES[self._rules.format]
         if result is None:
             self.images.append(planned_image(entry.key, output, entry.version))
         elif result.output == output:
@@ -156,7 +163,7 @@ class Merge:
         return result is None or result.output == output
 
     def _plan(self, group: list[_Item]) -> None:
-        place, mirrored = self._input
+        place, mirrored, _ = self._input
         here = [(item.entry, item.result) for item in group if item.entry is not None]
         found = [
             Found(place.name, entry.key, mirrored + entry.key, entry.version.size, entry.version.mtime_ns)
@@ -186,6 +193,10 @@ class Merge:
 
     def _classify(self, entry: Entry, result: Result | None, output: str, replaces: str) -> None:
         """Whether there is work."""
+        if (self._number, entry.key) in self._rules.mend:
+            self._changed += 1
+            self.images.append(planned_image(entry.key, output, entry.version, "*"))
+            return
         known = result is not None and result.output == output
         if known and result is not None and result.version.is_same(entry.version):
             if result.state == "done":
@@ -207,8 +218,3 @@ def _stem(key: str) -> str:
     """What names have in common that could come out as the same: all up to the first dot of the last part."""
     folder, slash, name = key.rpartition("/")
     return folder + slash + name.partition(".")[0]
-
-
-def _without_suffix(name: str) -> str:
-    """As os.path.splitext; the name of an image has a suffix."""
-    return name.rpartition(".")[0]

@@ -40,12 +40,12 @@ def run(tmp_path, monkeypatch):
     """A run whose supervisor ends at once, interrupted by a notice; `ended(ledger)` says how."""
 
     def run(ended, sources, notice=NOTICE):
-        def supervisor(_tasks, _inheritance, _checkpoints, _options, ledger, *_):
-            def work():
+        def supervisor(*_):
+            def work(_tasks, ledger, _ready):
                 ended(ledger)
                 return Outcome(notice)
 
-            return SimpleNamespace(run=work)
+            return SimpleNamespace(run=work, close=lambda: None)
 
         monkeypatch.setattr(runs, "Supervisor", supervisor)
         save_gradient(tmp_path / "in" / "a.png", 8, 8)

@@ -5,11 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray.errors import Collisions, TakenNames
+from batchgray.manifest import mending
+from batchgray.manifest.job_head import JobHead
+from batchgray.manifest.mending import ToMend
 from batchgray.manifest.results import Layers, Result, order_of, totals_of
+from batchgray.options import PixelOptions
 from batchgray.planning import ranges
 from batchgray.planning.merging import Input
 from batchgray.planning.shares import Planner
 from batchgray.storage.memory import MemoryPlace
+
+HEAD = JobHead(job="job", options=PixelOptions(), max_pixels=9, inputs=["in"], include=[], exclude=[])
 
 
 def unwanted(key: str) -> str | None:
@@ -21,7 +27,7 @@ class Job:
 
     def __init__(self, share_images: int = 2) -> None:
         self.job, self.place, self.round = MemoryPlace(), MemoryPlace("in"), 0
-        self.layers = Layers(self.job, "job", 3)
+        self.layers = Layers(self.job, HEAD.prefix, 3)
         self.pruned: list[str] = []
         self._share_images = share_images
 
@@ -40,6 +46,7 @@ class Job:
             self._share_images,
             self.layers,
             only_failed,
+            list(mending.marked(self.job, HEAD)),
             self._prune if prune else lambda gone: False,
         )
         self.shares = list(planner.plan())
@@ -166,6 +173,18 @@ def test_what_is_pruned_is_forgotten(job):
     assert job.layers.totals().images == 1
     job.put("a.jpg")
     assert job.run() == {"a.jpg": "a.jpg"}
+
+
+@pytest.mark.parametrize("only_failed", [False, True])
+def test_what_is_marked_is_made_anew_whatever_is_there_and_the_mark_is_removed(job, only_failed):
+    job.put("a.jpg", "b.jpg", "b.jpg.jpg", "c.jpg", "d.jpg")
+    job.run(failing=("a.jpg",))
+    marked = [ToMend(input=0, source=name, output=name) for name in ("d.jpg", "b.jpg", "a.jpg", "never.jpg")]
+    mending.mark(job.job, HEAD, marked)
+    assert job.run(only_failed=only_failed) == {name: name for name in ("a.jpg", "b.jpg", "d.jpg")}
+    assert [image.replaces for share in job.shares for image in share.images] == ["*", "*", "*"]
+    assert job.states() == dict.fromkeys(["a.jpg", "b.jpg", "b.jpg.jpg", "c.jpg", "d.jpg"], "done")
+    assert job.run() == {}
 
 
 def test_what_is_not_read_any_more_is_no_less_done(job, monkeypatch):

@@ -85,7 +85,7 @@ def test_a_machine_that_is_given_notice_gives_its_share_to_the_others_at_once(st
 
 def test_a_machine_that_dies_loses_its_share_and_the_plan_after_the_lease(stage, converted, tmp_path):
     """It is the one that lists, and dies before it is through."""
-    recording = Recording(tmp_path / "first", Rule("call", "batchgray.planning.shares:Planner._write_end"))
+    recording = Recording(tmp_path / "first", Rule("call", "batchgray.planning.shares:Planner._cut_ranges"))
     with Running(*stage.run("--join"), env=stage.env(recording)) as first:
         wait_for_stopped(first)
         with Running(*stage.run("--join"), env=stage.env()) as second:
