@@ -13,7 +13,6 @@ from batchgray.storage.names import is_url
 _NOT_FOR_JOBS = {
     "follow_links": "a link in a folder is no object",
     "times": "a store gives its own",
-    "files_from": "name folders or URLs, and choose by --include and --exclude",
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
     "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
@@ -105,10 +104,10 @@ def _credentials() -> Any:
     return None
 
 
-def listed_in(name: str) -> tuple[Path, ...]:
+def listed_in(name: str) -> tuple[str, ...]:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise errors.UnreadableList(name, error.strerror) from None
     names = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return tuple(Path(os.fsdecode(line)) for line in names if line.strip())
+    return tuple(os.fsdecode(line) for line in names if line.strip())

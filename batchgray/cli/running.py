@@ -104,11 +104,11 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
 
     An INPUT may also be a URL: oss://, s3://, gs:// or az:// with BUCKET/PREFIX.
     """
-    if parsing.is_job(inputs, given):
-        parsing.refuse_for_jobs({**given, "files_from": files_from, "dry_run": dry_run})
-        _run_job(inputs, given)
-    parsing.refuse_without_job(given)
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
+    if parsing.is_job(named, given):
+        parsing.refuse_for_jobs({**given, "dry_run": dry_run})
+        _run_job(named, given)
+    parsing.refuse_without_job(given)
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],

@@ -40,7 +40,7 @@ from batchgray.storage.machine_folder import MachineFolder, machine_folder
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
-from batchgray.storage.urls import StoreOptions, open_place
+from batchgray.storage.urls import StoreOptions, open_input, open_place
 from batchgray.workers import job_places
 from batchgray.workers.forkserver import ForkServer
 
@@ -74,7 +74,7 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
             lambda url: _is_object(url, means.stores),
         )
         asked = _head_of(options, inputs)
-        places = [stack.enter_context(_open(each.place, means.stores)) for each in inputs]
+        places = [stack.enter_context(_open(each.place, means.stores, open_input)) for each in inputs]
         if not is_url(out_name):
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
@@ -100,7 +100,7 @@ def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
         with _naming_places(name):
             head = job_head.read(out)
             _refuse_unfit(out)
-        places = [stack.enter_context(_open(each, means.stores)) for each in head.inputs]
+        places = [stack.enter_context(_open(each, means.stores, open_input)) for each in head.inputs]
         return _Job(stack, head, out, places, engine, means, inbox, lists=False).work()
 
 
@@ -291,10 +291,12 @@ def _losing_places(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(name: str, stores: StoreOptions) -> Iterator[Place]:
+def _open(
+    name: str, stores: StoreOptions, opening: Callable[[str, StoreOptions], Place] = open_place
+) -> Iterator[Place]:
     """Raises PlaceUnusable, and what `open_url` raises."""
     try:
-        place = open_place(name, stores)
+        place = opening(name, stores)
     except PlaceError as error:
         raise errors.PlaceUnusable(name, error.reason) from None
     with contextlib.closing(place):

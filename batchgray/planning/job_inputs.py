@@ -50,7 +50,10 @@ def named_inputs(
                 raise errors.NotForJobs(f"{name}, which is left out of {tree},", "convert it by itself")
     single = [name for name in files if not any(_is_within(name, tree) for tree in outermost)]
     if len(single) > MOST_FILES:
-        raise errors.NotForJobs(f"{len(single):,} files as INPUTs", "name folders or prefixes, and choose by --include")
+        raise errors.NotForJobs(
+            f"{len(single):,} files as INPUTs",
+            "name folders or prefixes, and choose by `batchgray run ... --include GLOB`",
+        )
     found = [JobInput(name, _prefix(name, base, len(outermost) == 1), []) for name in outermost]
     return found + _by_places(single, base)
 
@@ -103,7 +106,8 @@ def refuse_collisions(inputs: Sequence[JobInput], places: Sequence[Place], forma
     for prefix, count in several.items():
         if count > 1:
             named = prefix.rstrip("/")
-            raise errors.NotForJobs(f"{count} INPUTs named {named}", "they would come out as one; tell them by --base")
+            reason = "they would come out as one; tell them apart by `batchgray run ... --base DIR`"
+            raise errors.NotForJobs(f"{count} INPUTs named {named}", reason)
     first: dict[str, str] = {}
     for each in inputs:
         for name in each.files:

@@ -296,19 +296,17 @@ class Planner:
             yield entry
 
     def _merge(self, each: Range) -> Merge:
-        return Merge(each.input, self._inputs[each.input], self._rules, self._earlier(each))
+        earlier = functools.partial(self._earlier, each.input)
+        return Merge(each.input, self._inputs[each.input], self._rules, earlier, each.after, each.until)
 
-    def _earlier(self, each: Range) -> Iterator[Result]:
-        """What earlier rounds know of a range."""
+    def _earlier(self, input: int, after: str) -> Iterator[Result]:
+        """What earlier rounds know of an input, after a name."""
         if self._layers is None:
-            return
+            return iter(())
         if self._ends is None:
             self._ends = self._layers.ends()
-        until = key_order(each.until)
-        for result in self._layers.read((each.input, key_order(each.after)), self._ends):
-            if result.input != each.input or (until and key_order(result.source) > until):
-                return
-            yield result
+        results = self._layers.read((input, key_order(after)), self._ends)
+        return itertools.takewhile(lambda result: result.input == input, results)
 
     def _write(self, share: Share) -> None:
         """Raises _Overtaken, PlaceError."""

@@ -151,6 +151,25 @@ def test_an_output_keeps_its_name_when_another_comes_that_would_have_shared_it(j
     assert job.states() == {"a.png": "done", "a.tif": "done"}
 
 
+@pytest.mark.parametrize("share_images", [1, 2, 9])
+def test_names_that_could_come_out_as_one_are_told_apart_across_a_folder_between_them(share_images):
+    """`a.raw/` stands between `a.jpg` and `a.tif` in the order of names."""
+    job = Job(share_images)
+    job.put("a.bmp.png", "a.jpg", "a.raw/1.jpg", "a.raw/2.jpg", "a.s/1.jpg", "a.tif", "a/x.jpg", "b.jpg")
+    expected = {"a.bmp.png": "a.bmp.jpg", "a.jpg": "a.jpg", "a.tif": "a.tif.jpg", "a/x.jpg": "a/x.jpg"}
+    assert {key: output for key, output in job.run().items() if "/" not in key or "x" in key} == {
+        **expected,
+        "b.jpg": "b.jpg",
+    }
+    assert job.run() == {}
+    job.place.delete("a.jpg")
+    job.put("a.png")
+    assert job.run() == {"a.png": "a.png.jpg"}
+    job.place.delete("a.raw/1.jpg")
+    assert job.run() == {}
+    assert job.states()["a.jpg"] == job.states()["a.raw/1.jpg"] == "gone"
+
+
 def test_what_was_made_of_what_is_gone_is_never_replaced(job):
     job.put("a.jpg")
     job.run()
@@ -197,7 +216,7 @@ def test_what_is_not_read_any_more_is_no_less_done(job, monkeypatch):
 
 
 NAMES = st.tuples(
-    st.sampled_from(["a", "b", "a/c", "ä"]), st.sampled_from([".jpg", ".png", ".tif", ".x.png", ".txt"])
+    st.sampled_from(["a", "b", "a/c", "ä", "a.q/c"]), st.sampled_from([".jpg", ".png", ".tif", ".x.png", ".txt"])
 ).map("".join)
 CHANGES = st.dictionaries(NAMES, st.sampled_from(["put", "delete"]), max_size=8)
 
