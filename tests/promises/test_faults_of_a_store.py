@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import jobs
 import pytest
-from harness import Running, batchgray, save_gradient, tree
+from harness import Running, batchgray, named, save_gradient, tree
 from oss_local import Fault
 from recording import Recording, Rule, wait_for_stopped_worker
 
