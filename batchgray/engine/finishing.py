@@ -6,6 +6,7 @@ Whoever owns the plan log does it. A machine that is paused in between and wakes
 made of what stands fast, and are put under names that are taken by then; all else was to be removed anyway.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +23,8 @@ from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
 from batchgray.planning.shares import Planner
-from batchgray.storage.base import Place
+from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.folder import FolderPlace
 
 _AT_ONCE = 16  # requests that wait for their answers
 
@@ -105,6 +107,9 @@ class Finisher:
         with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
             list(threads.map(self._place.delete, others))
             list(threads.map(self._remove_log, logs.values()))
+        if isinstance(self._place, FolderPlace):
+            with contextlib.suppress(PlaceError):  # another machine does so, too
+                self._place.remove_empty(self._round.prefix)
 
     def _remove_log(self, keys: list[str]) -> None:
         for key in reversed(keys):

@@ -192,6 +192,12 @@ def test_where_nothing_is_new_nothing_is_left_of_the_question(images, out):
     assert tree(out) == before
 
 
+def test_of_a_job_that_is_over_no_empty_folder_is_left(images, out):
+    run(images, out)
+    name = job_head.read(FolderPlace(out)).prefix
+    assert sorted(path.name for path in (out / name / "1").iterdir()) == ["finished"]
+
+
 def test_resume_tries_again_what_failed_and_looks_for_nothing_new(images, out):
     (images / "d.jpg").write_bytes(b"none")
     run(images, out)
