@@ -17,8 +17,9 @@ from batchgray.engine import session
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
-from batchgray.engine.round_work import Machine, RoundWork
+from batchgray.engine.round_work import RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
+from batchgray.engine.share_work import Machine
 from batchgray.engine.supervisor import Outcome, Supervisor
 from batchgray.errors import shown
 from batchgray.manifest import job_head, job_round, mending, share_log
@@ -33,6 +34,7 @@ from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Missing, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
 from batchgray.storage.memory import MemoryPlace
@@ -187,6 +189,7 @@ class _Job:
             engine=engine,
             fleet=self._means.fleet,
             folder=folder,
+            lease=Lease(folder.folder.path, make=True),
             checkpoints=checkpoints,
             supervisor=supervisor,
             inbox=self._inbox,
