@@ -4,21 +4,22 @@ import os
 
 from batchgray.storage.base import Content, Place, Put
 from batchgray.storage.durable import Folder
-from batchgray.storage.publishing import Taken
+from batchgray.storage.publishing import TakenInPlace
 from batchgray.storage.scratch import HeldFile, ScratchFile
 
 
 class PlacePublisher:
     """Puts outputs into a place, from memory or from the folder `scratch`, and never replaces anything.
 
-    Whoever makes an output again makes the same bytes, so what stands there already is ours if it is the same.
+    Whoever makes an output again makes the same bytes, so what stands there already is ours if it is the same. Other
+    bytes may be another's, so they stay, also where an earlier version of batchgray made them and was cut off.
     """
 
     def __init__(self, place: Place, scratch: Folder) -> None:
         self._place, self._scratch = place, scratch
 
     def put(self, key: str, file: HeldFile | ScratchFile) -> None:
-        """Durable under its key when it returns; else nothing is left of it. Raises Taken, PlaceError, OSError."""
+        """Durable under its key when it returns; else nothing is left of it. Raises TakenInPlace, PlaceError, OSError."""
         if isinstance(file, HeldFile):
             self._put(key, file.data)
             return
@@ -31,4 +32,4 @@ class PlacePublisher:
 
     def _put(self, key: str, content: Content) -> None:
         if self._place.put_absent(key, content) is Put.OTHER:
-            raise Taken(key, "batchgray did not make it")
+            raise TakenInPlace(key, "other bytes are there")

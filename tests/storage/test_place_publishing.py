@@ -8,7 +8,7 @@ from batchgray.storage.base import Full
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.place_publishing import PlacePublisher
-from batchgray.storage.publishing import Taken
+from batchgray.storage.publishing from batchgray.storage.publishing import TakenInPlace
 from batchgray.storage.scratch import HeldFile, Scratch
 
 
@@ -45,7 +45,7 @@ def test_the_same_may_be_there_already(folder, place, made):
 
 def test_another_stays(folder, place, made):
     place.put("b.jpg", b"mine")
-    with pytest.raises(Taken):
+    with pytest.raises(TakenInPlace):
         PlacePublisher(place, folder).put("b.jpg", made(b"B"))
     assert place.get("b.jpg") == b"mine"
     assert folder.names() == []
