@@ -380,7 +380,9 @@ class RoundWork:
         machine.supervisor.inherit(machine.inheritance(plan.share.input))
         tasks = ShareTasks(plan, resumable, books)
         try:
-            return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
+            outcome = machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
+            self.durable = ledger.durable or outcome.notice is None
+            return outcome
         except ShareLost as lost:
             self._give_up(plan, tasks)
             if not joins:
@@ -390,7 +392,6 @@ class RoundWork:
         finally:
             ledger.close()
             self.full = ledger.disk_full and not ledger.durable
-            self.durable = ledger.durable or machine.inbox.notice is None
             if ledger.unreachable is not None:
                 machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
             self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))

@@ -8,7 +8,7 @@ from batchgray.storage.base import Full
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.place_publishing import PlacePublisher
-from batchgray.storage.publishing from batchgray.storage.publishing import TakenInPlace
+from batchgray.storage.publishing import TakenInPlace
 from batchgray.storage.scratch import HeldFile, Scratch
 
 
