@@ -83,7 +83,15 @@ WRONG = [  # what is wrong, the URL, what is said about it, and what of the othe
         ["can't be reached"],
     ),
 ]
-WORDS = ["there is no bucket", "is denied", "not the region", "signature is wrong", "access key;", "clock is", "reached"]
+WORDS = [
+    "there is no bucket",
+    "is denied",
+    "not the region",
+    "signature is wrong",
+    "access key;",
+    "clock is",
+    "reached",
+]
 
 
 @pytest.mark.parametrize(("wrong", "url", "words"), WRONG, ids=[words[0] for _, _, words in WRONG])
