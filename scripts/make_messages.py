@@ -76,6 +76,7 @@ _SAMPLES = {
     "UnreadableList": ["list.txt", "No such file or directory"],
     "UnreadableManifest": ["/out/manifest.json", "Permission denied"],
     "UnwritableOutput": ["/out", "Permission denied"],
+    "UnservableReport": ["127.0.0.1", "80", "Permission denied"],
     "UnwritableReport": ["/out/report.html", "Permission denied"],
     "WorkersCannotWork": ["no process can be started (Resource temporarily unavailable)"],
 }

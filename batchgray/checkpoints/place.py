@@ -40,9 +40,9 @@ class PlaceCheckpoints:
             self._place.put(self._key(task.output), file)
         return header
 
-    def claim(self, task: Task, record: slots.SlotRecord, exif: bytes) -> SidecarHeader:
+    def claim(self, task: Task, record: slots.SlotRecord, metadata: slots.Metadata) -> SidecarHeader:
         """See `Checkpoints`. No partial JPEG is claimed, as no other machine would know whose it is."""
-        return self._copies.claim(msgspec.structs.replace(task, preview=False), record, exif)
+        return self._copies.claim(msgspec.structs.replace(task, preview=False), record, metadata)
 
     def find(self, task: Task) -> SidecarHeader | None:
         """See `Checkpoints`. An input has one version in a job, so its copies have one too."""

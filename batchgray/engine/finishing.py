@@ -18,8 +18,10 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Layers, Result, Totals
 from batchgray.manifest.share_log import LogEntry
+from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
-from batchgray.planning.shares import PlannedImage, Planner, Share
+from batchgray.planning.round_results import results_of
+from batchgray.planning.shares import Planner
 from batchgray.storage.base import Place
 
 _AT_ONCE = 16  # requests that wait for their answers
@@ -70,15 +72,16 @@ class Finisher:
         self._place, self._head, self._round, self._board = place, head, round, board
         self._reader, self._checkpoints = reader, checkpoints
 
-    def finish(self, kept: Totals, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
+    def finish(self, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
         """Whether it was done: not where `is_ours` says that another machine has the plan by now.
 
-        `kept` is what the round has nothing to do with. `pause` is called now and then, and may raise.
+        `pause` is called now and then, and may raise.
 
         Raises BatchgrayError, PlaceError.
         """
-        layers = Layers(self._place, self._head.prefix)
-        end = layers.write(self._round.number, self._images(), self._results(pause), kept, pause)
+        layers, plan = Layers(self._place, self._head.prefix), self._reader.end()
+        if plan.images:
+            layers.write(self._round.number, plan.images, self._results(pause), plan.all_kept, pause)
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
@@ -86,7 +89,7 @@ class Finisher:
         if self._round.number > 1:
             layers.sweep()
         self._tidy_up()
-        self.totals = end.totals
+        self.totals = layers.totals()
         return True
 
     def _tidy_up(self) -> None:
@@ -106,20 +109,19 @@ class Finisher:
         for key in reversed(keys):
             self._place.delete(key)
 
-    def _images(self) -> int:
-        return sum(share.figures.done + share.figures.failed for share in self._board.shares if share.figures)
-
     def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""
         parts: dict[int, list[str]] = {}
         for share in self._board.shares:
             parts.setdefault(job_round.number_of(share.name), []).append(share.name)
-        for number in sorted(parts):
+
+        def images_of(share: Share) -> list[Image]:
             pause()
-            share_of_plan = self._reader.share(number)
-            entries = [entry for name in sorted(parts[number], key=_age) for entry in self._entries(name)]
-            images = replayed(self._head, share_of_plan, entries, job_round.name_of(number)).images
-            yield from map(_result, _inputs(share_of_plan), share_of_plan.images, images)
+            names = sorted(parts[share.number], key=_age)
+            entries = [entry for name in names for entry in self._entries(name)]
+            return replayed(self._head, share, entries, job_round.name_of(share.number)).images
+
+        return results_of(self._reader, images_of)
 
     def _entries(self, name: str) -> list[LogEntry]:
         return self._board.log_of(name).catch_up()
@@ -128,26 +130,3 @@ class Finisher:
 def _age(name: str) -> int:
     """What was split off tells of its images after what it was split off."""
     return name.count("-")
-
-
-def _inputs(share: Share) -> list[int]:
-    return [share.input] * len(share.images)
-
-
-def _result(input: int, planned: PlannedImage, image: Image) -> Result:
-    return Result(
-        input=input,
-        source=planned.source,
-        output=planned.output,
-        state="done" if image.state == "done" else "failed",
-        size=planned.size,
-        mtime_ns=planned.mtime_ns,
-        etag=planned.etag,
-        width=image.width,
-        height=image.height,
-        output_size=image.output_size,
-        checksum=image.checksum,
-        done_at_ms=image.done_at_ms,
-        error=image.error,
-        note=image.note,
-    )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,22 +24,24 @@ from batchgray.errors import shown
 from batchgray.manifest import job_head, job_round, share_log
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
-from batchgray.manifest.results import Layers, Totals
+from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs
-from batchgray.planning.failed_again import FailedAgain
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
+from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
 from batchgray.storage.urls import StoreOptions, open_place
 from batchgray.workers import job_places
 from batchgray.workers.forkserver import ForkServer
+
+_ROUNDS = 3  # that one command adds at most, of what changes again and again
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +76,7 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
             _refuse_unfit(out)
             head = job_head.begin(out, _head_of(options, inputs))
         _refuse_other(options, inputs, head, out)
-        return _Job(stack, head, out, places, options.engine, means, inbox).work()
+        return _Job(stack, head, out, places, options.engine, means, inbox, lists=True).work()
 
 
 def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
@@ -85,7 +88,7 @@ def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
             head = job_head.read(out)
             _refuse_unfit(out)
         places = [stack.enter_context(_open(each, means.stores)) for each in head.inputs]
-        return _Job(stack, head, out, places, engine, means, inbox).work()
+        return _Job(stack, head, out, places, engine, means, inbox, lists=False).work()
 
 
 class _Job:
@@ -100,12 +103,14 @@ class _Job:
         engine: EngineOptions,
         means: Means,
         inbox: Inbox,
+        lists: bool,
     ) -> None:
+        """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else."""
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
         self._inputs = job_inputs.mirrored(head.inputs, inputs)
-        self._kind_of_unwanted = choosing(head.include, head.exclude)
+        self._layers, self._lists = Layers(out, head.prefix), lists
         self._began = time.monotonic()
 
     def work(self) -> ExitCode:
@@ -115,23 +120,42 @@ class _Job:
         """
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
-        goes_on = round.has_begun(self._out)
-        work = self._round_work(machine, round)
-        if round.number > 1 and not goes_on and not work.kept.failed:
+        work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
+        if not has_begun and not self._is_more(round):
             work.nothing_to_do()
             return self._end(Outcome(self._inbox.notice), work)
-        work.begin(goes_on)
+        outcome = self._work_on(work, has_begun)
+        for _ in range(_ROUNDS):
+            if outcome.notice is not None or not self._goes_on(work, has_begun):
+                break
+            round = round.next
+            if not self._is_more(round):
+                break
+            work, has_begun = self._round_work(machine, round), False
+            outcome = self._work_on(work, has_begun)
+        return self._end(outcome, work)
+
+    def _work_on(self, work: RoundWork, has_begun: bool) -> Outcome:
+        work.begin(has_begun)
         with _losing_places(self._out.name):
-            outcome = work.run()
-            if goes_on and outcome.notice is None and work.is_over and work.totals.failures:
-                work = self._round_work(machine, round.next)
-                work.begin(False)
-                outcome = work.run()
-            return self._end(outcome, work)
+            return work.run()
+
+    def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
+        """Whether to look for more when a round is over: what came since it was listed, or changed meanwhile."""
+        return work.finished_here and (has_begun or (self._lists and work.totals.has_changed_inputs))
+
+    def _is_more(self, round: Round) -> bool:
+        """Whether a round would have anything to do: else none is made. Nothing is left of the question."""
+        if round.number == 1:
+            return True
+        if not self._lists:
+            return self._layers.totals().failed > 0
+        nowhere = Planner(MemoryPlace(), "nowhere", **self._planning(session.pause(self._inbox)))
+        return next(nowhere.plan(), None) is not None
 
     def _round_work(self, machine: Machine, round: Round) -> RoundWork:
-        kept = Layers(self._out, self._head.prefix).totals() if round.number > 1 else Totals()
-        return RoundWork(machine, round, functools.partial(self._planner, round), kept)
+        reader = Planner(self._out, round.prefix, **self._planning(lambda: None))
+        return RoundWork(machine, round, reader, functools.partial(self._planner, round))
 
     def _machine(self, folder: MachineFolder) -> Machine:
         head, engine = self._head, self._engine
@@ -157,19 +181,19 @@ class _Job:
             preload=lambda planned: session.preload(self._means.server, planned, head.options),
         )
 
-    def _planner(self, round: Round, check: Callable[[], None]) -> Planner:
-        """Lists, and calls `check` at each name."""
+    def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
+        """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
+        only_failed = round.number > 1 and not self._lists
+        return Planner(self._out, round.prefix, only_failed=only_failed, **self._planning(pause))
 
-        def kind_of_unwanted(key: str) -> str | None:
-            check()
-            return self._kind_of_unwanted(key)
-
-        settings = self._out, round.prefix, self._inputs, self._head.options.format, kind_of_unwanted
-        if round.number == 1:
-            return Planner(*settings)
-        again = FailedAgain(*settings)
-        again.layers = Layers(self._out, self._head.prefix)
-        return again
+    def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
+        return {
+            "inputs": self._inputs,
+            "format": self._head.options.format,
+            "kind_of_unwanted": choosing(self._head.include, self._head.exclude),
+            "layers": self._layers,
+            "pause": pause,
+        }
 
     def _inheritance(self, folder: MachineFolder, input: int) -> Inheritance:
         scratch = folder.folder

@@ -73,24 +73,25 @@ class Machine:
 
 
 class RoundWork:
-    """One round. What the job comes to is in `totals`, where `kept` is what this round has nothing to do with.
+    """One round. What the job comes to is in `totals`.
 
-    `is_over` is set when the round is, `durable` says whether the logs have all that this machine did, `full`
-    whether they lack something for want of room.
+    `is_over` is set when the round is, `finished_here` when this machine ended it; `durable` says whether the logs
+    have all that this machine did, `full` whether they lack something for want of room. `reader` reads shares, what
+    `make_planner` makes writes them.
     """
 
-    def __init__(self, machine: Machine, round: Round, make_planner: MakePlanner, kept: Totals) -> None:
-        self.is_over, self.durable, self.full = False, True, False
-        self._machine, self._round, self._make_planner, self.kept = machine, round, make_planner, kept
+    def __init__(self, machine: Machine, round: Round, reader: Planner, make_planner: MakePlanner) -> None:
+        self.is_over = self.finished_here = self.full = False
+        self.durable = True
+        self._machine, self._round, self._make_planner = machine, round, make_planner
         self.totals = JobTotals(machine.head, machine.name, machine.out.name)
-        self.totals.keep(kept)
         fleet = machine.fleet
         self._board = Board(
             machine.out, round, machine.owner, shard=fleet.shard and Shard(*fleet.shard), alone=not fleet.joins
         )
         self._wake = session.Wake(machine.inbox)
         self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
-        self._reader = make_planner(lambda: None)
+        self._reader = reader
         self._layers = Layers(machine.out, machine.head.prefix)
         self._lease = Lease(machine.folder.folder.path, make=True)
         self._told: events.Planned | events.Listed | None = None
@@ -110,12 +111,13 @@ class RoundWork:
         if not self._keeper.take() and not self._machine.fleet.joins:
             raise errors.ManifestLocked(self._machine.name, self._keeper.owner)
         self._sweep()
+        self.totals.goes_on = has_begun
         self.totals.resumed = has_begun or self._round.number > 1
 
     def nothing_to_do(self) -> None:
         """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
         finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
-        self._tell_results(self.kept)
+        self._tell_results(self._layers.totals())
         self._announce()
         self._wake.close()
 
@@ -204,7 +206,7 @@ class RoundWork:
         finisher = finishing.Finisher(
             machine.out, machine.head, self._round, self._board, self._reader, machine.checkpoints
         )
-        self.is_over = finisher.finish(self.kept, lambda: self._keeper.is_ours, pause)
+        self.is_over = self.finished_here = finisher.finish(lambda: self._keeper.is_ours, pause)
         if self.is_over:
             self._keeper.forget()
             self._tell_results(finisher.totals)
@@ -248,11 +250,7 @@ class RoundWork:
             self.totals.listed(size)
         if through and not self.totals.complete:
             self._board.through = True
-            self._complete()
-
-    def _complete(self) -> None:
-        self.totals.complete = True
-        self.totals.ignored.update(self._reader.ignored_at_the_end())
+            self.totals.all_listed(self._reader.end())
 
     def _look_if_due(self) -> None:
         if time.monotonic() >= self._look_at:
@@ -269,7 +267,7 @@ class RoundWork:
         if not self._keeper.lists:
             self._learn_sizes()
             if self._board.through and not self.totals.complete:
-                self._complete()
+                self.totals.all_listed(self._reader.end())
 
     def _learn_sizes(self) -> None:
         """Of shares that another machine listed."""
@@ -289,13 +287,13 @@ class RoundWork:
         """In the lister's thread."""
         known = {share.name for share in self._board.shares}
         for share in self._make_planner(check).shares():
+            check()
             size = ShareSize.of(share)
             if size.name not in known:
                 with contextlib.suppress(PlaceError):  # it is a hint
                     planned = PlannedTally(size.name, size.images, size.bytes.total())
                     tally.put_planned(self._machine.out, self._round, planned)
             yield size
-            check()
 
     def _announce(self) -> None:
         """What is planned, when it is told first; then how it grows."""

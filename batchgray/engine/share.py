@@ -131,6 +131,7 @@ class ShareTasks:
             source=image.source,
             output=image.output,
             version=image.version,
+            replaces=image.replaces,
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )

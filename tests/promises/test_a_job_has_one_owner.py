@@ -12,7 +12,6 @@ import pytest
 from harness import Running, batchgray, tree, wait_until
 from recording import AT_THE_FIRST_CHUNK, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
-
 ENOUGH_WAITS = 40  # of a worker's first thread: to put a checkpoint takes fewer, and for the lease it waits on and on
 
 

@@ -149,6 +149,6 @@ def cut_shares(images: int) -> None:
 
     def change(_gate, shares) -> None:
         make = shares.Planner.__init__
-        shares.Planner.__init__ = lambda self, *given: make(self, *given, share_images=images)
+        shares.Planner.__init__ = lambda self, *given, **named: make(self, *given, **named, share_images=images)
 
     sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.planning.shares": change}))
