@@ -259,6 +259,8 @@ class _Job:
             raise errors.PlaceLost(outcome.fault)
         if work.full:
             raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
+        if notice is not None and not work.is_over:  # all images may be done; what the round leaves is to be tidied up
+            return INTERRUPTED
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
