@@ -13,6 +13,7 @@ from batchgray.records import InputVersion, Task
 from batchgray.storage.base import Unreachable
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
+from batchgray.workers import fetching as fetching_module
 from batchgray.workers.fetching import Fetching
 from batchgray.workers.interrupt import Interrupted
 
@@ -57,6 +58,11 @@ class Interrupt:
         if self.heard:
             raise Interrupted
         yield
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(fetching_module, "_LEAST_PIECE", 1000)
 
 
 @pytest.fixture
@@ -150,7 +156,7 @@ def test_large_ones_are_files_of_which_only_the_next_is_fetched(fetching, place,
         with fetching.at_hand(task):
             if number + 1 < len(wanted):
                 wait_until_there(fetching)
-                assert sorted(folder.names()) == [f"7-{number}.png", f"7-{number + 1}.png"]
+                assert sorted(folder.names()) == [f"in-7-{number}.png", f"in-7-{number + 1}.png"]
     assert folder.names() == []
     assert place.most <= BUDGET // 2
 
