@@ -69,12 +69,6 @@ def refuse_for_jobs(given: dict[str, Any]) -> None:
             raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
 
 
-def refuse_url(manifest: object, command: str) -> None:
-    """Raises NotForJobs for a command that takes no URL as its MANIFEST yet."""
-    if isinstance(manifest, str):
-        raise errors.NotForJobs(f"`{command}`", "`status` tells what is done")
-
-
 def notice_options(given: dict[str, Any]) -> Any:
     from batchgray.notices.listeners import NoticeOptions
 

@@ -247,12 +247,12 @@ class Worker:
         """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         source = self._converter.open(task.source)
         source.close()
-        record, exif = self._converter.describe(source)
+        record, metadata = self._converter.describe(source)
         self._slot.describe(record)
         plan = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             told = self._channel.send if self._checkpoints.keeps_planes else _untold
-            conversion = banded.Conversion(task, record, exif, self._pixels, self._checkpoints, self._scratch, told)
+            conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
         with contextlib.closing(conversion):
             computed = conversion.tiles_missing
             try:
