@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -54,11 +54,21 @@ class _Fetch:
 class Fetching:
     """See `inputs.Inputs`: the planned versions of inputs in `place`, within `budget` bytes of memory.
 
-    Files are in `scratch`, by the worker's number.
+    Files are in `scratch`, by the worker's number. `until_certain` waits while the share is in doubt: no image is begun
+    meanwhile, though it was handed out before.
     """
 
-    def __init__(self, place: Place, scratch: Folder, worker: int, interrupt: Interrupt, budget: int) -> None:
+    def __init__(
+        self,
+        place: Place,
+        scratch: Folder,
+        worker: int,
+        interrupt: Interrupt,
+        budget: int,
+        until_certain: Callable[[], None],
+    ) -> None:
         self._place, self._scratch, self._worker, self._interrupt = place, scratch, worker, interrupt
+        self._until_certain = until_certain
         self._budget, self._small = budget, budget // _SHARE_OF_BUDGET
         self._piece = min(max(_LEAST_PIECE, self._small), _LARGEST_PIECE)
         self._threads = ThreadPoolExecutor(_AT_ONCE, "fetch")
@@ -98,6 +108,7 @@ class Fetching:
         try:
             with self._interrupt.ending_at_once():  # nothing would be lost with it
                 source = fetch.source.result()
+                self._until_certain()
             waited = time.monotonic() - began
             name = source if isinstance(source, str) else task.source
             yield InHand(msgspec.structs.replace(task, source=name, version=task.version.of_copy()), source, waited)

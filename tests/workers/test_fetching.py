@@ -82,7 +82,7 @@ def interrupt():
 
 @pytest.fixture
 def fetching(place, folder, interrupt):
-    return Fetching(place, folder, 7, interrupt, BUDGET)
+    return Fetching(place, folder, 7, interrupt, BUDGET, until_certain=lambda: None)
 
 
 def tasks(place, *sizes):
@@ -213,6 +213,32 @@ def test_what_the_next_one_meets_does_not_touch_the_one_at_hand(fetching, place)
     with fetching.at_hand(wanted[0]) as at_hand:
         assert isinstance(fetching._ahead[0].source.exception(DEADLINE), ImageError)
         assert at_hand.source.data == bytes(10)
+
+
+def test_none_is_begun_while_the_share_is_in_doubt(place, folder, interrupt):
+    """It was handed out before, and may be another machine's by now."""
+    certain = threading.Event()
+    waiting = threading.Event()
+    begun = []
+
+    def until_certain():
+        waiting.set()
+        assert certain.wait(DEADLINE)
+
+    def begin():
+        with fetching.at_hand(wanted[0]):
+            begun.append(certain.is_set())
+
+    fetching = Fetching(place, folder, 7, interrupt, BUDGET, until_certain)
+    wanted = tasks(place, 10)
+    fetching.expect(wanted)
+    beginning = threading.Thread(target=begin)
+    beginning.start()
+    assert waiting.wait(DEADLINE)
+    assert begun == []
+    certain.set()
+    beginning.join(DEADLINE)
+    assert begun == [True]
 
 
 def test_interrupted_it_waits_for_none(fetching, place, interrupt):
