@@ -693,3 +693,24 @@ def test_what_is_on_the_way_is_no_memory_for_images(tmp_path):
             while channel.waiting(0):
                 answers.append(channel.receive())
             assert isinstance(answers[-1], kind)
+
+
+def test_workers_that_stayed_get_what_comes_next_before_anything_is_waited_for(tmp_path, monkeypatch):
+    """They are idle already, and say nothing that would end the wait: each share would begin a second late."""
+
+    class Waits(Exception):
+        pass
+
+    def wait(_):
+        raise Waits
+
+    with contextlib.ExitStack() as stack:
+        world = World(tmp_path, stack, count=0, stay=True)
+        for _ in range(2):
+            world.it._pool.spawn_worker()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        monkeypatch.setattr(Supervisor, "_dispatch_messages", wait)
+        with pytest.raises(Waits):
+            world.it.run(Tasks(2, 2 << 20), world.reporter, lambda: True, stay=True)
+        assert [world.received(0), world.received(1)] == [[0], [1]]
