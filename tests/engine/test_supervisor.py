@@ -791,3 +791,23 @@ def test_what_waits_is_shared_out_before_it_is_handed_out(tmp_path):
         world.ready(0, 1)
         assert given[0] == [1, 3]
         assert [world.received(number) for number in (0, 1)] == [[0], [2]]
+
+
+def test_workers_that_stayed_get_what_comes_next_before_anything_is_waited_for(tmp_path, monkeypatch):
+    """They are idle already, and say nothing that would end the wait: each share would begin a second late."""
+
+    class Waits(Exception):
+        pass
+
+    def wait(_):
+        raise Waits
+
+    with making_world(tmp_path, count=0, stay=True) as world:
+        for _ in range(2):
+            world.it._pool.spawn_worker()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        monkeypatch.setattr(Supervisor, "_dispatch_messages", wait)
+        with pytest.raises(Waits):
+            world.it.run(Tasks(2, 2 << 20), world.reporter, lambda: True, stay=True)
+        assert [world.received(0), world.received(1)] == [[0], [1]]
