@@ -169,8 +169,8 @@ class FutureManifest(UsageError):
 
 
 class IsJob(UsageError):
-    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take it as \
-it is, and --overwrite does not."""
+    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take \
+it as it is, and --overwrite does not."""
 
 
 class IsNoJob(UsageError):

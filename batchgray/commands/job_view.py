@@ -198,11 +198,10 @@ class JobView:
                 yield from self.images_of(name)
             return
         yield from islice(self.failures(()), _SAMPLE)
-        starts = [start for end in self._results.ends()[:1] for start in end.segments]
-        step = -(-len(starts) // parts) or 1
-        for start in starts[::step]:
-            results = self._results.read(after=start.order)
-            yield from map(_image_of, islice((each for each in results if each.state == "done"), _SAMPLE * parts))
+        later = [start.order for end in self._results.ends()[:1] for start in end.segments[1:]]
+        for after in (None, *later[:: -(-len(later) // parts) or 1]):
+            done = (result for result in self._results.read(after) if result.state == "done")
+            yield from map(_image_of, islice(done, _SAMPLE))
 
     def finished(self) -> Iterator[tuple[int, int]]:
         """When each image of rounds that are over was done (milliseconds since 1970), and how many pixels it has."""
