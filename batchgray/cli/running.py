@@ -53,7 +53,7 @@ from batchgray.cli.streams import as_json_line, leave, say
     type=Choice(["keep", "strip"]),
     default="keep",
     show_default=True,
-    help="Keep EXIF, or of it the orientation alone.",
+    help="Keep EXIF, XMP and IPTC, or of EXIF the orientation alone.",
 )
 @option(
     "--background",

@@ -242,7 +242,8 @@ class Board:
         if share.log is None:
             share.log = self.log_of(share.name)
         log = share.log
-        share.entries += log.catch_up()
+        if share.number:  # else to put its first entry tells whether there is one
+            share.entries += log.catch_up()
         log.stood_since(share.number, share.moved_at)
         if log.take():
             taken = Taken(share.name, log, share.entries)

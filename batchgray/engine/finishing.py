@@ -18,8 +18,10 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Layers, Result, Totals
 from batchgray.manifest.share_log import LogEntry
+from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
-from batchgray.planning.shares import PlannedImage, Planner, Share
+from batchgray.planning.round_results import results_of
+from batchgray.planning.shares import Planner
 from batchgray.storage.base import Place
 
 _AT_ONCE = 16  # requests that wait for their answers
@@ -47,8 +49,15 @@ def _made_up(board: Board, head: JobHead, reader: Planner, share: Followed) -> t
     return plan.tally
 
 
+def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None]) -> None:
+    """Of images that failed after they were begun, and what machines left that died just after an output's put."""
+    for output in checkpoints.left():
+        pause()
+        checkpoints.discard(output)
+
+
 class Finisher:
-    """Ends a round on whose board all is done."""
+    """Ends a round on whose board all is done. `totals` are those of the whole job, when `finish` has returned."""
 
     def __init__(
         self,
@@ -59,60 +68,60 @@ class Finisher:
         reader: Planner,
         checkpoints: PlaceCheckpoints,
     ) -> None:
+        self.totals = Totals()
         self._place, self._head, self._round, self._board = place, head, round, board
         self._reader, self._checkpoints = reader, checkpoints
 
-    def finish(self, kept: Totals, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
+    def finish(self, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
         """Whether it was done: not where `is_ours` says that another machine has the plan by now.
 
-        `kept` is what the round has nothing to do with. `pause` is called now and then, and may raise.
+        `pause` is called now and then, and may raise.
 
         Raises BatchgrayError, PlaceError.
         """
-        layers = Layers(self._place, self._head.prefix)
-        layers.write(self._round.number, self._images(), self._results(pause), kept, pause)
-        for output in self._checkpoints.left():
-            pause()
-            self._checkpoints.discard(output)
+        layers, plan = Layers(self._place, self._head.prefix), self._reader.end()
+        if plan.images:
+            layers.write(self._round.number, plan.images, self._results(pause), plan.all_kept, pause)
+        remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
         self._place.put_absent(self._round.finished, b"")
-        self.tidy_up()
+        if self._round.number > 1:
+            layers.sweep()
+        self._tidy_up()
+        self.totals = layers.totals()
         return True
 
-    def tidy_up(self) -> None:
+    def _tidy_up(self) -> None:
         """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
+        logs: dict[str, list[str]] = {}
+        others: list[str] = []
+        for entry in self._place.list(f"{self._round.prefix}/"):
+            if entry.key.startswith(f"{self._round.logs}/"):
+                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+            elif entry.key != self._round.finished:
+                others.append(entry.key)
         with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
-            for kind in ("idle", "tally", "plan"):
-                keys = [entry.key for entry in self._place.list(f"{self._round.prefix}/{kind}/")]
-                list(threads.map(self._place.delete, keys))
-            list(threads.map(self._remove_log, self._logs()))
-
-    def _logs(self) -> Iterator[list[str]]:
-        """The keys of each log."""
-        keys: dict[str, list[str]] = {}
-        for entry in self._place.list(f"{self._round.logs}/"):
-            keys.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
-        return iter(keys.values())
+            list(threads.map(self._place.delete, others))
+            list(threads.map(self._remove_log, logs.values()))
 
     def _remove_log(self, keys: list[str]) -> None:
         for key in reversed(keys):
             self._place.delete(key)
-
-    def _images(self) -> int:
-        return sum(share.figures.done + share.figures.failed for share in self._board.shares if share.figures)
 
     def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""
         parts: dict[int, list[str]] = {}
         for share in self._board.shares:
             parts.setdefault(job_round.number_of(share.name), []).append(share.name)
-        for number in sorted(parts):
+
+        def images_of(share: Share) -> list[Image]:
             pause()
-            share_of_plan = self._reader.share(number)
-            entries = [entry for name in sorted(parts[number], key=_age) for entry in self._entries(name)]
-            images = replayed(self._head, share_of_plan, entries, job_round.name_of(number)).images
-            yield from map(_result, _inputs(share_of_plan), share_of_plan.images, images)
+            names = sorted(parts[share.number], key=_age)
+            entries = [entry for name in names for entry in self._entries(name)]
+            return replayed(self._head, share, entries, job_round.name_of(share.number)).images
+
+        return results_of(self._reader, images_of)
 
     def _entries(self, name: str) -> list[LogEntry]:
         return self._board.log_of(name).catch_up()
@@ -121,26 +130,3 @@ class Finisher:
 def _age(name: str) -> int:
     """What was split off tells of its images after what it was split off."""
     return name.count("-")
-
-
-def _inputs(share: Share) -> list[int]:
-    return [share.input] * len(share.images)
-
-
-def _result(input: int, planned: PlannedImage, image: Image) -> Result:
-    return Result(
-        input=input,
-        source=planned.source,
-        output=planned.output,
-        state="done" if image.state == "done" else "failed",
-        size=planned.size,
-        mtime_ns=planned.mtime_ns,
-        etag=planned.etag,
-        width=image.width,
-        height=image.height,
-        output_size=image.output_size,
-        checksum=image.checksum,
-        done_at_ms=image.done_at_ms,
-        error=image.error,
-        note=image.note,
-    )

@@ -7,38 +7,41 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import session
-from batchgray.engine.job_totals import JobTotals
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.round_work import Machine, RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.supervisor import Outcome, Supervisor
-from batchgray.manifest import job_head, job_round
+from batchgray.errors import shown
+from batchgray.manifest import job_head, job_round, share_log
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
-from batchgray.manifest.results import Layers, Totals
+from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs
-from batchgray.planning.failed_again import FailedAgain
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
-from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
+from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
 from batchgray.storage.urls import StoreOptions, open_place
 from batchgray.workers import job_places
 from batchgray.workers.forkserver import ForkServer
+
+_ROUNDS = 3  # that one command adds at most, of what changes again and again
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +76,7 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
             _refuse_unfit(out)
             head = job_head.begin(out, _head_of(options, inputs))
         _refuse_other(options, inputs, head, out)
-        return _Job(stack, head, out, places, options.engine, means, inbox).work()
+        return _Job(stack, head, out, places, options.engine, means, inbox, lists=True).work()
 
 
 def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
@@ -85,7 +88,7 @@ def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
             head = job_head.read(out)
             _refuse_unfit(out)
         places = [stack.enter_context(_open(each, means.stores)) for each in head.inputs]
-        return _Job(stack, head, out, places, engine, means, inbox).work()
+        return _Job(stack, head, out, places, engine, means, inbox, lists=False).work()
 
 
 class _Job:
@@ -100,12 +103,14 @@ class _Job:
         engine: EngineOptions,
         means: Means,
         inbox: Inbox,
+        lists: bool,
     ) -> None:
+        """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else."""
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
         self._inputs = job_inputs.mirrored(head.inputs, inputs)
-        self._kind_of_unwanted = choosing(head.include, head.exclude)
+        self._layers, self._lists = Layers(out, head.prefix), lists
         self._began = time.monotonic()
 
     def work(self) -> ExitCode:
@@ -115,26 +120,42 @@ class _Job:
         """
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
-        goes_on = round.has_begun(self._out)
-        work = self._round_work(machine, round)
-        if round.number > 1 and not goes_on and not self._has_failures():
+        work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
+        if not has_begun and not self._is_more(round):
             work.nothing_to_do()
-            return self._end(Outcome(self._inbox.notice), work.totals)
-        work.begin()
-        with _losing_places():
-            outcome = work.run()
-            if goes_on and outcome.notice is None and work.is_over and work.totals.failures:
-                work = self._round_work(machine, round.next)
-                work.begin()
-                outcome = work.run()
-            return self._end(outcome, work.totals)
+            return self._end(Outcome(self._inbox.notice), work)
+        outcome = self._work_on(work, has_begun)
+        for _ in range(_ROUNDS):
+            if outcome.notice is not None or not self._goes_on(work, has_begun):
+                break
+            round = round.next
+            if not self._is_more(round):
+                break
+            work, has_begun = self._round_work(machine, round), False
+            outcome = self._work_on(work, has_begun)
+        return self._end(outcome, work)
 
-    def _has_failures(self) -> bool:
-        return next(Layers(self._out, self._head.prefix).failures(), None) is not None
+    def _work_on(self, work: RoundWork, has_begun: bool) -> Outcome:
+        work.begin(has_begun)
+        with _losing_places(self._out.name):
+            return work.run()
+
+    def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
+        """Whether to look for more when a round is over: what came since it was listed, or changed meanwhile."""
+        return work.finished_here and (has_begun or (self._lists and work.totals.has_changed_inputs))
+
+    def _is_more(self, round: Round) -> bool:
+        """Whether a round would have anything to do: else none is made. Nothing is left of the question."""
+        if round.number == 1:
+            return True
+        if not self._lists:
+            return self._layers.totals().failed > 0
+        nowhere = Planner(MemoryPlace(), "nowhere", **self._planning(session.pause(self._inbox)))
+        return next(nowhere.plan(), None) is not None
 
     def _round_work(self, machine: Machine, round: Round) -> RoundWork:
-        kept = Layers(self._out, self._head.prefix).totals() if round.number > 1 else Totals()
-        return RoundWork(machine, round, functools.partial(self._planner, round), kept)
+        reader = Planner(self._out, round.prefix, **self._planning(lambda: None))
+        return RoundWork(machine, round, reader, functools.partial(self._planner, round))
 
     def _machine(self, folder: MachineFolder) -> Machine:
         head, engine = self._head, self._engine
@@ -160,19 +181,19 @@ class _Job:
             preload=lambda planned: session.preload(self._means.server, planned, head.options),
         )
 
-    def _planner(self, round: Round, check: Callable[[], None]) -> Planner:
-        """Lists, and calls `check` at each name."""
+    def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
+        """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
+        only_failed = round.number > 1 and not self._lists
+        return Planner(self._out, round.prefix, only_failed=only_failed, **self._planning(pause))
 
-        def kind_of_unwanted(key: str) -> str | None:
-            check()
-            return self._kind_of_unwanted(key)
-
-        settings = self._out, round.prefix, self._inputs, self._head.options.format, kind_of_unwanted
-        if round.number == 1:
-            return Planner(*settings)
-        again = FailedAgain(*settings)
-        again.layers = Layers(self._out, self._head.prefix)
-        return again
+    def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
+        return {
+            "inputs": self._inputs,
+            "format": self._head.options.format,
+            "kind_of_unwanted": choosing(self._head.include, self._head.exclude),
+            "layers": self._layers,
+            "pause": pause,
+        }
 
     def _inheritance(self, folder: MachineFolder, input: int) -> Inheritance:
         scratch = folder.folder
@@ -184,42 +205,54 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
-            job=job_places.packed(self._head.inputs[input], self._out.name, self._head.begun, self._means.stores),
+            job=job_places.packed(
+                self._head.inputs[input],
+                self._out.name,
+                self._head.begun,
+                msgspec.structs.replace(self._means.stores, patience=share_log.AWAY_SECONDS),
+            ),
         )
 
     def _send(self, event: events.Event) -> None:
         self._means.emit(session.at(self._began, event))
 
-    def _end(self, outcome: Outcome, totals: JobTotals) -> ExitCode:
-        if outcome.notice is not None:
-            self._acknowledge(outcome.notice)
-        last = session.at(self._began, totals.summary(time.monotonic() - self._began, outcome.space_needed))
+    def _end(self, outcome: Outcome, work: RoundWork) -> ExitCode:
+        notice = outcome.notice
+        if notice is not None:
+            self._acknowledge(notice, work.durable)
+        last = session.at(self._began, work.totals.summary(time.monotonic() - self._began, outcome.space_needed))
         self._means.emit(last)
-        if outcome.fault is not None:
+        if outcome.fault is not None and notice is not None and notice.source == "disk":
             raise errors.PlaceLost(outcome.fault)
+        if work.full:
+            raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
-    def _acknowledge(self, notice: InterruptionNotice) -> None:
-        """The log says "free" by now, or no share was taken."""
-        for failure in session.acknowledge(notice, self._means.sources, True):
+    def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
+        """Where the log says "free" by now, or no share was taken."""
+        for failure in session.acknowledge(notice, self._means.sources, durable):
             message = f"the notice could not be acknowledged ({failure}); it may come again"
             self._send(events.Warned(message=message))
 
 
 @contextlib.contextmanager
 def _naming_places(name: str) -> Iterator[None]:
-    """Raises PlaceUnusable instead of PlaceError."""
+    """Raises PlaceUnusable, or PlaceFull, instead of PlaceError."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(name, error.reason) from error
     except PlaceError as error:
         raise errors.PlaceUnusable(name, error) from error
 
 
 @contextlib.contextmanager
-def _losing_places() -> Iterator[None]:
-    """Raises PlaceLost instead of PlaceError: work has begun."""
+def _losing_places(name: str) -> Iterator[None]:
+    """Raises PlaceLost, or PlaceFull, instead of PlaceError: work has begun."""
     try:
         yield
+    except Full as error:
+        raise errors.PlaceFull(shown(name), error.reason) from error
     except PlaceError as error:
         raise errors.PlaceLost(f"{error.key}: {error.reason}" if error.key else error.reason) from error
 

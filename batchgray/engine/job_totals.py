@@ -14,6 +14,7 @@ import msgspec
 from batchgray import events
 from batchgray.engine.ledger import Ledger
 from batchgray.engine.share import SharePlan
+from batchgray.errors import INPUT_CHANGED
 from batchgray.manifest import outcome
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import name_of
@@ -21,20 +22,28 @@ from batchgray.manifest.records import Image, ImageState
 from batchgray.manifest.results import Result, Totals
 from batchgray.manifest.tally import DoneTally, PlannedTally
 from batchgray.planning.replay import manifest_for
-from batchgray.planning.shares import Share
+from batchgray.planning.shares import PlanEnd, Share
 from batchgray.storage.names import kind_of
 
+_NAMES = 1000  # of inputs that are gone, in each share
 _NOTHING: Counter[str] = Counter()
 _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 
 
 class ShareSize(NamedTuple):
-    """How much there is in a share of the plan: images, and bytes by kind of file. `ignored` is as in `Share`."""
+    """How much there is in a share of the plan: images, and bytes by kind of file. All else is as in `Share`.
+
+    `kept` are those that are done, and nothing is to be done about; `gone` has the first names.
+    """
 
     name: str
     images: int
     bytes: Counter[str]
     ignored: dict[str, int]
+    kept: int
+    changed: int
+    retried: int
+    gone: list[str]
 
     @classmethod
     def of(cls, share: Share) -> "ShareSize":
@@ -42,12 +51,23 @@ class ShareSize(NamedTuple):
         sizes: Counter[str] = Counter()
         for image in share.images:
             sizes[kind_of(image.source)] += image.size
-        return cls(name_of(share.number), len(share.images), sizes, share.ignored)
+        done = sum(noted.state == "done" for noted in share.noted)
+        gone = [noted.source for noted in share.noted if noted.state == "gone"]
+        return cls(
+            name=name_of(share.number),
+            images=len(share.images),
+            bytes=sizes,
+            ignored=share.ignored,
+            kept=share.kept.done + done,
+            changed=share.changed,
+            retried=share.retried,
+            gone=gone[:_NAMES],
+        )
 
 
 class JobTotals:
     """`ignored` counts what is not taken, by type. `complete` says whether all is listed, `resumed` whether this run
-    found something begun.
+    found a job, `goes_on` whether a round of it was begun.
     """
 
     def __init__(self, head: JobHead, name: str, out: str) -> None:
@@ -61,11 +81,13 @@ class JobTotals:
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
         self._waited = 0.0
+        self._kept = self._changed = self._retried = 0
+        self._gone: list[str] = []
         self._notes: dict[str, str] = {}
         self._failed: dict[str, list[Image]] = {}
         self.failures: list[Image] = []  # of all machines, once the round is over
         self._in_hand: SharePlan | None = None
-        self.resumed = False
+        self.resumed = self.goes_on = False
 
     # what is heard
 
@@ -74,8 +96,12 @@ class JobTotals:
         if size.name not in self._images:
             self.ignored.update(size.ignored)
             self._images[size.name] = size.images
+            self._kept += size.kept
+            self._changed += size.changed
+            self._retried += size.retried
+            self._gone += size.gone
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
-            self._bytes[size.name] = size.bytes.copy()
+            self._bytes[size.name] = Counter(size.bytes)
 
     def sized(self, planned: PlannedTally) -> None:
         """A share of the plan that was not read."""
@@ -119,19 +145,25 @@ class JobTotals:
         else:
             self.done(plan.tally)
 
-    def keep(self, kept: Totals) -> None:
-        """What earlier rounds came to, and this one has nothing to do with."""
-        self._images["kept"] = kept.done
-        self._bytes["kept"] = Counter()
-        self._done["kept"] = _tally_of(kept, "kept", failed=0)
+    def all_listed(self, end: PlanEnd) -> None:
+        """What no share tells of."""
+        self.complete = True
+        self.ignored.update(end.ignored)
+        self._kept += end.kept.done
 
     def finished(self, totals: Totals, failed: Iterable[Result]) -> None:
         """The round is over: this is what the job came to, whoever did it."""
         self.complete = True
         self._images = {"job": totals.done + totals.failed}
-        self._done = {"job": _tally_of(totals, "job", totals.failed)}
+        self._done = {"job": _tally_of(totals)}
+        self._kept = 0
         self._open.clear()
         self.failures = [_image_of(result) for result in failed]
+
+    @property
+    def has_changed_inputs(self) -> bool:
+        """Whether an input failed as it was another one than planned."""
+        return any(image.error == INPUT_CHANGED for image in self.failures)
 
     # what is told
 
@@ -148,10 +180,10 @@ class JobTotals:
             done_pixels=sum(each.pixels for each in before.values()),
             todo_bytes=now.todo_bytes,
             todo_bytes_by_kind=now.todo_bytes_by_kind,
-            new=0 if self.resumed else now.total,
-            changed=0,
+            new=0 if self.goes_on else sum(self._images.values()) - self._changed - self._retried,
+            changed=self._changed,
             missing=0,
-            gone=0,
+            gone=len(self._gone),
             ignored=dict(self.ignored),
             workers=workers,
             resumed=self.resumed,
@@ -173,10 +205,11 @@ class JobTotals:
                 event, done=event.done + others["done"], failed=event.failed + others["failed"]
             )
         if isinstance(event, events.Flushed):
-            own = self._in_hand.name if self._in_hand else ""
-            partial = event.partial + self._states(without=own)["partial"]
-            left = self._total() - self._states()["done"] - self._states()["failed"]
-            return msgspec.structs.replace(event, partial=partial, pending=left - partial)
+            states = self._states(without=self._in_hand.name if self._in_hand else "")
+            if self._in_hand:
+                states.update(self._in_hand.states())
+            left = self._total() - states["done"] - states["failed"]
+            return msgspec.structs.replace(event, partial=states["partial"], pending=left - states["partial"])
         return event
 
     def summary(self, seconds: float, space_needed: int | None) -> events.Summary:
@@ -202,10 +235,10 @@ class JobTotals:
             seconds=seconds,
             waited=self._waited,
             ignored=dict(self.ignored),
-            changed=0,
+            changed=self._changed,
             missing=0,
-            gone=0,
-            newly_gone=[],
+            gone=len(self._gone),
+            newly_gone=self._gone,
             left_out=[],
             pruned=0,
             notes=self._notes,
@@ -219,10 +252,10 @@ class JobTotals:
     # the counting
 
     def _total(self) -> int:
-        return sum(self._images.values())
+        return sum(self._images.values()) + self._kept
 
     def _states(self, without: str = "") -> Counter[ImageState]:
-        counts: Counter[ImageState] = Counter()
+        counts: Counter[ImageState] = Counter({"done": self._kept})
         for name, tally in self._done.items():
             if name != without:
                 counts["done"] += tally.done
@@ -259,8 +292,16 @@ class JobTotals:
         return os.path.join(self._head.inputs[image.root], image.source) if several else image.source
 
 
-def _tally_of(totals: Totals, name: str, failed: int) -> DoneTally:
-    return DoneTally(name, totals.done, failed, totals.pixels, totals.source_bytes, totals.output_bytes, 0)
+def _tally_of(totals: Totals) -> DoneTally:
+    return DoneTally(
+        share="job",
+        done=totals.done,
+        failed=totals.failed,
+        pixels=totals.pixels,
+        source_bytes=totals.source_bytes,
+        output_bytes=totals.output_bytes,
+        splits=0,
+    )
 
 
 def _image_of(failed: Result) -> Image:

@@ -75,8 +75,7 @@ class PlanKeeper(Generic[News]):
         self._log.catch_up()
 
     def take(self) -> bool:
-        """Become its owner, if nobody is."""
-        self.look()
+        """Become its owner, if nobody is, as far as was looked."""
         return self._log.take()
 
     def start(self, through: bool) -> None:

@@ -73,20 +73,26 @@ class Machine:
 
 
 class RoundWork:
-    """One round. What the job comes to is in `totals`, where `kept` is what this round has nothing to do with."""
+    """One round. What the job comes to is in `totals`.
 
-    def __init__(self, machine: Machine, round: Round, make_planner: MakePlanner, kept: Totals) -> None:
-        self.is_over = False
-        self._machine, self._round, self._make_planner, self._kept = machine, round, make_planner, kept
+    `is_over` is set when the round is, `finished_here` when this machine ended it; `durable` says whether the logs
+    have all that this machine did, `full` whether they lack something for want of room. `reader` reads shares, what
+    `make_planner` makes writes them.
+    """
+
+    def __init__(self, machine: Machine, round: Round, reader: Planner, make_planner: MakePlanner) -> None:
+        self.is_over = self.finished_here = self.full = False
+        self.durable = True
+        self._machine, self._round, self._make_planner = machine, round, make_planner
         self.totals = JobTotals(machine.head, machine.name, machine.out.name)
-        self.totals.keep(kept)
         fleet = machine.fleet
         self._board = Board(
             machine.out, round, machine.owner, shard=fleet.shard and Shard(*fleet.shard), alone=not fleet.joins
         )
         self._wake = session.Wake(machine.inbox)
         self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
-        self._reader = make_planner(lambda: None)
+        self._reader = reader
+        self._layers = Layers(machine.out, machine.head.prefix)
         self._lease = Lease(machine.folder.folder.path, make=True)
         self._told: events.Planned | events.Listed | None = None
         self._tell_at = self._look_at = 0.0
@@ -95,20 +101,23 @@ class RoundWork:
 
     # from beginning to end
 
-    def begin(self) -> None:
-        """See what there is. Raises ManifestLocked, DamagedLog, DamagedPlan, PlaceError."""
-        self._look()
-        self._keeper.look()
+    def begin(self, has_begun: bool) -> None:
+        """See what there is, if anything. Raises ManifestLocked, DamagedLog, DamagedPlan, PlaceError."""
+        if has_begun:
+            self._look()
+            self._keeper.look()
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
         if not self._keeper.take() and not self._machine.fleet.joins:
             raise errors.ManifestLocked(self._machine.name, self._keeper.owner)
         self._sweep()
-        self.totals.resumed = self._round.number > 1 or len(self._board) > 0
+        self.totals.goes_on = has_begun
+        self.totals.resumed = has_begun or self._round.number > 1
 
     def nothing_to_do(self) -> None:
-        """Tell what the job has come to, instead of all else."""
-        self._read_results()
+        """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
+        finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
+        self._tell_results(self._layers.totals())
         self._announce()
         self._wake.close()
 
@@ -121,9 +130,6 @@ class RoundWork:
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
             self._announce()
-            if self.is_over:
-                self._keeper.forget()
-                self._read_results()
         finally:
             self._take_idle_mark_off()
             self._keeper.stop()
@@ -133,7 +139,7 @@ class RoundWork:
     def _sweep(self) -> None:
         """What others that died had on its way to a folder; nothing of those that are at work."""
         if isinstance(self._machine.out, FolderPlace):
-            self._machine.out.sweep(share_log.STALE_SECONDS if self._machine.fleet.joins else 0.0)
+            self._machine.out.sweep()
 
     def _wait_for_the_dead(self) -> None:
         """Until nobody seems to work on the job. Raises ManifestLocked where somebody gives a sign of life."""
@@ -182,7 +188,10 @@ class RoundWork:
             return self._finish()
         if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
             return True
-        self.is_over = self._board.over
+        if self._board.over:
+            self.is_over = True
+            self._keeper.forget()
+            self._tell_results(self._layers.totals())
         return self.is_over
 
     def _finish(self) -> bool:
@@ -197,12 +206,14 @@ class RoundWork:
         finisher = finishing.Finisher(
             machine.out, machine.head, self._round, self._board, self._reader, machine.checkpoints
         )
-        self.is_over = finisher.finish(self._kept, lambda: self._keeper.is_ours, pause)
+        self.is_over = self.finished_here = finisher.finish(lambda: self._keeper.is_ours, pause)
+        if self.is_over:
+            self._keeper.forget()
+            self._tell_results(finisher.totals)
         return self.is_over
 
-    def _read_results(self) -> None:
-        layers = Layers(self._machine.out, self._machine.head.prefix)
-        self.totals.finished(layers.totals(), layers.failures())
+    def _tell_results(self, totals: Totals) -> None:
+        self.totals.finished(totals, self._layers.failures() if totals.failed else ())
 
     def _wait(self) -> None:
         """Until there may be something new."""
@@ -239,11 +250,7 @@ class RoundWork:
             self.totals.listed(size)
         if through and not self.totals.complete:
             self._board.through = True
-            self._complete()
-
-    def _complete(self) -> None:
-        self.totals.complete = True
-        self.totals.ignored.update(self._reader.ignored_at_the_end())
+            self.totals.all_listed(self._reader.end())
 
     def _look_if_due(self) -> None:
         if time.monotonic() >= self._look_at:
@@ -260,7 +267,7 @@ class RoundWork:
         if not self._keeper.lists:
             self._learn_sizes()
             if self._board.through and not self.totals.complete:
-                self._complete()
+                self.totals.all_listed(self._reader.end())
 
     def _learn_sizes(self) -> None:
         """Of shares that another machine listed."""
@@ -280,13 +287,13 @@ class RoundWork:
         """In the lister's thread."""
         known = {share.name for share in self._board.shares}
         for share in self._make_planner(check).shares():
+            check()
             size = ShareSize.of(share)
             if size.name not in known:
                 with contextlib.suppress(PlaceError):  # it is a hint
                     planned = PlannedTally(size.name, size.images, size.bytes.total())
                     tally.put_planned(self._machine.out, self._round, planned)
             yield size
-            check()
 
     def _announce(self) -> None:
         """What is planned, when it is told first; then how it grows."""
@@ -344,12 +351,15 @@ class RoundWork:
 
     @contextlib.contextmanager
     def _giving_back(self, log: ShareLog) -> Iterator[None]:
-        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease."""
+        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease.
+
+        A place that does not answer is not asked again, as that takes its time.
+        """
         try:
             yield
         except BaseException:
             self._machine.supervisor.close()
-            if log.is_ours:
+            if log.is_ours and not log.in_doubt:
                 with contextlib.suppress(PlaceError, ShareLost):
                     log.sync("free")
             raise
@@ -366,24 +376,30 @@ class RoundWork:
         books = ShareBooks(machine.name, plan, machine.out, self._round, log, self._lease, joins)
         ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
         machine.supervisor.inherit(machine.inheritance(plan.share.input))
+        tasks = ShareTasks(plan, resumable, books)
         try:
-            return machine.supervisor.run(
-                ShareTasks(plan, resumable, books), ledger, lambda: self._may_begin_more(log), stay=True
-            )
+            return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
         except ShareLost as lost:
+            self._give_up(plan, tasks)
             if not joins:
                 raise
-            self._give_up(plan, lost)
+            machine.send(events.Warned(message=str(lost)))
             return Outcome(machine.inbox.notice)
         finally:
             ledger.close()
+            self.full = ledger.disk_full and not ledger.durable
+            self.durable = ledger.durable or machine.inbox.notice is None
+            if ledger.unreachable is not None:
+                machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
             self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
 
-    def _give_up(self, plan: SharePlan, lost: ShareLost) -> None:
+    def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
         """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
         machine = self._machine
         machine.supervisor.abandon()
-        machine.send(events.Warned(message=str(lost)))
+        for index in tasks.handed_out:
+            if plan.manifest.images[index].state != "done":
+                machine.checkpoints.withdraw(plan.share.images[index].output)
         if self._round.is_finished(machine.out):
             outputs = {integrity.short_name(image.output): image.output for image in plan.images}
             for name in machine.checkpoints.names() & outputs.keys():
@@ -395,6 +411,10 @@ class RoundWork:
             name = shown(self._machine.out.name)
             lost = f"{name} does not answer; nothing is begun or put until it does"
             self._machine.send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
+        if log.is_given_up:
+            raise errors.PlaceLost(
+                f"{shown(self._machine.out.name)} has not answered for {share_log.AWAY_SECONDS:.0f} s"
+            )
         if time.monotonic() >= self._tell_at:
             self._hear_news()
             self._announce()
@@ -402,6 +422,13 @@ class RoundWork:
 
     def _tell(self, event: events.Event) -> None:
         self._machine.send(self.totals.of_the_job(event))
+
+
+def _not_told(name: str, reason: str) -> str:
+    return (
+        f"{shown(name)} does not answer ({reason}): the share is not given back, and is free for others "
+        f"{share_log.STALE_SECONDS:.0f} s after its last sign of life; what its log lacks is made again there"
+    )
 
 
 def _look_seconds() -> float:

@@ -74,7 +74,7 @@ def acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], f
     if flushed:
         yield from filter(None, (source.acknowledge(notice) for source in sources))
     elif notice.source == "smq":
-        yield "the disk is full, and the manifest lacks what was flushed"
+        yield "the manifest could not be told what was flushed"
 
 
 def at(began: float, event: AnyEvent) -> AnyEvent:

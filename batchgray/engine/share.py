@@ -105,12 +105,16 @@ def _part_of(log: Sequence[LogEntry], number: int, name: str) -> list[int]:
 
 
 class ShareTasks:
-    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar."""
+    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar.
+
+    `handed_out` are those that were asked for.
+    """
 
     def __init__(self, plan: SharePlan, resumable: Collection[int], books: "ShareBooks") -> None:
         self._plan, self._resumable, self._books = plan, resumable, books
         self._images = plan.share.images
         self._outputs = {image.output for image in self._images}
+        self.handed_out: set[int] = set()
 
     @property
     def indices(self) -> Sequence[int]:
@@ -121,11 +125,13 @@ class ShareTasks:
 
     def task(self, index: int) -> Task:
         image = self._images[index]
+        self.handed_out.add(index)
         return Task(
             index=index,
             source=image.source,
             output=image.output,
             version=image.version,
+            replaces=image.replaces,
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )

@@ -29,7 +29,7 @@ from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.options import EngineOptions
 from batchgray.planes import slots
 from batchgray.records import Task
-from batchgray.storage.base import PlaceError
+from batchgray.storage.base import Busy, PlaceError, Unreachable
 from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
 
@@ -114,7 +114,7 @@ class Supervisor:
         self._backlog = Backlog(tasks)
         self._drain = Drain(self._engine.grace, self._clock)
         self._salvage = salvage.Salvage(self._checkpoints)
-        self._held_back = False
+        self._held_back = self._place_is_away = False
         self._fault: str | None = None
         self._space_needed: int | None = None
         self._lifecycle.happened(Trigger.PLANNED)
@@ -270,7 +270,7 @@ class Supervisor:
     def _handle_worker_death(self, worker: WorkerHandle) -> None:
         """Its finished tiles are saved. An image that it died on is suspect; without one, something else is wrong."""
         task, image = salvage.task_in_hand(worker)
-        if task and image:
+        if task and image and not self._place_is_away:
             self._save_tiles(task, image)
         if self._lifecycle.state is not State.RUNNING or worker.blameless:
             return
@@ -286,6 +286,7 @@ class Supervisor:
         try:
             message = self._salvage.save_tiles(task, image)
         except PlaceError as error:
+            self._place_is_away = isinstance(error, Busy | Unreachable)  # each try may take a minute, or more
             self._reporter.warned(
                 f"can't save the finished tiles of {shown(task.output)}: {error.reason}; they are made anew"
             )

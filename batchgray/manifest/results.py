@@ -39,7 +39,7 @@ Pause = Callable[[], None]
 SEGMENT_IMAGES = 100_000
 _LINE_IMAGES = 1000
 _LONGEST_LINE = 64 << 20  # bytes; names have at most some thousand
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 _TIMES_LARGER = 2
 
 
@@ -57,7 +57,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     input: Count
     source: str
+    source_base64: Bytes = msgspec.UNSET
     output: str
+    output_base64: Bytes = msgspec.UNSET
     state: ResultState
     size: Count
     mtime_ns: Nanoseconds
@@ -152,7 +154,7 @@ Order = tuple[int, bytes]
 
 _LINES = SealedRecords(_Lines, _LONGEST_LINE)
 _ENDS = SealedRecords(LayerEnd, 256 << 20)
-_PLAIN = [name for name in _Lines.__struct_fields__ if name in Result.__struct_fields__ and name != "source"]
+_PLAIN = [name for name in _Lines.__struct_fields__ if name in Result.__struct_fields__ and "source" not in name]
 
 
 def order_of(result: Result) -> Order:
@@ -197,12 +199,12 @@ class Layers:
         ends = self.ends()
         return ends[0].totals if ends else Totals()
 
-    def read(self, after: Order | None = None) -> Iterator[Result]:
+    def read(self, after: Order | None = None, ends: Sequence[LayerEnd] | None = None) -> Iterator[Result]:
         """The images of all layers in their order, those after `after` only; of each what the last round says.
 
-        Those that are pruned are left out.
+        Those that are pruned are left out. `ends` are those of the layers, where they are known.
         """
-        streams = [self._read(end, after) for end in self.ends()]
+        streams = [self._read(end, after) for end in (self.ends() if ends is None else ends)]
         return (result for result in _latest(streams) if result.state != "pruned")
 
     def failures(self) -> Iterator[Result]:
@@ -290,16 +292,14 @@ class Layers:
         if after is not None:
             begin = max(1, bisect.bisect_right(end.segments, after, key=lambda start: start.order))
         for number in range(begin, len(end.segments) + 1):
-            for result in self._segment(self._key(end.round, number)):
-                if after is None or order_of(result) > after:
-                    yield result
+            yield from self._segment(self._key(end.round, number), after)
 
-    def _segment(self, key: str) -> Iterator[Result]:
+    def _segment(self, key: str, after: Order | None = None) -> Iterator[Result]:
         """Read piece by piece, so that it is never whole in memory."""
         try:
             for line in _lines(self._pieces(key)):
                 lines = _LINES.decode_line(line)
-                yield from _rows(lines)
+                yield from _rows(lines, after)
                 if lines.is_last:
                     return
             raise Torn("it is not whole")
@@ -411,15 +411,15 @@ def _columns(results: Sequence[Result], is_last: bool) -> _Lines:
     )
 
 
-def _rows(lines: _Lines) -> Iterator[Result]:
-    """Raises Undecodable."""
+def _rows(lines: _Lines, after: Order | None) -> Iterator[Result]:
+    """Those after a name. Raises Undecodable."""
     try:
-        outputs = [
-            before + os.path.splitext(source)[0] + after if after else before
-            for source, before, after in zip(lines.source, lines.before, lines.after, strict=True)
-        ]
-        columns = [getattr(lines, name) for name in _PLAIN]
-        for source, output, *values in zip(lines.source, outputs, *columns, strict=True):
+        begin = 0
+        if after is not None:
+            begin = sum(order <= after for order in zip(lines.input, map(key_order, lines.source), strict=True))
+        columns = [getattr(lines, name)[begin:] for name in ("source", "before", "after", *_PLAIN)]
+        for source, before, rest, *values in zip(*columns, strict=True):
+            output = before + os.path.splitext(source)[0] + rest if rest else before
             yield Result(source=source, output=output, **dict(zip(_PLAIN, values, strict=True)))
     except ValueError:
         raise Undecodable("its columns are not of one length") from None

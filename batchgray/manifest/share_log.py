@@ -43,6 +43,7 @@ from batchgray.texts import brief
 RENEW_SECONDS = 10.0
 DOUBT_SECONDS = 20.0
 STALE_SECONDS = 30.0
+AWAY_SECONDS = 300.0  # after which a place that does not answer is given up
 
 Kind = Literal["open", "renew", "free", "done"]
 _ENDINGS = ("free", "done")
@@ -193,6 +194,11 @@ class ShareLog:
     def in_doubt(self) -> bool:
         """Whether another machine may soon take the share, as this one could not renew."""
         return self._clock() >= self.certain_until
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it could not be renewed for so long that waiting any longer makes no sense."""
+        return self._clock() >= self._renewed_at + AWAY_SECONDS
 
     def sync(
         self, kind: Kind = "renew", interruption: Interruption | None = None, split: list[int] | None = None

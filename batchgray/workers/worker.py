@@ -184,8 +184,9 @@ class Worker:
         if not self._wanted_more and (room := self._inputs.room):
             self._wanted_more = True
             self._channel.send(WantsMore(size=room))
-        while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
-            self._take_in(self._next_message())
+        with self._waiting():  # for the next input, where it is not there yet
+            while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
+                self._take_in(self._next_message())
 
     def _take_in(self, message: Convert | GiveBack) -> None:
         self._take_memory(message)
@@ -246,12 +247,12 @@ class Worker:
         """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         source = self._converter.open(task.source)
         source.close()
-        record, exif = self._converter.describe(source)
+        record, metadata = self._converter.describe(source)
         self._slot.describe(record)
         plan = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             told = self._channel.send if self._checkpoints.keeps_planes else _untold
-            conversion = banded.Conversion(task, record, exif, self._pixels, self._checkpoints, self._scratch, told)
+            conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
         with contextlib.closing(conversion):
             computed = conversion.tiles_missing
             try:
