@@ -27,7 +27,7 @@ from batchgray.planning.job_inputs import full_name
 from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Planner
 from batchgray.storage import integrity
-from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.base import Missing, Place, PlaceError
 from batchgray.storage.urls import StoreOptions, open_place
 
 ShareState = Literal["done", "open", "free", "waiting"]
@@ -141,7 +141,7 @@ class JobView:
     def shares(self) -> Iterator[ShareFigures]:
         """All that there are by now; what earlier rounds came to is told as one more, without a state."""
         if self.round.number > 1:
-            yield _of_results(self._results.totals(), self._is_over)
+            yield _of_results(self._earlier(), self._is_over)
         if self._is_over:
             return
         planned = {each.share: each for each in tally.planned(self.place, self.round)}
@@ -158,6 +158,13 @@ class JobView:
 
         split = {name for each in done.values() for name in _split_off(each.share, each.splits)}
         yield from _side_by_side(figures, sorted({*self._planned_names(), *planned, *begun, *split}))
+
+    def _earlier(self) -> results.Totals:
+        """What this round has nothing to do with; before all is listed, what earlier rounds came to."""
+        if not self._is_over:
+            with contextlib.suppress(Missing):
+                return self._planner.end().all_kept
+        return self._results.totals()
 
     def planner(self) -> Holder | None:
         """The machine that lists the INPUTs, or ends the round, where one does."""
