@@ -131,6 +131,7 @@ class JobView:
         self.name = job_head.name_in(place)
         self.round = job_round.current(place, self.head.prefix)
         self._results = Layers(place, self.head.prefix)
+        self._open_logs: dict[str, ShareLog] = {}
         self._is_over = self.round.number > 1 and not self.round.has_begun(place)
         self._planner = Planner(place, self.round.prefix, (), self.head.options.format, lambda _: None)
 
@@ -168,7 +169,7 @@ class JobView:
 
     def planner(self) -> Holder | None:
         """The machine that lists the INPUTs, or ends the round, where one does."""
-        log = self._log(PLAN)
+        log = self._open_logs[PLAN] = self._log(PLAN)
         entries = log.catch_up()
         return _holder(PLAN, entries) if _STATES[log.state] == "open" else None
 
@@ -228,10 +229,11 @@ class JobView:
         for part in _split_off(name, splits):
             yield from self._images_of_all(part)
 
-    def _read_share(self, name: str) -> tuple[list[Image], int]:
-        """A share's images, and how often it was split."""
+    def _read_share(self, name: str, own: list[LogEntry] | None = None) -> tuple[list[Image], int]:
+        """A share's images, and how often it was split; `own` are the entries of its log, where they are read."""
         lineage = lineage_of(name)
-        logs = [self._log(each).catch_up() for each in lineage]
+        logs = [self._log(each).catch_up() for each in lineage[:-1]]
+        logs.append(self._log(name).catch_up() if own is None else own)
         entries = [entry for log in logs for entry in log]
         images = replayed(self.head, self._planner.share(number_of(name)), entries, self.round.log(name)).images
         members = list(range(len(images)))
@@ -279,20 +281,27 @@ class JobView:
         It ends at the first sign of life; without one, after the time in which a machine gives one, and another that
         it may be late.
         """
-        looked = [(holder, log := self._log(holder.share), log.catch_up()) for holder in holders[:_LOOKED_AT]]
+        looked = [(holder, self._open_log(holder.share)) for holder in holders[:_LOOKED_AT]]
         until = time.monotonic() + 2 * share_log.RENEW_SECONDS
         over = not looked
         while not over:
-            for holder, log, _ in looked:
+            for holder, log in looked:
                 if new := log.catch_up():
                     holder.alive, holder.last_sign = True, new[-1].at
-            over = any(holder.alive for holder, *_ in looked)
+            over = any(holder.alive for holder, _ in looked)
             if not over and time.monotonic() >= until:
                 over = True
-                for holder, *_ in looked:
+                for holder, _ in looked:
                     holder.alive = False
             if not over:
                 sleep(_LOOK_AGAIN_SECONDS)
+
+    def _open_log(self, name: str) -> ShareLog:
+        """That of a share that was open when it was read, as far as that was."""
+        if name not in self._open_logs:
+            self._open_logs[name] = self._log(name)
+            self._open_logs[name].catch_up()
+        return self._open_logs[name]
 
     def _log(self, name: str) -> ShareLog:
         return ShareLog(self.place, self.round.log(name), "", self.round.finished)
@@ -317,8 +326,10 @@ class JobView:
     def _of_log(self, name: str) -> ShareFigures:
         log = self._log(name)
         entries = log.catch_up()
-        figures = outcome.figures(self.images_of(name))
+        figures = outcome.figures(self._read_share(name, entries)[0])
         state = _STATES[log.state]
+        if state == "open":
+            self._open_logs[name] = log
         return ShareFigures(
             name=name,
             state=state,
