@@ -18,7 +18,6 @@ _NOT_FOR_JOBS = {
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
     "prune": "what was made stays",
-    "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
     "no_lock": "a job needs no lock",
     "input_root": "a job reads the INPUTs that it was begun with",
 }

@@ -132,18 +132,18 @@ class JobView:
         self.round = job_round.current(place, self.head.prefix)
         self._results = Layers(place, self.head.prefix)
         self._open_logs: dict[str, ShareLog] = {}
-        self._is_over = self.round.number > 1 and not self.round.has_begun(place)
+        self.is_over = self.round.number > 1 and not self.round.has_begun(place)
         self._planner = Planner(place, self.round.prefix, (), self.head.options.format, lambda _: None)
 
     def listed(self) -> bool:
         """Whether all INPUTs are listed."""
-        return self._is_over or self._planner.is_through()
+        return self.is_over or self._planner.is_through()
 
     def shares(self) -> Iterator[ShareFigures]:
         """All that there are by now; what earlier rounds came to is told as one more, without a state."""
         if self.round.number > 1:
-            yield _of_results(self._earlier(), self._is_over)
-        if self._is_over:
+            yield _of_results(self._earlier(), self.is_over)
+        if self.is_over:
             return
         planned = {each.share: each for each in tally.planned(self.place, self.round)}
         planned.update({each.share: each for each in tally.split(self.place, self.round)})
@@ -162,7 +162,7 @@ class JobView:
 
     def _earlier(self) -> results.Totals:
         """What this round has nothing to do with; before all is listed, what earlier rounds came to."""
-        if not self._is_over:
+        if not self.is_over:
             with contextlib.suppress(Missing):
                 return self._planner.end().all_kept
         return self._results.totals()
@@ -175,7 +175,7 @@ class JobView:
 
     def failures(self, names: Iterable[str]) -> Iterator[Image]:
         """The failed images of these shares; of a job that is over all."""
-        if self._is_over:
+        if self.is_over:
             yield from map(_image_of, self._results.failures())
             return
         for name in names:
@@ -186,7 +186,7 @@ class JobView:
 
         While a later round goes on, numbers that stand for its images are in memory.
         """
-        if self._is_over:
+        if self.is_over:
             yield from map(_image_of, self._results.read())
             return
         of_round: set[int] = set()
@@ -201,7 +201,7 @@ class JobView:
 
     def sample(self, names: Iterable[str], parts: int) -> Iterator[Image]:
         """The images of these shares; of a job that is over some from so many parts of its list, and some failures."""
-        if not self._is_over:
+        if not self.is_over:
             for name in names:
                 yield from self.images_of(name)
             return

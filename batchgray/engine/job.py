@@ -13,7 +13,7 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import session
+from batchgray.engine import foresight, session
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -301,3 +301,22 @@ def _refuse_other(options: JobOptions, inputs: list[str], head: JobHead, out: Pl
     }
     if pixels or others:
         raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))
+
+
+def refuse_job(options: JobOptions, stores: StoreOptions) -> None:
+    """What `run_job` would refuse before any work, found out without touching anything. Raises BatchgrayError."""
+    inputs = [job_inputs.full_name(name) for name in options.inputs]
+    out_name = job_inputs.full_name(options.out)
+    job_inputs.refuse_names(inputs, out_name)
+    with contextlib.ExitStack() as stack:
+        places = [stack.enter_context(_open(name, stores)) for name in inputs]
+        with _naming_places(", ".join(inputs)):
+            wanted = choosing(options.include, options.exclude)
+            job_inputs.refuse_nothing_found(job_inputs.mirrored(inputs, places), wanted)
+        if not is_url(out_name):
+            foresight.check_folder(Path(out_name))
+            if not os.path.isdir(out_name):
+                return
+        with _naming_places(out_name), _open(out_name, stores) as out:
+            if (head := job_head.find(out)) is not None:
+                _refuse_other(options, inputs, head, out)
