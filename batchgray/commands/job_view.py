@@ -21,7 +21,7 @@ from batchgray.manifest.job_round import lineage_of, name_of, number_of, parent_
 from batchgray.manifest.mending import ToMend
 from batchgray.manifest.records import Image, Interruption
 from batchgray.manifest.results import Layers, Result
-from batchgray.manifest.share_log import Kind, LogEntry, ShareLog
+from batchgray.manifest.share_log import DamagedLog, Kind, LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
 from batchgray.planning.job_inputs import full_name
 from batchgray.planning.replay import replayed
@@ -36,6 +36,7 @@ PLAN = "plan"  # how the log of whoever plans, and ends, a round is called
 
 _THREADS = 16  # requests at a time
 _SAMPLE = 100  # images
+_ROUNDS_ENDED = 3  # while a job is read
 _LOOKED_AT = 50  # machines whose logs are looked at for signs of life
 _LOOK_AGAIN_SECONDS = 0.2
 _STATES: dict[Kind | None, ShareState] = {
@@ -58,6 +59,21 @@ def viewing(name: str, stores: StoreOptions) -> Iterator["JobView"]:
             yield JobView(place)
     except PlaceError as error:
         raise PlaceUnusable(name, str(error)) from None
+
+
+def steadily(view: "JobView", read: Callable[["JobView"], _R]) -> _R:
+    """What is read of a job, anew where its round ended meanwhile: what led to its results is removed then."""
+    for _ in range(_ROUNDS_ENDED):
+        try:
+            found = read(view)
+        except (Missing, DamagedLog):
+            if not view.has_ended():
+                raise
+        else:
+            if not view.has_ended():
+                return found
+        view = JobView(view.place)
+    return read(view)
 
 
 @dataclass
@@ -134,6 +150,10 @@ class JobView:
         self._open_logs: dict[str, ShareLog] = {}
         self.is_over = self.round.number > 1 and not self.round.has_begun(place)
         self._planner = Planner(place, self.round.prefix, (), self.head.options.format, lambda _: None)
+
+    def has_ended(self) -> bool:
+        """Whether the round that was going on is over by now."""
+        return not self.is_over and self.round.is_finished(self.place)
 
     def listed(self) -> bool:
         """Whether all INPUTs are listed."""
