@@ -19,7 +19,9 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=l
 
 
 class Planned(_Event, frozen=True, kw_only=True):
-    """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
+    """The list is complete, but of a job where `complete` is false: there it goes on, and `listed` events follow.
+
+    `todo` images will be worked on; `done` are done already; sizes are bytes of input.
 
     `done_pixels` are those of the images that are done, so that bar and count have one scale.
     `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
@@ -44,6 +46,21 @@ class Planned(_Event, frozen=True, kw_only=True):
     workers: int
     resumed: bool
     notices: list[str]
+    complete: bool = True
+
+
+class Listed(_Event, frozen=True, kw_only=True):
+    """More of a job's list is known, or more was done by others: what `planned` told as it is now.
+
+    `complete` says whether all is listed by now; until then `total` is what there is at least.
+    """
+
+    total: int
+    todo: int
+    done: int
+    todo_bytes: int
+    todo_bytes_by_kind: dict[str, int]
+    complete: bool
 
 
 class LeftOut(_Event, frozen=True, kw_only=True, tag="left_out"):
@@ -75,7 +92,10 @@ class WorkerEnded(_Event, frozen=True, tag="worker_ended"):
 
 
 class Done(_Event, frozen=True, kw_only=True):
-    """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it."""
+    """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it, for `seconds`.
+
+    Before that its worker had `waited`, for its input or for room for the output before it, so many seconds.
+    """
 
     source: str
     source_base64: Bytes = msgspec.UNSET
@@ -89,6 +109,7 @@ class Done(_Event, frozen=True, kw_only=True):
     tiles_computed: int
     decoded: bool
     seconds: float
+    waited: float = 0.0
     note: str | None
 
 
@@ -166,7 +187,8 @@ class Summary(_Event, frozen=True, kw_only=True):
     `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
     converted one; `newly_gone` are the names of inputs that went since the last run, `pruned` counts the outputs that
     were removed as their inputs are gone; `resume` is the command that goes on, where there is work left;
-    `space_needed` is about how many bytes a full disk lacks.
+    `space_needed` is about how many bytes a full disk lacks. `waited` is how many seconds all workers together stood
+    still, for inputs or for room for outputs.
     """
 
     state: str
@@ -181,6 +203,7 @@ class Summary(_Event, frozen=True, kw_only=True):
     source_bytes: int
     output_bytes: int
     seconds: float
+    waited: float = 0.0
     ignored: dict[str, int]
     left_out: list[LeftOutKind]
     changed: int
@@ -218,4 +241,17 @@ class Dropped(_Event, frozen=True):
     count: int
 
 
-Event = LeftOut | Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary
+Event = (
+    LeftOut
+    | Planned
+    | Listed
+    | Started
+    | Done
+    | Failed
+    | WorkerEnded
+    | Checkpoint
+    | Warned
+    | Notice
+    | Flushed
+    | Summary
+)

@@ -20,7 +20,7 @@ class Checkpoints(Protocol):
     def save(self, task: Task, image: slots.SlotImage) -> SidecarHeader:
         """Make the finished tiles durable. On an error an earlier sidecar stays as it was."""
 
-    def claim(self, task: Task, record: slots.SlotRecord, exif: bytes) -> SidecarHeader:
+    def claim(self, task: Task, record: slots.SlotRecord, metadata: slots.Metadata) -> SidecarHeader:
         """A sidecar without tiles, for an image whose plane is a file of its own (see `band_plane`)."""
 
     def find(self, task: Task) -> SidecarHeader | None:

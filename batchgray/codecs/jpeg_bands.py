@@ -17,6 +17,7 @@ from batchgray.codecs import encoding
 from batchgray.codecs import jpeg_markers as markers
 from batchgray.errors import ImageError
 from batchgray.kernels import machine_code
+from batchgray.planes.slots import Metadata
 
 _EOI = b"\xff\xd9"
 _NO_SYMBOL = 0
@@ -28,9 +29,9 @@ class Encoder:
     A band is `rows` rows, a multiple of 8; only the last may be lower.
     """
 
-    def __init__(self, width: int, height: int, quality: int, exif: bytes) -> None:
+    def __init__(self, width: int, height: int, quality: int, metadata: Metadata) -> None:
         encoding.check_jpeg_sides(width, height)
-        self._width, self._height, self._quality, self._exif = width, height, quality, exif
+        self._width, self._height, self._quality, self._metadata = width, height, quality, metadata
         self._tables: _Tables | None = None
         self._gray: bytes | None = None
         self._data = b""
@@ -46,7 +47,7 @@ class Encoder:
         head = b""
         if self._tables is None:
             self._tables = _Tables(data)
-            head = b"".join(encoding.with_exif(self._tables.head_of(self._height), self._exif))
+            head = b"".join(encoding.with_metadata(self._tables.head_of(self._height), self._metadata))
         tables = self._tables
         if not data.startswith(tables.head_of(rows)):
             raise ImageError("the JPEG encoder's tables differ from band to band; raise --memory")

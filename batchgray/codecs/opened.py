@@ -8,6 +8,7 @@ import numpy as np
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.faults import ImageFailures
 from batchgray.codecs.limits import Limits
+from batchgray.codecs.metadata import Besides
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
 from batchgray.planes.slots import SlotImage as Planes
@@ -17,10 +18,10 @@ from batchgray.records import InputVersion
 class ProbeInput(NamedTuple):
     """What a probe is given: an input, for what method and over what background, and what it may cost.
 
-    `fd` is open as long as it is probed; `data` is the opened image's to let go of.
+    `fd` is open as long as it is probed, and None where there is no file; `data` is the opened image's to let go of.
     """
 
-    fd: int
+    fd: int | None
     data: Contents
     version: InputVersion
     method: Method
@@ -33,7 +34,7 @@ class OpenedImage:
     """An input whose header was read: its dimensions are known and nothing is decoded yet.
 
     `colour` says whether `decode` fills the RGB plane (and the kernel is needed) or the gray plane itself;
-    `dropped` are kinds of metadata that it has besides (see `metadata`);
+    `besides` is metadata of other kinds than EXIF;
     `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
@@ -42,7 +43,7 @@ class OpenedImage:
     height: int
     colour: bool
     exif: bytes
-    dropped: set[str]
+    besides: Besides
     note: str | None
     scratch_bytes: int
 

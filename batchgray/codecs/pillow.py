@@ -76,7 +76,7 @@ class OpenedWithPillow(OpenedImage):
             height=height,
             colour=False,
             exif=_exif_of(image),
-            dropped={metadata.XMP} if image.info.get("xmp") else set(),
+            besides=metadata.of_packet(image.info.get("xmp")),
             note=None,
             scratch_bytes=per_pixel * width * height,
             data=given.data,
@@ -159,11 +159,6 @@ def open_as(kind: Format, file: BinaryIO) -> Image.Image:
             raise
         except Exception as error:
             raise ImageError(f"damaged: {library_reason(error)}") from None
-
-
-def decode_whole(data: bytes) -> np.ndarray:
-    """The first picture of a file, in Pillow's own mode. Raises whatever a library raises."""
-    return iio.imread(data, plugin="pillow", index=0)
 
 
 def _libjpeg_gray(file: BinaryIO) -> np.ndarray:

@@ -62,7 +62,7 @@ class OpenedPng(OpenedImage):
             height=outline.height,
             colour=samples.fills_colours(given.background),
             exif=fitting(outline.exif),
-            dropped=outline.dropped,
+            besides=outline.besides,
             note=joined(frames_note(outline.frames), depth_note(outline.depth)),
             scratch_bytes=rows.scratch_bytes + _COPIES * rows.band_rows * (rows.row_bytes + 4 * outline.width),
             given=given,

@@ -37,10 +37,10 @@ def probe(given: ProbeInput) -> OpenedImage:
         height=rows.height,
         colour=rows.channels > 1,
         exif=_exif_of(given, outline),
-        dropped=outline.dropped,
+        besides=outline.besides,
         note=frames_note(outline.pages),
         scratch_bytes=rows.scratch_bytes,
-        given=given._replace(fd=os.dup(given.fd)),
+        given=given._replace(fd=_dup(given.fd)),
         outline=outline,
         rows=rows,
     )
@@ -63,7 +63,7 @@ def _for_pillow(given: ProbeInput) -> OpenedImage:
 
 @dataclass
 class OpenedTiff(OpenedImage):
-    """`given.fd` is the image's own."""
+    """`given.fd`, where there is one, is the image's own."""
 
     given: ProbeInput
     outline: TiffOutline
@@ -89,8 +89,13 @@ class OpenedTiff(OpenedImage):
         return (target if self.colour else target[..., 0]), None
 
     def file_to_draw(self) -> BinaryIO:
-        return excerpt(self.given.data, self.outline.parts(self.given.data, {}), os.dup(self.given.fd))
+        return excerpt(self.given.data, self.outline.parts(self.given.data, {}), _dup(self.given.fd))
 
     def close(self) -> None:
-        os.close(self.given.fd)
+        if self.given.fd is not None:
+            os.close(self.given.fd)
         let_go(self.given.data)
+
+
+def _dup(fd: int | None) -> int | None:
+    return None if fd is None else os.dup(fd)

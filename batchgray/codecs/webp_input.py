@@ -42,7 +42,7 @@ def probe(given: ProbeInput) -> OpenedImage:
         height=outline.height,
         colour=samples.fills_colours(given.background),
         exif=fitting(outline.exif),
-        dropped=outline.dropped,
+        besides=outline.besides,
         note=None,
         scratch_bytes=_SCRATCH * outline.width * outline.height + _COPIES * outline.kept_bytes,
         given=given,

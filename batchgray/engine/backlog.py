@@ -36,6 +36,9 @@ class Tasks(Protocol):
         ...
 
     def task(self, index: int) -> Task: ...
+    def share_out(self, backlog: "Backlog") -> None:
+        """Take from what waits, from time to time, what others are to do."""
+        ...
 
 
 class Backlog:
@@ -52,7 +55,16 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take_chunk(self, workers: int) -> list[Task]:
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits, suspects included."""
+        return bool(self._waiting or self._suspects)
+
+    def can_spare(self, workers: int) -> bool:
+        """Whether one of so many workers may get more than it has in hand, with enough left for the others."""
+        return len(self._waiting) > workers
+
+    def take_chunk(self, workers: int, chunk_bytes: int = CHUNK_BYTES) -> list[Task]:
         """What one of so many workers gets next: a large image, or some small ones. Fewer towards the end.
 
         So the round trips cost nothing, and all workers end together.
@@ -60,11 +72,17 @@ class Backlog:
         chunk: list[Task] = []
         size = 0
         most = min(CHUNK_IMAGES, max(1, len(self._waiting) // (2 * workers)))
-        while self._waiting and size < CHUNK_BYTES and len(chunk) < most:
+        while self._waiting and size < chunk_bytes and len(chunk) < most:
             task = self._task(self._waiting.popleft())
             chunk.append(task)
             size += task.version.size
         return chunk
+
+    def give_away(self, parts: int) -> list[list[int]]:
+        """So many parts of what waits, each as much as is kept. They are somebody else's now."""
+        waiting = list(self._waiting)
+        self._waiting = deque(waiting[:: parts + 1])
+        return [waiting[number :: parts + 1] for number in range(1, parts + 1)]
 
     def put_back(self, indices: Iterable[int]) -> None:
         """What a worker had in hand when it ended; it comes next."""

@@ -25,8 +25,8 @@ class Inheritance:
     """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
     `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
-    `forkserver.Worker.main`). `checkpoint` is in seconds, `job` as in `messages.Setup`; with `times` outputs get the
-    modification times of their inputs.
+    `forkserver.Worker.main`). `checkpoint` is in seconds, `job` and `on_the_way_bytes` as in `messages.Setup`; with
+    `times` outputs get the modification times of their inputs.
     """
 
     out: Path
@@ -37,6 +37,7 @@ class Inheritance:
     checkpoint: float
     times: bool = False
     job: bytes = b""
+    on_the_way_bytes: int = 0
 
 
 class Pool:
@@ -91,6 +92,16 @@ class Pool:
         self._unforked.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, functools.partial(self.read_worker, worker))
         return worker
+
+    def inherit(self, inheritance: Inheritance) -> None:
+        """What workers are given from now on; those that were given something else, and are idle, end."""
+        if inheritance == self._inheritance:
+            return
+        self._inheritance = inheritance
+        for worker in self.workers:
+            worker.idle = False
+            if not worker.ended:
+                self.end_pipe(worker)
 
     def end_pipe(self, worker: WorkerHandle) -> None:
         """A worker whose pipe closes exits: it has nothing in hand, or is dead already."""
@@ -171,6 +182,13 @@ class Pool:
         for worker in self.workers:
             self._signal(worker, signal.SIGKILL)
 
+    def abandon_workers(self) -> None:
+        """Kill them, and listen to none any more; one that is on its way finds its pipe closed."""
+        self.kill_workers()
+        for worker in self.workers:
+            if not worker.ended:
+                self.end_pipe(worker)
+
     def enforce_time_limits(self) -> None:
         """Kill the workers whose images take too long; the limits are looked at every CHECK_SECONDS."""
         now = self._clock()
@@ -228,4 +246,5 @@ def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
         times=inheritance.times,
         checkpoint=inheritance.checkpoint,
         job=inheritance.job,
+        on_the_way_bytes=inheritance.on_the_way_bytes,
     )

@@ -15,12 +15,16 @@ one suite of tests (`tests/storage/test_places.py`):
 import contextlib
 import enum
 import errno
+import mmap
+import os
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 import msgspec
 
 from batchgray.records import InputVersion
+
+_MAPPED_BYTES = 1 << 20
 
 Content = bytes | bytearray | memoryview | BinaryIO  # a file is read from where it stands to its end
 
@@ -46,6 +50,10 @@ class NoPlace(PlaceError):
 
 class Denied(PlaceError):
     """It is not allowed."""
+
+
+class LockedOut(Denied):
+    """None of our requests is accepted, whatever it is about: credentials, clock or account are not in order."""
 
 
 class Changed(PlaceError):
@@ -127,8 +135,16 @@ class Place(Protocol):
 
 
 def read_all(content: Content) -> bytes | bytearray | memoryview:
-    """The bytes that are to be put; those of a buffer are not copied."""
-    return content if isinstance(content, bytes | bytearray | memoryview) else content.read()
+    """The bytes that are to be put. Those of a buffer are not copied, and a large file is mapped: it may be larger than
+    what memory there is for it. Raises OSError.
+    """
+    if isinstance(content, bytes | bytearray | memoryview):
+        return content
+    begin = content.tell()
+    if content.seek(0, os.SEEK_END) - begin < _MAPPED_BYTES:
+        content.seek(begin)
+        return content.read()
+    return memoryview(mmap.mmap(content.fileno(), 0, prot=mmap.PROT_READ))[begin:]
 
 
 _KINDS: dict[int, type[PlaceError]] = {

@@ -39,14 +39,14 @@ class Conversion:
         self,
         task: Task,
         record: slots.SlotRecord,
-        exif: bytes,
+        metadata: slots.Metadata,
         pixels: PixelOptions,
         checkpoints: Checkpoints,
         scratch: Scratch,
         flushed: Callable[[Flushed], None],
     ) -> None:
         """Takes up the finished bands of an earlier run. Raises PlaceError."""
-        self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
+        self._task, self._record, self._metadata, self._pixels = task, record, metadata, pixels
         self._checkpoints, self._scratch, self._flushed = checkpoints, scratch, flushed
         header = checkpoints.find(task)
         self._claim = header if header and header.record.is_of(record) else None
@@ -108,7 +108,7 @@ class Conversion:
     def checkpoint(self) -> None:
         """Make the finished bands durable and say so. Raises PlaceError."""
         if self._claim is None:
-            self._claim = self._checkpoints.claim(self._task, self._record, self._exif)
+            self._claim = self._checkpoints.claim(self._task, self._record, self._metadata)
         self.plane.checkpoint()
         self._flushed(flushed(self._task, self._record, self.plane.tiles_done))
 
@@ -136,7 +136,7 @@ class Conversion:
         from batchgray.codecs import jpeg_bands  # compiled when it is first needed
 
         record = self._record
-        encoder = jpeg_bands.Encoder(record.width, record.height, self._pixels.quality, self._exif)
+        encoder = jpeg_bands.Encoder(record.width, record.height, self._pixels.quality, self._metadata)
         black = bytes(self.plane.band_rows * record.width)
         for band in self.plane.bands():
             if self.plane.finished(band.index):
@@ -152,7 +152,7 @@ class Conversion:
         from batchgray.codecs import png  # compiled when it is first needed
 
         record, gray = self._record, self.plane.map()
-        for piece in png.encode(gray, record.width, record.height, self._pixels.compression, self._exif):
+        for piece in png.encode(gray, record.width, record.height, self._pixels.compression, self._metadata):
             if interrupt.heard:
                 self.flush()
                 interrupt.check()

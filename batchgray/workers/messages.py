@@ -22,7 +22,9 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Setup(_Message, frozen=True, kw_only=True):
     """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds.
 
-    Of a job `job` tells where its inputs and outputs are (see `job_places`), and both folders are scratch.
+    Of a job `job` tells where its inputs and outputs are (see `job_places`), and both folders are scratch. What of them
+    is on the way, inputs that are fetched ahead and outputs that wait for an answer, may take `on_the_way_bytes` of
+    memory.
     """
 
     worker: int
@@ -35,6 +37,7 @@ class Setup(_Message, frozen=True, kw_only=True):
     checkpoint: float
     times: bool = False
     job: bytes = b""
+    on_the_way_bytes: int = 0
 
 
 class Convert(_Message, frozen=True):
@@ -85,7 +88,15 @@ class Ready(_Message, frozen=True):
 
 
 class Idle(_Message, frozen=True):
-    """Everything handed out is converted (though perhaps not yet durable)."""
+    """Everything in the first so many `chunks` is converted (though perhaps not yet durable)."""
+
+    chunks: int
+
+
+class WantsMore(_Message, frozen=True):
+    """It could have the sources of more images fetched while it converts what it has: of about so many bytes."""
+
+    size: int
 
 
 class NeedMemory(_Message, frozen=True):
@@ -98,7 +109,7 @@ class NeedMemory(_Message, frozen=True):
 class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
     """A finished output, durable under its final name.
 
-    `tiles_computed` and `decoded` say what this process had to do for it.
+    `tiles_computed` and `decoded` say what this process had to do for it, for `seconds`, after it had `waited`.
     """
 
     index: int
@@ -112,6 +123,7 @@ class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
     checksum: str
     note: str | None
     seconds: float
+    waited: float = 0.0
 
 
 class Done(_Message, frozen=True):
@@ -208,7 +220,7 @@ class Exited(_Message, frozen=True):
 
 
 ToWorker = Setup | Convert | Preview | GiveBack | Granted | Refused
-FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
+FromWorker = Ready | Idle | WantsMore | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
 ToServer = Fork | Kill | Preload
 FromServer = Booted | Broken | Forked | Exited
 

@@ -26,7 +26,7 @@ def outcome(data: bytes, background=None):
                 plane = memoryview(bytearray(int(np.prod(shape))))
                 note = decode(opened, plane)
                 pixels = np.broadcast_to(np.frombuffer(plane, np.uint8).reshape(shape), (*shape[:2], 3)).tobytes()
-                return shape[:2], pixels, (opened.note, note), opened.exif, opened.dropped
+                return shape[:2], pixels, (opened.note, note), opened.exif, opened.besides
         except ImageError as error:
             return str(error)
 

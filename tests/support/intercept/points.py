@@ -68,15 +68,15 @@ def _watch_call(gate, module, point: str, attribute: str) -> None:
     setattr(owner, last, watched)
 
 
-def _change_worker(gate, worker) -> None:
-    real_tiles, real_opening = worker.tiles, worker.opening
-    real_make, real_encode = worker.Worker._make_output, worker.Worker._encode
+def _change_in_memory(gate, in_memory) -> None:
+    real_tiles, real_opening, converter = in_memory.tiles, in_memory.opening, in_memory.Converter
+    real_make, real_encode = converter.make, converter._encode
     output = ""
 
-    def make_output(self, task):
+    def make(self, task, *given):
         nonlocal output
         output = task.output
-        return real_make(self, task)
+        return real_make(self, task, *given)
 
     def unfinished(*given):
         for tile in real_tiles.unfinished(*given):
@@ -98,9 +98,9 @@ def _change_worker(gate, worker) -> None:
         gate.reach("encode", output)
         return real_encode(self, image)
 
-    worker.Worker._make_output, worker.Worker._encode = make_output, encode
-    worker.tiles = SimpleNamespace(**{**vars(real_tiles), "unfinished": unfinished})
-    worker.opening = SimpleNamespace(**{**vars(real_opening), "open_image": open_image})
+    converter.make, converter._encode = make, encode
+    in_memory.tiles = SimpleNamespace(**{**vars(real_tiles), "unfinished": unfinished})
+    in_memory.opening = SimpleNamespace(**{**vars(real_opening), "open_image": open_image})
 
 
 def _change_band_plane(gate, band_plane) -> None:
@@ -113,7 +113,7 @@ def _change_band_plane(gate, band_plane) -> None:
     band_plane.BandPlane.write = watched
 
 
-_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.band_plane": _change_band_plane}
+_CHANGES = {"batchgray.workers.in_memory": _change_in_memory, "batchgray.checkpoints.band_plane": _change_band_plane}
 
 
 def shorten_the_lease(seconds: float) -> None:
@@ -121,8 +121,34 @@ def shorten_the_lease(seconds: float) -> None:
     sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.manifest.share_log": _change_share_log(seconds)}))
 
 
+def give_up_after(seconds: float) -> None:
+    """From now on a place that does not answer is given up after so long."""
+    change = {"batchgray.manifest.share_log": lambda _gate, share_log: setattr(share_log, "AWAY_SECONDS", seconds)}
+    sys.meta_path.insert(0, _Watcher(None, {}, change))
+
+
+def shorten_the_patience(seconds: float) -> None:
+    """From now on nothing that a place is asked for is tried again for longer."""
+
+    def change(_gate, retrying) -> None:
+        persist = retrying.persist
+        retrying.persist = lambda attempt, patience: persist(attempt, min(seconds, patience))
+
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.storage.retrying": change}))
+
+
 def _change_share_log(seconds: float):
     def change(_gate, share_log) -> None:
         share_log.STALE_SECONDS, share_log.DOUBT_SECONDS, share_log.RENEW_SECONDS = seconds, seconds / 1.5, seconds / 3
 
     return change
+
+
+def cut_shares(images: int) -> None:
+    """From now on a share has so many images."""
+
+    def change(_gate, shares) -> None:
+        make = shares.Planner.__init__
+        shares.Planner.__init__ = lambda self, *given, **named: make(self, *given, **named, share_images=images)
+
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.planning.shares": change}))

@@ -265,3 +265,15 @@ if "SHARE_LEASE" in os.environ:
     import points
 
     points.shorten_the_lease(float(os.environ["SHARE_LEASE"]))
+if "STORE_AWAY" in os.environ:
+    import points
+
+    points.give_up_after(float(os.environ["STORE_AWAY"]))
+if "STORE_PATIENCE" in os.environ:
+    import points
+
+    points.shorten_the_patience(float(os.environ["STORE_PATIENCE"]))
+if "SHARE_IMAGES" in os.environ:
+    import points
+
+    points.cut_shares(int(os.environ["SHARE_IMAGES"]))
