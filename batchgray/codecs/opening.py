@@ -8,7 +8,7 @@ import importlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from batchgray.codecs import signatures, transparency
@@ -140,7 +140,7 @@ def _probe(given: ProbeInput) -> OpenedImage:
 
 
 # Formats of which the usual files are read without Pillow, and the modules that do.
-_READERS: Mapping[signatures.Format, str] = {"PNG": "png_input", "TIFF": "tiff_input", "WEBP": "webp_input"}
+_READERS: dict[signatures.Format, str] = {"PNG": "png_input", "TIFF": "tiff_input", "WEBP": "webp_input"}
 
 
 def _probe_of(kind: signatures.Format) -> Callable[[ProbeInput], OpenedImage]:
