@@ -19,6 +19,7 @@ from peers import ONE_THREAD, OURS, POOLS, Contender
 from PIL import Image
 
 _PEERS = [contender for contender in POOLS if contender.name in ("OpenCV cvtColor pool", "Pillow convert pool")]
+_MOST_DISTINCT = 32  # files; to make a PNG takes Pillow seconds
 _LEAST_PIXELS, _MOST_PIXELS = 4e6, 10e6
 
 
@@ -53,8 +54,8 @@ def measure(given, work) -> Measured:
 def _batch(photographs: list[Path], folder: Path, kind: Kind, count: int) -> tuple[Path, dict[str, tuple[int, int]]]:
     """So many files of that kind; and the sizes of what is to be made of them, by their names."""
     folder.mkdir()
-    step = max(1, len(photographs) // count)
-    distinct, sizes = photographs[::step][:count], {}
+    most = min(count, _MOST_DISTINCT)
+    distinct, sizes = photographs[:: max(1, len(photographs) // most)][:most], {}
     for number in range(count):
         path = folder / f"{number:05}{kind.suffix}"
         with Image.open(distinct[number % len(distinct)]) as image:
