@@ -127,11 +127,11 @@ def main(folder: Path) -> None:
         "markers": [data for data in pictures if data.startswith((b"\xff\xd8", b"\0\0\0", b"P"))],
         "images": pictures,
         "metadata": metadata(),
+        "pixels": [data for data in pictures if data.startswith((b"\x89PNG", b"II", b"RIFF"))],
         "size": [b"800M", b"2GiB", b"1.5k", b"1000000"],
     }
-    texts = b"".join(
-        data for target, some in seeds.items() if target not in ("images", "markers", "metadata") for data in some
-    )
+    no_texts = "images", "markers", "metadata", "pixels"
+    texts = b"".join(data for target, some in seeds.items() if target not in no_texts for data in some)
     words = sorted(set(re.findall(rb'"[\w:.-]+"', texts)))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "words").write_text("".join(f'"\\"{word[1:-1].decode()}\\""\n' for word in words))
