@@ -60,6 +60,10 @@ class PlaceCheckpoints:
         """See `Checkpoints`."""
         return self._copies.rows(output)
 
+    def exif(self, output: str) -> bytes:
+        """See `Checkpoints`."""
+        return self._copies.exif(output)
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""
         return self._copies.open_plane(output, record)

@@ -40,10 +40,14 @@ class BandPlan:
     parts: tuple[slice | bytes, ...]
     luma: bool = False  # what is read as R is Y'
     alpha: bool = True  # what follows gray or the colours, where something does, is alpha
+    rows_together: int = 1  # that are sooner read together than one after another
 
-    def scratch_bytes(self, height: int, band_rows: int) -> int:
-        """About what reading holds: the library's rows and its band, our copy of that, and its 8-bit half."""
-        return self.held_bytes + self.row_bytes * (min(height, _CACHED_ROWS) + 3 * band_rows)
+    def scratch_bytes(self, height: int, band_rows: int, cores: int = 1) -> int:
+        """About what reading holds for so many threads.
+
+        That is the library's rows; and for each its band, our copy of that, and its 8-bit half.
+        """
+        return self.held_bytes + self.row_bytes * (min(height, _CACHED_ROWS) + 3 * band_rows * cores)
 
 
 def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:

@@ -9,7 +9,7 @@ Where a decoder warns, simplejpeg or Pillow may know a way round and libvips doe
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from batchgray.texts import one_line
 _LOADERS: dict[Format, str] = {"JPEG": "jpegload_source", "PNG": "pngload_source", "TIFF": "tiffload_source"}
 # A strip may be as long as was agreed to; of a PNG, the limits keep texts from being inflated.
 _SETTINGS: dict[Format, dict[str, bool]] = {"TIFF": {"unlimited": True}}
+Part = Callable[[], np.ndarray]  # makes the rows of a part: flat uint8; raises ImageError
+
 _GRAY, _COLOURED = {"b-w", "grey16"}, {"srgb", "rgb16"}
 
 
@@ -66,14 +68,23 @@ class BandReader:
             self.close()
             raise
 
+    def part(self, top: int, bottom: int) -> Part:
+        """What makes rows `top` to `bottom` (exclusive); they are read by now. Raises ImageError."""
+        rows = self.rows(top, bottom)
+        return lambda: rows
+
     def rows(self, top: int, bottom: int) -> np.ndarray:
         """Rows `top` to `bottom` (exclusive) as flat uint8: R, G, B of colour, else gray. Raises ImageError."""
         with self._errors():
             pixels = self._fetch(top, bottom)
+        if self._data is not None:
+            self._data.madvise(mmap.MADV_DONTNEED)  # what was read need not count as this process's memory
         channels = pixels.shape[2]
         alpha = None
         if self._image.hasalpha() and self._plan.alpha:
             alpha = pixels[..., 3 if channels > 3 else 1]
+        if channels == 3 and self._opened.colour and pixels.flags.writeable and pixels.flags.c_contiguous:
+            return pixels.reshape(-1)  # as the library gave them
         values = pixels[..., :3] if channels >= 3 and not self._plan.luma else pixels[..., 0]
         target = np.empty((*pixels.shape[:2], *((3,) if self._opened.colour else ())), np.uint8)
         self.ignored |= transparency.put(values, alpha, self._background, target)

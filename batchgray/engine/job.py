@@ -274,6 +274,7 @@ class _Job:
             pixels=self._head.options,
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
+            cores=self._engine.workers,
             job=job_places.packed(
                 self._head.inputs[plan.share.input], self._out.name, self._head.begun, self._means.stores
             ),

@@ -208,6 +208,7 @@ class Supervisor:
             elif not worker.tasks:
                 worker.idle = False
                 self._pool.end_pipe(worker)
+        self._pool.lend_cores(self._engine.workers)
 
     def _send_chunk(self, worker: WorkerHandle) -> None:
         tasks = self._backlog.take_chunk(self._engine.workers)

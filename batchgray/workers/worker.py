@@ -6,6 +6,7 @@ partial JPEG), and the worker exits. A PNG whose writing takes long is flushed t
 """
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -63,6 +64,7 @@ from batchgray.workers.messages import (
 Sources = Callable[[Task], contextlib.AbstractContextManager[Task]]
 
 _NO_TIME = "the input's modification time could not be kept"
+_LARGE_PIXELS = 32_000_000  # from here on bands are faster, and take less memory
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
@@ -72,6 +74,10 @@ class TooLarge(ImageError):
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}; {remedy}")
         self.reason, self.remedy = reason, remedy
+
+
+class SoonerInBands(TooLarge):
+    """An image is so large that it is converted in bands, whatever memory there is."""
 
 
 class SupervisorGone(Exception):
@@ -192,18 +198,25 @@ class Worker:
     def _make_output(self, task: Task) -> committer.Written:
         started = time.monotonic()
         try:
+            return self._make_in_memory(task, started, below=_LARGE_PIXELS)
+        except SoonerInBands as error:
+            with contextlib.suppress(ImageError):
+                return self._make_in_bands(task, started, error)
+        except TooLarge as error:
+            return self._make_in_bands(task, started, error)
+        try:  # it can't be read in bands, or has a fault there that another decoder may know a way round
             return self._make_in_memory(task, started)
         except TooLarge as error:
-            with allocator.returned():
-                return self._make_in_bands(task, started, error)
+            return self._make_in_bands(task, started, error)
 
-    def _make_in_memory(self, task: Task, started: float) -> committer.Written:
+    def _make_in_memory(self, task: Task, started: float, below: float = math.inf) -> committer.Written:
+        """Raises SoonerInBands for an image of so many pixels, unless nothing but its encoding is left."""
         self._checkpointed = False
         header = self._usable_sidecar(task)
         image, computed = self._restore_finished(task, header), 0
         decoded = image is None
         if image is None:
-            image, computed = self._compute(task, header, started)
+            image, computed = self._compute(task, header, started, below)
         record = image.record
         try:
             pieces = self._encode(image)
@@ -216,21 +229,19 @@ class Worker:
         return committer.Written(file, task, done, begun=task.resumable or self._checkpointed)
 
     def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
-        """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, PlaceError."""
+        """The way of what is large (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         source = self._open(task)
         source.close()
         record, exif = self._describe(source)
         self._slot.describe(record)
-        plan = self._plan_bands(task, source, too_large)
+        plan, team = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             told = self._channel.send if self._checkpoints.keeps_planes else _untold
             conversion = banded.Conversion(task, record, exif, self._pixels, self._checkpoints, self._scratch, told)
-        with contextlib.closing(conversion):
+        with contextlib.closing(conversion), allocator.returned(team.kept_bytes):
             computed = conversion.tiles_missing
             try:
-                if computed:
-                    conversion.convert(source, plan, self._setup.checkpoint, self._interrupt)
-                file = conversion.encode(self._interrupt)
+                file = conversion.convert(source, plan, self._setup.checkpoint, self._interrupt, team)
             except ImageError:
                 if self._is_there(task):
                     conversion.discard()
@@ -252,8 +263,10 @@ class Worker:
         except ImageError:
             return False
 
-    def _plan_bands(self, task: Task, source: OpenedImage, too_large: TooLarge) -> band_plan.BandPlan:
-        """How the source can be read in bands, with the memory for it. Raises ImageError."""
+    def _plan_bands(
+        self, task: Task, source: OpenedImage, too_large: TooLarge
+    ) -> tuple[band_plan.BandPlan, banded.Team]:
+        """How the source can be read in bands, and who converts them, with the memory for it. Raises ImageError."""
         try:
             band_reader.check_installed()
             plan = band_plan.plan_bands(task.source, source, self._pixels.method)
@@ -263,12 +276,12 @@ class Worker:
             ) from None
         except ImageError as error:
             raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
-        needed = banded.needed_bytes(plan, source.width, source.height, self._pixels)
-        try:
-            self._reserve(slots.EMPTY_SLOT_BYTES, needed)
-        except TooLarge:
-            raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}") from None
-        return plan
+        for team in banded.teams(plan, source.width, self._setup.cores):
+            needed = banded.needed_bytes(plan, source.width, source.height, self._pixels, team)
+            with contextlib.suppress(TooLarge):
+                self._reserve(slots.EMPTY_SLOT_BYTES, needed)
+                return plan, team._replace(cores=lambda: self._slot.cores)
+        raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}")
 
     def _usable_sidecar(self, task: Task) -> SidecarHeader | None:
         """The header of an earlier run's finished tiles, if they are of the source as it is now."""
@@ -290,13 +303,17 @@ class Worker:
             return None
         return self._checkpoints.restore(task.output, self._slot)
 
-    def _compute(self, task: Task, header: SidecarHeader | None, started: float) -> tuple[slots.SlotImage, int]:
+    def _compute(
+        self, task: Task, header: SidecarHeader | None, started: float, below: float = math.inf
+    ) -> tuple[slots.SlotImage, int]:
         """Decode, and run the kernel over the tiles that are not there yet.
 
         Returns the image and how many tiles had to be computed.
         """
         source = self._open(task)
         try:
+            if source.width * source.height >= below:
+                raise SoonerInBands("large", "")
             image, computed = self._decode(task, source, header)
         except SecondOpinion as wanted:
             with contextlib.closing(wanted.opened):
@@ -401,6 +418,10 @@ class Worker:
 
     def _draw_preview(self, task: Task) -> None:
         header = self._checkpoints.find(task)
+        if header and not header.tiles:
+            with contextlib.closing(self._checkpoints.open_plane(task.output, header.record)) as plane:
+                banded.draw(header, plane, self._checkpoints.exif(task.output), self._checkpoints)
+            return
         image = self._checkpoints.restore(task.output, self._slot) if header else None
         if header and image:
             self._save_preview(header, image)
