@@ -75,7 +75,10 @@ class WorkerEnded(_Event, frozen=True, tag="worker_ended"):
 
 
 class Done(_Event, frozen=True, kw_only=True):
-    """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it."""
+    """An output is durable. `tiles_computed` and `decoded` tell what this run had to do for it, for `seconds`.
+
+    Before that its worker had `waited`, for its input or for room for the output before it, so many seconds.
+    """
 
     source: str
     source_base64: Bytes = msgspec.UNSET
@@ -89,6 +92,7 @@ class Done(_Event, frozen=True, kw_only=True):
     tiles_computed: int
     decoded: bool
     seconds: float
+    waited: float = 0.0
     note: str | None
 
 
@@ -166,7 +170,8 @@ class Summary(_Event, frozen=True, kw_only=True):
     `failures` gives each failed image its reason, `reasons` each reason its images, `notes` what is to know of a
     converted one; `newly_gone` are the names of inputs that went since the last run, `pruned` counts the outputs that
     were removed as their inputs are gone; `resume` is the command that goes on, where there is work left;
-    `space_needed` is about how many bytes a full disk lacks.
+    `space_needed` is about how many bytes a full disk lacks. `waited` is how many seconds all workers together stood
+    still, for inputs or for room for outputs.
     """
 
     state: str
@@ -181,6 +186,7 @@ class Summary(_Event, frozen=True, kw_only=True):
     source_bytes: int
     output_bytes: int
     seconds: float
+    waited: float = 0.0
     ignored: dict[str, int]
     left_out: list[LeftOutKind]
     changed: int

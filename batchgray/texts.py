@@ -66,12 +66,26 @@ class Shared:
     names: list[str] = field(default_factory=list)
 
 
-def shared(texts: Iterable[tuple[str, str]], alike: Callable[[str], str] = str) -> list[Shared]:
-    """From names and their texts, the texts, the commonest first. Texts that are `alike` count as one."""
-    found: dict[str, Shared] = {}
-    for name, text in texts:
-        one = found.setdefault(alike(text), Shared(text))
+class Sharing:
+    """Texts of many names, the commonest first. Texts that are `alike` count as one; each is kept once."""
+
+    def __init__(self, alike: Callable[[str], str] = str) -> None:
+        self._alike = alike
+        self._found: dict[str, Shared] = {}
+
+    def add(self, name: str, text: str) -> None:
+        one = self._found.setdefault(self._alike(text), Shared(text))
         one.count += 1
         if len(one.names) < NAMES:
             one.names.append(name)
-    return sorted(found.values(), key=lambda one: -one.count)
+
+    def all(self) -> list[Shared]:
+        return sorted(self._found.values(), key=lambda one: -one.count)
+
+
+def shared(texts: Iterable[tuple[str, str]], alike: Callable[[str], str] = str) -> list[Shared]:
+    """From names and their texts, the texts, as `Sharing` has them."""
+    sharing = Sharing(alike)
+    for name, text in texts:
+        sharing.add(name, text)
+    return sharing.all()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchgray import events
-from batchgray.commands import doctor, job_status, status, verify
+from batchgray.commands import doctor, status, verify
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.journal import JournalLine
 from batchgray.manifest.records import Manifest
@@ -33,7 +33,6 @@ _WRITTEN: dict[str, Any] = {
     "status": status.Status,
     "job": JobHead,
     "job-log": LogEntry,
-    "job-status": job_status.JobStatus,
     "verify": verify.Verdict,
     "doctor": list[doctor.Finding],
 }

@@ -52,7 +52,7 @@ from oss_local_service import ROUTES, Service
 
 LOG = logging.getLogger("oss_local")
 
-FaultKind = Literal["error", "drop", "lose", "hold", "hang", "drip", "cut"]
+FaultKind = Literal["error", "drop", "lose", "hold", "hang", "drip", "cut", "flip"]
 
 
 class Request(NamedTuple):
@@ -74,6 +74,7 @@ class Fault:
     drop: hung up before anything is done.     lose: done, then hung up instead of answered.
     hold: not begun before it is released.       hang: begun `seconds` late.
     drip: the answer's body, a byte every `seconds`.     cut: half of the answer's body, then hung up.
+    flip: the answer's body with a bit of its middle byte turned.
 
     `share` is the part of the requests that it hits, `key` a pattern for the keys, `lasts` how long, in seconds.
     """
@@ -204,8 +205,9 @@ class LocalOSS(Service):
             self._hold(fault)
         elif fault and kind == "hang":
             self.wait_for_stop(fault.seconds)
-        elif fault and kind in ("drip", "cut"):
-            request.pause, request.cut = (fault.seconds if kind == "drip" else 0.0), kind == "cut"
+        elif fault and kind in ("drip", "cut", "flip"):
+            request.pause = fault.seconds if kind == "drip" else 0.0
+            request.cut, request.flip = kind == "cut", kind == "flip"
         if kind == "drop" or self._stopping.is_set():
             return None, "-"
         try:
@@ -335,7 +337,7 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         self.request_id = secrets.token_hex(12).upper()
-        self.pause, self.cut = 0.0, False
+        self.pause, self.cut, self.flip = 0.0, False, False
         self.actions: list[str] = []
         self.subject = ""
         self._route()
@@ -405,6 +407,9 @@ class _Exchange(BaseHTTPRequestHandler):
             self._send(answer.body)
 
     def _send(self, body: bytes) -> None:
+        if self.flip and body:
+            at = len(body) // 2
+            body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
         self.wfile.write(body[: len(body) // 2] if self.cut else body)
         self.close_connection |= self.cut
 

@@ -20,6 +20,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     "DownloadTrafficRateLimitExceeded": (503, "", "Please reduce your download request traffic."),
     "FileAlreadyExists": (409, "0026-00000002", "The object you specified already exists and can not be overwritten."),
     "InternalError": (500, "", "Please contact the server administrator, oss@service.aliyun.com."),
+    "InDebt": (403, "", "Current user is indebted."),
     "InvalidAccessKeyId": (
         403,
         "0002-00000902",
@@ -59,6 +60,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
     ),
     "SlowDown": (503, "", "Please reduce your request rate."),
     "TotalQpsLimitExceeded": (503, "0004-00000302", "Max total qps limit is exceeded."),
+    "UserDisable": (403, "", "UserDisable"),
     "UploadTrafficRateLimitExceeded": (503, "", "Please reduce your upload request traffic."),
 }
 

@@ -1,8 +1,9 @@
 """The commands that read what runs have made, and the machine: status, verify, report, doctor."""
 
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -10,7 +11,7 @@ from batchgray import errors
 from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, option
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.parsing import notice_options, refuse_url, store_options
-from batchgray.cli.streams import as_json, say
+from batchgray.cli.streams import as_json, as_json_lines, say
 from batchgray.errors import shown
 
 
@@ -34,9 +35,17 @@ def status(manifest: Path | str, json: bool) -> None:
 
 def _tell_of_job(place: str, json: bool) -> None:
     from batchgray.commands import job_status as module
+    from batchgray.commands.job_view import viewing
+    from batchgray.commands.status import status_lines
 
-    found = module.job_status(place, store_options({}))
-    say(as_json(found) if json else "\n".join(module.job_status_lines(found)))
+    stores = store_options({})
+    if not json:
+        say("\n".join(status_lines(module.job_status(place, stores))))
+        return
+    with viewing(place, stores) as view:
+        whole = module.WholeStatus(view)
+        for line in as_json_lines(whole.status, "failures", whole.failures()):
+            say(line)
 
 
 @click.command(cls=Command, short_help="Re-read every output against the manifest.", epilog=EXIT_CODES)
@@ -44,14 +53,41 @@ def _tell_of_job(place: str, json: bool) -> None:
 @option("--json", is_flag=True, help="As JSON.")
 @option("--mend", is_flag=True, help="Mark damaged outputs pending, so that resume makes them anew.")
 @NO_LOCK
-def verify(manifest: Path, json: bool, mend: bool, no_lock: bool) -> None:
+def verify(manifest: Path | str, json: bool, mend: bool, no_lock: bool) -> None:
     """Re-read every output against the manifest: there, right size, right checksum, decodes."""
-    refuse_url(manifest, "verify")
+    if isinstance(manifest, str):
+        _verify_job(manifest, mend, json)
     from batchgray.commands import verify as module
 
-    verdict = module.verify(manifest, mend, locked=not no_lock)
-    say(as_json(verdict) if json else "\n".join(module.verdict_lines(verdict, manifest)))
+    try:
+        verdict = module.verify(manifest, mend, locked=not no_lock)
+    except errors.IsJob:
+        _verify_job(str(manifest.parent), mend, json)
+    say(as_json(verdict) if json else "\n".join(module.verdict_lines(verdict, str(manifest))))
     sys.exit(3 if verdict.damaged else 0)
+
+
+def _verify_job(place: str, mend: bool, json: bool) -> NoReturn:
+    from batchgray.commands import verify as module
+    from batchgray.commands.job_verify import JobVerification
+    from batchgray.commands.job_view import viewing
+
+    found: Counter[str] = Counter()
+
+    def counted(damage: Any) -> Any:
+        found.update(damaged=1, lost=damage.gone)
+        return damage
+
+    with viewing(place, store_options({})) as view:
+        verification = JobVerification(view, mend)
+        damaged = map(counted, verification.damaged())
+        lines = as_json_lines(verification.verdict, "damaged", damaged) if json else map(module.damage_line, damaged)
+        for line in lines:
+            say(line)
+        if not json:
+            last = module.end_lines(verification.verdict(), found["damaged"], found["lost"], view.name)
+            say("\n".join(last))
+    sys.exit(3 if found["damaged"] else 0)
 
 
 @click.command(cls=Command, short_help="Write one page to look at.", epilog=EXIT_CODES)

@@ -4,6 +4,8 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TextIO
 
 import click
@@ -37,6 +39,24 @@ def as_json(record: Any) -> str:
     """For standard output, which is UTF-8 from here on."""
     write_utf8(sys.stdout)
     return msgspec.json.format(spelling.to_json(record), indent=2).decode()
+
+
+def as_json_lines(record: Callable[[], Any], field: str, items: Iterable[Any]) -> Iterator[str]:
+    """A record as JSON, with any number of items in its list `field`, which is empty: each is told as it comes.
+
+    What stands behind that list is of the record as it is after the last item.
+    """
+    mark = f'  "{field}": []'
+    yield as_json(record()).partition(mark)[0] + mark[:-1]
+    last = ""
+    for item in items:
+        if last:
+            yield f"{last},"
+        text = msgspec.json.format(spelling.to_json(item), indent=2).decode()
+        last = textwrap.indent(text, "    ")
+    if last:
+        yield last
+    yield "  ]" + as_json(record()).partition(mark)[2]
 
 
 def as_json_line(record: Any) -> str:

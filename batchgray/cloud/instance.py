@@ -44,6 +44,10 @@ class Unknown(Exception):
     """The service did not answer, or not clearly. The text says how."""
 
 
+class Unanswered(Unknown):
+    """The service may answer when it is asked again."""
+
+
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """An access key; `token` is "" for one that lasts. Printing it shows no secret."""
 
@@ -165,7 +169,8 @@ class MetadataService:
         if status == 404:
             return None
         if status != 200:
-            raise Unknown(f"the metadata service answered {status}")
+            kind = Unanswered if _may_pass(status) else Unknown
+            raise kind(f"the metadata service answered {status}")
         return text.strip()
 
     def _current_token(self) -> str:
@@ -174,8 +179,8 @@ class MetadataService:
             status, text = self._ask(
                 "PUT", "/latest/api/token", {"X-aliyun-ecs-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
             )
-            if status >= 500 or status == 429:
-                raise Unknown(f"the metadata service answered {status}")
+            if _may_pass(status):
+                raise Unanswered(f"the metadata service answered {status}")
             self._token = text.strip() if status == 200 and _TOKEN.fullmatch(text.strip()) else ""
             self._token_until = time.monotonic() + _TOKEN_SECONDS / 2
         return self._token
@@ -183,7 +188,7 @@ class MetadataService:
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         left = self._until - time.monotonic()
         if left <= 0:
-            raise Unknown(f"the metadata service does not answer ({self._timeout:g} s)")
+            raise Unanswered(f"the metadata service does not answer ({self._timeout:g} s)")
         kind, host, port, base = self._address
         connection = kind(host, port, timeout=left)
         try:
@@ -193,15 +198,25 @@ class MetadataService:
                 self._date = answer.getheader("Date") or ""
                 return answer.status, answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
         except (TooSlow, TimeoutError):
-            raise Unknown(f"the metadata service does not answer ({self._timeout:g} s)") from None
+            raise Unanswered(f"the metadata service does not answer ({self._timeout:g} s)") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Unknown(f"the metadata service can't be reached ({type(error).__name__})") from None
+            raise Unanswered(f"the metadata service can't be reached ({type(error).__name__})") from None
         finally:
             connection.close()
 
 
+def _may_pass(status: int) -> bool:
+    return status >= 500 or status == 429
+
+
 class CredentialsSource(Protocol):
-    """Where credentials come from. Several threads may ask."""
+    """Where credentials come from. Several threads may ask.
+
+    `may_renew` is whether those that are in use were to be renewed, and their source did not answer.
+    """
+
+    @property
+    def may_renew(self) -> bool: ...
 
     def current(self) -> Credentials:
         """Raises Unknown where there are none that may still hold."""
@@ -212,6 +227,8 @@ class CredentialsSource(Protocol):
 
 class GivenCredentials:
     """Those that somebody gave, which are the only ones."""
+
+    may_renew = False
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -225,6 +242,8 @@ class GivenCredentials:
 
 class NoCredentials:
     """There is nowhere to look for any."""
+
+    may_renew = False
 
     def current(self) -> Credentials:
         raise Unknown("none are given, and this is no Alibaba Cloud instance")
@@ -241,6 +260,7 @@ class RoleCredentials:
         self._lock = threading.Lock()
         self._current: Credentials | None = None
         self._renew_at = 0.0
+        self.may_renew = False
 
     def current(self) -> Credentials:
         """Raises Unknown where there are none that may still hold."""
@@ -256,11 +276,13 @@ class RoleCredentials:
         if self._current is None or now >= self._renew_at:
             try:
                 self._current, left = self._service.role_credentials()
-            except Unknown:
+            except Unknown as error:
                 if self._current is None:
                     raise
+                self.may_renew = isinstance(error, Unanswered)
                 self._renew_at = now + POLL_SECONDS  # what we have may still hold; the service will say if not
             else:
+                self.may_renew = False
                 self._renew_at = now + max(POLL_SECONDS, min(left - _RENEW_BEFORE_SECONDS, left / 2))
         return self._current
 

@@ -1,14 +1,10 @@
-"""Encode gray pixels as JPEG, through simplejpeg (libjpeg-turbo); and check an output of any format (PNG: see `png`).
-
-imageio and Pillow are imported when they are needed (see `opening`).
-"""
+"""Encode gray pixels as JPEG, through simplejpeg (libjpeg-turbo). PNG: see `png`."""
 
 import numpy as np
 import simplejpeg
 
 from batchgray.codecs import jpeg_markers
 from batchgray.codecs.exif import EXIF_HEADER
-from batchgray.codecs.faults import library_reason
 from batchgray.errors import ImageError
 
 JPEG_MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
@@ -37,16 +33,3 @@ def check_jpeg_sides(width: int, height: int) -> None:
         raise ImageError(
             f"{width} x {height}: JPEG holds {JPEG_MAX_SIDE} pixels a side at most: `batchgray run ... --format png`"
         )
-
-
-def check_decodes(data: bytes) -> None:
-    """Decode an output as far as its last pixel. Raises ImageError."""
-    try:
-        if data[:2] == b"\xff\xd8":
-            simplejpeg.decode_jpeg(data, "GRAY")
-        else:
-            from batchgray.codecs.pillow import decode_whole
-
-            decode_whole(data)
-    except Exception as error:
-        raise ImageError(f"does not decode: {library_reason(error)}") from None

@@ -17,10 +17,10 @@ from batchgray.records import InputVersion
 class ProbeInput(NamedTuple):
     """What a probe is given: an input, for what method and over what background, and what it may cost.
 
-    `fd` is open as long as it is probed; `data` is the opened image's to let go of.
+    `fd` is open as long as it is probed, and None where there is no file; `data` is the opened image's to let go of.
     """
 
-    fd: int
+    fd: int | None
     data: Contents
     version: InputVersion
     method: Method

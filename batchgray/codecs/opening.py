@@ -8,7 +8,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from batchgray.codecs import signatures, transparency
 from batchgray.codecs.excerpt import Contents, let_go
@@ -25,8 +25,18 @@ _SMALL_BYTES = 64 << 10  # of an input that is read and not mapped
 _CHANGED = "changed while it was being read; the next run or resume takes it up again"
 
 
+class FetchedInput(NamedTuple):
+    """An input whose bytes are in memory already: nothing changes them any more."""
+
+    data: bytes
+    version: InputVersion
+
+
+Source = str | FetchedInput  # a path, or what was fetched
+
+
 def open_image(
-    path: str,
+    source: Source,
     method: Method,
     max_pixels: int,
     background: transparency.Colour | None = None,
@@ -38,9 +48,12 @@ def open_image(
     raises.
     """
     try:
-        fd = _open_regular(path)
+        limits = Limits(max_pixels, _coming_through(reserve))
+        if isinstance(source, FetchedInput):
+            return _probe(ProbeInput(None, source.data, source.version, method, limits, background))
+        fd = _open_regular(source)
         try:
-            return _probe(fd, method, Limits(max_pixels, _coming_through(reserve)), background)
+            return _probe(_given(fd, method, limits, background))
         finally:
             os.close(fd)
     except OSError as error:
@@ -66,18 +79,20 @@ def _coming_through(reserve: Reserve) -> Reserve:
     return reserve_or_leave
 
 
-def version_of(path: str) -> InputVersion:
+def version_of(source: Source) -> InputVersion:
     """Which version of the input stands under this name now. Raises ImageError where it is gone."""
+    if isinstance(source, FetchedInput):
+        return source.version
     try:
-        found = os.stat(path)
+        found = os.stat(source)
     except OSError as error:
         raise ImageError(os_reason(error)) from None
     return InputVersion.of(found)
 
 
-def check_unchanged(path: str, version: InputVersion) -> None:
+def check_unchanged(source: Source, version: InputVersion) -> None:
     """Raise ImageError where another version of the input stands under this name by now, or none."""
-    if not version_of(path).is_same(version):
+    if not version_of(source).is_same(version):
         raise ImageError(_CHANGED)
 
 
@@ -105,19 +120,21 @@ def _check_regular(mode: int) -> None:
         raise ImageError(f"a {kinds.get(stat.S_IFMT(mode), 'device')}, not a file")
 
 
-def _probe(fd: int, method: Method, limits: Limits, background: transparency.Colour | None) -> OpenedImage:
+def _given(fd: int, method: Method, limits: Limits, background: transparency.Colour | None) -> ProbeInput:
     found = os.fstat(fd)
     _check_regular(found.st_mode)
-    version = InputVersion.of(found)
-    if found.st_size == 0:
-        raise ImageError("an empty file (0 bytes)")
-    data = _contents(fd, found.st_size)
+    return ProbeInput(fd, _contents(fd, found.st_size), InputVersion.of(found), method, limits, background)
+
+
+def _probe(given: ProbeInput) -> OpenedImage:
     try:
-        probe = _probe_of(signatures.format_of(data[: signatures.HEAD_BYTES]))
+        if not given.data:
+            raise ImageError("an empty file (0 bytes)")
+        probe = _probe_of(signatures.format_of(given.data[: signatures.HEAD_BYTES]))
         with image_failures:
-            return probe(ProbeInput(fd, data, version, method, limits, background))
+            return probe(given)
     except BaseException:
-        let_go(data)
+        let_go(given.data)
         raise
 
 

@@ -162,11 +162,6 @@ def open_as(kind: Format, file: BinaryIO) -> Image.Image:
             raise ImageError(f"damaged: {library_reason(error)}") from None
 
 
-def decode_whole(data: bytes) -> np.ndarray:
-    """The first picture of a file, in Pillow's own mode. Raises whatever a library raises."""
-    return iio.imread(data, plugin="pillow", index=0)
-
-
 def _libjpeg_gray(file: BinaryIO) -> np.ndarray:
     """A JPEG's own Y' plane. imageio has no way to ask for it; Pillow's draft is libjpeg's grayscale output."""
     with Image.open(file) as image:

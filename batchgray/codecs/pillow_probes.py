@@ -3,6 +3,7 @@
 JPEG, PNM and HEIF have their own ways (`jpeg`, `pnm`, `heif`).
 """
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -128,7 +129,7 @@ def _probe_jpeg2000(given: ProbeInput) -> OpenedImage:
 @contextmanager
 def _whole_file(given: ProbeInput) -> Iterator[BinaryIO]:
     """The file as it is: the opened image's to close, once there is one."""
-    file = os.fdopen(os.dup(given.fd), "rb")
+    file: BinaryIO = io.BytesIO(given.data) if given.fd is None else os.fdopen(os.dup(given.fd), "rb")
     try:
         yield file
     except BaseException:
@@ -151,7 +152,8 @@ def _probe_tiff(given: ProbeInput) -> OpenedImage:
     opened.dropped = outline.dropped
     opened.note = joined(frames_note(outline.pages), depth_note(outline.value(data, tiff_outline.BITS, 1)))
     opened.scratch_bytes += _STRIP_SCRATCH * outline.numbers + _libtiff_scratch(outline, data)
-    opened.file = excerpt(data, outline.parts(data, changes), os.dup(given.fd))
+    fd = None if given.fd is None else os.dup(given.fd)
+    opened.file = excerpt(data, outline.parts(data, changes), fd)
     if samples:
         opened.take_samples(samples)
     return opened

@@ -1,172 +1,151 @@
-"""What the head, the plan and the logs of a job tell, in figures and in words."""
+"""What the tallies, plan and logs of a job tell, in the figures that `status` has for every manifest."""
 
-from collections import Counter
-from typing import Literal
+from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
-from batchgray import quantities, texts
-from batchgray.commands.status import Counts
-from batchgray.errors import PlaceUnusable, shown
-from batchgray.events import Reason
-from batchgray.manifest import job_head, outcome
+from batchgray.commands import sessions
+from batchgray.commands.job_view import Holder, JobView, Totals, totals, viewing
+from batchgray.commands.status import Counts, Failure, JobFigures, Machine, Shares, Status
+from batchgray.manifest import outcome
 from batchgray.manifest.job_head import JobHead
-from batchgray.manifest.records import Image, Interruption, Manifest
-from batchgray.manifest.share_log import STALE_SECONDS, LogEntry, ShareLog
-from batchgray.planning.job_inputs import full_name
-from batchgray.planning.replay import manifest_for, replayed
-from batchgray.planning.shares import Planner
-from batchgray.progress import wording
-from batchgray.spelling import Bytes
-from batchgray.storage.base import Place, PlaceError
-from batchgray.storage.urls import StoreOptions, open_place
+from batchgray.manifest.records import Image, RunState
+from batchgray.planning.replay import manifest_for
+from batchgray.storage.urls import StoreOptions
+
+_FAILURES = 1000  # that a person is told of, at most
+_SHARES_READ = 8  # for them
 
 
-class JobFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A failed image: its key in `input`."""
-
-    source: str
-    source_base64: Bytes = msgspec.UNSET
-    input: str
-    input_base64: Bytes = msgspec.UNSET
-    error: str
+def job_status(name: str, stores: StoreOptions) -> Status:
+    """Of the job in the place of this name, for people: of many failures only the first. Raises BatchgrayError."""
+    with viewing(name, stores) as view:
+        return first_status(view)
 
 
-class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """The process that has a share, and its last sign of life by its own clock. It may have died since."""
-
-    share: int
-    owner: str
-    last_sign: str
-
-
-class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` is "running" where a share is held: only a run can find out whether its holder is alive.
-
-    `listed` says whether all is listed; `counts` are of the shares that there are by now. `shares` counts these,
-    `shares_done` those with nothing left to do.
-    """
-
-    state: Literal["running", "interrupted", "complete", "complete_with_failures"]
-    listed: bool
-    counts: Counts
-    shares: int
-    shares_done: int
-    holders: list[Holder]
-    interruptions: list[Interruption]
-    failures: list[JobFailure]
-    reasons: list[Reason]
-    pixels: int
-    source_bytes: int
-    output_bytes: int
-    manifest: str
-    manifest_base64: Bytes = msgspec.UNSET
-    resume: str | None
+def first_status(view: JobView, look: bool = True) -> Status:
+    """The same; without `look` it is not found out which machines are alive. Raises BatchgrayError, PlaceError."""
+    found = totals(view.shares())
+    failed = list(islice(view.failures(found.with_failures[:_SHARES_READ]), _FAILURES))
+    reasons = _reasons(view.head)
+    for image in failed:
+        reasons.add(image)
+    status = _status(view, found, look)
+    failures = [_failure(view.head, image) for image in failed]
+    return msgspec.structs.replace(status, failures=failures, reasons=reasons.all())
 
 
-def job_status(name: str, stores: StoreOptions) -> JobStatus:
-    """Read what lies in the place of this name. Raises BatchgrayError."""
-    try:
-        place = open_place(full_name(name), stores)
-        try:
-            return _read(place)
-        finally:
-            place.close()
-    except PlaceError as error:
-        raise PlaceUnusable(name, str(error)) from None
+class WholeStatus:
+    """A job's status, and its failures one after another, however many there are. What reads raises as the view."""
+
+    def __init__(self, view: JobView) -> None:
+        self._view, self._totals = view, totals(view.shares())
+        self._status = _status(view, self._totals, look=True)
+        self._reasons = _reasons(view.head)
+
+    def status(self) -> Status:
+        """Without the failures; `reasons` are of those that were told by now."""
+        return msgspec.structs.replace(self._status, reasons=self._reasons.all())
+
+    def failures(self) -> Iterator[Failure]:
+        for image in self._view.failures(self._totals.with_failures):
+            self._reasons.add(image)
+            yield _failure(self._view.head, image)
 
 
-def _read(place: Place) -> JobStatus:
-    head = job_head.read(place)
-    tally = _Tally(head)
-    planner = Planner(place, head.prefix, (), head.options.format, lambda _: None)
-    listed = planner.is_through()
-    for share in planner.written():
-        log = ShareLog(place, head.log(share.number), "")
-        entries = log.catch_up()
-        tally.add(share.number, log, entries, replayed(head, share, entries, head.log(share.number)))
-    return tally.status(job_head.name_in(place), listed)
-
-
-class _Tally:
-    """What the shares come to, one after another."""
-
-    def __init__(self, head: JobHead) -> None:
-        self._head = head
-        self._counts: Counter[str] = Counter()
-        self._figures: Counter[str] = Counter()
-        self._interruptions: list[Interruption] = []
-        self._failed: list[Image] = []
-        self._holders: list[Holder] = []
-
-    def add(self, number: int, log: ShareLog, entries: list[LogEntry], manifest: Manifest) -> None:
-        figures = outcome.figures(manifest.images)
-        self._counts.update(figures.counts)
-        self._figures.update(shares=1, done=int(log.state == "done"), pixels=figures.pixels)
-        self._figures.update(source_bytes=figures.source_bytes, output_bytes=figures.output_bytes)
-        self._interruptions += [entry.interruption for entry in entries if entry.interruption]
-        self._failed += [image for image in manifest.images if image.state == "failed"]
-        if log.state in ("open", "renew"):
-            self._holders.append(Holder(share=number, owner=log.owner, last_sign=entries[-1].at))
-
-    def status(self, name: str, listed: bool) -> JobStatus:
-        counts, figures = self._counts, self._figures
-        left = counts["pending"] + counts["partial"] > 0 or not listed
-        finished: Literal["complete", "complete_with_failures"] = (
-            "complete_with_failures" if self._failed else "complete"
-        )
-        unfinished: Literal["running", "interrupted"] = "running" if self._holders else "interrupted"
-        return JobStatus(
-            state=unfinished if left or self._holders else finished,
-            listed=listed,
-            counts=Counts(
-                total=counts.total(),
-                done=counts["done"],
-                partial=counts["partial"],
-                pending=counts["pending"],
-                failed=counts["failed"],
-                gone=0,
-            ),
-            shares=figures["shares"],
-            shares_done=figures["done"],
-            holders=self._holders,
-            interruptions=self._interruptions,
-            failures=[
-                JobFailure(source=image.source, input=self._head.inputs[image.root], error=image.error or "")
-                for image in self._failed
-            ],
-            reasons=outcome.reasons(manifest_for(self._head, self._failed)),
-            pixels=figures["pixels"],
-            source_bytes=figures["source_bytes"],
-            output_bytes=figures["output_bytes"],
-            manifest=name,
-            resume=outcome.resume_command(name) if left else None,
-        )
-
-
-def job_status_lines(found: JobStatus) -> list[str]:
-    """For people."""
+def _status(view: JobView, found: Totals, look: bool) -> Status:
+    """Without failures and their reasons."""
+    listed = view.listed()
     counts = found.counts
-    lines = [
-        f"{found.state.replace('_', ' ')}: {counts.done:,} of {quantities.images(counts.total)} done, "
-        f"{counts.partial:,} partial, {counts.pending:,} pending, {counts.failed:,} failed"
-        f"{'' if found.listed else '; not all is listed yet'}"
-    ]
-    if counts.done:
-        sizes = f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
-        lines.append(f"done so far: {found.pixels / 1e6:,.0f} MP, {sizes}")
-    for holder in found.holders:
-        lines.append(f"held by {shown(holder.owner)}; last sign of life {shown(holder.last_sign)}")
+    marked = len(view.marked())
+    counts.update(done=-marked, pending=marked)
+    left = counts["pending"] + counts["partial"] > 0 or not listed
+    if look:
+        view.look_for_life(found.holders)
+    alive = [holder for holder in found.holders if holder.alive is not False]
+    return Status(
+        state=_state(left, bool(alive), counts["failed"]),
+        counts=Counts(
+            total=counts.total(),
+            done=counts["done"],
+            partial=counts["partial"],
+            pending=counts["pending"],
+            failed=counts["failed"],
+            gone=counts["gone"],
+        ),
+        last_run=_last_run(left, found, bool(alive)),
+        interruptions=found.interruptions,
+        died=[],
+        left_out=[],
+        failures=[],
+        reasons=[],
+        pixels=found.pixels,
+        source_bytes=found.source_bytes,
+        output_bytes=found.output_bytes,
+        seconds=found.seconds,
+        manifest=view.name,
+        resume=outcome.resume_command(view.name) if left and not alive else None,
+        job=_figures(found, alive, listed),
+    )
+
+
+def _state(left: bool, alive: bool, failed: int) -> RunState:
+    if alive:
+        return "running"
+    if left:
+        return "interrupted"
+    return "complete_with_failures" if failed else "complete"
+
+
+def _last_run(left: bool, found: Totals, alive: bool) -> sessions.Ending | None:
+    """As of a run: what the machines did that were the last at work."""
+    if alive:
+        return "running"
     if found.holders:
-        lines.append(f"Whoever gives none for {STALE_SECONDS:.0f} s is taken for dead, and `resume` goes on.")
-    told = [
-        f"interrupted {shown(item.at)} by {item.source} {shown(item.event_id or '')}".rstrip()
-        for item in found.interruptions
-    ]
-    lines += told[-texts.LINES :]
-    lines += wording.reason_lines(found.reasons)
-    if found.resume:
-        lines.append(f"To go on: {shown(found.resume)}")
-    elif counts.failed:
-        lines.append(wording.trying_again(found.manifest))
-    return lines
+        return "died"
+    if not left:
+        return "finished"
+    return "interrupted" if found.interruptions else None
+
+
+def _figures(found: Totals, alive: list[Holder], listed: bool) -> JobFigures:
+    images = sum(holder.images / holder.seconds for holder in alive if holder.seconds)
+    pixels = sum(holder.pixels / holder.seconds for holder in alive if holder.seconds)
+    left = found.counts["pending"] + found.counts["partial"]
+    return JobFigures(
+        listed=listed,
+        shares=Shares(
+            total=found.shares.total(),
+            done=found.shares["done"],
+            open=found.shares["open"],
+            free=found.shares["free"],
+            waiting=found.shares["waiting"],
+        ),
+        machines=[_machine(holder) for holder in found.holders],
+        images_per_second=images or None,
+        pixels_per_second=pixels or None,
+        seconds_left=left / images if images else None,
+    )
+
+
+def _machine(holder: Holder) -> Machine:
+    return Machine(
+        share=holder.share,
+        owner=holder.owner,
+        since=holder.since,
+        last_sign=holder.last_sign,
+        alive=holder.alive,
+        images=holder.images,
+        images_per_second=holder.images / holder.seconds if holder.seconds else None,
+    )
+
+
+def _failure(head: JobHead, image: Image) -> Failure:
+    return Failure(
+        source=image.source, path=f"{head.inputs[image.root].rstrip('/')}/{image.source}", error=image.error or ""
+    )
+
+
+def _reasons(head: JobHead) -> outcome.Reasons:
+    return outcome.Reasons(outcome.naming(manifest_for(head, [])))

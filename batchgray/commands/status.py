@@ -8,7 +8,7 @@ from typing import get_args
 
 import msgspec
 
-from batchgray import quantities, texts
+from batchgray import program, quantities, texts
 from batchgray.commands import sessions
 from batchgray.errors import shown
 from batchgray.events import Reason
@@ -47,8 +47,50 @@ class Died(msgspec.Struct, frozen=True, kw_only=True):
     last_known: str
 
 
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """A job's shares: done ones have nothing left to do, `open` ones a machine has, `free` ones were given back."""
+
+    total: int
+    done: int
+    open: int
+    free: int
+    waiting: int
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that has a share of a job: since when, its last sign of life, and what it did of the share.
+
+    Times are by its own clock. `alive` is whether a sign of life came while its log was looked at; null where that
+    was not for long enough to tell.
+    """
+
+    share: str
+    owner: str
+    since: str
+    last_sign: str
+    alive: bool | None
+    images: int
+    images_per_second: float | None
+
+
+class JobFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job has and a manifest has not. `listed` says whether its INPUTs are listed to the end.
+
+    Rates are those of the machines that may be alive, since they took their shares; null where there are none.
+    """
+
+    listed: bool
+    shares: Shares
+    machines: list[Machine]
+    images_per_second: float | None
+    pixels_per_second: float | None
+    seconds_left: float | None
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is "running" only while a process owns the manifest; a run that died without a word is "interrupted".
+
+    So it is with a job while a machine that may be alive has a share. `job` is null of a manifest.
 
     `last_run` tells the two apart; `died` are the runs of this manifest that ended so, whichever came after them.
 
@@ -71,6 +113,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     manifest_base64: Bytes = msgspec.UNSET
     resume: str | None
+    job: JobFigures | None = None
 
 
 def status(path: Path) -> Status:
@@ -141,17 +184,21 @@ def status_lines(found: Status) -> list[str]:
         f"{state_in_words(found)}: {counts.done:,} of {quantities.images(counts.total)} done, "
         f"{counts.partial:,} partial, {counts.pending:,} pending, {counts.failed:,} failed"
         f"{f', {counts.gone:,} gone' if counts.gone else ''}"
+        f"{'; not all is listed yet' if found.job and not found.job.listed else ''}"
     ]
     if counts.done:
+        took = "" if found.job else f" in {quantities.duration(found.seconds)}"
         lines.append(
-            f"done so far: {quantities.megapixels(found.pixels)} in {quantities.duration(found.seconds)}, "
+            f"done so far: {quantities.megapixels(found.pixels)}{took}, "
             f"{quantities.size(found.source_bytes)} -> {quantities.size(found.output_bytes)}"
         )
+    if found.job:
+        lines += _job_lines(found.job)
     lines += _ending_lines(found)
     if found.left_out:
         lines.append("left out when the input folders were last walked:")
         lines += texts.first_lines([f"  {wording.left_out_kind(kind)}" for kind in found.left_out], " kinds")
-    lines += wording.reason_lines(found.reasons)
+    lines += _failure_lines(found)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
     elif counts.failed:
@@ -166,6 +213,38 @@ def state_in_words(found: Status) -> str:
     if found.state == "interrupted" and found.last_run == "finished":
         return "incomplete"
     return found.state.replace("_", " ")
+
+
+def _failure_lines(found: Status) -> list[str]:
+    """By their reasons, where all failures are known; else the first of them."""
+    told = sum(reason.count for reason in found.reasons)
+    if told == found.counts.failed:
+        return wording.reason_lines(found.reasons)
+    first = [f"  {shown(each.path)}: {shown(each.error)}" for each in found.failures[: texts.LINES]]
+    more = found.counts.failed - len(first)
+    asking = program.command("status", "--json", outcome.quoted(found.manifest))
+    return [f"Failed: {quantities.images(found.counts.failed)}", *first, f"  ... and {more:,} more: {shown(asking)}"]
+
+
+def _job_lines(job: JobFigures) -> list[str]:
+    """Shares, machines, and how long it will take."""
+    shares = job.shares
+    states = [(shares.done, "done"), (shares.open, "taken"), (shares.free, "given back"), (shares.waiting, "not begun")]
+    lines = [f"shares: {', '.join(f'{count:,} {word}' for count, word in states if count) or 'none'}"]
+    lines += texts.first_lines([_machine_line(machine) for machine in job.machines], " machines, in the JSON")
+    if job.images_per_second:
+        rate = quantities.rate(job.pixels_per_second or 0.0, 1, 1.0)
+        left = "" if job.seconds_left is None else f", {quantities.rounded_duration(job.seconds_left)} left"
+        lines.append(f"now: {rate}, {job.images_per_second:,.1f} images/s{left}")
+    return lines
+
+
+def _machine_line(machine: Machine) -> str:
+    name = shown(f"{machine.owner}, share {machine.share.lstrip('0')}")
+    if machine.alive is False:
+        return f"  {name}: died after {shown(machine.last_sign)} without a word: a crash, a kill or a power cut"
+    doubt = "" if machine.alive else ", its last sign of life"
+    return f"  {name}: {quantities.images(machine.images)} by {shown(machine.last_sign)}{doubt}"
 
 
 def _ending_lines(found: Status) -> list[str]:

@@ -3,24 +3,21 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from batchgray import errors, machine, program
-from batchgray.codecs import encoding
-from batchgray.errors import ImageError, shown
+from batchgray.commands import output_check
+from batchgray.errors import shown
 from batchgray.manifest import lock, outcome
 from batchgray.manifest.document import check_is_manifest
 from batchgray.manifest.records import Image, Manifest
 from batchgray.manifest.store import Store, load_manifest
 from batchgray.planning.checks import refuse_empty_output
 from batchgray.spelling import Bytes
-from batchgray.storage import integrity, run_folder
+from batchgray.storage import run_folder
 from batchgray.storage.guards import open_regular
-
-_READ_AHEAD = 8
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +32,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`checked` outputs were read; `mended` of the damaged ones are pending now."""
 
-    checked: int
     damaged: list[Damage]
+    checked: int
     mended: int
 
 
@@ -65,16 +62,25 @@ def verify(path: Path, mend: bool = False, locked: bool = True) -> Verdict:
         return msgspec.structs.replace(damaged, mended=mended)
 
 
-def verdict_lines(verdict: Verdict, path: Path) -> list[str]:
-    """For people; `path` is the manifest's, as it was given."""
-    damaged, lost = len(verdict.damaged), sum(damage.gone for damage in verdict.damaged)
-    lines = [f"damaged: {shown(damage.output)}: {damage.fault}" for damage in verdict.damaged]
-    lines.append(f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged.")
-    resume = outcome.resume_command(str(path))
+def verdict_lines(verdict: Verdict, name: str) -> list[str]:
+    """For people; `name` is the manifest's path or URL, as it was given."""
+    lost = sum(damage.gone for damage in verdict.damaged)
+    return [*map(damage_line, verdict.damaged), *end_lines(verdict, len(verdict.damaged), lost, name)]
+
+
+def damage_line(damage: Damage) -> str:
+    """For people."""
+    return f"damaged: {shown(damage.output)}: {damage.fault}"
+
+
+def end_lines(verdict: Verdict, damaged: int, lost: int, name: str) -> list[str]:
+    """The last words, where so many outputs are damaged, and `lost` of them can't be made anew now."""
+    lines = [f"{verdict.checked} output{'' if verdict.checked == 1 else 's'} checked, {damaged} damaged."]
+    resume = outcome.resume_command(name)
     if verdict.mended:
         lines.append(f"Marked pending. To make them anew: {resume}")
     elif damaged > lost:
-        mend = program.command("verify", "--mend", outcome.quoted(str(path)))
+        mend = program.command("verify", "--mend", outcome.quoted(name))
         lines.append(f"To mend them: {mend}, then {resume}")
     if lost:
         lines.append(f"{lost} of them can be made anew only when their input is back.")
@@ -94,7 +100,7 @@ def _verdict(document: Manifest, path: Path) -> Verdict:
     out = document.output_folder(path)
     if not os.path.isdir(out):
         raise errors.MovedOutput(out)
-    made = [image for image in document.images if _is_told_of(image)]
+    made = [image for image in document.images if is_told_of(image)]
     damaged = [
         Damage(output=image.output, fault=fault, gone=image.state == "gone")
         for image, fault in _check_all(out, made)
@@ -103,7 +109,7 @@ def _verdict(document: Manifest, path: Path) -> Verdict:
     return Verdict(checked=len(made), damaged=damaged, mended=0)
 
 
-def _is_told_of(image: Image) -> bool:
+def is_told_of(image: Image) -> bool:
     """Whether the manifest vouches for the file under an output's name.
 
     It does not where work on the image goes on: a crash may just have put the next version there. What was found
@@ -113,37 +119,18 @@ def _is_told_of(image: Image) -> bool:
 
 
 def _check_all(out: Path, images: list[Image]) -> Iterator[tuple[Image, str | None]]:
-    """In threads: reading and decoding both let go of the interpreter.
-
-    A few at a time, so that memory stays bounded.
-    """
-    threads = machine.usable_cores()
-    step = threads * _READ_AHEAD
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(images), step):
-            some = images[start : start + step]
-            yield from zip(some, pool.map(lambda image: fault_of(out, image), some), strict=True)
+    return output_check.side_by_side(lambda image: fault_of(out, image), images, machine.usable_cores())
 
 
 def fault_of(out: Path, image: Image) -> str | None:
     """What is wrong with a finished image's output, or None."""
-    path = out / image.output
     try:
-        with open_regular(path, follow_links=False) as file:
-            found = os.fstat(file.fileno()).st_size
-            if found != image.output_size:
-                return f"{found} bytes instead of {image.output_size}"
-            data = file.read()
-        if integrity.checksum([data]) != image.checksum:
-            return "its checksum is another"
-        encoding.check_decodes(data)
+        with open_regular(out / image.output, follow_links=False) as file:
+            return output_check.fault_of_file(file, os.fstat(file.fileno()).st_size, image)
     except FileNotFoundError:
         return "missing"
     except OSError as error:
         return f"can't be read: {error.strerror}"
-    except ImageError as error:
-        return str(error)
-    return None
 
 
 def _mark_pending(document: Manifest, outputs: set[str]) -> int:

@@ -52,7 +52,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take_chunk(self, workers: int) -> list[Task]:
+    def can_spare(self, workers: int) -> bool:
+        """Whether one of so many workers may get more than it has in hand, with enough left for the others."""
+        return len(self._waiting) > workers
+
+    def take_chunk(self, workers: int, chunk_bytes: int = CHUNK_BYTES) -> list[Task]:
         """What one of so many workers gets next: a large image, or some small ones. Fewer towards the end.
 
         So the round trips cost nothing, and all workers end together.
@@ -60,7 +64,7 @@ class Backlog:
         chunk: list[Task] = []
         size = 0
         most = min(CHUNK_IMAGES, max(1, len(self._waiting) // (2 * workers)))
-        while self._waiting and size < CHUNK_BYTES and len(chunk) < most:
+        while self._waiting and size < chunk_bytes and len(chunk) < most:
             task = self._task(self._waiting.popleft())
             chunk.append(task)
             size += task.version.size

@@ -21,6 +21,7 @@ from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import session
 from batchgray.engine.job_totals import JobTotals
 from batchgray.engine.ledger import Ledger, Listener
+from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
 from batchgray.engine.share import ShareBooks, SharePlan, ShareTasks, plan_of
@@ -275,6 +276,7 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             cores=self._engine.workers,
+            on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
             job=job_places.packed(
                 self._head.inputs[plan.share.input], self._out.name, self._head.begun, self._means.stores
             ),

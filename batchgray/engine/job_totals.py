@@ -25,6 +25,7 @@ class JobTotals:
         self._already_done = self._done_bytes = self._done_pixels = 0
         self._kinds: Counter[str] = Counter()
         self._figures: Counter[str] = Counter()
+        self._waited = 0.0
         self._notes: dict[str, str] = {}
         self._failed: list[Image] = []
         self._in_hand: SharePlan | None = None
@@ -55,6 +56,7 @@ class JobTotals:
         totals = ledger.totals
         for name in ("converted", "failed", "pixels", "source_bytes", "output_bytes"):
             self._figures[name] += getattr(totals, name)
+        self._waited += totals.waited
         images = plan.manifest.images
         self._notes.update({self._name_of(images[index]): note for index, note in totals.notes.items()})
         self._failed += [image for image in images if image.state == "failed"]
@@ -114,6 +116,7 @@ class JobTotals:
             source_bytes=figures["source_bytes"],
             output_bytes=figures["output_bytes"],
             seconds=seconds,
+            waited=self._waited,
             ignored=dict(self.ignored),
             changed=0,
             missing=0,

@@ -82,6 +82,7 @@ class Totals:
     source_bytes: int = 0
     output_bytes: int = 0
     notes: dict[int, str] = field(default_factory=dict)  # by the image's index
+    waited: float = 0.0  # seconds that workers stood still
     seconds: float = 0.0  # that it took, once its end is committed
 
 
@@ -123,6 +124,7 @@ class Ledger:
             self.totals.pixels += item.width * item.height
             self.totals.source_bytes += image.size
             self.totals.output_bytes += item.output_size
+            self.totals.waited += item.waited
             if item.note:
                 self.totals.notes[item.index] = item.note
             self._emit(

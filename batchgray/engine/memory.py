@@ -16,6 +16,17 @@ REMEDIES = {
     errno.ENOMEM: "use fewer --workers",
 }
 
+_ON_THE_WAY_BYTES = 64 << 20
+_SHARE_ON_THE_WAY = 8
+
+
+def on_the_way_bytes(limit: int, workers: int) -> int:
+    """What one of so many workers on a place gets for inputs fetched ahead and for outputs that wait for an answer.
+
+    An eighth of the `limit` for all, at most: more than hides a store's latency does nothing.
+    """
+    return min(_ON_THE_WAY_BYTES, limit // (_SHARE_ON_THE_WAY * workers))
+
 
 def grant_memory(workers: Iterable[WorkerHandle], limit: int) -> None:
     """Answer those that wait for memory, first come first served, within `limit` bytes for all together.

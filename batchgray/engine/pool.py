@@ -25,8 +25,8 @@ class Inheritance:
     """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
     `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
-    `forkserver.Worker.main`). `checkpoint` is in seconds, `cores` and `job` are as in `messages.Setup`; with `times`
-    outputs get the modification times of their inputs.
+    `forkserver.Worker.main`). `checkpoint` is in seconds, `cores`, `job` and `on_the_way_bytes` are as in
+    `messages.Setup`; with `times` outputs get the modification times of their inputs.
     """
 
     out: Path
@@ -38,6 +38,7 @@ class Inheritance:
     cores: int = 1
     times: bool = False
     job: bytes = b""
+    on_the_way_bytes: int = 0
 
 
 class Pool:
@@ -236,4 +237,5 @@ def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
         checkpoint=inheritance.checkpoint,
         cores=inheritance.cores,
         job=inheritance.job,
+        on_the_way_bytes=inheritance.on_the_way_bytes,
     )

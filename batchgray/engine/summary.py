@@ -58,6 +58,7 @@ def summarize(plan: Plan, ledger: Ledger, outcome: Outcome, pruned: int) -> even
         source_bytes=totals.source_bytes,
         output_bytes=totals.output_bytes,
         seconds=totals.seconds,
+        waited=totals.waited,
         ignored=dict(plan.ignored),
         left_out=plan.left_out,
         changed=plan.changed,

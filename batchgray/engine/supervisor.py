@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from batchgray import errors
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.engine import lifecycle, salvage
-from batchgray.engine.backlog import DEATHS_IN_VAIN, DEATHS_PER_IMAGE, Backlog, Tasks
+from batchgray.engine.backlog import CHUNK_BYTES, DEATHS_IN_VAIN, DEATHS_PER_IMAGE, Backlog, Tasks
 from batchgray.engine.drain import Drain
 from batchgray.engine.lifecycle import State, Trigger
 from batchgray.engine.pool import Inheritance, Pool
@@ -72,6 +72,7 @@ class Supervisor:
         self._selector.register(inbox, selectors.EVENT_READ, self._read_inbox)
         self._pool = Pool(server, inheritance, self._selector, self._handle_message, clock)
         self._salvage = salvage.Salvage(checkpoints)
+        self._memory = engine.memory - engine.workers * inheritance.on_the_way_bytes
         self._held_back = False
         self._fault: str | None = None
         self._space_needed: int | None = None
@@ -157,8 +158,12 @@ class Supervisor:
 
     def _handle_message(self, worker: WorkerHandle, message: messages.FromWorker) -> None:
         match message:
-            case messages.Ready() | messages.Idle():
+            case messages.Ready():
                 worker.idle = True
+            case messages.Idle():
+                worker.idle = message.chunks == worker.chunks  # else the next one is on its way
+            case messages.WantsMore():
+                worker.wants_more = message.size
             case messages.NeedMemory():
                 worker.asked, worker.asked_at = message, self._clock()
             case messages.Done():
@@ -198,20 +203,20 @@ class Supervisor:
         if self._lifecycle.state is not State.RUNNING:
             return
         self._spawn_workers()
-        self._pool.grant_memory(self._engine.memory)
+        self._pool.grant_memory(self._memory)
         ready = self._ready()
-        for worker in [worker for worker in self._pool.workers if worker.idle]:
+        for worker in [worker for worker in self._pool.workers if worker.idle or worker.wants_more]:
             if self._backlog and not ready:
                 self._held_back = True
-            elif self._backlog:
+            elif (worker.idle and self._backlog) or self._backlog.can_spare(self._engine.workers):
                 self._send_chunk(worker)
-            elif not worker.tasks:
+            elif worker.idle and not worker.tasks:
                 worker.idle = False
                 self._pool.end_pipe(worker)
         self._pool.lend_cores(self._engine.workers)
 
     def _send_chunk(self, worker: WorkerHandle) -> None:
-        tasks = self._backlog.take_chunk(self._engine.workers)
+        tasks = self._backlog.take_chunk(self._engine.workers, worker.wants_more or CHUNK_BYTES)
         with contextlib.suppress(OSError):  # it died; its tasks come back when it is reaped
             worker.send_tasks(tasks)
         for task in tasks:

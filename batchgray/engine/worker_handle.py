@@ -20,6 +20,8 @@ class WorkerHandle:
     channel: Channel
     pid: int | None = None  # known when it is forked
     idle: bool = False
+    wants_more: int = 0  # bytes to fetch ahead, while it converts
+    chunks: int = 0  # handed out so far
     asked: NeedMemory | None = None  # waits for memory, since the moment `asked_at`
     asked_at: float = 0.0
     slot_bytes: int = slots.EMPTY_SLOT_BYTES
@@ -80,7 +82,8 @@ class WorkerHandle:
 
     def send_tasks(self, tasks: list[Task]) -> None:
         """Hand out images. Raises OSError where the worker is dead."""
-        self.idle = False
+        self.idle, self.wants_more = False, 0
+        self.chunks += 1
         self.tasks.update((task.index, task) for task in tasks)
         message = Convert(tasks=tasks, slot_bytes=self.slot_bytes, scratch_bytes=self.scratch_bytes)
         self.channel.send(message)

@@ -72,12 +72,28 @@ def space_needed(images: Sequence[Image]) -> int:
     )
 
 
+class Reasons:
+    """Why images failed, the commonest first. Reasons that differ in their numbers alone are one."""
+
+    def __init__(self, name_of: Callable[[Image], str]) -> None:
+        self._name_of = name_of
+        self._sharing = texts.Sharing(lambda error: re.sub(r"\d[\d,.]*", "0", error))
+
+    def add(self, image: Image) -> None:
+        """A failed image."""
+        self._sharing.add(self._name_of(image), image.error or "")
+
+    def all(self) -> list[Reason]:
+        return [Reason(error=one.text, count=one.count, sources=one.names) for one in self._sharing.all()]
+
+
 def reasons(document: Manifest) -> list[Reason]:
-    """Of the failed images, the commonest first. Reasons that differ in their numbers alone are one."""
-    name_of = naming(document)
-    failed = ((name_of(image), image.error or "") for image in document.images if image.state == "failed")
-    alike = texts.shared(failed, lambda error: re.sub(r"\d[\d,.]*", "0", error))
-    return [Reason(error=one.text, count=one.count, sources=one.names) for one in alike]
+    """Of the failed images."""
+    found = Reasons(naming(document))
+    for image in document.images:
+        if image.state == "failed":
+            found.add(image)
+    return found.all()
 
 
 def resume_command(manifest: str) -> str:

@@ -48,6 +48,10 @@ class Denied(PlaceError):
     """It is not allowed."""
 
 
+class LockedOut(Denied):
+    """None of our requests is accepted, whatever it is about: credentials, clock or account are not in order."""
+
+
 class Changed(PlaceError):
     """What is under the key is not what it was any more."""
 

@@ -9,7 +9,18 @@ import re
 import msgspec
 
 from batchgray.errors import shown
-from batchgray.storage.base import BadKey, Busy, Changed, Denied, Full, Missing, NoPlace, PlaceError, Unreachable
+from batchgray.storage.base import (
+    BadKey,
+    Busy,
+    Changed,
+    Denied,
+    Full,
+    LockedOut,
+    Missing,
+    NoPlace,
+    PlaceError,
+    Unreachable,
+)
 from batchgray.texts import one_line
 
 _STATUS = re.compile(r"status(?: code)?: (\d{3})")
@@ -23,11 +34,11 @@ _ELSEWHERE = frozenset(
 )
 _MAY_PASS = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown", "ServerBusy"})
 _KINDS: dict[str, tuple[type[PlaceError], str]] = {
-    "InvalidAccessKeyId": (Denied, "the store does not know the access key"),
-    "SignatureDoesNotMatch": (Denied, "the signature is wrong; check the secret key"),
-    "ExpiredToken": (Denied, "the session token has expired; set a new one"),
-    "TokenRefreshRequired": (Denied, "the session token has expired; set a new one"),
-    "RequestTimeTooSkewed": (Denied, "this machine's clock is more than 15 minutes off the store's; set it"),
+    "InvalidAccessKeyId": (LockedOut, "the store does not know the access key"),
+    "SignatureDoesNotMatch": (LockedOut, "the signature is wrong; check the secret key"),
+    "ExpiredToken": (LockedOut, "the session token has expired; set a new one"),
+    "TokenRefreshRequired": (LockedOut, "the session token has expired; set a new one"),
+    "RequestTimeTooSkewed": (LockedOut, "this machine's clock is more than 15 minutes off the store's; set it"),
     "InvalidObjectState": (BadKey, "it is archived; restore it first"),
     "EntityTooLarge": (BadKey, "it is larger than one put may be"),
     "KeyTooLongError": (BadKey, "its name is longer than the store takes"),
@@ -77,7 +88,7 @@ def meaning_of(failure: Failure, key: str, action: str, place: str) -> PlaceErro
         )
     if failure.code in _KINDS:
         kind, words = _KINDS[failure.code]
-        return kind("" if kind is Denied else key, words)
+        return kind("" if kind is LockedOut else key, words)
     if failure.kind == "NotFound":
         return Missing(key, "there is no such object")
     if failure.kind == "PreconditionError":

@@ -7,7 +7,8 @@ and two things are to be known of it:
   are equal;
 - a bucket whose versioning is on or suspended ignores it. The answer then has a version id, and the bucket is Unfit.
 
-Outputs are single puts, with their MD5 for OSS to check: there are no parts that could be left behind.
+Outputs are single puts, with their MD5 for OSS to check: there are no parts that could be left behind. What is read is
+checked by TLS on its way; without TLS a whole object is held against its MD5, if OSS has it.
 """
 
 import base64
@@ -18,9 +19,9 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from batchgray.records import InputVersion
-from batchgray.storage.base import Changed, Content, Entry, Missing, Put, Unfit, Unreachable, read_all
+from batchgray.storage.base import BadKey, Changed, Content, Entry, Missing, Put, Unfit, Unreachable, read_all
 from batchgray.storage.keys import KeySpace, is_marker
-from batchgray.storage.oss_calls import Body, Call, OssAccess, OssCalls, Refused
+from batchgray.storage.oss_calls import Body, Call, OssAccess, OssCalls, Refused, Reply
 from batchgray.storage.retrying import Again, persist
 
 MOST_KEY_BYTES = 1023
@@ -44,6 +45,7 @@ class OssPlace:
         self._keys = KeySpace(prefix, MOST_KEY_BYTES)
         self._calls = OssCalls(bucket, access)
         self.endpoint = access.endpoint
+        self._is_encrypted = access.endpoint.startswith("https:")
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """A page is asked for when the one before is used up."""
@@ -74,8 +76,9 @@ class OssPlace:
         if (start, end) != (0, None):
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
             headers["x-oss-range-behavior"] = "standard"  # else one that is not within the object gets all of it
+        call = self._call("GetObject", "GET", key, headers)
         try:
-            return self._calls(self._call("GetObject", "GET", key, headers), {_BEHIND_THE_END}).content
+            return persist(lambda: self._read(call), self._calls.patience)
         except Refused:
             return b""
 
@@ -106,6 +109,14 @@ class OssPlace:
         """Raises BadKey."""
         full = self._keys.full(key)
         return Call(operation=operation, method=method, key=key, full=full, headers=headers or {}, body=body)
+
+    def _read(self, call: Call) -> bytes:
+        """Raises Refused, and Again where the bytes are others than the object's."""
+        reply = self._calls(call, {_BEHIND_THE_END})
+        digest = reply.headers.get("Content-MD5")
+        if digest and not self._is_encrypted and _is_whole(reply) and digest != _digest(reply.content):
+            raise Again(BadKey(call.key, "what comes of it are other bytes than its MD5 is of"))
+        return reply.content
 
     def _head(self, key: str) -> Mapping[str, str]:
         return self._calls(self._call("HeadObject", "HEAD", key)).headers
@@ -155,6 +166,12 @@ class OssPlace:
 
 def _version(size: int, etag: str) -> InputVersion:
     return InputVersion(size=size, mtime_ns=0, etag=etag.strip('"'))
+
+
+def _is_whole(reply: Reply) -> bool:
+    """Whether the answer is all of an object, and no part of it."""
+    content_range = reply.headers.get("Content-Range")
+    return content_range is None or content_range.rpartition("/")[2] == str(len(reply.content))
 
 
 def _digest(body: Body) -> str:

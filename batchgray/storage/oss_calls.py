@@ -2,7 +2,7 @@
 
 The SDK signs (V4) and takes errors apart. It bounds each wait alone, and gives up within a second: so a request's time
 is bounded by oss_http, and what may pass is tried again for `patience` seconds. Credentials come from where the
-queue's do. Those that are refused are renewed once.
+queue's do. Those that are refused are renewed once, or as soon as the instance metadata answers.
 """
 
 import http.client
@@ -16,9 +16,9 @@ from alibabacloud_oss_v2 import Client, Config, Credentials, exceptions
 from alibabacloud_oss_v2.types import OperationInput
 
 from batchgray.cloud.instance import Credentials as OurCredentials
-from batchgray.cloud.instance import CredentialsSource, Unknown
+from batchgray.cloud.instance import CredentialsSource, Unanswered, Unknown
 from batchgray.cloud.request_limit import TooSlow
-from batchgray.storage.base import Denied, Unreachable
+from batchgray.storage.base import BadKey, LockedOut, Unreachable
 from batchgray.storage.oss_errors import Bucket, Refusal, meaning_of
 from batchgray.storage.oss_http import BoundedHttp
 from batchgray.storage.retrying import Again, persist
@@ -115,7 +115,8 @@ class OssCalls:
         if refusal.code in expected:
             return Refused(refusal.code)
         error = meaning_of(refusal, call.key, call.action, self.bucket)
-        return Again(error, refusal.retry_after) if refusal.may_pass else error
+        may_pass = refusal.may_pass or (refusal.is_of_the_token and self._source.may_renew)
+        return Again(error, refusal.retry_after) if may_pass else error
 
     def _send(self, call: Call) -> Reply:
         """Raises the SDK's ServiceError, and Again where there was no whole answer."""
@@ -135,6 +136,8 @@ class OssCalls:
         return Reply(answer.headers or {}, answer.http_response.content if answer.http_response else b"")
 
     def _told(self, error: Exception, call: Call) -> Exception:
+        if isinstance(error, http.client.IncompleteRead) and call.operation == "GetObject":
+            return Again(BadKey(call.key, "what comes of it ends before it does"))  # others may come whole
         if isinstance(error, OSError | http.client.HTTPException | TooSlow):
             why = str(error) if isinstance(error, TooSlow) else type(error).__name__
             return Again(Unreachable(call.key, f"{self.bucket.endpoint} can't be reached ({why})"))
@@ -144,7 +147,8 @@ class OssCalls:
         try:
             return self._source.current()
         except Unknown as error:
-            raise Denied("", f"{NO_CREDENTIALS}: {error}") from None
+            unknown = LockedOut("", f"{NO_CREDENTIALS}: {error}")
+            raise (Again(unknown) if isinstance(error, Unanswered) else unknown) from None
 
     def _has_others(self, refused: OurCredentials) -> bool:
         """Whether there are other credentials by now than those that were refused."""

@@ -7,7 +7,18 @@ from datetime import datetime
 import msgspec
 
 from batchgray.errors import shown
-from batchgray.storage.base import BadKey, Busy, Changed, Denied, Full, Missing, NoPlace, PlaceError, Unreachable
+from batchgray.storage.base import (
+    BadKey,
+    Busy,
+    Changed,
+    Denied,
+    Full,
+    LockedOut,
+    Missing,
+    NoPlace,
+    PlaceError,
+    Unreachable,
+)
 from batchgray.texts import one_line
 
 _REFUSED_TOKEN = frozenset({"SecurityTokenExpired", "InvalidSecurityToken", "InvalidAccessKeyId"})
@@ -20,14 +31,25 @@ _KINDS: dict[str, tuple[type[PlaceError], str]] = {
     "EntityTooLarge": (BadKey, "it is larger than the 5 GB that one put may have"),
     "InvalidObjectState": (BadKey, "it is archived; restore it first"),
     "QuotaExceeded": (Full, "the bucket's quota is used up"),
-    "InvalidAccessKeyId": (Denied, "OSS does not know the access key; check ALIBABA_CLOUD_ACCESS_KEY_ID"),
-    "SignatureDoesNotMatch": (Denied, "the signature is wrong; check ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
-    "InvalidSecurityToken": (Denied, "the security token is wrong; check ALIBABA_CLOUD_SECURITY_TOKEN"),
+    "InvalidAccessKeyId": (LockedOut, "OSS does not know the access key; check ALIBABA_CLOUD_ACCESS_KEY_ID"),
+    "SignatureDoesNotMatch": (LockedOut, "the signature is wrong; check ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
+    "InvalidSecurityToken": (LockedOut, "the security token is wrong; check ALIBABA_CLOUD_SECURITY_TOKEN"),
+    "AccessKeyIdAndSecurityTokenNotMatch": (
+        LockedOut,
+        "the security token is another key's; check ALIBABA_CLOUD_SECURITY_TOKEN",
+    ),
     "SecurityTokenExpired": (
-        Denied,
+        LockedOut,
         "the security token has expired; set a new one, or use the instance's RAM role, whose tokens are renewed",
     ),
-    "UserDisable": (Denied, "the account is disabled; see whether its bills are paid"),
+    **dict.fromkeys(
+        ("UserDisable", "InDebt", "InDebtOverdue"),
+        (LockedOut, "the account is disabled; see whether its bills are paid"),
+    ),
+    **dict.fromkeys(
+        ("BucketDisable", "AbnormalBucketOwnerStatus"),
+        (LockedOut, "the bucket is disabled; see whether its owner's bills are paid, and the messages in the console"),
+    ),
 }
 
 
@@ -72,10 +94,10 @@ def meaning_of(refusal: Refusal, key: str, action: str, bucket: Bucket) -> Place
     if refusal.code == "AccessDenied":
         return Denied(key, f"{action} is denied; grant it to the access key or the RAM role")
     if refusal.code == "RequestTimeTooSkewed":
-        return Denied("", f"this machine's clock is {_apart(refusal)}; set it")
+        return LockedOut("", f"this machine's clock is {_apart(refusal)}; set it")
     if refusal.code in _KINDS:
         kind, words = _KINDS[refusal.code]
-        return kind(key, words)
+        return kind("" if kind is LockedOut else key, words)
     kind = {404: Missing, 403: Denied}.get(refusal.status, Unreachable)
     return kind(key, f"OSS answered {refusal.status} {shown(refusal.code)}: {one_line(refusal.message)}")
 

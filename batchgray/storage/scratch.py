@@ -6,7 +6,7 @@ N-M.out    the M-th output of worker N
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from batchgray.storage import durable, integrity
 from batchgray.storage.base import meaning
@@ -44,6 +44,15 @@ class ScratchFile:
         return self._fd
 
 
+class HeldFile:
+    """An output that is whole, in memory: for a place that takes it from there. `size` is in bytes."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.data = b"".join(pieces)
+        self.size = len(self.data)
+        self.checksum = integrity.checksum([self.data])
+
+
 class Scratch:
     """Where one worker makes them. No two workers of a run have the same number, so no two files the same name."""
 
@@ -64,3 +73,14 @@ class Scratch:
             for piece in pieces:
                 file.write(piece)
         return file
+
+    @contextlib.contextmanager
+    def file_of(self, data: bytes, mtime_ns: int) -> Iterator[str]:
+        """The path of a file with these bytes and this modification time, for the block. Raises PlaceError."""
+        file = self.write_file([data])
+        file.set_time(mtime_ns)
+        os.close(file.fileno())
+        try:
+            yield str(self._folder.path / file.name)
+        finally:
+            self._folder.remove(file.name)

@@ -23,6 +23,7 @@ from batchgray.storage.base import (
     Busy,
     Denied,
     Full,
+    LockedOut,
     Missing,
     NoPlace,
     Place,
@@ -122,14 +123,14 @@ class _StoreTrial:
         try:
             return call()
         except PlaceError as error:
-            of_all = isinstance(error, Denied) and not error.key  # of the credentials, not of an action
-            self.is_over = of_all or isinstance(error, NoPlace | Unreachable | Busy)
+            self.is_over = isinstance(error, LockedOut | NoPlace | Unreachable | Busy)
             raise
         finally:
             self.seconds.append(time.perf_counter() - began)
 
 
 _REMEDIES: list[tuple[type[PlaceError], str]] = [
+    (LockedOut, "mend that first: no request is accepted before"),
     (Denied, "grant what the policy below has"),
     (Unfit, "use a store that keeps conditional puts; on OSS, a bucket that never had versioning"),
     (Full, "make room, or raise the quota"),

@@ -252,6 +252,16 @@ class _Reader:
             self._reader.close()
 
 
+def draw_preview(task: Task, checkpoints: Checkpoints) -> bool:
+    """The partial JPEG of an image that was begun in bands. False where this one was not. Raises PlaceError."""
+    claim = checkpoints.find(task)
+    if claim is None or claim.tiles:
+        return False
+    with contextlib.closing(checkpoints.open_plane(task.output, claim.record)) as plane:
+        draw(claim, plane, checkpoints.exif(task.output), checkpoints)
+    return True
+
+
 def draw(claim: SidecarHeader, plane: BandPlane, exif: bytes, checkpoints: Checkpoints) -> None:
     """The partial JPEG of what is finished, the rest black, if the sidecar claims one.
 

@@ -8,14 +8,14 @@ import contextlib
 import resource
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.errors import ImageError
 from batchgray.records import Task
-from batchgray.storage.base import BadKey, Changed, Denied, Full, OtherFileSystem, PlaceError
+from batchgray.storage.base import BadKey, Changed, Denied, Full, LockedOut, OtherFileSystem, PlaceError
 from batchgray.storage.publishing import FOLDERS_AT_ONCE, IsInput, Output, OutsidePlace, Publisher, Taken
-from batchgray.storage.scratch import ScratchFile
+from batchgray.storage.scratch import HeldFile, ScratchFile
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
 
 _WAITING_FILES = 64
@@ -36,9 +36,9 @@ _REFUSED: dict[type[PlaceError], str] = {
 
 
 class Written(NamedTuple):
-    """An output in its temporary file."""
+    """An output that is whole, in its temporary file or in memory."""
 
-    file: ScratchFile
+    file: ScratchFile | HeldFile
     task: Task
     done: ImageDone
     begun: bool = False  # there is a sidecar, and perhaps a partial JPEG, to remove
@@ -47,8 +47,34 @@ class Written(NamedTuple):
 Report = Callable[[Done | Failed | OutputFault], None]
 
 
+class Outbox(Protocol):
+    """Brings finished outputs to their final names, beside the conversion, and then reports each of them.
+
+    `held_bytes` is how large an output may be that is kept in memory until then, and needs no file.
+    """
+
+    held_bytes: int
+
+    def start(self) -> None:
+        """To be called once."""
+
+    def put(self, written: Written) -> None:
+        """Take over an output; waits while too many are on their way."""
+
+    def commit_now(self) -> None:
+        """Nothing more comes for now."""
+
+    def finish(self) -> None:
+        """Returns when everything taken over is durable and reported."""
+
+
 class Committer(threading.Thread):
-    """`report` is called from this thread with Done, Failed and OutputFault; `broken` with what should never happen."""
+    """See `Outbox`: outputs in files, into a folder.
+
+    `report` is called from this thread with Done, Failed and OutputFault; `broken` with what should never happen.
+    """
+
+    held_bytes = 0
 
     def __init__(
         self,
@@ -114,7 +140,11 @@ class Committer(threading.Thread):
             if output.key in begun:
                 self._checkpoints.discard_preview(output.key)
 
-        outputs = [Output(each.file, each.task.output, each.task.replaces, each.task.source) for each in group]
+        outputs = [
+            Output(each.file, each.task.output, each.task.replaces, each.task.source)
+            for each in group
+            if isinstance(each.file, ScratchFile)  # it keeps none in memory
+        ]
         done = []
         for written, fault in zip(group, self._publisher.publish(outputs, placed), strict=True):
             if fault is None:
@@ -153,6 +183,6 @@ def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
             "its folder is on another file system than the output folder; "
             "convert it there: `batchgray run ... --out DIR`"
         )
-    if isinstance(error, _FAULTS_OF_ONE_OUTPUT):
+    if isinstance(error, _FAULTS_OF_ONE_OUTPUT) and not isinstance(error, LockedOut):
         return Failed(index=task.index, reason=f"can't write its output: {reason}")
     return OutputFault(index=task.index, needed=needed, full=isinstance(error, Full), reason=reason)

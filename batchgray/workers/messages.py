@@ -23,7 +23,9 @@ class Setup(_Message, frozen=True, kw_only=True):
     """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds.
 
     `cores` are the most that one worker may use for an image in bands; how many it may use now, the slot says.
-    Of a job `job` tells where its inputs and outputs are (see `job_places`), and both folders are scratch.
+    Of a job `job` tells where its inputs and outputs are (see `job_places`), and both folders are scratch. What of them
+    is on the way, inputs that are fetched ahead and outputs that wait for an answer, may take `on_the_way_bytes` of
+    memory.
     """
 
     worker: int
@@ -37,6 +39,7 @@ class Setup(_Message, frozen=True, kw_only=True):
     cores: int = 1
     times: bool = False
     job: bytes = b""
+    on_the_way_bytes: int = 0
 
 
 class Convert(_Message, frozen=True):
@@ -87,7 +90,15 @@ class Ready(_Message, frozen=True):
 
 
 class Idle(_Message, frozen=True):
-    """Everything handed out is converted (though perhaps not yet durable)."""
+    """Everything in the first so many `chunks` is converted (though perhaps not yet durable)."""
+
+    chunks: int
+
+
+class WantsMore(_Message, frozen=True):
+    """It could have the sources of more images fetched while it converts what it has: of about so many bytes."""
+
+    size: int
 
 
 class NeedMemory(_Message, frozen=True):
@@ -100,7 +111,7 @@ class NeedMemory(_Message, frozen=True):
 class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
     """A finished output, durable under its final name.
 
-    `tiles_computed` and `decoded` say what this process had to do for it.
+    `tiles_computed` and `decoded` say what this process had to do for it, for `seconds`, after it had `waited`.
     """
 
     index: int
@@ -114,6 +125,7 @@ class ImageDone(msgspec.Struct, frozen=True, kw_only=True):
     checksum: str
     note: str | None
     seconds: float
+    waited: float = 0.0
 
 
 class Done(_Message, frozen=True):
@@ -211,7 +223,7 @@ class Exited(_Message, frozen=True):
 
 
 ToWorker = Setup | Convert | Preview | GiveBack | Granted | Refused
-FromWorker = Ready | Idle | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
+FromWorker = Ready | Idle | WantsMore | NeedMemory | Done | Failed | Flushed | OutputFault | Broken
 ToServer = Fork | Kill | Preload
 FromServer = Booted | Broken | Forked | Exited
 

@@ -1,8 +1,8 @@
-"""The worker process: one image after another, tile by tile.
+"""The worker process: one image after another, handed out by the supervisor, until SIGTERM or until the pipe closes.
 
-A jitted or codec call holds off Python's signal handlers until it returns, so the edge between two tiles is where
-SIGTERM is heard: an image whose tiles are all done is encoded and finished, any other is flushed (sidecar, then
-partial JPEG), and the worker exits. A PNG whose writing takes long is flushed too, between two pieces of it.
+An image goes the way of `in_memory`, or of `banded` where it is larger than memory. While it is converted, the sources
+of those that come next are fetched (`inputs`), and finished outputs are on their way (`committer`). At SIGTERM what is
+whole is published, and what is begun is flushed.
 """
 
 import contextlib
@@ -10,35 +10,29 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
-from batchgray import tiles
-from batchgray.checkpoints import preview
 from batchgray.checkpoints.base import Checkpoints
 from batchgray.checkpoints.folder import FolderCheckpoints
-from batchgray.checkpoints.sidecar import SidecarHeader
-from batchgray.codecs import band_plan, band_reader, encoding, opening
-from batchgray.codecs.exif import orientation_alone
+from batchgray.codecs import band_plan, band_reader, opening
 from batchgray.codecs.faults import joined
-from batchgray.codecs.metadata import note_of
-from batchgray.codecs.opened import OpenedImage, SecondOpinion
-from batchgray.codecs.transparency import colour_of
+from batchgray.codecs.opened import OpenedImage
 from batchgray.errors import ImageError
-from batchgray.kernels import methods
 from batchgray.planes import slots
 from batchgray.records import Task
 from batchgray.storage.base import PlaceError, meaning
 from batchgray.storage.durable import Folder
 from batchgray.storage.intents import IntentLog
-from batchgray.storage.publishing import FolderPublisher, Publisher
-from batchgray.storage.scratch import Scratch, ScratchFile
-from batchgray.workers import allocator, banded, committer
+from batchgray.storage.publishing import FolderPublisher
+from batchgray.storage.scratch import HeldFile, Scratch, ScratchFile
+from batchgray.workers import allocator, banded, committer, in_memory
+from batchgray.workers.inputs import Files, InHand, Inputs
 from batchgray.workers.interrupt import Interrupt, Interrupted
 from batchgray.workers.messages import (
     Broken,
@@ -57,14 +51,10 @@ from batchgray.workers.messages import (
     Refused,
     Setup,
     ToWorker,
-    flushed,
+    WantsMore,
 )
 
-# Has an image's source as a file under the name that the task gives within the block. Raises ImageError, PlaceError.
-Sources = Callable[[Task], contextlib.AbstractContextManager[Task]]
-
 _NO_TIME = "the input's modification time could not be kept"
-_LARGE_PIXELS = 32_000_000  # from here on bands are faster, and take less memory
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
@@ -74,10 +64,6 @@ class TooLarge(ImageError):
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}; {remedy}")
         self.reason, self.remedy = reason, remedy
-
-
-class SoonerInBands(TooLarge):
-    """An image is so large that it is converted in bands, whatever memory there is."""
 
 
 class SupervisorGone(Exception):
@@ -102,10 +88,8 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         interrupt = Interrupt()
         setup = _receive(channel.receive)
         out, flight = Folder(Path(setup.out), out_fd), Folder(Path(setup.flight), flight_fd)
-        publisher, checkpoints, sources = _places_of(setup, out, flight, interrupt)
-        scratch = Scratch(flight, setup.worker)
-        slot = slots.Slot(slot_fd)
-        worker = Worker(channel, setup, scratch, publisher, checkpoints, slot, interrupt, broken, sources)
+        places = _places_of(setup, out, flight, interrupt, channel.send, broken)
+        worker = Worker(channel, setup, Scratch(flight, setup.worker), places, slots.Slot(slot_fd), interrupt)
         channel.send(Ready())
         worker.work()
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
@@ -114,15 +98,29 @@ def main(pipe_fd: int, slot_fd: int, out_fd: int, flight_fd: int, *_lock: int) -
         broken(error)
 
 
-def _places_of(
-    setup: Setup, out: Folder, flight: Folder, interrupt: Interrupt
-) -> tuple[Publisher, Checkpoints, Sources]:
-    if setup.job:
-        from batchgray.workers import job_places  # with what object stores need
+class Places(NamedTuple):
+    """Where a worker has its inputs from, keeps checkpoints, and brings its outputs."""
 
-        return job_places.places_of(setup, flight, interrupt)
+    inputs: Inputs
+    checkpoints: Checkpoints
+    outbox: committer.Outbox
+
+
+def _places_of(
+    setup: Setup,
+    out: Folder,
+    flight: Folder,
+    interrupt: Interrupt,
+    report: committer.Report,
+    broken: Callable[[BaseException], None],
+) -> Places:
+    if setup.job:
+        from batchgray.workers import opened_places  # with what object stores need
+
+        return Places(*opened_places.opened(setup, flight, interrupt, report, broken))
+    checkpoints = FolderCheckpoints(flight, out, setup.pixels)
     publisher = FolderPublisher(out, flight, IntentLog(flight, setup.worker))
-    return publisher, FolderCheckpoints(flight, out, setup.pixels), contextlib.nullcontext
+    return Places(Files(), checkpoints, committer.Committer(publisher, checkpoints, report, broken))
 
 
 def preload(what: Preload) -> None:
@@ -135,104 +133,134 @@ def preload(what: Preload) -> None:
 
 
 class Worker:
-    """Converts what it is handed. One image is in the slot at a time; finished files go to the committer."""
+    """Converts what it is handed. One image is in the slot at a time; finished outputs go to the outbox."""
 
     def __init__(
         self,
         channel: Channel,
         setup: Setup,
         scratch: Scratch,
-        publisher: Publisher,
-        checkpoints: Checkpoints,
+        places: Places,
         slot: slots.Slot,
         interrupt: Interrupt,
-        broken: Callable[[BaseException], None],
-        sources: Sources = contextlib.nullcontext,
     ) -> None:
-        self._channel = channel
-        self._setup = setup
-        self._pixels = setup.pixels
-        self._slot = slot
-        self._scratch_bytes = 0
-        self._checkpointed = False
-        self._interrupt = interrupt
-        self._scratch, self._checkpoints, self._sources = scratch, checkpoints, sources
-        self._kernel = methods.BY_METHOD[setup.pixels.method]
-        self._committer = committer.Committer(publisher, checkpoints, channel.send, broken)
-        self._committer.start()
-        threading.Thread(target=interrupt.end_while_decoding, args=[self._committer.finish], daemon=True).start()
+        self._channel, self._setup, self._pixels = channel, setup, setup.pixels
+        self._slot, self._interrupt = slot, interrupt
+        self._scratch, self._checkpoints = scratch, places.checkpoints
+        self._inputs, self._outbox = places.inputs, places.outbox
+        self._converter = in_memory.Converter(setup, slot, places.checkpoints, interrupt, self._reserve, channel.send)
+        self._tasks: deque[Task] = deque()  # in the order in which the inputs are expected
+        self._chunks = self._scratch_bytes = 0
+        self._wanted_more = False
+        self._waited = 0.0
+        self._outbox.start()
+        threading.Thread(target=interrupt.end_while_decoding, args=[self._outbox.finish], daemon=True).start()
 
     def work(self) -> None:
         """Convert until SIGTERM, or until the supervisor closes the pipe; then see everything durable."""
         with contextlib.suppress(Interrupted):
             while True:
-                message = self._next_message()
-                self._take_memory(message)
-                if isinstance(message, GiveBack):
-                    continue
+                with self._waiting():
+                    message = self._next_message()
                 if isinstance(message, Preview):
-                    self._draw_preview(message.task)
+                    self._take_memory(message)
+                    if not banded.draw_preview(message.task, self._checkpoints):
+                        self._converter.draw_preview(message.task)
                     break
-                for task in message.tasks:
-                    self._convert(task)
-                    self._interrupt.check()
-                self._channel.send(Idle())
-                if not self._channel.waiting(_PROMPT_SECONDS):
-                    self._committer.commit_now()
-        self._committer.finish()
+                self._take_in(message)
+                if self._tasks:
+                    self._work_off()
+        self._outbox.finish()
+
+    def _work_off(self) -> None:
+        while self._tasks:
+            self._ask_for_more()
+            self._convert(self._tasks.popleft())
+            self._interrupt.check()
+        self._channel.send(Idle(chunks=self._chunks))
+        if not self._channel.waiting(_PROMPT_SECONDS):
+            self._outbox.commit_now()
+
+    def _ask_for_more(self) -> None:
+        """Have the supervisor hand out what can be fetched ahead; what has come meanwhile is taken in."""
+        if not self._wanted_more and (room := self._inputs.room):
+            self._wanted_more = True
+            self._channel.send(WantsMore(size=room))
+        while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
+            self._take_in(self._next_message())
+
+    def _take_in(self, message: Convert | GiveBack) -> None:
+        self._take_memory(message)
+        if isinstance(message, Convert):
+            self._chunks += 1
+            self._wanted_more = False
+            self._tasks.extend(message.tasks)
+            self._inputs.expect(message.tasks)
 
     def _convert(self, task: Task) -> None:
         written = None
         try:
-            with meaning(task.output), self._sources(task) as at_hand:
+            with meaning(task.output), self._inputs.at_hand(task) as in_hand:
                 self._slot.announce(task.index)  # what comes before waits for a store, and is not held against it
-                written = self._make_output(at_hand)
+                self._waited += in_hand.waited
+                written = self._make_output(in_hand)
         except (ImageError, PlaceError) as error:
             self._channel.send(committer.failure(task, error, task.version.size))
         except MemoryError:
             self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
         self._slot.clear()  # what follows waits for the disk, and is not held against the image
         if written is not None:
-            self._committer.put(written)
+            with self._waiting():
+                self._outbox.put(written)
 
-    def _make_output(self, task: Task) -> committer.Written:
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._waited += time.monotonic() - began
+
+    def _make_output(self, in_hand: InHand) -> committer.Written:
         started = time.monotonic()
         try:
-            return self._make_in_memory(task, started, below=_LARGE_PIXELS)
-        except SoonerInBands as error:
+            # Bands that only this machine has would be lost with it.
+            below = in_memory.LARGE_PIXELS if self._checkpoints.keeps_planes else math.inf
+            return self._make_in_memory(in_hand, started, below)
+        except in_memory.SoonerInBands:
             with contextlib.suppress(ImageError):
-                return self._make_in_bands(task, started, error)
+                return self._make_in_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
         except TooLarge as error:
-            return self._make_in_bands(task, started, error)
+            return self._make_in_bands(in_hand, started, error)
         try:  # it can't be read in bands, or has a fault there that another decoder may know a way round
-            return self._make_in_memory(task, started)
+            return self._make_in_memory(in_hand, started)
         except TooLarge as error:
-            return self._make_in_bands(task, started, error)
+            return self._make_in_bands(in_hand, started, error)
 
-    def _make_in_memory(self, task: Task, started: float, below: float = math.inf) -> committer.Written:
-        """Raises SoonerInBands for an image of so many pixels, unless nothing but its encoding is left."""
-        self._checkpointed = False
-        header = self._usable_sidecar(task)
-        image, computed = self._restore_finished(task, header), 0
-        decoded = image is None
-        if image is None:
-            image, computed = self._compute(task, header, started, below)
-        record = image.record
-        try:
-            pieces = self._encode(image)
-        except Interrupted:
-            self._flush(task, image)
-            raise
-        file = self._scratch.write_file(pieces)
-        record = self._set_time(file, record)
-        done = _done(task, record, file, computed, decoded, started)
-        return committer.Written(file, task, done, begun=task.resumable or self._checkpointed)
+    def _make_in_memory(self, in_hand: InHand, started: float, below: float = math.inf) -> committer.Written:
+        made = self._converter.make(in_hand.task, in_hand.source, started, below)
+        size = sum(map(len, made.pieces))
+        file = HeldFile(made.pieces) if size <= self._outbox.held_bytes else self._scratch.write_file(made.pieces)
+        record = self._set_time(file, made.record)
+        done = self._done(in_hand.task, record, file, made.computed, made.decoded, started)
+        return committer.Written(file, in_hand.task, done, begun=made.begun)
 
-    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
+    @contextlib.contextmanager
+    def _in_a_file(self, in_hand: InHand) -> Iterator[Task]:
+        """The task whose source is the path of a file. Raises PlaceError."""
+        if isinstance(in_hand.source, str):
+            yield in_hand.task
+            return
+        with self._scratch.file_of(in_hand.source.data, in_hand.task.version.mtime_ns) as path:
+            yield msgspec.structs.replace(in_hand.task, source=path)
+
+    def _make_in_bands(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
         """The way of what is large (see `banded`). Raises ImageError, Interrupted, PlaceError."""
-        source = self._open(task)
+        with self._in_a_file(in_hand) as task:
+            return self._convert_in_bands(task, started, too_large)
+
+    def _convert_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
+        source = self._converter.open(task.source)
         source.close()
-        record, exif = self._describe(source)
+        record, exif = self._converter.describe(source)
         self._slot.describe(record)
         plan, team = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
@@ -247,12 +275,12 @@ class Worker:
                     conversion.discard()
                 raise
         record = msgspec.structs.replace(self._set_time(file, record), note=joined(record.note, conversion.note))
-        done = _done(task, record, file, computed, computed > 0, started)
+        done = self._done(task, record, file, computed, computed > 0, started)
         return committer.Written(file, task, done, begun=True)
 
-    def _set_time(self, file: ScratchFile, record: slots.SlotRecord) -> slots.SlotRecord:
-        """Give an output its input's time, where that is asked for. Returns the record, with a note if it failed."""
-        if not self._setup.times or file.set_time(record.version.mtime_ns):
+    def _set_time(self, file: ScratchFile | HeldFile, record: slots.SlotRecord) -> slots.SlotRecord:
+        """Give a file its input's time, where that is asked for. Returns the record, with a note if it failed."""
+        if not self._setup.times or isinstance(file, HeldFile) or file.set_time(record.version.mtime_ns):
             return record
         return msgspec.structs.replace(record, note=joined(record.note, _NO_TIME))
 
@@ -283,164 +311,30 @@ class Worker:
                 return plan, team._replace(cores=lambda: self._slot.cores)
         raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}")
 
-    def _usable_sidecar(self, task: Task) -> SidecarHeader | None:
-        """The header of an earlier run's finished tiles, if they are of the source as it is now."""
-        header = self._checkpoints.find(task) if task.resumable else None
-        return header if header and opening.version_of(task.source).is_same(header.record.version) else None
-
-    def _restore_finished(self, task: Task, header: SidecarHeader | None) -> slots.SlotImage | None:
-        """An image of which only the encoding is missing, without opening its source."""
-        if header is None or header.tiles_done < header.record.tiles_total:
-            return None
-        record = header.record
-        if record.width * record.height > self._setup.max_pixels:
-            return None  # its source will say whether it is really so large
-        try:
-            if self._pixels.format == "jpeg":
-                encoding.check_jpeg_sides(record.width, record.height)
-            self._reserve(record.slot_bytes, 0)
-        except ImageError:
-            return None
-        return self._checkpoints.restore(task.output, self._slot)
-
-    def _compute(
-        self, task: Task, header: SidecarHeader | None, started: float, below: float = math.inf
-    ) -> tuple[slots.SlotImage, int]:
-        """Decode, and run the kernel over the tiles that are not there yet.
-
-        Returns the image and how many tiles had to be computed.
-        """
-        source = self._open(task)
-        try:
-            if source.width * source.height >= below:
-                raise SoonerInBands("large", "")
-            image, computed = self._decode(task, source, header)
-        except SecondOpinion as wanted:
-            with contextlib.closing(wanted.opened):
-                image, computed = self._decode(task, wanted.opened, header)
-        finally:
-            source.close()
-        opening.check_unchanged(task.source, image.record.version)
-        if image.record.colour:
-            self._run_kernel(task, image)
-        else:
-            image.flags[:] = b"\1" * len(image.flags)
-        if time.monotonic() - started >= self._setup.checkpoint:
-            self._checkpoint(task, image)  # so that a power cut while it is encoded doesn't cost the decoding
-        return image, computed
-
-    def _open(self, task: Task) -> OpenedImage:
-        """The source, with the memory that opening it takes. Raises ImageError."""
-        return opening.open_image(
-            task.source,
-            self._pixels.method,
-            self._setup.max_pixels,
-            colour_of(self._pixels.background),
-            lambda scratch_bytes: self._reserve(slots.EMPTY_SLOT_BYTES, scratch_bytes),
+    def _done(
+        self,
+        task: Task,
+        record: slots.SlotRecord,
+        file: ScratchFile | HeldFile,
+        computed: int,
+        decoded: bool,
+        started: float,
+    ) -> ImageDone:
+        waited, self._waited = self._waited, 0.0
+        return ImageDone(
+            index=task.index,
+            version=record.version,
+            width=record.width,
+            height=record.height,
+            tiles_total=record.tiles_total,
+            tiles_computed=computed,
+            decoded=decoded,
+            output_size=file.size,
+            checksum=file.checksum,
+            note=record.note,
+            seconds=time.monotonic() - started,
+            waited=waited,
         )
-
-    def _decode(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> tuple[slots.SlotImage, int]:
-        """The source in the slot, with all notes; and how many tiles are missing. Raises ImageError, SecondOpinion."""
-        image = self._lay_out(task, source, header)
-        missing = image.record.tiles_total - image.tiles_done
-        with self._interrupt.ending_at_once():
-            note = source.decode(image)
-        return self._slot.annotate(image, joined(self._note_of(source), note)), missing
-
-    def _lay_out(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> slots.SlotImage:
-        """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
-        record, exif = self._describe(source)
-        self._reserve(record.slot_bytes, source.scratch_bytes)
-        restored = header and header.record.is_of(record) and self._checkpoints.restore(task.output, self._slot)
-        return restored or self._slot.begin(record, exif)
-
-    def _describe(self, source: OpenedImage) -> tuple[slots.SlotRecord, bytes]:
-        """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
-        if self._pixels.format == "jpeg":
-            encoding.check_jpeg_sides(source.width, source.height)
-        exif = source.exif if self._pixels.metadata == "keep" else orientation_alone(source.exif)
-        record = slots.SlotRecord(
-            version=source.version,
-            width=source.width,
-            height=source.height,
-            tile_rows=self._pixels.rows_for(source.width),
-            colour=source.colour,
-            exif_bytes=len(exif),
-            note=self._note_of(source),
-        )
-        return record, exif
-
-    def _note_of(self, source: OpenedImage) -> str | None:
-        return joined(source.note, note_of(source.dropped) if self._pixels.metadata == "keep" else None)
-
-    def _run_kernel(self, task: Task, image: slots.SlotImage) -> None:
-        """Tile by tile; a flag goes up after its tile is written.
-
-        Raises Interrupted, with the finished tiles flushed.
-        """
-        width = image.record.width
-        rgb, gray = np.frombuffer(image.rgb, np.uint8), np.frombuffer(image.gray, np.uint8)
-        checkpoint_at = time.monotonic() + self._setup.checkpoint
-        for tile in tiles.unfinished(bytes(image.flags), image.record.height, image.record.tile_rows):
-            if self._interrupt.heard:
-                self._flush(task, image)
-                raise Interrupted
-            first, last = tile.top * width, tile.bottom * width
-            self._kernel(rgb[3 * first : 3 * last], gray[first:last])
-            image.flags[tile.index] = 1
-            if time.monotonic() >= checkpoint_at:
-                self._checkpoint(task, image)
-                checkpoint_at = time.monotonic() + self._setup.checkpoint
-
-    def _checkpoint(self, task: Task, image: slots.SlotImage) -> SidecarHeader:
-        """Make the finished tiles durable and say so."""
-        header = self._checkpoints.save(task, image)
-        self._channel.send(flushed(task, header.record, header.tiles_done))
-        self._checkpointed = True
-        return header
-
-    def _flush(self, task: Task, image: slots.SlotImage) -> None:
-        """Finished tiles to the sidecar, then to the partial JPEG; an image without one stays as it was."""
-        if image.tiles_done:
-            self._save_preview(self._checkpoint(task, image), image)
-
-    def _save_preview(self, header: SidecarHeader, image: slots.SlotImage) -> None:
-        if not header.owns_preview:
-            return
-        preview.blacken_unfinished(image)
-        record = image.record
-        try:
-            exif = bytes(image.exif)
-            jpeg = encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
-            self._checkpoints.draw(header, jpeg)
-        except (ImageError, PlaceError):
-            pass  # it is for people to look at; what resume needs is in the sidecar
-
-    def _draw_preview(self, task: Task) -> None:
-        header = self._checkpoints.find(task)
-        if header and not header.tiles:
-            with contextlib.closing(self._checkpoints.open_plane(task.output, header.record)) as plane:
-                banded.draw(header, plane, self._checkpoints.exif(task.output), self._checkpoints)
-            return
-        image = self._checkpoints.restore(task.output, self._slot) if header else None
-        if header and image:
-            self._save_preview(header, image)
-
-    def _encode(self, image: slots.SlotImage) -> list[bytes]:
-        if self._pixels.format == "png":
-            return list(self._png(image))
-        record, exif = image.record, bytes(image.exif)
-        return encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
-
-    def _png(self, image: slots.SlotImage) -> Iterator[bytes]:
-        """In pieces; given up at SIGTERM if it takes long. Raises Interrupted."""
-        from batchgray.codecs import png  # compiled when it is first needed
-
-        record, effort = image.record, self._pixels.compression
-        for piece in png.encode(image.gray, record.width, record.height, effort, bytes(image.exif)):
-            if self._interrupt.heard and png.takes_long(effort):
-                raise Interrupted
-            yield piece
 
     def _reserve(self, slot_bytes: int, scratch_bytes: int) -> None:
         """See that the slot is long enough and the codec's memory is ours; waits while others have it.
@@ -450,8 +344,8 @@ class Worker:
         if slot_bytes <= self._slot.size and scratch_bytes <= self._scratch_bytes:
             return
         self._channel.send(NeedMemory(slot_bytes=slot_bytes, scratch_bytes=scratch_bytes))
-        while isinstance(answer := self._next_message(), GiveBack):
-            self._take_memory(answer)
+        while isinstance(answer := self._next_message(), Convert | GiveBack):
+            self._take_in(answer)
         if isinstance(answer, Refused):
             raise TooLarge(answer.reason, answer.remedy)
         if not isinstance(answer, Granted):
@@ -480,26 +374,3 @@ def _receive(receive: Callable[[], Any]) -> Any:
         return receive()
     except EOFError:
         raise SupervisorGone from None
-
-
-def _done(
-    task: Task,
-    record: slots.SlotRecord,
-    file: ScratchFile,
-    computed: int,
-    decoded: bool,
-    started: float,
-) -> ImageDone:
-    return ImageDone(
-        index=task.index,
-        version=record.version,
-        width=record.width,
-        height=record.height,
-        tiles_total=record.tiles_total,
-        tiles_computed=computed,
-        decoded=decoded,
-        output_size=file.size,
-        checksum=file.checksum,
-        note=record.note,
-        seconds=time.monotonic() - started,
-    )

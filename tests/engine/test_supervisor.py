@@ -138,6 +138,10 @@ class World:
             self.says(number, messages.Ready())
         self.it._hand_out_tasks()
 
+    def idles(self, number):
+        """Worker `number` has converted all that it was handed."""
+        self.says(number, messages.Idle(chunks=self.workers[number].chunks))
+
     def says(self, number, message):
         """What worker `number` (from 0) reports."""
         worker = self.workers[number]
@@ -305,7 +309,7 @@ def test_an_image_that_a_worker_died_on_is_tried_once_more_alone_and_then_fails(
         worker = world.workers[number]
         for index in list(worker.tasks):
             world.says(number, messages.Failed(index=index, reason="bad"))
-        world.says(number, messages.Idle())
+        world.idles(number)
     world.it._hand_out_tasks()
     alone = next(number for number, worker in enumerate(world.workers) if worker.tasks)
     assert list(world.workers[alone].tasks) == [0]
@@ -472,15 +476,15 @@ def test_an_idle_worker_that_is_not_needed_is_let_go(world):
     world.begin()
     world.forked(11, 12)
     world.ready(0, 1)
-    world.says(0, messages.Idle())
+    world.idles(0)
     world.it._hand_out_tasks()
     assert world.received(0) == [0, 2]
-    world.says(1, messages.Idle())
+    world.idles(1)
     world.it._hand_out_tasks()
     assert [worker.ended for worker in world.workers] == [False, False], "their files are not durable yet"
     for number, indices in ((0, (0, 2)), (1, (1,))):
         world.says(number, messages.Done(images=[image_done(index) for index in indices]))
-    world.says(0, messages.Idle())
+    world.idles(0)
     world.it._hand_out_tasks()
     assert [worker.ended for worker in world.workers] == [True, True]
 
@@ -567,7 +571,7 @@ def test_a_suspect_is_tried_only_when_no_other_worker_has_anything_in_hand(world
     assert world.suspects == [0]
     assert [list(worker.tasks) for worker in world.workers] == [[1]]
     world.says(0, messages.Done(images=[image_done(1)]))
-    world.says(0, messages.Idle())
+    world.idles(0)
     world.it._hand_out_tasks()
     assert [list(worker.tasks) for worker in world.workers] == [[0]]
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 ONLY_THERE = {  # a function's lines are seen in this process alone
     "supervisor": ("batchgray/engine/supervisor.py", "Supervisor.run"),
     "fork server": ("batchgray/workers/forkserver.py", "_obey"),
-    "worker": ("batchgray/workers/worker.py", "Worker._run_kernel"),
+    "worker": ("batchgray/workers/in_memory.py", "Converter._run_kernel"),
 }
 
 

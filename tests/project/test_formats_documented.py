@@ -138,7 +138,7 @@ def test_a_job_writes_what_is_documented(tmp_path):
     assert len(entries) >= 2
     for entry in entries:
         check("job-log", json.loads(zlib.decompress(entry.read_bytes())))
-    check("job-status", json.loads(batchgray("status", out, "--json").stdout))
+    check("status", json.loads(batchgray("status", out, "--json").stdout))
     (share,) = out.glob(".batchgray/*/plan/00000001")
     planned = json.loads(zlib.decompress(share.read_bytes()))
     assert [image[:2] for image in planned["images"]] == [["a.png", "a.jpg"], ["b.jpg", "b.jpg"]]

@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from stores import LocalS3
 
 from batchgray.storage import object_store, retrying, urls
-from batchgray.storage.base import BadKey, Busy, Denied, Missing, NoPlace, Put, Unreachable
+from batchgray.storage.base import BadKey, Busy, Denied, LockedOut, Missing, NoPlace, Put, Unreachable
 from batchgray.storage.urls import StoreOptions, open_url
 
 
@@ -91,10 +91,10 @@ def test_what_may_pass_is_tried_again(answering, answer):
         (500, "InternalError", Unreachable, "500 InternalError"),
         (0, "", Unreachable, "can't be reached"),
         (403, "AccessDenied", Denied, "s3:PutObject is denied"),
-        (403, "InvalidAccessKeyId", Denied, "access key"),
-        (403, "SignatureDoesNotMatch", Denied, "signature"),
-        (400, "ExpiredToken", Denied, "expired"),
-        (403, "RequestTimeTooSkewed", Denied, "clock"),
+        (403, "InvalidAccessKeyId", LockedOut, "access key"),
+        (403, "SignatureDoesNotMatch", LockedOut, "signature"),
+        (400, "ExpiredToken", LockedOut, "expired"),
+        (403, "RequestTimeTooSkewed", LockedOut, "clock"),
         (400, "AuthorizationHeaderMalformed", NoPlace, "another region"),
         (301, "PermanentRedirect", NoPlace, "another region"),
         (404, "NoSuchBucket", NoPlace, "no bucket"),

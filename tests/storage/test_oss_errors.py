@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchgray.storage.base import BadKey, Busy, Denied, Missing, NoPlace, Unreachable
+from batchgray.storage.base import BadKey, Busy, Denied, LockedOut, Missing, NoPlace, Unreachable
 from batchgray.storage.oss_errors import Bucket, Refusal, meaning_of
 
 BUCKET = Bucket(name="photos", endpoint="https://oss-cn-hangzhou.aliyuncs.com", region="cn-hangzhou")
@@ -24,7 +24,8 @@ def test_a_bucket_that_is_elsewhere_is_told_with_where():
     ("status", "code", "kind"),
     [
         (403, "AccessDenied", Denied),
-        (403, "UserDisable", Denied),
+        (403, "UserDisable", LockedOut),
+        (403, "BucketDisable", LockedOut),
         (403, "SomethingNew", Denied),
         (404, "SomethingNew", Missing),
         (400, "SomethingNew", Unreachable),

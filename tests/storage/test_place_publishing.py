@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from batchgray.storage.base import Full, Put
+from batchgray.storage.base import Full
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.place_publishing import PlacePublisher
-from batchgray.storage.publishing import Output, Taken
-from batchgray.storage.scratch import Scratch
+from batchgray.storage.publishing import Taken
+from batchgray.storage.scratch import HeldFile, Scratch
 
 
 @pytest.fixture
@@ -22,40 +22,40 @@ def place():
     return MemoryPlace()
 
 
-def publish(folder, place, outputs: dict[str, bytes]):
-    scratch, placed = Scratch(folder, 1), []
-    group = [Output(scratch.write_file([data]), key, "", "") for key, data in outputs.items()]
-    faults = PlacePublisher(place, folder).publish(group, placed.append)
+@pytest.fixture(params=["in memory", "in a file"])
+def made(request, folder):
+    """Makes an output of some bytes."""
+    return {
+        "in memory": lambda data: HeldFile([data]),
+        "in a file": lambda data: Scratch(folder, 1).write_file([data]),
+    }[request.param]
+
+
+def test_it_is_there_and_nothing_else_is_left(folder, place, made):
+    PlacePublisher(place, folder).put("b/c.jpg", made(b"C"))
+    assert place.get("b/c.jpg") == b"C"
     assert folder.names() == []
-    return faults, sorted(output.key for output in placed)
 
 
-def test_they_are_there_and_told(folder, place):
-    assert publish(folder, place, {"a.jpg": b"A", "b/c.jpg": b"C"}) == ([None, None], ["a.jpg", "b/c.jpg"])
-    assert (place.get("a.jpg"), place.get("b/c.jpg")) == (b"A", b"C")
-
-
-def test_the_same_may_be_there_already_and_another_stays(folder, place):
+def test_the_same_may_be_there_already(folder, place, made):
     place.put("a.jpg", b"A")
+    PlacePublisher(place, folder).put("a.jpg", made(b"A"))
+    assert folder.names() == []
+
+
+def test_another_stays(folder, place, made):
     place.put("b.jpg", b"mine")
-    faults, placed = publish(folder, place, {"a.jpg": b"A", "b.jpg": b"B"})
-    assert faults[0] is None
-    assert isinstance(faults[1], Taken)
-    assert placed == ["a.jpg"]
+    with pytest.raises(Taken):
+        PlacePublisher(place, folder).put("b.jpg", made(b"B"))
     assert place.get("b.jpg") == b"mine"
+    assert folder.names() == []
 
 
-def test_what_fails_costs_one(folder, place, monkeypatch):
-    put = place.put_absent
+def test_where_it_fails_no_file_is_left(folder, place, made, monkeypatch):
+    def full(key, content):
+        raise Full(key, "no space")
 
-    def full_for_b(key, content):
-        if key == "b.jpg":
-            raise Full(key, "no space")
-        assert put(key, content) is Put.CREATED
-        return Put.CREATED
-
-    monkeypatch.setattr(place, "put_absent", full_for_b)
-    faults, placed = publish(folder, place, {"a.jpg": b"A", "b.jpg": b"B"})
-    assert faults[0] is None
-    assert isinstance(faults[1], Full)
-    assert placed == ["a.jpg"]
+    monkeypatch.setattr(place, "put_absent", full)
+    with pytest.raises(Full):
+        PlacePublisher(place, folder).put("a.jpg", made(b"A"))
+    assert folder.names() == []

@@ -47,9 +47,24 @@ def test_pauses_are_drawn_below_a_bound_that_grows(clock, monkeypatch):
     assert clock.slept == [bound / 2 for bound in bounds]
 
 
-def test_a_service_is_left_alone_as_long_as_it_wants(clock):
+def test_a_service_is_left_alone_as_long_as_it_wants_and_a_fleet_does_not_come_back_in_step(clock, monkeypatch):
+    monkeypatch.setattr(retrying.random, "uniform", lambda least, most: most / 2)
     persist(failing(2, after=7.0), 60)
-    assert clock.slept == [7.0, 7.0]
+    assert clock.slept == [7.05, 7.1]
+
+
+def test_what_is_tried_again_within_another_has_no_more_time_than_that(clock):
+    def comes_and_goes():
+        persist(failing(20, after=1.0), 60)
+        raise Again(Busy("a", "comes and goes"))
+
+    with pytest.raises(Busy):
+        persist(comes_and_goes, 60)
+    assert clock.now < 60
+    clock.now = 0.0
+    with pytest.raises(Busy):
+        persist(failing(10**6), 30)
+    assert 20 < clock.now < 30
 
 
 def test_the_time_is_bounded(clock):

@@ -97,7 +97,7 @@ from batchgray.workers.messages import Channel, Idle
 ours, theirs = Pipe()
 if "{first}" == "signal":
     os.kill(os.getpid(), signal.SIGTERM)
-Channel(theirs, Idle).send(Idle())
+Channel(theirs, Idle).send(Idle(chunks=1))
 if "{first}" == "message":
     os.kill(os.getpid(), signal.SIGTERM)
 try:

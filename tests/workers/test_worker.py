@@ -21,7 +21,8 @@ from batchgray.storage.durable import Folder
 from batchgray.storage.intents import IntentLog
 from batchgray.storage.publishing import FolderPublisher
 from batchgray.storage.scratch import Scratch
-from batchgray.workers import allocator, worker
+from batchgray.workers import allocator, committer, worker
+from batchgray.workers.inputs import Files, InHand
 from batchgray.workers.interrupt import Interrupted
 from batchgray.workers.messages import Convert, Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
 
@@ -75,7 +76,7 @@ class Interrupt:
 class World:
     """A worker whose image is `name`; outputs go to `out`."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, inputs=None):
         (folder / "out" / "flight").mkdir(parents=True)
         self.out, self.flight = folder / "out", Folder.at(folder / "out" / "flight")
         self.fd = slots.make_memory()
@@ -90,16 +91,17 @@ class World:
         )
         out = Folder.at(self.out)
         self.checkpoints = FolderCheckpoints(self.flight, out, setup.pixels)
+        publisher = FolderPublisher(out, self.flight, IntentLog(self.flight, 1))
+        outbox = committer.Committer(publisher, self.checkpoints, self.pipe.send, self.broken.append)
         self.it = worker.Worker(
             self.pipe,
             setup,
             Scratch(self.flight, 1),
-            FolderPublisher(out, self.flight, IntentLog(self.flight, 1)),
-            self.checkpoints,
+            worker.Places(inputs or Files(), self.checkpoints, outbox),
             slots.Slot(self.fd),
             self.interrupt,
-            self.broken.append,
         )
+        self.converter = self.it._converter
 
     def task(self, path, **changes):
         return Task(
@@ -114,7 +116,7 @@ class World:
 def world(tmp_path):
     world = World(tmp_path)
     yield world
-    world.it._committer.finish()
+    world.it._outbox.finish()
     os.close(world.fd)
     assert world.broken == []
 
@@ -137,7 +139,7 @@ def test_a_slow_decode_is_checkpointed_before_the_image_is_encoded(world, reques
     """Else a power cut while it is encoded would cost the decoding: minutes for a large image."""
     task = world.task(request.getfixturevalue(kind))
     began_long_ago = time.monotonic() - CHECKPOINT
-    world.it._compute(task, None, began_long_ago)
+    world.converter._compute(task, task.source, None, began_long_ago)
     (told,) = world.pipe.told(Flushed)
     assert (told.tiles_done, told.tiles_total) == (8, 8)
     assert world.header(task).tiles == [(0, 8)]
@@ -145,14 +147,14 @@ def test_a_slow_decode_is_checkpointed_before_the_image_is_encoded(world, reques
 
 def test_a_quick_image_costs_no_checkpoint(world, picture):
     task = world.task(picture)
-    world.it._compute(task, None, time.monotonic())
+    world.converter._compute(task, task.source, None, time.monotonic())
     assert world.pipe.told(Flushed) == []
     assert world.header(task) is None
 
 
 def test_sigterm_between_two_tiles_flushes_what_is_finished_and_draws_it(world, picture):
     task = world.task(picture)
-    kernel = world.it._kernel
+    kernel = world.converter._kernel
     finished = 0
 
     def hear_at_the_third(rgb, gray):
@@ -161,7 +163,7 @@ def test_sigterm_between_two_tiles_flushes_what_is_finished_and_draws_it(world, 
         finished += 1
         world.interrupt.heard = finished == 3
 
-    world.it._kernel = hear_at_the_third
+    world.converter._kernel = hear_at_the_third
     with pytest.raises(Interrupted):
         world.it._convert(task)
     (told,) = world.pipe.told(Flushed)
@@ -173,10 +175,10 @@ def test_sigterm_between_two_tiles_flushes_what_is_finished_and_draws_it(world, 
 def test_sigterm_before_the_first_tile_leaves_the_image_as_it_was(world, picture):
     task = world.task(picture)
     with contextlib.closing(opening.open_image(task.source, "bt601", 10**9)) as source:
-        image = world.it._lay_out(task, source, None)
+        image = world.converter._lay_out(task, source, None)
     world.interrupt.heard = True
     with pytest.raises(Interrupted):
-        world.it._run_kernel(task, image)
+        world.converter._run_kernel(task, image)
     assert world.pipe.told(Flushed) == []
     assert world.header(task) is None
     assert not (world.out / "a.partial.jpg").exists()
@@ -193,7 +195,7 @@ def test_an_input_that_changes_while_it_is_read_fails_and_gives_no_output(world,
 
     monkeypatch.setattr(opening, "open_image", open_and_change)
     world.it._convert(task)
-    world.it._committer.finish()
+    world.it._outbox.finish()
     (told,) = world.pipe.told(Failed)
     assert "changed while it was being read" in told.reason
     assert not (world.out / "a.jpg").exists()
@@ -234,7 +236,7 @@ def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
     path = save_gradient(tmp_path / "odd.jpg", 203, 155, quality=90)
     data = path.read_bytes()
     path.write_bytes(data[:-2] + bytes(600) + data[-2:])
-    image, computed = world.it._compute(world.task(path), None, time.monotonic())
+    image, computed = world.converter._compute(world.task(path), str(path), None, time.monotonic())
     first, second = world.pipe.told(NeedMemory)
     assert second.slot_bytes == first.slot_bytes
     assert second.scratch_bytes > 4 * first.scratch_bytes
@@ -257,9 +259,9 @@ def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):
     """Whoever finishes the image after this worker knows them only from there."""
     pixels = np.zeros((64, 40, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    kernel, noted = world.it._kernel, []
-    world.it._kernel = lambda rgb, gray: noted.append(world.it._slot.image().record.note) or kernel(rgb, gray)
-    world.it._compute(world.task(tmp_path / "a.png"), None, time.monotonic())
+    kernel, noted = world.converter._kernel, []
+    world.converter._kernel = lambda rgb, gray: noted.append(world.it._slot.image().record.note) or kernel(rgb, gray)
+    world.converter._compute(world.task(tmp_path / "a.png"), str(tmp_path / "a.png"), None, time.monotonic())
     assert noted == [transparency.IGNORED] * 8
 
 
@@ -270,7 +272,7 @@ def begun_earlier(world, path, tiles=8, **changes):
     """The task of an image of which an earlier run left so many tiles."""
     task = world.task(path, resumable=True, **changes)
     with contextlib.closing(opening.open_image(task.source, "bt601", 10**9)) as source:
-        record, _ = world.it._describe(source)
+        record, _ = world.converter.describe(source)
     fd = slots.make_memory()
     slots.resize_memory(fd, record.slot_bytes)
     image = slots.Slot(fd).begin(record, b"")
@@ -282,25 +284,27 @@ def begun_earlier(world, path, tiles=8, **changes):
 
 def test_the_tiles_of_an_earlier_run_are_gone_on_from(world, picture):
     task = begun_earlier(world, picture, tiles=5)
-    *_, computed = world.it._compute(task, world.it._usable_sidecar(task), time.monotonic())
+    *_, computed = world.converter._compute(
+        task, task.source, world.converter._usable_sidecar(task, task.source), time.monotonic()
+    )
     assert computed == 3
 
 
 def test_the_tiles_of_a_source_that_has_changed_since_the_plan_are_not_used(world, picture):
     """Half of the output would show what the picture was before."""
     task = begun_earlier(world, picture)
-    assert world.it._usable_sidecar(task) is not None
+    assert world.converter._usable_sidecar(task, task.source) is not None
     os.utime(picture, ns=(1, 1))
-    assert world.it._usable_sidecar(task) is None
+    assert world.converter._usable_sidecar(task, task.source) is None
 
 
 def test_a_finished_plane_is_encoded_without_its_source_unless_it_claims_to_be_too_large(world, picture):
     task = begun_earlier(world, picture)
-    header = world.it._usable_sidecar(task)
-    restored = world.it._restore_finished(task, header)
+    header = world.converter._usable_sidecar(task, task.source)
+    restored = world.converter._restore_finished(task, header)
     assert restored.tiles_done == restored.record.tiles_total
-    world.it._setup = msgspec.structs.replace(world.it._setup, max_pixels=40 * 64 - 1)
-    assert world.it._restore_finished(task, header) is None
+    world.converter._setup = msgspec.structs.replace(world.converter._setup, max_pixels=40 * 64 - 1)
+    assert world.converter._restore_finished(task, header) is None
 
 
 @pytest.mark.parametrize("way", ["begun by an earlier run", "checkpointed by this one", "neither"])
@@ -308,7 +312,7 @@ def test_what_was_checkpointed_is_removed_with_its_output(world, picture, way):
     """Else sidecars as large as the images would fill the disk until the run is complete."""
     task = begun_earlier(world, picture) if way.startswith("begun") else world.task(picture)
     slow = CHECKPOINT if way.startswith("checkpointed") else 0.0
-    written = world.it._make_in_memory(task, time.monotonic() - slow)
+    written = world.it._make_in_memory(InHand(task, task.source), time.monotonic() - slow)
     os.close(written.file.fileno())
     assert written.begun == (way != "neither")
 
@@ -344,12 +348,12 @@ def test_an_output_gets_its_inputs_time_where_that_is_asked_for(world, tmp_path,
     path = save_gradient(tmp_path / "a.jpg", 64, 64)
     os.utime(path, ns=(1, 1_234_567_890_123_456_789))
     world.it._setup = msgspec.structs.replace(world.it._setup, times=wanted)
-    written = world.it._make_output(world.task(path))
+    written = world.it._make_output(InHand(world.task(path), str(path)))
     found = os.fstat(written.file.fileno()).st_mtime_ns
     assert (found == 1_234_567_890_123_456_789) == wanted
     assert written.done.note is None
     os.close(written.file.fileno())
     monkeypatch.setattr(type(written.file), "set_time", lambda *_: False)
-    written = world.it._make_output(world.task(path))
+    written = world.it._make_output(InHand(world.task(path), str(path)))
     assert written.done.note == ("the input's modification time could not be kept" if wanted else None)
     os.close(written.file.fileno())

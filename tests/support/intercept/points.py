@@ -68,15 +68,15 @@ def _watch_call(gate, module, point: str, attribute: str) -> None:
     setattr(owner, last, watched)
 
 
-def _change_worker(gate, worker) -> None:
-    real_tiles, real_opening = worker.tiles, worker.opening
-    real_make, real_encode = worker.Worker._make_output, worker.Worker._encode
+def _change_in_memory(gate, in_memory) -> None:
+    real_tiles, real_opening, converter = in_memory.tiles, in_memory.opening, in_memory.Converter
+    real_make, real_encode = converter.make, converter._encode
     output = ""
 
-    def make_output(self, task):
+    def make(self, task, *given):
         nonlocal output
         output = task.output
-        return real_make(self, task)
+        return real_make(self, task, *given)
 
     def unfinished(*given):
         for tile in real_tiles.unfinished(*given):
@@ -98,9 +98,9 @@ def _change_worker(gate, worker) -> None:
         gate.reach("encode", output)
         return real_encode(self, image)
 
-    worker.Worker._make_output, worker.Worker._encode = make_output, encode
-    worker.tiles = SimpleNamespace(**{**vars(real_tiles), "unfinished": unfinished})
-    worker.opening = SimpleNamespace(**{**vars(real_opening), "open_image": open_image})
+    converter.make, converter._encode = make, encode
+    in_memory.tiles = SimpleNamespace(**{**vars(real_tiles), "unfinished": unfinished})
+    in_memory.opening = SimpleNamespace(**{**vars(real_opening), "open_image": open_image})
 
 
 def _change_band_plane(gate, band_plane) -> None:
@@ -113,7 +113,7 @@ def _change_band_plane(gate, band_plane) -> None:
     band_plane.BandPlane.write = watched
 
 
-_CHANGES = {"batchgray.workers.worker": _change_worker, "batchgray.checkpoints.band_plane": _change_band_plane}
+_CHANGES = {"batchgray.workers.in_memory": _change_in_memory, "batchgray.checkpoints.band_plane": _change_band_plane}
 
 
 def shorten_the_lease(seconds: float) -> None:

@@ -1,0 +1,73 @@
+"""Tallies: empty objects whose names carry figures of a share, so that one LIST tells of a thousand shares.
+
+    R/tally/planned/00000001.5000.123456789            images, bytes
+    R/tally/split/00000001-1.200.3456789               the same of what was split off
+    R/tally/done/00000001.4799.1.PIXELS.IN.OUT.1       done, failed, pixels, bytes in and out, how often it was split
+
+They are put after the fact, and are hints: the truth is in the plan and the logs, and one that is missing is made up
+for by whoever reads these.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+from batchgray.manifest.job_round import Round
+from batchgray.storage.base import Place
+
+
+class PlannedTally(NamedTuple):
+    """How many images a share has, and of how many bytes."""
+
+    share: str
+    images: int
+    size: int
+
+
+class DoneTally(NamedTuple):
+    """What became of a share's images; `pixels` and bytes are of those that are done. `splits` were split off."""
+
+    share: str
+    done: int
+    failed: int
+    pixels: int
+    source_bytes: int
+    output_bytes: int
+    splits: int
+
+
+Tally = TypeVar("Tally", PlannedTally, DoneTally)
+
+
+def put_planned(place: Place, round: Round, tally: PlannedTally) -> None:
+    """Of a share of the plan, or of one that was split off. Raises PlaceError."""
+    _put(place, round, "split" if "-" in tally.share else "planned", tally)
+
+
+def put_done(place: Place, round: Round, tally: DoneTally) -> None:
+    """Raises PlaceError."""
+    _put(place, round, "done", tally)
+
+
+def planned(place: Place, round: Round) -> Iterator[PlannedTally]:
+    """Raises PlaceError, as all that follow."""
+    return _listed(place, round, "planned", PlannedTally)
+
+
+def split(place: Place, round: Round) -> Iterator[PlannedTally]:
+    return _listed(place, round, "split", PlannedTally)
+
+
+def done(place: Place, round: Round) -> Iterator[DoneTally]:
+    return _listed(place, round, "done", DoneTally)
+
+
+def _put(place: Place, round: Round, kind: str, tally: PlannedTally | DoneTally) -> None:
+    place.put_absent(f"{round.tally}/{kind}/{'.'.join(map(str, tally))}", b"")
+
+
+def _listed(place: Place, round: Round, kind: str, form: type[Tally]) -> Iterator[Tally]:
+    """What is no such name, whoever made it, is passed over."""
+    for entry in place.list(f"{round.tally}/{kind}/"):
+        share, *figures = entry.key.rpartition("/")[2].split(".")
+        if len(figures) + 1 == len(form._fields) and all(map(str.isdecimal, figures)):
+            yield form(share, *map(int, figures))

@@ -1,0 +1,43 @@
+"""A job's places on the workers' side: inputs are fetched ahead, outputs and checkpoints are put.
+
+The clients of object stores are made here, in the worker: none of them may be used across a fork.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from batchgray.checkpoints.place import PlaceCheckpoints
+from batchgray.storage.durable import Folder
+from batchgray.storage.lease import Lease, LeasedPlace
+from batchgray.storage.place_publishing import PlacePublisher
+from batchgray.storage.urls import open_place
+from batchgray.workers.committer import Report
+from batchgray.workers.fetching import Fetching
+from batchgray.workers.interrupt import Interrupt
+from batchgray.workers.job_places import JobPlaces
+from batchgray.workers.messages import Setup
+from batchgray.workers.sending import Sender
+
+
+class Opened(NamedTuple):
+    """What a worker has its inputs from, keeps checkpoints in, and puts its outputs with."""
+
+    inputs: Fetching
+    checkpoints: PlaceCheckpoints
+    outbox: Sender
+
+
+def opened(
+    setup: Setup, scratch: Folder, interrupt: Interrupt, report: Report, broken: Callable[[BaseException], None]
+) -> Opened:
+    """Half of the budget is for inputs, half for outputs. Raises PlaceError."""
+    places = msgspec.msgpack.decode(setup.job, type=JobPlaces)
+    out = LeasedPlace(open_place(os.fsdecode(places.out), places.stores), Lease(scratch.path))
+    inputs = open_place(os.fsdecode(places.input), places.stores)
+    checkpoints = PlaceCheckpoints(out, places.begun, scratch, setup.pixels)
+    budget = setup.on_the_way_bytes // 2
+    fetching = Fetching(inputs, scratch, setup.worker, interrupt, budget)
+    return Opened(fetching, checkpoints, Sender(PlacePublisher(out, scratch), checkpoints, report, broken, budget))
