@@ -240,9 +240,11 @@ class Supervisor:
 
     def _handle_worker_death(self, worker: WorkerHandle) -> None:
         """Its finished tiles are saved. An image that it died on is suspect; without one, something else is wrong."""
-        task, image = salvage.task_in_hand(worker)
+        task, image, in_bands = salvage.in_hand(worker)
         if task and image:
             self._save_tiles(task, image)
+        elif task and in_bands:
+            self._salvage.expect_bands(task)
         if self._lifecycle.state is not State.RUNNING or worker.blameless:
             return
         if task is not None:

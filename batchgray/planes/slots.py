@@ -154,6 +154,11 @@ class Slot:
         """The index of the image in hand."""
         return _ANNOUNCEMENT.unpack_from(self._map, 0)[0] - 1 if self._map[:8] != bytes(8) else None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the image in hand is described, and its planes are not here."""
+        return bool(_ANNOUNCEMENT.unpack_from(self._map, 0)[1] & _ELSEWHERE)
+
     def image(self) -> "SlotImage | None":
         """The image in hand, if its planes are laid out."""
         length = _ANNOUNCEMENT.unpack_from(self._map, 0)[1]

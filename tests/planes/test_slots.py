@@ -192,6 +192,17 @@ def test_a_shrunk_slot_gives_its_pages_back(fd):
     assert slot.size == slots.EMPTY_SLOT_BYTES
 
 
+def test_cores_are_lent_without_touching_the_image_in_hand(fd):
+    record = msgspec.structs.replace(record_of(), exif_bytes=slots.LONGEST_EXIF)
+    slot = slot_for(fd, record)
+    assert slot.cores == 1
+    image = slot.begin(record, b"\xee" * slots.LONGEST_EXIF)
+    slots.lend_cores(fd, 7)
+    assert slot.cores == 7
+    assert bytes(image.exif) == b"\xee" * slots.LONGEST_EXIF
+    assert not any(image.flags)
+
+
 def test_a_platform_without_memfd_gets_a_nameless_file(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     fd = slots.make_memory()

@@ -5,6 +5,7 @@ If this broke, a scan or a mosaic could only be converted on a machine as large 
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,35 @@ def test_without_the_extra_they_fail_with_the_figures_and_its_name(pictures, tmp
         assert "over the limit of 31 MB; install batchgray[large] to convert it in bands, or raise --memory" in error
 
 
+LARGE = (6000, 5400)  # from 32 megapixels on bands are the way, whatever memory there is
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "png"), ("--method", "luma", "--quality", 93)])
+def test_a_large_image_is_the_same_whatever_cores_work_at_it(tmp_path, options):
+    save_gradient(tmp_path / "in" / "a.jpg", *LARGE, quality=85, exact=True)
+    arguments = ("run", tmp_path / "in", *options, "--memory", "2G", "--progress", "none", "--out")
+    whole = os.environ | {"BATCHGRAY_WORKERS": "1"} | without_the_extra(tmp_path / "shim")
+    batchgray(*arguments, tmp_path / "whole", env=whole)
+    for workers in (1, 2, 5):
+        batchgray(*arguments, tmp_path / str(workers), "--workers", workers)
+        assert tree(tmp_path / str(workers)) == tree(tmp_path / "whole")
+        assert leftovers(tmp_path / str(workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_bands_can_not_take_is_converted_in_memory(tmp_path, workers):
+    """A large image of a kind that is not read in bands, and one with a fault that only another decoder knows."""
+    save_gradient(tmp_path / "in" / "a.webp", *LARGE, exact=True)
+    path = save_gradient(tmp_path / "in" / "b.jpg", *LARGE, quality=85, exact=True)
+    data = path.read_bytes()
+    at = data.index(b"\xff\xda")
+    path.write_bytes(data[:at] + b"stray bytes" + data[at:])
+    arguments = ("run", tmp_path / "in", "--out", tmp_path / "out", "--memory", "2G", "--workers", workers)
+    assert "11 extraneous bytes" in batchgray(*arguments).stdout
+    assert tree(tmp_path / "out").keys() == {"a.jpg", "b.jpg"}
+    assert leftovers(tmp_path / "out") == []
+
+
 def test_what_can_not_be_read_in_bands_says_why(tmp_path):
     save_gradient(tmp_path / "in" / "a.webp", 2000, 1500, exact=True)
     save_gradient(tmp_path / "in" / "progressive.jpg", 4000, 4000, quality=80, progressive=True, exact=True)
@@ -107,10 +137,10 @@ PIECE_IS_MADE = "batchgray.codecs.png:_chunk"
 
 
 @contextlib.contextmanager
-def begun_in_bands(scan, out, *rules):
+def begun_in_bands(scan, out, *rules, options=()):
     """A run whose worker has stopped itself at a checkpoint. Yields the run, the worker and the recording."""
     recording = Recording(out.parent / "record", CHECKPOINTED, *rules)
-    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.000001)
+    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.000001, *options)
     with Running(*arguments, env=recording.environment) as run:
         yield run, wait_for_stopped_worker(run), recording
 
@@ -148,6 +178,14 @@ def resumed(out: Path, *options) -> dict:
 
 
 def test_sigterm_keeps_every_finished_band(out, converted_scan):
+    image = check_picture(out, converted_scan)
+    done = resumed(out, *LITTLE)
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    assert tree(out) == tree(converted_scan)
+
+
+def check_picture(out: Path, converted_scan: Path) -> dict:
+    """The image in the manifest, after its partial JPEG was looked at."""
     image = manifest_of(out)["images"][0]
     assert image["state"] == "partial"
     assert 0 < image["tiles_done"] < image["tiles_total"]
@@ -158,8 +196,34 @@ def test_sigterm_keeps_every_finished_band(out, converted_scan):
     edge = image["tiles_done"] * 8
     assert np.array_equal(shown[:edge], expected[:edge])
     assert not shown[edge:].any()
-    done = resumed(out, *LITTLE)
-    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    return image
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [
+        (True, Rule("band", "scan", after=3)),
+        (False, Rule("call", "batchgray.codecs.band_reader:BandReader.part")),  # it passes over what is finished
+    ],
+)
+def test_a_second_interruption_leaves_a_picture_of_all_that_is_finished(out, converted_scan, tmp_path, more, rule):
+    before = manifest_of(out)["images"][0]["tiles_done"]
+    recording = Recording(tmp_path / "record", rule)
+    with Running("resume", out / "manifest.json", *LITTLE, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75)
+    assert (check_picture(out, converted_scan)["tiles_done"] > before) == more
+    resumed(out, *LITTLE)
+    assert tree(out) == tree(converted_scan)
+
+
+def test_a_worker_that_is_killed_at_the_deadline_leaves_a_picture_too(scan, converted_scan, tmp_path):
+    out = tmp_path / "out"
+    with begun_in_bands(scan, out, options=("--grace", 0.2)) as (run, *_):
+        run.signal(signal.SIGTERM)
+        run.finish(expect=75)
+    check_picture(out, converted_scan)
+    resumed(out, *LITTLE)
     assert tree(out) == tree(converted_scan)
 
 
