@@ -13,6 +13,7 @@ from batchgray.codecs import jpeg
 from batchgray.codecs import jpeg_markers as markers
 from batchgray.codecs import tiff_outline as tiff
 from batchgray.codecs.faults import image_failures
+from batchgray.codecs.jpeg_layout import JpegLayout
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_unchanged
@@ -25,6 +26,7 @@ from batchgray.options import Method
 # The library keeps this many rows of its own (measured: 792) between the decoder and us.
 _CACHED_ROWS = 800
 _TABLE_BYTES = 32  # of libtiff's, for each number in a table of strips or tiles
+_MCUS_TOGETHER = 16  # rows of MCUs in a slice; those around it are decoded twice
 _PIECES_TOGETHER = 2  # of a TIFF: where bands don't end with a piece, one is read twice
 _LARGEST_PIECE = 32 << 20  # bytes as decoded, of a TIFF that is read by several threads
 _LONGEST_STRIP = 128  # rows; higher ones of a TIFF are read row by row
@@ -45,10 +47,13 @@ class BandPlan:
     luma: bool = False  # what is read as R is Y'
     alpha: bool = True  # what follows gray or the colours, where something does, is alpha
     pieces: "Pieces | None" = None
+    slices: "JpegLayout | None" = None  # how it is read without libvips
 
     @property
     def rows_together(self) -> int:
         """Rows that are read at once at least."""
+        if self.slices:
+            return _MCUS_TOGETHER * self.slices.mcu_height
         return _PIECES_TOGETHER * self.pieces.rows if self.pieces else 1
 
     def scratch_bytes(self, height: int, band_rows: int, cores: int = 1) -> int:
@@ -56,6 +61,9 @@ class BandPlan:
 
         That is the library's rows; and for each its band, our copy of that, and its 8-bit half.
         """
+        if self.slices:
+            rows = band_rows + 2 * self.slices.mcu_height * (1 + self.slices.rows_around)
+            return cores * 2 * self.row_bytes * min(height, rows)
         if self.pieces:
             return cores * (self.held_bytes + 4 * self.row_bytes * min(height, band_rows + 2 * self.pieces.rows))
         return self.held_bytes + self.row_bytes * (min(height, _CACHED_ROWS) + 3 * band_rows * cores)
@@ -104,6 +112,11 @@ def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan
     if method == "luma" and colorspace not in ("Gray", "YCbCr", "CMYK", "YCCK"):
         raise ImageError(f"the Y' of a JPEG that holds {colorspace or 'such samples'} can't be had in bands")
     luma = method == "luma" and colorspace == "YCbCr"
+    sliceable = colorspace in ("Gray", "YCbCr") or (colorspace == "RGB" and method != "luma")
+    slices = JpegLayout.of(data, outline) if sliceable else None
+    if slices:
+        row_bytes = opened.width * (3 if opened.colour else 1)
+        return BandPlan(format="JPEG", row_bytes=row_bytes, held_bytes=0, parts=(), slices=slices)
     return BandPlan(
         format="JPEG",
         row_bytes=outline.components * opened.width,

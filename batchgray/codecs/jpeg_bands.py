@@ -89,7 +89,7 @@ class Splicer:
         bits, count = self._tables.dc_code(band.first_dc - self._last_dc)
         self._state[:] = int(self._state[0]) << count | bits, int(self._state[1]) + count
         target = np.empty(2 * band.data.size + 32, np.uint8)
-        size = append(band.data, (band.first_bits, band.padding), target, self._state)
+        size = append(band.data.ctypes.data, band.data.size, (band.first_bits, band.padding), target, self._state)
         if size < 0:
             raise ImageError("the JPEG encoder's data makes no sense; raise --memory")
         self._last_dc = band.last_dc
@@ -101,9 +101,12 @@ class Splicer:
         return finished(self._state) + _EOI
 
 
-def append(source: np.ndarray, outer: tuple[int, int], target: np.ndarray, state: np.ndarray) -> int:
-    """See `splice_code`; `outer` are the bits at the beginning and the end that don't count."""
-    return int(_splice(source.ctypes.data, source.size, *outer, target.ctypes.data, state.ctypes.data))
+def append(start: int, size: int, outer: tuple[int, int], target: np.ndarray, state: np.ndarray) -> int:
+    """See `splice_code`, of `size` bytes from the address `start` on.
+
+    `outer` are the bits at the beginning and the end that don't count.
+    """
+    return int(_splice(start, size, *outer, target.ctypes.data, state.ctypes.data))
 
 
 def finished(state: np.ndarray) -> bytes:

@@ -37,6 +37,7 @@ from batchgray.workers.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from batchgray.codecs import band_writer
+    from batchgray.codecs.jpeg_slices import SliceReader
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
@@ -158,8 +159,14 @@ class Conversion:
 
     def _open(self, source: OpenedImage, plan: BandPlan, rows: int) -> "_Reader":
         missing = next((bands for bands in self._spans(rows) if not self._finished(bands)), None)
-        background = transparency.colour_of(self._pixels.background)
-        return _Reader(missing, lambda: BandReader(self._task.source, source, plan, background))
+        return _Reader(missing, lambda: self._reader_of(source, plan))
+
+    def _reader_of(self, source: OpenedImage, plan: BandPlan) -> "SliceReader | BandReader":
+        if plan.slices:
+            from batchgray.codecs.jpeg_slices import SliceReader  # what it needs is compiled when it is first needed
+
+            return SliceReader(self._task.source, source, plan.slices)
+        return BandReader(self._task.source, source, plan, transparency.colour_of(self._pixels.background))
 
     def _spans(self, rows: int) -> Iterator[Bands]:
         """All bands from top to bottom, about `rows` rows together, all of them finished or none."""
@@ -224,9 +231,9 @@ class Conversion:
 class _Reader:
     """The reader of what is missing, opened where something is; its first part is read before any other is begun."""
 
-    def __init__(self, missing: Bands | None, opened: Callable[[], BandReader]) -> None:
+    def __init__(self, missing: Bands | None, opened: Callable[[], "SliceReader | BandReader"]) -> None:
         self._missing, self._opened = missing, opened
-        self._reader: BandReader | None = None
+        self._reader: SliceReader | BandReader | None = None
         self._first: Part | None = None
 
     def begin(self) -> None:

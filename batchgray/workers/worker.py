@@ -296,8 +296,9 @@ class Worker:
     ) -> tuple[band_plan.BandPlan, banded.Team]:
         """How the source can be read in bands, and who converts them, with the memory for it. Raises ImageError."""
         try:
-            band_reader.check_installed()
             plan = band_plan.plan_bands(task.source, source, self._pixels.method)
+            if not plan.slices:
+                band_reader.check_installed()
         except band_reader.PyvipsMissing:
             raise ImageError(
                 f"{too_large.reason}; install batchgray[large] to convert it in bands, or {too_large.remedy}"

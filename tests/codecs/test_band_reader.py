@@ -14,6 +14,7 @@ from PIL import Image
 
 from batchgray.codecs.band_plan import plan_bands
 from batchgray.codecs.band_reader import BandReader, PyvipsMissing, check_installed
+from batchgray.codecs.jpeg_slices import SliceReader
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
@@ -31,10 +32,17 @@ def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
     opened = open_image(str(path), method, 10**9)
     opened.close()
     tops = range(first, opened.height, rows)
-    with closing(BandReader(str(path), opened, plan_bands(str(path), opened, method))) as reader:
-        pieces = [reader.rows(top, min(top + rows, opened.height)) for top in tops]
-    assert all(piece.flags.c_contiguous and piece.flags.writeable for piece in pieces)  # the kernels insist
+    with closing(reader_of(path, opened, method)) as reader:
+        # Of colour a slice is valid until the next one.
+        pieces = [reader.part(top, min(top + rows, opened.height))().copy() for top in tops]
+        piece = reader.part(tops[-1], opened.height)() if plan_bands(str(path), opened, method).slices else pieces[-1]
+    assert all(piece.flags.c_contiguous and piece.flags.writeable for piece in (piece, *pieces))  # the kernels insist
     return np.concatenate(pieces)
+
+
+def reader_of(path: Path, opened: OpenedImage, method: str) -> BandReader | SliceReader:
+    plan = plan_bands(str(path), opened, method)
+    return SliceReader(str(path), opened, plan.slices) if plan.slices else BandReader(str(path), opened, plan)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +95,7 @@ def test_a_jpeg_of_odd_sampling_is_read_alike(across, down, tmp_path):
 
 def test_metadata_without_end_is_never_read(tmp_path):
     """libvips would hold all of it, more than once."""
-    KINDS["jpeg 420.jpg"](tmp_path / "a.jpg")
+    KINDS["jpeg progressive.jpg"](tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
     comment = b"\xff\xfe\xff\xff" + bytes(65533)
     (tmp_path / "a.jpg").write_bytes(data[:2] + 20 * comment + data[2:])
@@ -116,7 +124,12 @@ def cut(kind: str):
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("jpeg 420.jpg", "in bands: .*premature end"), ("png RGB.png", "damaged, or not to be")]
+    ("kind", "reason"),
+    [
+        ("jpeg 420.jpg", "in bands: its coded data"),
+        ("jpeg progressive.jpg", "in bands: .*premature end"),
+        ("png RGB.png", "damaged, or not to be"),
+    ],
 )
 def test_what_is_cut_off_is_refused(kind, reason, tmp_path):
     cut(kind)(tmp_path / kind)

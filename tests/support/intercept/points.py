@@ -126,3 +126,15 @@ def _change_share_log(seconds: float):
         share_log.STALE_SECONDS, share_log.DOUBT_SECONDS, share_log.RENEW_SECONDS = seconds, seconds / 1.5, seconds / 3
 
     return change
+
+
+def call_large(pixels: int) -> None:
+    """From now on images of so many pixels are converted in bands, whatever memory there is, and no others."""
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.workers.in_memory": _change_in_memory(pixels)}))
+
+
+def _change_in_memory(pixels: int):
+    def change(_gate, in_memory) -> None:
+        in_memory.LARGE_PIXELS = pixels
+
+    return change
