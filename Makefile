@@ -9,11 +9,11 @@ TARGETS ?=
 
 BIN := .venv/bin
 BENCH_BIN := .venv-bench/bin
-BENCH ?= throughput thumbnails png_output kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch
+BENCH ?= throughput thumbnails png_output kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch large stores
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint soak photos fuzz bench bench-report docs clean
+.PHONY: help run test check coverage lint soak photos fuzz bench bench-report docs dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -72,14 +72,17 @@ docs: .venv/documented  ## the documentation site, as build/site/index.html
 	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/site
 	@echo "The site: build/site/index.html"
 
+dist: .venv-dist/installed  ## the last commit as sdist and wheel in dist, the same bytes each time
+	@.venv-dist/bin/python scripts/make_dist.py dist $(if $(TAG),--tag $(TAG))
+
 clean:  ## remove the virtual environments and what tools left
-	rm -rf .venv .venv-fuzz .venv-bench .coverage .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz .venv-bench .venv-dist .coverage .fuzz benchmarks/scratch build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 ./images: | .venv/installed
 	@$(BIN)/python scripts/make_samples.py ./images
 
 # Debian keeps ensurepip in a package of its own.
-.venv/bin/python .venv-fuzz/bin/python .venv-bench/bin/python:
+.venv/bin/python .venv-fuzz/bin/python .venv-bench/bin/python .venv-dist/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "batchgray needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(@D)/.. || { rm -rf $(@D); apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv $(@D)/..; }
 
@@ -101,6 +104,11 @@ clean:  ## remove the virtual environments and what tools left
 	@$(BENCH_BIN)/pip install -q --disable-pip-version-check --force-reinstall --no-deps .
 	@$(BENCH_BIN)/pip install -q --disable-pip-version-check '.[bench]'
 	@rm -rf build
+	@touch $@
+
+# One version: others may write the same files in other words.
+.venv-dist/installed: .venv-dist/bin/python Makefile
+	@.venv-dist/bin/pip install -q --disable-pip-version-check setuptools==84.2.1
 	@touch $@
 
 .venv/documented: .venv/installed

@@ -20,6 +20,10 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+# Why an image of a job fails whose input is another than it was when it was listed. The next round makes it anew.
+INPUT_CHANGED = "it has changed since it was listed; `batchgray run` with the same options makes it anew"
+
+
 class _Lines(str):
     """Text whose line breaks are meant."""
 
@@ -169,8 +173,8 @@ class FutureManifest(UsageError):
 
 
 class IsJob(UsageError):
-    """{0} is the head of a job. `resume` and `status` take it as it is, `run` with --job; `verify`, `report` and \
---overwrite do not yet."""
+    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take it as \
+it is, and --overwrite does not."""
 
 
 class IsNoJob(UsageError):
@@ -241,6 +245,10 @@ class UnwritableReport(UsageError):
     """can't write the report {0}: {1}. Name another file with --html."""
 
 
+class UnservableReport(UsageError):
+    """can't serve the report at {0}, port {1}: {2}. Choose another with --host and --port."""
+
+
 class ForeignMetrics(UsageError):
     """{0} is not a metrics file of batchgray, and is not overwritten. Name another file with --metrics, or move it \
 away."""
@@ -260,6 +268,12 @@ class ManifestUnwritable(BatchgrayError):
 
 class DiskFullAtStart(BatchgrayError):
     """the disk is full: {0} can't be written ({1}). What was done is kept; make room, and resume."""
+
+    exit_code = 75
+
+
+class PlaceFull(BatchgrayError):
+    """{0} is full: {1}. What was done is kept; make room, and resume."""
 
     exit_code = 75
 

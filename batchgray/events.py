@@ -19,7 +19,9 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=l
 
 
 class Planned(_Event, frozen=True, kw_only=True):
-    """The list is complete. `todo` images will be worked on; `done` are done already; sizes are bytes of input.
+    """The list is complete, but of a job where `complete` is false: there it goes on, and `listed` events follow.
+
+    `todo` images will be worked on; `done` are done already; sizes are bytes of input.
 
     `done_pixels` are those of the images that are done, so that bar and count have one scale.
     `todo_bytes_by_kind` are those bytes by suffix: what a byte costs differs between kinds of files.
@@ -44,6 +46,21 @@ class Planned(_Event, frozen=True, kw_only=True):
     workers: int
     resumed: bool
     notices: list[str]
+    complete: bool = True
+
+
+class Listed(_Event, frozen=True, kw_only=True):
+    """More of a job's list is known, or more was done by others: what `planned` told as it is now.
+
+    `complete` says whether all is listed by now; until then `total` is what there is at least.
+    """
+
+    total: int
+    todo: int
+    done: int
+    todo_bytes: int
+    todo_bytes_by_kind: dict[str, int]
+    complete: bool
 
 
 class LeftOut(_Event, frozen=True, kw_only=True, tag="left_out"):
@@ -224,4 +241,17 @@ class Dropped(_Event, frozen=True):
     count: int
 
 
-Event = LeftOut | Planned | Started | Done | Failed | WorkerEnded | Checkpoint | Warned | Notice | Flushed | Summary
+Event = (
+    LeftOut
+    | Planned
+    | Listed
+    | Started
+    | Done
+    | Failed
+    | WorkerEnded
+    | Checkpoint
+    | Warned
+    | Notice
+    | Flushed
+    | Summary
+)

@@ -146,6 +146,26 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.UsageError("--grace takes seconds from 0.")
 
 
+class FleetOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a machine shares a job with others. With `join` it takes what nobody holds; without, nobody may work on it.
+
+    `shard` is (I, N): every N-th share from the I-th on and no other, both counted from 1.
+    """
+
+    join: bool = False
+    shard: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise errors.UsageError("--shard takes I/N, with I from 1 to N.")
+
+    @property
+    def joins(self) -> bool:
+        """Whether others may work on the job, too."""
+        return self.join or self.shard is not None
+
+
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray run`: what goes in, where it comes out, and how.
 

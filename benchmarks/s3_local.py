@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 from urllib.request import urlopen
 from xml.sax.saxutils import escape, unescape
 
@@ -168,6 +169,14 @@ class LocalS3:
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
         }
+
+    def load(self, prefix: str, folder: Path) -> None:
+        """Put the files of a folder below BUCKET/PREFIX."""
+        connection = http.client.HTTPConnection(self.endpoint.removeprefix("http://"))
+        for path in sorted(folder.iterdir()):
+            connection.request("PUT", f"/{prefix}/{quote(path.name)}", path.read_bytes())
+            connection.getresponse().read()
+        connection.close()
 
     def spent(self) -> tuple[float, int]:
         """Seconds of processor time, and requests, so far."""

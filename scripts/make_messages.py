@@ -42,6 +42,7 @@ _SAMPLES = {
     "UnfitPlace": ["oss://gray/2026", "versioning: it is Enabled"],
     "PlaceUnusable": ["oss://gray/2026", "it can't be reached"],
     "PlaceLost": ["gray/2026: it can't be reached"],
+    "PlaceFull": ["oss://gray/2026", "the bucket's quota is used up"],
     "ManifestIsInput": ["/in/b.png"],
     "ManifestLocked": ["/out/manifest.json", "process 4711 on host-1"],
     "ManifestUnwritable": ["/out/manifest.json", "Input/output error"],
@@ -75,6 +76,7 @@ _SAMPLES = {
     "UnreadableList": ["list.txt", "No such file or directory"],
     "UnreadableManifest": ["/out/manifest.json", "Permission denied"],
     "UnwritableOutput": ["/out", "Permission denied"],
+    "UnservableReport": ["127.0.0.1", "80", "Permission denied"],
     "UnwritableReport": ["/out/report.html", "Permission denied"],
     "WorkersCannotWork": ["no process can be started (Resource temporarily unavailable)"],
 }

@@ -109,9 +109,10 @@ class LocalOSS(Service):
     """The server; `with` starts and stops it. `port` 0 takes a free one, `folder` None keeps everything in memory.
 
     `log` has the requests that were answered, in that order, `requests` their number by operation, `held` how many a
-    fault holds now. While it runs, `faults`, `denied` (RAM actions, such as "oss:PutObject"), `latency` (seconds, of
-    every request) and `skew` (how far the server's clock is ahead, in seconds) may be changed, and `buckets` looked
-    into. `metadata` is its own, or another server's, whose RAM role then opens this one too.
+    fault holds now. While it runs, `faults`, `denied` (RAM actions, such as "oss:PutObject"), `policies` (all that is
+    allowed; None: everything), `latency` (seconds, of every request) and `skew` (how far the server's clock is ahead,
+    in seconds) may be changed, and `buckets` looked into. `metadata` is its own, or another server's, whose RAM role
+    then opens this one too.
     """
 
     def __init__(

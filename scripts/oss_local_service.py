@@ -36,6 +36,7 @@ from oss_local_forms import (
     requested_range,
     xml_answer,
 )
+from oss_local_policies import grants
 from oss_local_signing import Signature
 
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
@@ -80,6 +81,7 @@ class Service:
     ) -> None:
         self.access_key_id, self.access_key_secret, self.region = access_key_id, access_key_secret, region
         self.folder, self.metadata, self.denied, self.skew = folder, metadata, set(denied), skew
+        self.policies: list[dict[str, Any]] | None = None
         self.buckets: dict[str, Bucket] = {}
         self._changed = threading.Condition()
         self._load()
@@ -138,8 +140,13 @@ class Service:
 
     def _grant(self, request: Asked, action: str) -> None:
         request.actions.append(action)
-        if action in self.denied:
+        if action in self.denied or not self._is_allowed(request, action):
             raise OSSError("AccessDenied")
+
+    def _is_allowed(self, request: Asked, action: str) -> bool:
+        resource = f"{request.bucket_name}/{request.key}" if request.key else request.bucket_name
+        conditions = {"oss:Prefix": request.query.get("prefix", "")}
+        return self.policies is None or grants(self.policies, action, resource, conditions)
 
     def _bucket(self, name: str) -> Bucket:
         with self._changed:

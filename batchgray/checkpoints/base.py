@@ -20,7 +20,7 @@ class Checkpoints(Protocol):
     def save(self, task: Task, image: slots.SlotImage) -> SidecarHeader:
         """Make the finished tiles durable. On an error an earlier sidecar stays as it was."""
 
-    def claim(self, task: Task, record: slots.SlotRecord, exif: bytes) -> SidecarHeader:
+    def claim(self, task: Task, record: slots.SlotRecord, metadata: slots.Metadata) -> SidecarHeader:
         """A sidecar without tiles, for an image whose plane is a file of its own (see `band_plane`)."""
 
     def find(self, task: Task) -> SidecarHeader | None:
@@ -39,8 +39,8 @@ class Checkpoints(Protocol):
     def rows(self, output: str) -> Iterator[tuple[int, bytes]]:
         """The rows of a sidecar's tiles, each piece with its first byte's place in the plane; of a damaged one none."""
 
-    def exif(self, output: str) -> bytes:
-        """The EXIF that a sidecar has of its image; of a damaged one none."""
+    def metadata(self, output: str) -> slots.Metadata:
+        """What a sidecar has of its image's metadata; of a damaged one none."""
 
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """The plane of an image in bands, with the bands of an earlier run that are whole."""

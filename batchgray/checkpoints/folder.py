@@ -31,11 +31,11 @@ class FolderCheckpoints:
         """See `Checkpoints`."""
         spans = tiles.spans(image.flags)
         rows = [image.rows(first, last) for first, last in spans]
-        return self._save(task, image.record, spans, [image.exif, *rows])
+        return self._save(task, image.record, spans, [*image.metadata, *rows])
 
-    def claim(self, task: Task, record: slots.SlotRecord, exif: bytes) -> SidecarHeader:
+    def claim(self, task: Task, record: slots.SlotRecord, metadata: slots.Metadata) -> SidecarHeader:
         """See `Checkpoints`."""
-        return self._save(task, record, [], [exif])
+        return self._save(task, record, [], [*metadata])
 
     def _save(
         self,
@@ -77,10 +77,10 @@ class FolderCheckpoints:
         with meaning(output):
             yield from sidecar.stored_rows(self._folder, output)
 
-    def exif(self, output: str) -> bytes:
+    def metadata(self, output: str) -> slots.Metadata:
         """See `Checkpoints`."""
         with meaning(output):
-            return sidecar.stored_exif(self._folder, output)
+            return sidecar.stored_metadata(self._folder, output)
 
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""

@@ -20,7 +20,7 @@ from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import Task
 from batchgray.storage import integrity
-from batchgray.storage.base import Missing, Place, Put, meaning
+from batchgray.storage.base import Missing, Place, PlaceError, Put, meaning
 from batchgray.storage.durable import Folder
 
 
@@ -40,9 +40,9 @@ class PlaceCheckpoints:
             self._place.put(self._key(task.output), file)
         return header
 
-    def claim(self, task: Task, record: slots.SlotRecord, exif: bytes) -> SidecarHeader:
+    def claim(self, task: Task, record: slots.SlotRecord, metadata: slots.Metadata) -> SidecarHeader:
         """See `Checkpoints`. No partial JPEG is claimed, as no other machine would know whose it is."""
-        return self._copies.claim(msgspec.structs.replace(task, preview=False), record, exif)
+        return self._copies.claim(msgspec.structs.replace(task, preview=False), record, metadata)
 
     def find(self, task: Task) -> SidecarHeader | None:
         """See `Checkpoints`. An input has one version in a job, so its copies have one too."""
@@ -60,9 +60,9 @@ class PlaceCheckpoints:
         """See `Checkpoints`."""
         return self._copies.rows(output)
 
-    def exif(self, output: str) -> bytes:
+    def metadata(self, output: str) -> slots.Metadata:
         """See `Checkpoints`."""
-        return self._copies.exif(output)
+        return self._copies.metadata(output)
 
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""
@@ -90,6 +90,15 @@ class PlaceCheckpoints:
         """See `Checkpoints`."""
         self._copies.remove(output)
         self._place.delete(self._key(output))
+
+    def withdraw(self, output: str) -> None:
+        """Remove what was put late of an image that another machine has finished meanwhile; it may be nothing."""
+        with contextlib.suppress(PlaceError):
+            self._place.stat(output)
+            key = preview.name_of(output)
+            if preview.stands_in(self._place, key):
+                self._place.delete(key)
+            self._place.delete(self._key(output))
 
     def left(self) -> Iterator[str]:
         """The outputs whose sidecars are there."""

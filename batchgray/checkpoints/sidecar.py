@@ -97,9 +97,9 @@ def restore(folder: Folder, output: str, slot: slots.Slot) -> slots.SlotImage | 
             header = _read_header(file)
             if header is None or header.record.slot_bytes > slot.size:
                 return None
-            exif = file.read(header.record.exif_bytes)
-            image = slot.begin(header.record, exif)
-            filled: list[bytes | memoryview] = [exif]
+            metadata = header.record.metadata_in(file.read(header.record.metadata_bytes))
+            image = slot.begin(header.record, metadata)
+            filled: list[bytes | memoryview] = [*metadata]
             for first, last in header.tiles:
                 rows = image.rows(first, last)
                 if _read_into(file, rows) < len(rows):
@@ -114,11 +114,11 @@ def restore(folder: Folder, output: str, slot: slots.Slot) -> slots.SlotImage | 
     return image
 
 
-def stored_exif(folder: Folder, output: str) -> bytes:
-    """The EXIF of a sidecar's image; of a damaged sidecar none. Raises OSError."""
+def stored_metadata(folder: Folder, output: str) -> slots.Metadata:
+    """The metadata of a sidecar's image; of a damaged sidecar none. Raises OSError."""
     with folder.open(name_of(output)) as file:
         header = _read_header(file)
-        return file.read(header.record.exif_bytes) if header else b""
+        return header.record.metadata_in(file.read(header.record.metadata_bytes)) if header else slots.NO_METADATA
 
 
 def stored_rows(folder: Folder, output: str) -> Iterator[tuple[int, bytes]]:
@@ -131,7 +131,7 @@ def stored_rows(folder: Folder, output: str) -> Iterator[tuple[int, bytes]]:
         begin = file.tell()
         if header is None or integrity.checksum(iter(lambda: file.read(_COPY_BYTES), b"")) != header.payload:
             return
-        file.seek(begin + header.record.exif_bytes)
+        file.seek(begin + header.record.metadata_bytes)
         for first, last in header.tiles:
             top = first * header.record.tile_rows
             bottom = min(last * header.record.tile_rows, header.record.height)
@@ -151,7 +151,7 @@ def _read_header(file: BinaryIO) -> SidecarHeader | None:
     if not _is_sound(header):
         return None
     rest = os.fstat(file.fileno()).st_size - file.tell()
-    return header if rest == header.record.exif_bytes + header.pixels else None
+    return header if rest == header.record.metadata_bytes + header.pixels else None
 
 
 def _is_sound(header: SidecarHeader) -> bool:
@@ -159,12 +159,19 @@ def _is_sound(header: SidecarHeader) -> bool:
     record = header.record
     if not (1 <= record.width <= _LONGEST_SIDE and 1 <= record.height <= _LONGEST_SIDE):
         return False
-    if record.tile_rows != header.options.rows_for(record.width) or not 0 <= record.exif_bytes <= slots.LONGEST_EXIF:
+    if record.tile_rows != header.options.rows_for(record.width) or not _fits(record):
         return False
     if len(msgspec.json.encode(record)) > slots.RECORD_BYTES or not is_plain(header.output):
         return False
     edges = [edge for span in header.tiles for edge in span]
     return all(a < b for a, b in itertools.pairwise([-1, *edges, record.tiles_total + 1]))
+
+
+def _fits(record: slots.SlotRecord) -> bool:
+    """Whether there may be so much metadata."""
+    sizes = record.exif_bytes, record.xmp_bytes, record.iptc_bytes
+    longest = slots.LONGEST_EXIF, slots.LONGEST_XMP, slots.LONGEST_IPTC
+    return all(0 <= size <= most for size, most in zip(sizes, longest, strict=True))
 
 
 def _read_into(file: BufferedReader, target: memoryview) -> int:

@@ -78,6 +78,20 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
         return word
 
 
+class ShardName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """I/N: the I-th of N parts."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        number, slash, count = str(value).partition("/")
+        if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            self.fail(f"it takes I/N with I from 1 to N, such as 3/8, not {shown(str(value))}", param, ctx)
+        return int(number), int(count)
+
+
 PATH = Name(path_type=Path)
 WORD = Word()
 MANIFEST = ManifestName(path_type=Path)
@@ -247,6 +261,17 @@ options_of_both = _together(
         default="auto",
         show_default=True,
         help="Where interruption notices come from. Signals always count.",
+    ),
+    option(
+        "--join",
+        is_flag=True,
+        help="Work on a job together with all machines that are given the same command, and take what nobody holds.",
+    ),
+    option(
+        "--shard",
+        type=ShardName(),
+        metavar="I/N",
+        help="Of a job, take every N-th share from the I-th on and no other; for schedulers that number their tasks.",
     ),
     NO_LOCK,
     option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),

@@ -51,17 +51,22 @@ def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
     return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "")))
 
 
+def fleet_options(given: dict[str, Any]) -> options.FleetOptions:
+    return options.FleetOptions(join=given["join"], shard=given["shard"])
+
+
+def refuse_without_job(given: dict[str, Any]) -> None:
+    """Raises UsageError for an option that only a job knows."""
+    for name in ("join", "shard"):
+        if given[name]:
+            raise UsageError(f"--{name} takes a job: give --job too, or a URL.")
+
+
 def refuse_for_jobs(given: dict[str, Any]) -> None:
     """Raises NotForJobs for an option that a job does not know yet."""
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
             raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
-
-
-def refuse_url(manifest: object, command: str) -> None:
-    """Raises NotForJobs for a command that takes no URL as its MANIFEST yet."""
-    if isinstance(manifest, str):
-        raise errors.NotForJobs(f"`{command}`", "`status` tells what is done")
 
 
 def notice_options(given: dict[str, Any]) -> Any:

@@ -1,6 +1,8 @@
 """The commands that read what runs have made, and the machine: status, verify, report, doctor."""
 
+import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -8,11 +10,11 @@ from typing import Any, NoReturn
 import click
 
 from batchgray import errors
-from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, option
+from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, WORD, option
 from batchgray.cli.help import EXIT_CODES, Command
-from batchgray.cli.parsing import notice_options, refuse_url, store_options
+from batchgray.cli.parsing import notice_options, store_options
 from batchgray.cli.streams import as_json, as_json_lines, say
-from batchgray.errors import shown
+from batchgray.errors import UsageError, shown
 
 
 @click.command(cls=Command, short_help="Tell what is done, and what is not.")
@@ -93,12 +95,62 @@ def _verify_job(place: str, mend: bool, json: bool) -> NoReturn:
 @click.command(cls=Command, short_help="Write one page to look at.", epilog=EXIT_CODES)
 @click.argument("manifest", type=MANIFEST)
 @option("--html", type=PATH, metavar="FILE", help="Where the page goes.  [default: report.html beside the manifest]")
-def report(manifest: Path, html: Path | None) -> None:
-    """Write one page to look at: pictures, progress over time, interruptions, failures."""
-    refuse_url(manifest, "report")
+@option("--serve", is_flag=True, help="Show it live in a browser, until it is stopped; nothing is written.")
+@option(
+    "--host",
+    type=WORD,
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="With --serve: where it can be reached. Whoever reaches another address can read the report.",
+)
+@option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve: the port.  [default: any that is free]")
+def report(manifest: Path | str, html: Path | None, serve: bool, host: str, port: int) -> None:
+    """Write one page to look at: pictures, progress over time, machines, interruptions, failures.
+
+    Of a job in a store it goes to report.html in the working folder.
+    """
     from batchgray.commands.report import page as module
 
-    say(f"Report: {shown(str(module.write(manifest, html)))}")
+    if serve:
+        if html is not None:
+            raise UsageError("--serve writes no file: leave --html out, or --serve.")
+        _serve(manifest, host, port)
+    elif isinstance(manifest, str):
+        _say_written(module.write_job(manifest, store_options({}), html))
+    else:
+        try:
+            _say_written(module.write(manifest, html))
+        except errors.IsJob:
+            _say_written(module.write_job(str(manifest.parent), store_options({}), html))
+
+
+def _say_written(path: Path) -> None:
+    say(f"Report: {shown(str(path))}")
+
+
+def _serve(manifest: Path | str, host: str, port: int) -> None:
+    """Until a signal comes, which is its good end."""
+    from batchgray.commands.report import live, subject
+    from batchgray.manifest.document import check_is_manifest
+
+    stopped = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda *_: stopped.set())
+    place = manifest if isinstance(manifest, str) else ""
+    if isinstance(manifest, Path):
+        try:
+            check_is_manifest(manifest)
+        except errors.IsJob:
+            place = str(manifest.parent)
+    stores = store_options({})
+
+    def read(framed: Any, look: bool) -> Any:
+        if place:
+            return subject.job_subject(place, stores, Path(), framed, look)
+        return subject.manifest_subject(Path(manifest), Path(), framed)
+
+    live.serve(live.LivePage(read), host, port, lambda url: say(f"Report: {url}  (to end it: Ctrl-C)"), stopped)
 
 
 @click.command(cls=Command, short_help="Check this machine, and say what to do.", epilog=EXIT_CODES)

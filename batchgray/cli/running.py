@@ -53,7 +53,7 @@ from batchgray.cli.streams import as_json_line, leave, say
     type=Choice(["keep", "strip"]),
     default="keep",
     show_default=True,
-    help="Keep EXIF, or of it the orientation alone.",
+    help="Keep EXIF, XMP and IPTC, or of EXIF the orientation alone.",
 )
 @option(
     "--background",
@@ -107,6 +107,7 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
     if parsing.is_job(inputs, given):
         parsing.refuse_for_jobs({**given, "files_from": files_from, "dry_run": dry_run})
         _run_job(inputs, given)
+    parsing.refuse_without_job(given)
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
     asked = options.RunOptions(
         inputs=named,
@@ -148,6 +149,8 @@ def resume(manifest: Path | str, input_root: tuple[Path, ...], **given: Any) -> 
     """Go on exactly where an interrupted or crashed run stopped."""
     if isinstance(manifest, str):
         _resume_job(manifest, input_root, given)
+    if given["join"] or given["shard"]:
+        _resume_job(str(Path(manifest).parent), input_root, given)
     try:
         _resume_run(manifest, input_root, given)
     except errors.IsJob:
@@ -196,6 +199,7 @@ def _work_on_job(given: dict[str, Any], work: Callable[[Any, Any], int]) -> NoRe
                 sources=_sources(given, feed.abandon_reader),
                 server=server,
                 ready=feed.ready,
+                fleet=parsing.fleet_options(given),
             )
             exit_code = work(job, means)
     leave(exit_code)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from batchgray.codecs import encoding, jpeg_bands
 from batchgray.options import PixelOptions
-from batchgray.planes.slots import SlotRecord
+from batchgray.planes.slots import Metadata, SlotRecord
 
 Prepared = jpeg_bands.Band | None
 
@@ -32,20 +32,20 @@ class Writer(Protocol):
         ...
 
 
-def writer_of(record: SlotRecord, pixels: PixelOptions, exif: bytes, plane: Callable[[], mmap.mmap]) -> Writer:
+def writer_of(record: SlotRecord, pixels: PixelOptions, metadata: Metadata, plane: Callable[[], mmap.mmap]) -> Writer:
     """`plane` maps the gray plane, in which a part is when it is added. Raises ImageError, PlaceError."""
     if pixels.format == "jpeg":
-        return _JpegWriter(record, pixels, exif)
-    return _PngWriter(record, pixels, exif, plane())
+        return _JpegWriter(record, pixels, metadata)
+    return _PngWriter(record, pixels, metadata, plane())
 
 
 class _JpegWriter:
     is_prompt = True
 
-    def __init__(self, record: SlotRecord, pixels: PixelOptions, exif: bytes) -> None:
+    def __init__(self, record: SlotRecord, pixels: PixelOptions, metadata: Metadata) -> None:
         encoding.check_jpeg_sides(record.width, record.height)
         self._coder = jpeg_bands.Coder(record.width, pixels.quality)
-        self._splicer = jpeg_bands.Splicer(self._coder, record.width, record.height, exif)
+        self._splicer = jpeg_bands.Splicer(self._coder, record.width, record.height, metadata)
 
     def prepare(self, gray: memoryview) -> Prepared:
         return self._coder.code(gray)
@@ -63,11 +63,11 @@ class _PngWriter:
 
     is_prompt = False
 
-    def __init__(self, record: SlotRecord, pixels: PixelOptions, exif: bytes, plane: mmap.mmap) -> None:
+    def __init__(self, record: SlotRecord, pixels: PixelOptions, metadata: Metadata, plane: mmap.mmap) -> None:
         from batchgray.codecs import png  # compiled when it is first needed
 
         self._plane, self._height = plane, record.height
-        self._pieces = png.encode(plane, record.width, record.height, pixels.compression, exif)
+        self._pieces = png.encode(plane, record.width, record.height, pixels.compression, metadata)
         self._rows = png.piece_rows(record.width, pixels.compression)
         self._head = next(self._pieces)
         self._bottom = 0
@@ -89,11 +89,11 @@ class _PngWriter:
 
 
 def partial_jpeg(
-    record: SlotRecord, pixels: PixelOptions, exif: bytes, bands: Iterable[bytes | int]
+    record: SlotRecord, pixels: PixelOptions, metadata: Metadata, bands: Iterable[bytes | int]
 ) -> Iterator[bytes]:
     """A JPEG of bands from top to bottom, in pieces; a number stands for so many rows of black. Raises ImageError."""
     coder = jpeg_bands.Coder(record.width, pixels.quality)
-    splicer = jpeg_bands.Splicer(coder, record.width, record.height, exif)
+    splicer = jpeg_bands.Splicer(coder, record.width, record.height, metadata)
     black: dict[int, jpeg_bands.Band] = {}
     for band in bands:
         if isinstance(band, int):

@@ -33,6 +33,10 @@ class ImageFailures:
 image_failures = ImageFailures()
 
 
+class UnreadableMetadata(Exception):
+    """Metadata that is damaged, or too long: it costs no image, and no output has it."""
+
+
 def joined(*notes: str | None) -> str | None:
     """Notes as one."""
     return "; ".join(filter(None, notes)) or None

@@ -69,7 +69,7 @@ class OpenedHeif(OpenedWithPillow):
             height=height,
             colour=False,
             exif=_upright_exif(picture),
-            dropped={metadata.XMP} if picture.info.get("xmp") else set(),
+            besides=metadata.of_packet(picture.info.get("xmp")),
             note=joined(_note(len(found), outline), depth_note(bits)),
             scratch_bytes=(_DEEP_SCRATCH if bits > 8 else _SCRATCH) * outline.width * outline.height
             + _COPIES * len(given.data),

@@ -110,7 +110,7 @@ class OpenedJpeg(OpenedImage):
             height=height,
             colour=colorspace != "Gray" and method != "luma",
             exif=outline.exif,
-            dropped=outline.dropped,
+            besides=outline.besides,
             note=note,
             scratch_bytes=per_pixel * width * height + copied,
             given=given,
@@ -138,7 +138,7 @@ class OpenedJpeg(OpenedImage):
         from batchgray.codecs.pillow import OpenedWithPillow
 
         opened = OpenedWithPillow.probe(given, "JPEG", outline.without_metadata(given.data))
-        opened.exif, opened.dropped, opened.note, opened.fault = outline.exif, outline.dropped, note, fault
+        opened.exif, opened.besides, opened.note, opened.fault = outline.exif, outline.besides, note, fault
         if given.method == "luma" and outline.components == 3:
             opened.luma, opened.colour = True, False
         return opened

@@ -14,12 +14,14 @@ from batchgray.codecs.boxes import boxes, made, whole
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import LONGEST_BLOCK
 from batchgray.codecs.limits import MOST_FRAMES
+from batchgray.codecs.metadata import XMP, Besides
 from batchgray.errors import ImageError
 
 CMYK, SRGB, GRAY, SYCC = 12, 16, 17, 18  # colour spaces, as numbered in the files
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _EXIF_BOX = b"JpgTiffExif->JP2"  # what exiftool and others name it
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3
 _MOST_TILES = 65535
 _MOST_COLOURS = 1024
 _PROFILE_SPACES = {b"RGB ": SRGB, b"GRAY": GRAY, b"CMYK": CMYK}
@@ -52,6 +54,7 @@ class Jpeg2000Outline:
     alpha: bool = False
     palette: bytes = b""
     exif: bytes = b""
+    besides: Besides = field(default_factory=Besides)
     frames: int = 1
     _head: list[tuple[bytes, slice]] = field(default_factory=list)
 
@@ -59,7 +62,7 @@ class Jpeg2000Outline:
     def walk(cls, data: Contents) -> "Jpeg2000Outline":
         """Read the boxes and the codestream's head. Raises ImageError, also for what Pillow would read wrongly."""
         head: list[tuple[bytes, slice]] = []
-        streams, exif = [], b""
+        streams, exif, besides = [], b"", Besides()
         if data[:4] == _CODESTREAM:
             streams = [whole(data)]
         else:
@@ -70,10 +73,12 @@ class Jpeg2000Outline:
                     streams.append(body)
                 elif kind == b"uuid" and _is_exif(data, body):
                     exif = data[body.start + 16 : body.stop]
+                elif kind == b"uuid" and data[body.start : body.start + 16] == _XMP_BOX:
+                    besides.take(XMP, data, slice(body.start + 16, body.stop))
         if not streams:
             raise ImageError("damaged: a JPEG 2000 without its picture")
         outline = _of_codestream(data, streams[0])
-        outline._head, outline.exif, outline.frames = head, exif, len(streams)
+        outline._head, outline.exif, outline.frames, outline.besides = head, exif, len(streams), besides
         outline._check_sides(data)
         outline._take_palette(data)
         outline._take_colours(data)

@@ -24,6 +24,7 @@ from batchgray.codecs import encoding
 from batchgray.codecs import jpeg_markers as markers
 from batchgray.errors import ImageError
 from batchgray.kernels import machine_code
+from batchgray.planes.slots import Metadata
 
 _EOI = b"\xff\xd9"
 _BLOCK = 8
@@ -77,10 +78,10 @@ class Coder:
 class Splicer:
     """Bands in, from top to bottom; bytes out: what `add` and then `finish` return, one after another, is the file."""
 
-    def __init__(self, coder: Coder, width: int, height: int, exif: bytes) -> None:
+    def __init__(self, coder: Coder, width: int, height: int, metadata: Metadata) -> None:
         encoding.check_jpeg_sides(width, height)
         self._tables = coder.tables
-        self._head = b"".join(encoding.with_exif(self._tables.head_of(height, width), exif))
+        self._head = b"".join(encoding.with_metadata(self._tables.head_of(height, width), metadata))
         self._state = np.zeros(2, np.int64)  # the bits that fill no byte yet, and how many
         self._last_dc = 0
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from batchgray.codecs import metadata
+from batchgray.codecs import iptc, metadata
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import EXIF_HEADER
 from batchgray.codecs.jpeg_markers import (
@@ -26,6 +26,7 @@ from batchgray.codecs.jpeg_markers import (
     Walk,
 )
 from batchgray.codecs.limits import check_plausible
+from batchgray.codecs.metadata import Besides
 from batchgray.errors import ImageError
 
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
@@ -70,7 +71,7 @@ class JpegOutline:
     samples: float = 0.0  # of all components together, a pixel
     progressive: bool = False
     exif: bytes = b""
-    dropped: set[str] = field(default_factory=set)
+    besides: Besides = field(default_factory=Besides)
     multi_picture: bool = False
     scans: list[Scan] = field(default_factory=list)
     kept: list[slice] = field(default_factory=list)
@@ -104,15 +105,21 @@ class JpegOutline:
             self.kept.append(segment.part)
         if code in FRAMES:
             self._take_frame(segment, data)
-        elif code == APP1 and data[segment.body : segment.body + len(metadata.JPEG_XMP)] == metadata.JPEG_XMP:
-            self.dropped.add(metadata.XMP)
-        elif code == APP1 and not self.exif:
-            self.exif = _rest_behind(EXIF_HEADER, segment, data)
-        elif code == APP13 and metadata.JPEG_IPTC in data[segment.body : segment.stop]:
-            self.dropped.add(metadata.IPTC)
+        elif code in (APP1, APP13):
+            self._take_metadata(data[segment.body : segment.stop])
         elif code == APP2 and data[segment.body : segment.body + 4] == b"MPF\0":
             self.multi_picture = True
         return False
+
+    def _take_metadata(self, body: bytes) -> None:
+        if body.startswith(EXIF_HEADER):
+            self.exif = self.exif or body.removeprefix(EXIF_HEADER)
+        elif body.startswith(metadata.JPEG_XMP):
+            self.besides.take(metadata.XMP, body, slice(len(metadata.JPEG_XMP), len(body)))
+        elif body.startswith(metadata.JPEG_EXTENDED_XMP):
+            self.besides.dropped.add(metadata.EXTENDED_XMP)
+        elif body.startswith(iptc.PHOTOSHOP):
+            self.besides.take_resources(body.removeprefix(iptc.PHOTOSHOP))
 
     def _take_frame(self, segment: Segment, data: Contents) -> None:
         header, file_bytes = data[segment.body : segment.stop], len(data)
@@ -185,9 +192,3 @@ class JpegOutline:
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but what its picture needs, as a file."""
         return excerpt(data, self.parts(data))
-
-
-def _rest_behind(signature: bytes, segment: Segment, data: Contents) -> bytes:
-    """What a segment holds behind a signature, or b"" where it has another."""
-    start = segment.body + len(signature)
-    return data[start : segment.stop] if data[segment.body : start] == signature else b""

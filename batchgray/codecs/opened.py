@@ -8,6 +8,7 @@ import numpy as np
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.faults import ImageFailures
 from batchgray.codecs.limits import Limits
+from batchgray.codecs.metadata import Besides
 from batchgray.codecs.transparency import Colour
 from batchgray.options import Method
 from batchgray.planes.slots import SlotImage as Planes
@@ -33,7 +34,7 @@ class OpenedImage:
     """An input whose header was read: its dimensions are known and nothing is decoded yet.
 
     `colour` says whether `decode` fills the RGB plane (and the kernel is needed) or the gray plane itself;
-    `dropped` are kinds of metadata that it has besides (see `metadata`);
+    `besides` is metadata of other kinds than EXIF;
     `scratch_bytes` is about what the codec will hold besides the planes.
     """
 
@@ -42,7 +43,7 @@ class OpenedImage:
     height: int
     colour: bool
     exif: bytes
-    dropped: set[str]
+    besides: Besides
     note: str | None
     scratch_bytes: int
 

@@ -76,7 +76,7 @@ class OpenedWithPillow(OpenedImage):
             height=height,
             colour=False,
             exif=_exif_of(image),
-            dropped={metadata.XMP} if image.info.get("xmp") else set(),
+            besides=metadata.of_packet(image.info.get("xmp")),
             note=None,
             scratch_bytes=per_pixel * width * height,
             data=given.data,

@@ -45,7 +45,7 @@ def _probe_png(given: ProbeInput) -> OpenedImage:
     outline = PngOutline.walk(given.data)
     check_dimensions(outline.width, outline.height, given.limits.max_pixels)
     opened = OpenedWithPillow.probe(given, "PNG", outline.without_metadata(given.data))
-    opened.exif, opened.dropped = fitting(outline.exif), outline.dropped
+    opened.exif, opened.besides = fitting(outline.exif), outline.besides
     opened.note = joined(frames_note(outline.frames), depth_note(outline.depth))
     if outline.transparent:
         _take_key(opened, outline)
@@ -78,7 +78,7 @@ def _probe_webp(given: ProbeInput) -> OpenedImage:
     # Pillow reads the file and lays out its canvases when it opens it.
     given.limits.reserve(_COPIES * outline.kept_bytes + _CANVASES * outline.width * outline.height)
     opened = OpenedWithPillow.probe(given, "WEBP", outline.without_metadata(given.data))
-    opened.exif, opened.dropped = fitting(outline.exif), outline.dropped
+    opened.exif, opened.besides = fitting(outline.exif), outline.besides
     opened.note = frames_note(outline.frames)
     opened.scratch_bytes = _WHOLE_SCRATCH * outline.width * outline.height + _COPIES * outline.kept_bytes
     return opened
@@ -114,7 +114,7 @@ def _probe_jpeg2000(given: ProbeInput) -> OpenedImage:
     outline = Jpeg2000Outline.walk(given.data)
     check_dimensions(outline.width, outline.height, given.limits.max_pixels)
     opened = OpenedWithPillow.probe(given, "JPEG2000", outline.for_pillow(given.data))
-    opened.exif = fitting(outline.exif)
+    opened.exif, opened.besides = fitting(outline.exif), outline.besides
     opened.note = joined(frames_note(outline.frames), depth_note(outline.components[0].bits))
     components = len(outline.components)
     converted = 3 if outline.palette or opened.mode == "CMYK" else 0
@@ -149,9 +149,11 @@ def _probe_tiff(given: ProbeInput) -> OpenedImage:
         opened = OpenedWithPillow.probe(given, "TIFF", head)
     except UnknownMode:
         raise ImageError(unknown_tiff(outline, data)) from None
-    opened.dropped = outline.dropped
+    opened.besides = outline.besides
     opened.note = joined(frames_note(outline.pages), depth_note(outline.value(data, tiff_outline.BITS, 1)))
     opened.scratch_bytes += _STRIP_SCRATCH * outline.numbers + _libtiff_scratch(outline, data)
+    if given.fd is None:  # libtiff gets a copy, as it has no file to read
+        opened.scratch_bytes += len(given.data)
     fd = None if given.fd is None else os.dup(given.fd)
     opened.file = excerpt(data, outline.parts(data, changes), fd)
     if samples:

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from batchgray.codecs.metadata import PNG_XMP
 from batchgray.kernels import deflate
+from batchgray.planes.slots import NO_METADATA, Metadata
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIECE_BYTES = deflate.BLOCK_BYTES
@@ -47,19 +49,26 @@ _EFFORTS = (
 )
 
 
-def encode(gray: Any, width: int, height: int, compression: int, exif: bytes = b"") -> Iterator[bytes]:
+def encode(gray: Any, width: int, height: int, compression: int, metadata: Metadata = NO_METADATA) -> Iterator[bytes]:
     """An 8-bit gray PNG of `gray`, a buffer of height * width bytes, which is read from top to bottom.
 
-    Each of what comes, one after another the file, is made when it is asked for. `compression` is 0 to 9; `exif` begins
-    with the byte order.
+    Each of what comes, one after another the file, is made when it is asked for. `compression` is 0 to 9; EXIF begins
+    with the byte order, and there is no place for IPTC.
     """
     pixels = np.frombuffer(gray, np.uint8).reshape(height, width)
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    yield _SIGNATURE + _chunk(b"IHDR", header) + (_chunk(b"eXIf", exif) if exif else b"")
+    yield _SIGNATURE + _chunk(b"IHDR", header) + b"".join(_described(metadata))
     pieces = _Pieces(pixels, _EFFORTS[compression])
     for top in range(0, height, pieces.rows):
         yield _chunk(b"IDAT", pieces.deflated(top))
     yield _chunk(b"IEND", b"")
+
+
+def _described(metadata: Metadata) -> Iterator[bytes]:
+    if metadata.exif:
+        yield _chunk(b"eXIf", metadata.exif)
+    if metadata.xmp:
+        yield _chunk(b"iTXt", PNG_XMP + bytes(4) + metadata.xmp)  # neither compressed nor translated
 
 
 def takes_long(compression: int) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from mmap import MADV_DONTNEED, mmap
 from typing import BinaryIO
 
-from batchgray.codecs import metadata
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import LONGEST_BLOCK
 from batchgray.codecs.limits import DEFLATE_RATIO, check_plausible
+from batchgray.codecs.metadata import Besides
 from batchgray.errors import ImageError
 
 _MOST_CHUNKS = 1_000_000
@@ -17,7 +17,6 @@ _FORGOTTEN_CHUNKS = 4096
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-_LONGEST_KEYWORD = 80  # and its end
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 _CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 _LONGEST_CHUNK = 1024  # but for IDAT; a palette has 768 bytes
@@ -40,7 +39,7 @@ class PngOutline:
     transparent: tuple[int, ...] = ()
     animated: bool = False
     exif: bytes = b""
-    dropped: set[str] = field(default_factory=set)
+    besides: Besides = field(default_factory=Besides)
     frames: int = 1
     kept: list[slice] = field(default_factory=list)
     _colours: int = 0  # in the palette, so far
@@ -67,7 +66,7 @@ class PngOutline:
             elif kind == b"eXIf" and body.stop - body.start <= LONGEST_BLOCK:
                 outline.exif = data[body]
             elif kind in _TEXTS:
-                outline._note_metadata(data[body.start : body.start + _LONGEST_KEYWORD])
+                outline.besides.take_text(data, body)
         if not pixels:
             raise ImageError("damaged: a PNG that ends before its picture begins")
         if colour == _PALETTE and not outline._colours:
@@ -75,13 +74,6 @@ class PngOutline:
         if pixels > 2 * raw + height + _SLACK_BYTES:
             raise ImageError(f"damaged: {pixels:,} bytes are more than a PNG of {width} x {height} pixels can need")
         return outline
-
-    def _note_metadata(self, text: bytes) -> None:
-        if text.startswith(metadata.PNG_XMP):
-            self.dropped.add(metadata.XMP)
-        for keyword, kind in metadata.PNG_PROFILES.items():
-            if text.startswith(keyword):
-                self.dropped.add(kind)
 
     def _is_kept(self, kind: bytes, length: int) -> bool:
         """Whether the picture needs a chunk. Transparency out of place, or of a wrong length, counts for nothing.

@@ -13,6 +13,7 @@ import numpy as np
 from batchgray.codecs.excerpt import Contents, excerpt, let_go
 from batchgray.codecs.faults import joined
 from batchgray.codecs.limits import check_dimensions
+from batchgray.codecs.metadata import Besides
 from batchgray.codecs.notes import depth_note, frames_note
 from batchgray.codecs.opened import OpenedImage, ProbeInput
 from batchgray.codecs.pnm_outline import PnmOutline
@@ -48,7 +49,7 @@ class OpenedPnm(OpenedImage):
             height=outline.height,
             colour=outline.colour,
             exif=b"",
-            dropped=set(),
+            besides=Besides(),
             note=joined(frames_note(outline.frames), depth_note(outline.most.bit_length())),
             scratch_bytes=_SCRATCH * max(_AT_ONCE, outline.row_samples),
             data=given.data,

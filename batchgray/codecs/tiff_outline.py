@@ -16,6 +16,7 @@ import numpy as np
 from batchgray.codecs import metadata
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.limits import MOST_FRAMES
+from batchgray.codecs.metadata import Besides
 from batchgray.errors import ImageError
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -110,7 +111,7 @@ class TiffOutline:
     at: int  # of the first directory
     entries: dict[int, _Entry] = field(default_factory=dict)
     skipped_bytes: int = 0
-    dropped: set[str] = field(default_factory=set)
+    besides: Besides = field(default_factory=Besides)
 
     @classmethod
     def walk(cls, data: Contents) -> "TiffOutline":
@@ -139,7 +140,6 @@ class TiffOutline:
         if count > _MOST_ENTRIES:
             raise ImageError(f"damaged: a TIFF directory of {count:,} entries")
         layout = self.layout
-        values_at = layout.entry_bytes - struct.calcsize(layout.pointer)
         for at in range(start, start + layout.entry_bytes * count, layout.entry_bytes):
             tag, kind, numbers = layout.read("HH" + layout.pointer, data, at)
             size = numbers * _BYTES.get(kind, 0)
@@ -149,16 +149,21 @@ class TiffOutline:
             if tag in _NUMBERS and kind not in _INTEGERS:  # which some libraries would take, and others not
                 raise ImageError(f"damaged: a TIFF whose entry {tag} is no integer")
             if tag in metadata.TIFF_TAGS and numbers:
-                self.dropped.add(metadata.TIFF_TAGS[tag])
+                place = self._place(data, at, size)
+                self.besides.take(metadata.TIFF_TAGS[tag], data, slice(place, place + size))
             if tag not in _KEPT or size > (len(data) if tag in _TABLES else longest):
                 self.skipped_bytes += size if size <= len(data) else 0
                 continue
-            place = at + values_at
-            if size > struct.calcsize(layout.pointer):
-                (place,) = layout.read(layout.pointer, data, place)
-            self.entries.setdefault(
-                tag, _Entry(data[at : at + layout.entry_bytes], kind, numbers, place)
-            )  # of a repeated one libtiff takes the first
+            raw = data[at : at + layout.entry_bytes]
+            # Of a repeated one libtiff takes the first.
+            self.entries.setdefault(tag, _Entry(raw, kind, numbers, self._place(data, at, size)))
+
+    def _place(self, data: Contents, at: int, size: int) -> int:
+        """Where the values of the entry at `at` begin: in it, if they are short. Raises struct.error."""
+        layout = self.layout
+        pointer_bytes = struct.calcsize(layout.pointer)
+        place = at + layout.entry_bytes - pointer_bytes
+        return place if size <= pointer_bytes else layout.read(layout.pointer, data, place)[0]
 
     def values(
         self, data: Contents, tag: int, default: tuple[int, ...] = (), most: int = _FIRST_VALUES

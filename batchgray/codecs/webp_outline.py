@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from batchgray.codecs import metadata
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.exif import LONGEST_BLOCK
 from batchgray.codecs.limits import MOST_FRAMES
+from batchgray.codecs.metadata import XMP, Besides
 from batchgray.errors import ImageError
 
 MAX_SIDE = 16383
@@ -25,7 +25,7 @@ class WebpOutline:
     height: int
     frames: int = 1
     exif: bytes = b""
-    dropped: set[str] = field(default_factory=set)
+    besides: Besides = field(default_factory=Besides)
     kept: list[slice] = field(default_factory=list)
     _flags: int = 0
 
@@ -38,7 +38,7 @@ class WebpOutline:
             if kind == b"EXIF" and body.stop - body.start <= LONGEST_BLOCK:
                 outline.exif = data[body]
             if kind == b"XMP ":
-                outline.dropped.add(metadata.XMP)
+                outline.besides.take(XMP, data, body)
             if kind not in _KEPT or (kind == b"ANMF" and animated > 1):
                 continue
             if not outline.width:

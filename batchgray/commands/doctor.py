@@ -14,6 +14,7 @@ from batchgray.errors import BatchgrayError
 from batchgray.findings import Finding, Verdict
 from batchgray.notices.listeners import NoticeOptions
 from batchgray.notices.queue import QueueFault, SmqQueue, trials_of_taking, try_action, usage_error
+from batchgray.notices.queue_contents import findings_of
 from batchgray.notices.rehearsal import open_queue
 from batchgray.planes import slots
 from batchgray.storage import policies
@@ -31,9 +32,10 @@ def examine(options: NoticeOptions, out: str | None = None, stores: StoreOptions
 
     Nothing is changed; what is tried in `out` is taken away again. Raises BadUrl, ExtraMissing, BadStoreSettings.
     """
-    findings = [_cores(), _memory(), _shared_memory(), _kernel(), *_extras(), _identity(options), _credentials(options)]
+    own, identity = _identity(options)
+    findings = [_cores(), _memory(), _shared_memory(), _kernel(), *_extras(), identity, _credentials(options)]
     if options.endpoint:
-        findings += [compare_clock(options.endpoint), *_queue(options)]
+        findings += [compare_clock(options.endpoint), *_queue(options, own)]
     else:
         remedy = "set MNS_ENDPOINT or --smq-endpoint to hear interruption events; signals always count"
         findings.append(Finding(what="queue", verdict="note", detail="no endpoint is configured", remedy=remedy))
@@ -123,17 +125,20 @@ def _extras() -> Iterator[Finding]:
             yield Finding(what=what, verdict="note", detail="is not installed", remedy=remedy)
 
 
-def _identity(options: NoticeOptions) -> Finding:
+def _identity(options: NoticeOptions) -> tuple[str | None, Finding]:
+    """This instance's id, None where it is not known, and what is to be said of it."""
     if options.instance_id:
-        return Finding(what="instance", verdict="fine", detail=f"{options.instance_id}, as given")
+        detail = f"{options.instance_id}, as given"
+        return options.instance_id, Finding(what="instance", verdict="fine", detail=detail)
     url = options.known_metadata_url
     if url is None:
         remedy = "for the queue's events give --instance-id (a run: or --any-instance), or --metadata-url"
-        return Finding(what="instance", verdict="note", detail="not an Alibaba Cloud instance", remedy=remedy)
+        return None, Finding(what="instance", verdict="note", detail="not an Alibaba Cloud instance", remedy=remedy)
     try:
-        return Finding(what="instance", verdict="fine", detail=f"{MetadataService(url).instance_id()}, from metadata")
+        own = MetadataService(url).instance_id()
     except Unknown as error:
-        return Finding(what="instance", verdict="wrong", detail=str(error), remedy="give --instance-id")
+        return None, Finding(what="instance", verdict="wrong", detail=str(error), remedy="give --instance-id")
+    return own, Finding(what="instance", verdict="fine", detail=f"{own}, from metadata")
 
 
 def _credentials(options: NoticeOptions) -> Finding:
@@ -159,19 +164,19 @@ def _output(out: str, stores: StoreOptions) -> Iterator[Finding]:
         yield from try_store(place)
 
 
-def _queue(options: NoticeOptions) -> Iterator[Finding]:
+def _queue(options: NoticeOptions, own: str | None) -> Iterator[Finding]:
     try:
         queue = open_queue(options)
     except BatchgrayError as error:
         yield Finding(what="queue", verdict="wrong", detail=str(error))
         return
     try:
-        yield from _queue_findings(queue)
+        yield from _queue_findings(queue, own)
     finally:
         queue.close()
 
 
-def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
+def _queue_findings(queue: SmqQueue, own: str | None) -> Iterator[Finding]:
     try:
         attributes = queue.attributes()
     except QueueFault as fault:
@@ -183,6 +188,8 @@ def _queue_findings(queue: SmqQueue) -> Iterator[Finding]:
         counted = f"{active}, {attributes.inactive_messages} hidden, as a consumer has received them"
         detail = f"{queue.name} is there: {counted}; visibility time-out {attributes.visibility_timeout} s"
         yield Finding(what="queue", verdict="fine", detail=detail)
+    with contextlib.suppress(QueueFault):  # the permission's finding tells of it
+        yield from findings_of(queue.peek(), own)
     trials = {"BatchPeekMessage": queue.peek, **trials_of_taking(queue)}
     for name, trial in trials.items():
         yield _permission(name, trial, queue)

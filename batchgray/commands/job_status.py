@@ -26,7 +26,7 @@ def job_status(name: str, stores: StoreOptions) -> Status:
 
 def first_status(view: JobView, look: bool = True) -> Status:
     """The same; without `look` it is not found out which machines are alive. Raises BatchgrayError, PlaceError."""
-    found = totals(view.shares())
+    found = _totals(view)
     failed = list(islice(view.failures(found.with_failures[:_SHARES_READ]), _FAILURES))
     reasons = _reasons(view.head)
     for image in failed:
@@ -36,11 +36,19 @@ def first_status(view: JobView, look: bool = True) -> Status:
     return msgspec.structs.replace(status, failures=failures, reasons=reasons.all())
 
 
+def _totals(view: JobView) -> Totals:
+    found = totals(view.shares())
+    planner = view.planner()
+    if planner is not None and planner.owner not in {holder.owner for holder in found.holders}:
+        found.holders.append(planner)
+    return found
+
+
 class WholeStatus:
     """A job's status, and its failures one after another, however many there are. What reads raises as the view."""
 
     def __init__(self, view: JobView) -> None:
-        self._view, self._totals = view, totals(view.shares())
+        self._view, self._totals = view, _totals(view)
         self._status = _status(view, self._totals, look=True)
         self._reasons = _reasons(view.head)
 

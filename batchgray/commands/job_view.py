@@ -10,27 +10,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice
-from typing import Literal, TypeVar
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from typing import Literal, NamedTuple, TypeVar
 
 from batchgray.errors import PlaceUnusable
-from batchgray.manifest import job_head, mending, outcome, share_log, tally
+from batchgray.manifest import job_head, job_round, mending, outcome, results, share_log, tally
 from batchgray.manifest.job_head import JobHead
-from batchgray.manifest.job_round import Round, name_of, number_of, parent_of
+from batchgray.manifest.job_round import lineage_of, name_of, number_of, parent_of
 from batchgray.manifest.mending import ToMend
 from batchgray.manifest.records import Image, Interruption
+from batchgray.manifest.results import Layers, Result
 from batchgray.manifest.share_log import Kind, LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
 from batchgray.planning.job_inputs import full_name
 from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Planner
+from batchgray.storage import integrity
 from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.urls import StoreOptions, open_place
 
 ShareState = Literal["done", "open", "free", "waiting"]
 
+PLAN = "plan"  # how the log of whoever plans, and ends, a round is called
+
 _THREADS = 16  # requests at a time
+_SAMPLE = 100  # images
 _LOOKED_AT = 50  # machines whose logs are looked at for signs of life
 _LOOK_AGAIN_SECONDS = 0.2
 _STATES: dict[Kind | None, ShareState] = {
@@ -73,12 +78,40 @@ class Holder:
     alive: bool | None = None
 
 
+class Stay(NamedTuple):
+    """A share on a machine: from when to when by its clock, how it ended, and what was done of it.
+
+    `ending` is `open` where it has not ended, as far as is known, `lost` where another machine took the share over.
+    """
+
+    share: str
+    owner: str
+    since: str
+    until: str
+    ending: Literal["open", "free", "done", "lost"]
+    images: int
+    pixels: int
+
+    @property
+    def began(self) -> datetime:
+        """1970 where its machine wrote what is no time."""
+        return _moment(self.since)
+
+    @property
+    def start_ms(self) -> int:
+        return int(1000 * self.began.timestamp())
+
+    @property
+    def end_ms(self) -> int:
+        return max(self.start_ms, int(1000 * _moment(self.until).timestamp()))
+
+
 @dataclass
 class ShareFigures:
-    """What a share comes to."""
+    """What a share comes to. Without a state it is none: what earlier rounds came to."""
 
     name: str
-    state: ShareState
+    state: ShareState | None
     counts: Counter[str] = field(default_factory=Counter)
     pixels: int = 0
     source_bytes: int = 0
@@ -86,14 +119,6 @@ class ShareFigures:
     seconds: float = 0.0
     interruptions: list[Interruption] = field(default_factory=list)
     holder: Holder | None = None
-
-
-class _OnlyRound(Round):
-    """The one that a job has: what it keeps lies at the top of the job's own."""
-
-    @property
-    def prefix(self) -> str:
-        return self.job
 
 
 class JobView:
@@ -104,15 +129,21 @@ class JobView:
         self.place = place
         self.head: JobHead = job_head.read(place)
         self.name = job_head.name_in(place)
-        self.round = _OnlyRound(self.head.prefix, 1)
-        self._planner = Planner(place, self.head.prefix, (), self.head.options.format, lambda _: None)
+        self.round = job_round.current(place, self.head.prefix)
+        self._results = Layers(place, self.head.prefix)
+        self._is_over = self.round.number > 1 and not self.round.has_begun(place)
+        self._planner = Planner(place, self.round.prefix, (), self.head.options.format, lambda _: None)
 
     def listed(self) -> bool:
         """Whether all INPUTs are listed."""
-        return self._planner.is_through()
+        return self._is_over or self._planner.is_through()
 
     def shares(self) -> Iterator[ShareFigures]:
-        """All that there are by now."""
+        """All that there are by now; what earlier rounds came to is told as one more, without a state."""
+        if self.round.number > 1:
+            yield _of_results(self._results.totals(), self._is_over)
+        if self._is_over:
+            return
         planned = {each.share: each for each in tally.planned(self.place, self.round)}
         planned.update({each.share: each for each in tally.split(self.place, self.round)})
         done = {each.share: each for each in tally.done(self.place, self.round)}
@@ -125,23 +156,108 @@ class JobView:
                 return self._of_log(name)
             return ShareFigures(name, "waiting", Counter(pending=planned[name].images))
 
-        split = {name for each in done.values() for name in _split_off(each)}
-        return _side_by_side(figures, sorted({*self._planned_names(), *planned, *begun, *split}))
+        split = {name for each in done.values() for name in _split_off(each.share, each.splits)}
+        yield from _side_by_side(figures, sorted({*self._planned_names(), *planned, *begun, *split}))
+
+    def planner(self) -> Holder | None:
+        """The machine that lists the INPUTs, or ends the round, where one does."""
+        log = self._log(PLAN)
+        entries = log.catch_up()
+        return _holder(PLAN, entries) if _STATES[log.state] == "open" else None
 
     def failures(self, names: Iterable[str]) -> Iterator[Image]:
-        """The failed images of these shares."""
+        """The failed images of these shares; of a job that is over all."""
+        if self._is_over:
+            yield from map(_image_of, self._results.failures())
+            return
         for name in names:
             yield from (image for image in self.images_of(name) if image.state == "failed")
 
     def images(self) -> Iterator[Image]:
-        """All images, as their logs tell of them."""
+        """All images, as their logs, or the results, tell of them.
+
+        While a later round goes on, numbers that stand for its images are in memory.
+        """
+        if self._is_over:
+            yield from map(_image_of, self._results.read())
+            return
+        of_round: set[int] = set()
         for name in self._planned_names():
-            yield from self.images_of(name)
+            for image in self._images_of_all(name):
+                if self.round.number > 1:
+                    of_round.add(integrity.number(image.output))
+                yield image
+        if self.round.number > 1:
+            earlier = (result for result in self._results.read() if integrity.number(result.output) not in of_round)
+            yield from map(_image_of, earlier)
+
+    def sample(self, names: Iterable[str], parts: int) -> Iterator[Image]:
+        """The images of these shares; of a job that is over some from so many parts of its list, and some failures."""
+        if not self._is_over:
+            for name in names:
+                yield from self.images_of(name)
+            return
+        yield from islice(self.failures(()), _SAMPLE)
+        starts = [start for end in self._results.ends()[:1] for start in end.segments]
+        step = -(-len(starts) // parts) or 1
+        for start in starts[::step]:
+            results = self._results.read(after=start.order)
+            yield from map(_image_of, islice((each for each in results if each.state == "done"), _SAMPLE * parts))
+
+    def finished(self) -> Iterator[tuple[int, int]]:
+        """When each image of rounds that are over was done (milliseconds since 1970), and how many pixels it has."""
+        if self.round.number > 1:
+            for result in self._results.read():
+                if result.state == "done" and result.done_at_ms is not None:
+                    yield result.done_at_ms, (result.width or 0) * (result.height or 0)
 
     def images_of(self, name: str) -> list[Image]:
-        """Those of a share."""
-        share, entries = self._planner.share(number_of(name)), self._log(name).catch_up()
-        return replayed(self.head, share, entries, self.round.log(name)).images
+        """Those of a share, without what was split off."""
+        return self._read_share(name)[0]
+
+    def _images_of_all(self, name: str) -> Iterator[Image]:
+        """With all that was split off."""
+        images, splits = self._read_share(name)
+        yield from images
+        for part in _split_off(name, splits):
+            yield from self._images_of_all(part)
+
+    def _read_share(self, name: str) -> tuple[list[Image], int]:
+        """A share's images, and how often it was split."""
+        lineage = lineage_of(name)
+        logs = [self._log(each).catch_up() for each in lineage]
+        entries = [entry for log in logs for entry in log]
+        images = replayed(self.head, self._planner.share(number_of(name)), entries, self.round.log(name)).images
+        members = list(range(len(images)))
+        for part, log in zip(lineage[1:], logs, strict=False):
+            members = _splits(log)[int(part.rpartition("-")[2]) - 1]
+        given = {index for split in _splits(logs[-1]) for index in split}
+        return [images[index] for index in members if index not in given], len(_splits(logs[-1]))
+
+    def stays(self, most: int = 1000) -> list[Stay]:
+        """Which machines had which shares, of `most` shares at most, taken evenly."""
+        done = {each.share: each for each in tally.done(self.place, self.round)}
+        spans = list(self._log_spans())
+        step = -(-len(spans) // most) or 1
+        return [
+            stay for stays in _side_by_side(lambda span: self._stays_of(span, done), spans[::step]) for stay in stays
+        ]
+
+    def _log_spans(self) -> Iterator[tuple[str, int]]:
+        """Each share with a log, and how many entries that has."""
+        keys = (entry.key for entry in self.place.list(f"{self.round.logs}/0"))
+        for name, some in groupby(keys, key=lambda key: key.removeprefix(f"{self.round.logs}/").partition("/")[0]):
+            yield name, sum(1 for _ in some)
+
+    def _stays_of(self, span: tuple[str, int], done: Mapping[str, DoneTally]) -> list[Stay]:
+        """By the first and the last entry, where these are of one machine and a tally has the rest."""
+        name, count = span
+        if name in done:
+            ends = [share_log.read_entry(self.place, self.round.log(name), number) for number in sorted({1, count})]
+            if ends[0].epoch == ends[-1].epoch:
+                return [_stay(name, ends, done[name].done, done[name].pixels, True)]
+        stays = _stays(self._log(name).catch_up())
+        return [_stay(name, stay, *_work_of(stay), stay is stays[-1]) for stay in stays]
 
     def marked(self) -> dict[str, ToMend]:
         """The outputs that are marked to be made anew, by their names."""
@@ -173,7 +289,7 @@ class JobView:
                 sleep(_LOOK_AGAIN_SECONDS)
 
     def _log(self, name: str) -> ShareLog:
-        return ShareLog(self.place, self.round.log(name), "")
+        return ShareLog(self.place, self.round.log(name), "", self.round.finished)
 
     def _planned_names(self) -> Iterator[str]:
         for entry in self.place.list(f"{self.round.plan}/0"):
@@ -193,10 +309,9 @@ class JobView:
             after = f"{folder}{_last_in_a_row(done, name)}0"  # "0" is what follows "/"
 
     def _of_log(self, name: str) -> ShareFigures:
-        share, log = self._planner.share(number_of(name)), self._log(name)
+        log = self._log(name)
         entries = log.catch_up()
-        images = replayed(self.head, share, entries, self.round.log(name)).images
-        figures = outcome.figures(images)
+        figures = outcome.figures(self.images_of(name))
         state = _STATES[log.state]
         return ShareFigures(
             name=name,
@@ -207,7 +322,7 @@ class JobView:
             output_bytes=figures.output_bytes,
             seconds=sum(_seconds_between(stay[0].at, stay[-1].at) for stay in _stays(entries)),
             interruptions=[entry.interruption for entry in entries if entry.interruption],
-            holder=_holder(name, entries, images) if state == "open" else None,
+            holder=_holder(name, entries) if state == "open" else None,
         )
 
 
@@ -222,19 +337,62 @@ def _of_tally(tally: DoneTally) -> ShareFigures:
     )
 
 
-def _holder(name: str, entries: Sequence[LogEntry], images: Sequence[Image]) -> Holder:
+def _of_results(totals: results.Totals, is_over: bool) -> ShareFigures:
+    """What rounds that are over came to. A later round tries again whatever failed, and tells of it."""
+    return ShareFigures(
+        name="",
+        state=None,
+        counts=Counter(done=totals.done, failed=totals.failed if is_over else 0, gone=totals.gone),
+        pixels=totals.pixels,
+        source_bytes=totals.source_bytes,
+        output_bytes=totals.output_bytes,
+    )
+
+
+def _splits(log: Iterable[LogEntry]) -> list[list[int]]:
+    return [entry.split for entry in log if entry.split]
+
+
+def _image_of(result: Result) -> Image:
+    same = {name: getattr(result, name) for name in Image.__struct_fields__ if name in Result.__struct_fields__}
+    tiles = int(result.state == "done")
+    return Image(root=result.input, tiles_done=tiles, tiles_total=tiles or None, **same)
+
+
+def _holder(name: str, entries: Sequence[LogEntry]) -> Holder:
     """What the present owner of a share did since it took it."""
     stay = _stays(entries)[-1]
-    done = {change.image for entry in stay for change in entry.changes if change.state == "done"}
+    done, pixels = _work_of(stay)
     return Holder(
         share=name,
         owner=stay[-1].owner,
         since=stay[0].at,
         last_sign=stay[-1].at,
-        images=len(done),
-        pixels=sum(images[index].pixels for index in done),
+        images=done,
+        pixels=pixels,
         seconds=_seconds_between(stay[0].at, stay[-1].at),
     )
+
+
+def _work_of(entries: Iterable[LogEntry]) -> tuple[int, int]:
+    """How many images were done, and of how many pixels."""
+    done = {change.image: change for entry in entries for change in entry.changes if change.state == "done"}
+    sides = ((change.width or 0, change.height or 0) for change in done.values())
+    return len(done), sum(width * height for width, height in sides)
+
+
+def _stay(name: str, entries: Sequence[LogEntry], images: int, pixels: int, is_last: bool) -> Stay:
+    first, last = entries[0], entries[-1]
+    ending = last.kind if last.kind in ("free", "done") else "open" if is_last else "lost"
+    return Stay(name, first.owner, first.at, last.at, ending, images, pixels)
+
+
+def _moment(at: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _stays(entries: Iterable[LogEntry]) -> list[list[LogEntry]]:
@@ -249,10 +407,7 @@ def _stays(entries: Iterable[LogEntry]) -> list[list[LogEntry]]:
 
 def _seconds_between(first: str, last: str) -> float:
     """Of two times of one clock in ISO 8601; 0 where they are none, or the clock was set back."""
-    try:
-        return max(0.0, (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+    return max(0.0, (_moment(last) - _moment(first)).total_seconds())
 
 
 def _last_in_a_row(done: Mapping[str, DoneTally], name: str) -> str:
@@ -264,11 +419,11 @@ def _last_in_a_row(done: Mapping[str, DoneTally], name: str) -> str:
 
 def _is_through(name: str, done: Mapping[str, DoneTally]) -> bool:
     """Whether a share is done, and whatever was split off it."""
-    return name in done and all(_is_through(each, done) for each in _split_off(done[name]))
+    return name in done and all(_is_through(each, done) for each in _split_off(name, done[name].splits))
 
 
-def _split_off(tally: DoneTally) -> list[str]:
-    return [f"{tally.share}-{number}" for number in range(1, tally.splits + 1)]
+def _split_off(name: str, splits: int) -> list[str]:
+    return [f"{name}-{number}" for number in range(1, splits + 1)]
 
 
 def _side_by_side(call: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
@@ -295,7 +450,7 @@ class Totals:
 
     def add(self, share: ShareFigures) -> None:
         self.counts.update(share.counts)
-        self.shares[share.state] += 1
+        self.shares.update([share.state] if share.state else [])
         self.pixels += share.pixels
         self.source_bytes += share.source_bytes
         self.output_bytes += share.output_bytes

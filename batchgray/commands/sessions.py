@@ -15,10 +15,11 @@ _LAST_MS = 253_402_300_799_000  # the last second of the year 9999
 
 
 class Converted(NamedTuple):
-    """An image that is done: when, and of how many pixels."""
+    """An image that is done, or several: when, and of how many pixels together."""
 
     at_ms: int
     pixels: int
+    images: int = 1
 
 
 @dataclass(kw_only=True)
@@ -39,7 +40,7 @@ class Session:
 
     @property
     def images(self) -> int:
-        return len(self.converted)
+        return sum(item.images for item in self.converted)
 
     @property
     def pixels(self) -> int:

@@ -230,7 +230,8 @@ def _job_lines(job: JobFigures) -> list[str]:
     """Shares, machines, and how long it will take."""
     shares = job.shares
     states = [(shares.done, "done"), (shares.open, "taken"), (shares.free, "given back"), (shares.waiting, "not begun")]
-    lines = [f"shares: {', '.join(f'{count:,} {word}' for count, word in states if count) or 'none'}"]
+    told = ", ".join(f"{count:,} {word}" for count, word in states if count)
+    lines = [f"shares: {told}"] if told else []
     lines += texts.first_lines([_machine_line(machine) for machine in job.machines], " machines, in the JSON")
     if job.images_per_second:
         rate = quantities.rate(job.pixels_per_second or 0.0, 1, 1.0)
@@ -240,7 +241,8 @@ def _job_lines(job: JobFigures) -> list[str]:
 
 
 def _machine_line(machine: Machine) -> str:
-    name = shown(f"{machine.owner}, share {machine.share.lstrip('0')}")
+    what = f"share {machine.share.lstrip('0')}" if machine.share[:1].isdigit() else f"the {machine.share}"
+    name = shown(f"{machine.owner}, {what}")
     if machine.alive is False:
         return f"  {name}: died after {shown(machine.last_sign)} without a word: a crash, a kill or a power cut"
     doubt = "" if machine.alive else ", its last sign of life"

@@ -36,6 +36,9 @@ class Tasks(Protocol):
         ...
 
     def task(self, index: int) -> Task: ...
+    def share_out(self, backlog: "Backlog") -> None:
+        """Take from what waits, from time to time, what others are to do."""
+        ...
 
 
 class Backlog:
@@ -51,6 +54,11 @@ class Backlog:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits, suspects included."""
+        return bool(self._waiting or self._suspects)
 
     def can_spare(self, workers: int) -> bool:
         """Whether one of so many workers may get more than it has in hand, with enough left for the others."""
@@ -69,6 +77,12 @@ class Backlog:
             chunk.append(task)
             size += task.version.size
         return chunk
+
+    def give_away(self, parts: int) -> list[list[int]]:
+        """So many parts of what waits, each as much as is kept. They are somebody else's now."""
+        waiting = list(self._waiting)
+        self._waiting = deque(waiting[:: parts + 1])
+        return [waiting[number :: parts + 1] for number in range(1, parts + 1)]
 
     def put_back(self, indices: Iterable[int]) -> None:
         """What a worker had in hand when it ended; it comes next."""

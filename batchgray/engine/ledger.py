@@ -13,10 +13,10 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.errors import shown
-from batchgray.manifest.records import ImageChange, Interruption, Manifest, utc_now
+from batchgray.manifest.records import ImageChange, ImageState, Interruption, Manifest, utc_now
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.records import Task
-from batchgray.storage.base import PlaceError, is_full
+from batchgray.storage.base import Busy, Full, PlaceError, Unreachable, is_full
 from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
@@ -28,6 +28,9 @@ class Planned(Protocol):
     manifest: Manifest
     todo: list[int]
     already_done: int
+
+    def states(self) -> Counter[ImageState]:
+        """How many of its images are in each state."""
 
     @property
     def flight(self) -> Path:
@@ -91,15 +94,17 @@ class Ledger:
 
     `disk_full` is set when the journal found no space; the next document has what it lacks. `durable` is set when the
     end is on the disk: all that was told, and the interruption. `states` then counts the images in each state.
+    `unreachable` is why a place did not take the end of a run that was interrupted.
     """
 
     def __init__(
         self, plan: Planned, tidy_up: Callable[[], None], store: Books, checkpoint: float, emit: Listener, began: float
     ) -> None:
         """`tidy_up` is called when all is done, before that is written down. It raises OSError."""
-        self.totals = Totals(failed=sum(image.state == "failed" for image in plan.manifest.images))
-        self.disk_full = self.durable = False
-        self.states: Counter[str] = Counter()
+        self.totals = Totals(failed=plan.states()["failed"])
+        self.disk_full = self.durable = self._interrupted = False
+        self.unreachable: str | None = None
+        self.states: Counter[ImageState] = Counter()
         self._plan, self._remove_flight, self._store, self._emit = plan, tidy_up, store, emit
         self._images = plan.manifest.images
         self._began = began
@@ -197,7 +202,7 @@ class Ledger:
         Returns the moment of the next time. Raises ManifestUnwritable.
         """
         if self._syncing is not None and self._syncing.done():
-            with self._noticing_a_full_disk(), contextlib.suppress(PlaceError):  # it is tried again
+            with self._noticing_a_full_disk(), _trying_again():
                 self._syncing.result()
             if self._syncing.exception() is None:
                 self._emit(
@@ -221,7 +226,8 @@ class Ledger:
         if self._plan.todo:  # else it is no run in the manifest
             document.runs[-1] = msgspec.structs.replace(document.runs[-1], seconds=self.totals.seconds)
         interruption = None if notice is None else _interruption(notice, len(document.runs) - 1)
-        self.states = states = Counter[str](image.state for image in self._images)
+        self._interrupted = notice is not None and notice.source != "disk"
+        self.states = states = self._plan.states()
         journal_whole = self._complete_journal(interruption)
         if interruption:
             document.interruptions.append(interruption)
@@ -241,20 +247,21 @@ class Ledger:
         self._syncer.shutdown()
         with self._noticing_a_full_disk():
             if self._syncing is not None:
-                with contextlib.suppress(PlaceError):  # it is tried again
+                with _trying_again():
                     self._syncing.result()  # the system tells of a failed sync once; the next one would hide it
         with self._noticing_a_full_disk():
             if interruption:
                 self._store.record_interruption(interruption)
         with self._noticing_a_full_disk():
             self._store.sync()
-        return not self.disk_full
+        return not self.disk_full and self.unreachable is None
 
     def _replace_document(self) -> bool:
         """Whether the document has everything now."""
         with self._noticing_a_full_disk():
-            self._store.commit(self._plan.manifest)
-            return True
+            if self.unreachable is None:  # else it was waited for already, and in vain
+                self._store.commit(self._plan.manifest)
+                return True
         return False
 
     def _tidy_up(self) -> None:
@@ -283,8 +290,19 @@ class Ledger:
             if not is_full(error):
                 raise errors.ManifestUnwritable(self._store.path, error.strerror) from error
             self.disk_full = True
+        except Full:
+            self.disk_full = True
         except PlaceError as error:
-            raise errors.ManifestUnwritable(self._store.path, error.reason) from error
+            if not self._interrupted:
+                raise errors.ManifestUnwritable(self._store.path, error.reason) from error
+            self.unreachable = error.reason
+
+
+@contextlib.contextmanager
+def _trying_again() -> Iterator[None]:
+    """A place that does not answer is asked again; one that is full, or lost, is not. Raises PlaceError."""
+    with contextlib.suppress(Busy, Unreachable):
+        yield
 
 
 def _interruption(notice: InterruptionNotice, run: int) -> Interruption:

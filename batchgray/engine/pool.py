@@ -94,6 +94,16 @@ class Pool:
         self._selector.register(worker.channel, selectors.EVENT_READ, functools.partial(self.read_worker, worker))
         return worker
 
+    def inherit(self, inheritance: Inheritance) -> None:
+        """What workers are given from now on; those that were given something else, and are idle, end."""
+        if inheritance == self._inheritance:
+            return
+        self._inheritance = inheritance
+        for worker in self.workers:
+            worker.idle = False
+            if not worker.ended:
+                self.end_pipe(worker)
+
     def end_pipe(self, worker: WorkerHandle) -> None:
         """A worker whose pipe closes exits: it has nothing in hand, or is dead already."""
         self._selector.unregister(worker.channel)
@@ -172,6 +182,13 @@ class Pool:
     def kill_workers(self) -> None:
         for worker in self.workers:
             self._signal(worker, signal.SIGKILL)
+
+    def abandon_workers(self) -> None:
+        """Kill them, and listen to none any more; one that is on its way finds its pipe closed."""
+        self.kill_workers()
+        for worker in self.workers:
+            if not worker.ended:
+                self.end_pipe(worker)
 
     def enforce_time_limits(self) -> None:
         """Kill the workers whose images take too long; the limits are looked at every CHECK_SECONDS."""

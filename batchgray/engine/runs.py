@@ -238,10 +238,11 @@ def _supervise(
     tasks = PlannedTasks(plan, resumable)
     checkpoints = FolderCheckpoints(held.inner, held.out, plan.manifest.options)
     inheritance = _inheritance(plan, held, engine)
-    supervisor = Supervisor(tasks, inheritance, checkpoints, engine, ledger, server, inbox, ready)
+    supervisor = Supervisor(inheritance, checkpoints, engine, server, inbox)
     try:
-        outcome = supervisor.run()
+        outcome = supervisor.run(tasks, ledger, ready)
     finally:
+        supervisor.close()
         ledger.close()
     if outcome.notice is not None:
         for failure in session.acknowledge(outcome.notice, sources, ledger.durable):

@@ -1,6 +1,8 @@
 """What any run does around its work: hear notices, acknowledge them, say when it told what, ready the fork server."""
 
 import contextlib
+import os
+import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -72,7 +74,7 @@ def acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], f
     if flushed:
         yield from filter(None, (source.acknowledge(notice) for source in sources))
     elif notice.source == "smq":
-        yield "the disk is full, and the manifest lacks what was flushed"
+        yield "the manifest could not be told what was flushed"
 
 
 def at(began: float, event: AnyEvent) -> AnyEvent:
@@ -85,3 +87,31 @@ def preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -
     pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
     if pillow or png:
         server.preload(pillow, png)
+
+
+class Wake:
+    """What a thread waits for: a notice, or another thread's `set`."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+
+    def set(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is set
+            os.write(self._writer, b"\0")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+
+    def wait(self, seconds: float) -> None:
+        """So long at most."""
+        select.select([self._inbox.fileno(), self._reader], [], [], seconds)
+
+    def close(self) -> None:
+        """To be called when no thread sets it any more."""
+        os.close(self._reader)
+        os.close(self._writer)

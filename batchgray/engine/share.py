@@ -1,55 +1,120 @@
 """A share of a job as the engine takes it: a plan in memory, tasks, and its log for books."""
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from batchgray.checkpoints import preview
+from batchgray.engine.backlog import Backlog
+from batchgray.manifest import job_round, outcome, share_log, tally
 from batchgray.manifest.job_head import JobHead
-from batchgray.manifest.records import ImageChange, Interruption, Manifest
-from batchgray.manifest.share_log import LogEntry, ShareLog
+from batchgray.manifest.job_round import Round
+from batchgray.manifest.records import Image, ImageChange, ImageState, Interruption, Manifest
+from batchgray.manifest.share_log import DamagedLog, LogEntry, ShareLog
+from batchgray.manifest.tally import DoneTally, PlannedTally
+from batchgray.ownclock import machine_clock
 from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Share
 from batchgray.records import Task
+from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.lease import Lease
+
+SPLIT_SECONDS = 5.0  # of work that each part of a split share has at least
 
 # What the plan says of an image already, and what is known of the copy that was converted.
 _OF_THE_COPY = {"size": msgspec.UNSET, "mtime_ns": msgspec.UNSET}
+_MOST_PARTS = 8
 
 
 @dataclass
 class SharePlan:
-    """A share ready to be worked on. `todo` are indices into its images, `already_done` counts the others.
+    """A share ready to be worked on. Indices are into the images of the plan's share, of which `members` are its own.
 
+    `todo` are those of them with work, `already_done` counts those that are done, `splits` how often it was split.
     `flight` is the machine's folder of what is in flight.
     """
 
+    name: str
     share: Share
     manifest: Manifest
-    todo: list[int] = field(default_factory=list)
-    already_done: int = 0
+    members: list[int]
+    splits: int
     flight: Path = field(default_factory=Path)
 
+    def __post_init__(self) -> None:
+        states = [self.manifest.images[index].state for index in self.members]
+        pairs = zip(self.members, states, strict=True)
+        self.todo = [index for index, state in pairs if state not in ("done", "failed")]
+        self.already_done = states.count("done")
 
-def plan_of(head: JobHead, share: Share, entries: Sequence[LogEntry], log_name: str) -> SharePlan:
-    """The share with what its log tells; what failed is to be tried again. Raises DamagedLog."""
-    manifest = replayed(head, share, entries, log_name)
-    for image in manifest.images:
-        if image.state == "failed":
-            image.state, image.error = "pending", None
-    todo = [index for index, image in enumerate(manifest.images) if image.state != "done"]
-    return SharePlan(share, manifest, todo, len(manifest.images) - len(todo))
+    @property
+    def images(self) -> list[Image]:
+        """Its own."""
+        return [self.manifest.images[index] for index in self.members]
+
+    def states(self) -> Counter[ImageState]:
+        """How many of its images are in each state."""
+        return Counter(image.state for image in self.images)
+
+    def give_away(self, images: Collection[int]) -> None:
+        """They are a share of their own from now on."""
+        given = set(images)
+        self.members = [index for index in self.members if index not in given]
+
+    @property
+    def tally(self) -> DoneTally:
+        """What it came to."""
+        figures = outcome.figures(self.images)
+        return DoneTally(
+            share=self.name,
+            done=figures.counts["done"],
+            failed=figures.counts["failed"],
+            pixels=figures.pixels,
+            source_bytes=figures.source_bytes,
+            output_bytes=figures.output_bytes,
+            splits=self.splits,
+        )
+
+
+def plan_of(head: JobHead, share: Share, name: str, lineage: Sequence[Sequence[LogEntry]]) -> SharePlan:
+    """A share with what the logs tell: its own is the last of `lineage`, before it are those that it was split off.
+
+    Raises DamagedLog.
+    """
+    entries = [entry for log in lineage for entry in log]
+    manifest = replayed(head, share, entries, name)
+    members = list(range(len(share.images)))
+    for name_of_part, log in zip(job_round.lineage_of(name)[1:], lineage, strict=False):
+        members = _part_of(log, int(name_of_part.rpartition("-")[2]), name)
+    splits = [entry.split for entry in lineage[-1] if entry.split]
+    plan = SharePlan(name, share, manifest, members, len(splits))
+    plan.give_away([index for split in splits for index in split])
+    return plan
+
+
+def _part_of(log: Sequence[LogEntry], number: int, name: str) -> list[int]:
+    splits = [entry.split for entry in log if entry.split]
+    if not 1 <= number <= len(splits):
+        raise DamagedLog(name, "no log tells which images it has")
+    return splits[number - 1]
 
 
 class ShareTasks:
-    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar."""
+    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar.
 
-    def __init__(self, plan: SharePlan, resumable: Collection[int]) -> None:
-        self._plan, self._resumable = plan, resumable
+    `handed_out` are those that were asked for.
+    """
+
+    def __init__(self, plan: SharePlan, resumable: Collection[int], books: "ShareBooks") -> None:
+        self._plan, self._resumable, self._books = plan, resumable, books
         self._images = plan.share.images
         self._outputs = {image.output for image in self._images}
+        self.handed_out: set[int] = set()
 
     @property
     def indices(self) -> Sequence[int]:
@@ -60,45 +125,110 @@ class ShareTasks:
 
     def task(self, index: int) -> Task:
         image = self._images[index]
+        self.handed_out.add(index)
         return Task(
             index=index,
             source=image.source,
             output=image.output,
             version=image.version,
+            replaces=image.replaces,
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )
+
+    def share_out(self, backlog: Backlog) -> None:
+        """Give parts of what waits to machines that are idle, where that pays."""
+        self._books.share_out(backlog)
+
+
+class _Split(NamedTuple):
+    """Images to be given away, and the mark of the machine that they are for."""
+
+    images: list[int]
+    mark: str
 
 
 class ShareBooks:
     """The log of a share as the ledger writes it (see `ledger.Books`). `path` is what the job is called.
 
-    `lease` tells the workers of each time that the share is renewed.
+    `lease` tells the workers of each time that the share is renewed. With `joined`, other machines may be idle.
     """
 
-    def __init__(self, path: str, log: ShareLog, lease: Lease) -> None:
+    def __init__(
+        self,
+        path: str,
+        plan: SharePlan,
+        place: Place,
+        round: Round,
+        log: ShareLog,
+        lease: Lease,
+        joined: bool,
+        clock: Callable[[], float] = machine_clock,
+    ) -> None:
         self.path: str = path
-        self._log, self._lease = log, lease
+        self._plan, self._place, self._round = plan, place, round
+        self._log, self._lease, self._joined, self._clock = log, lease, joined, clock
         lease.extend(log.certain_until)
         self._interruption: Interruption | None = None
+        self._began = self._looked_at = clock()
+        self._done = 0
+        self._idle: list[str] = []  # marks of machines that wait for a part of this share
+        self._splits: deque[_Split] = deque()
 
     def commit(self, manifest: Manifest) -> None:
-        """Close the share, or give it back: where work is left, also where images failed, which are tried again."""
-        self._log.sync("done" if manifest.state == "complete" else "free", self._interruption)
+        """Close the share where nothing is left of it, or give it back."""
+        finished = manifest.state in ("complete", "complete_with_failures")
+        self._log.sync("done" if finished else "free", self._interruption)
+        if finished:
+            with contextlib.suppress(PlaceError):  # it is a hint
+                tally.put_done(self._place, self._round, self._plan.tally)
 
     def record(self, changes: list[ImageChange]) -> None:
+        self._done += sum(change.state == "done" for change in changes)
         self._log.record([msgspec.structs.replace(change, **_OF_THE_COPY) for change in changes])
 
     def record_interruption(self, interruption: Interruption) -> None:
         self._interruption = msgspec.structs.replace(interruption, run=None)
 
     def sync(self) -> None:
+        while self._splits:
+            self._put_split(self._splits[0])
+            self._splits.popleft()
         self._log.sync()
         self._lease.extend(self._log.certain_until)
+        self._look_for_idle()
 
     @property
     def unsynced(self) -> bool:
-        return self._log.unsynced
+        return bool(self._splits) or self._log.unsynced
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+    def share_out(self, backlog: Backlog) -> None:
+        """See `ShareTasks`."""
+        if not self._idle or not self._done:
+            return
+        marks, self._idle = self._idle, []
+        seconds = len(backlog) * (self._clock() - self._began) / self._done
+        parts = min(len(marks), int(seconds / SPLIT_SECONDS) - 1, len(backlog) - 1)
+        if parts > 0:
+            for images, mark in zip(backlog.give_away(parts), marks, strict=False):
+                self._plan.give_away(images)
+                self._splits.append(_Split(images, mark))
+
+    def _put_split(self, split: _Split) -> None:
+        self._log.sync(split=split.images)
+        self._plan.splits += 1
+        size = sum(self._plan.share.images[index].size for index in split.images)
+        part = PlannedTally(f"{self._plan.name}-{self._plan.splits}", len(split.images), size)
+        with contextlib.suppress(PlaceError):  # hints
+            tally.put_planned(self._place, self._round, part)
+            self._place.delete(split.mark)
+
+    def _look_for_idle(self) -> None:
+        if self._joined and self._clock() - self._looked_at >= share_log.RENEW_SECONDS / 2:
+            self._looked_at = self._clock()
+            with contextlib.suppress(PlaceError):
+                found = [entry.key for entry in self._place.list(f"{self._round.idle(self._plan.name)}/")]
+                self._idle = found[:_MOST_PARTS]

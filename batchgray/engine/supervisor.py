@@ -29,7 +29,7 @@ from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
 from batchgray.options import EngineOptions
 from batchgray.planes import slots
 from batchgray.records import Task
-from batchgray.storage.base import PlaceError
+from batchgray.storage.base import Busy, PlaceError, Unreachable
 from batchgray.workers import messages
 from batchgray.workers.forkserver import ForkServer
 
@@ -49,52 +49,81 @@ class Outcome:
 
 
 class Supervisor:
-    """Works tasks off. `ready` is asked before any are handed out: while it is false none are, and all else goes on."""
+    """Works tasks off, once or again and again. Its workers may live on from one time to the next."""
 
     def __init__(
         self,
-        tasks: Tasks,
         inheritance: Inheritance,
         checkpoints: Checkpoints,
         engine: EngineOptions,
-        reporter: Reporter,
         server: ForkServer,
         inbox: Inbox,
-        ready: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine, self._reporter, self._inbox = engine, reporter, inbox
-        self._ready, self._clock = ready, clock
-        self._lifecycle = lifecycle.Lifecycle()
-        self._backlog = Backlog(tasks)
-        self._drain = Drain(engine.grace, clock)
+        self._engine, self._inbox, self._clock = engine, inbox, clock
+        self._checkpoints = checkpoints
         self._selector = selectors.DefaultSelector()
         self._selector.register(inbox, selectors.EVENT_READ, self._read_inbox)
         self._pool = Pool(server, inheritance, self._selector, self._handle_message, clock)
-        self._salvage = salvage.Salvage(checkpoints)
         self._memory = engine.memory - engine.workers * inheritance.on_the_way_bytes
-        self._held_back = False
-        self._fault: str | None = None
-        self._space_needed: int | None = None
 
-    def run(self) -> Outcome:
-        """Returns when no worker is left and the reporter has committed the end.
+    def run(self, tasks: Tasks, reporter: Reporter, ready: Callable[[], bool], stay: bool = False) -> Outcome:
+        """Returns when the reporter has committed the end, and no worker has anything in hand.
+
+        `ready` is asked before tasks are handed out: while it is false none are, and all else goes on. With `stay` the
+        workers wait for what comes next, but for those that a notice ended; else none is left.
 
         Raises BatchgrayError where the work can't go on; what was done is reported all the same.
         """
+        self._begin(tasks, reporter, ready, stay)
+        self._spawn_workers()
+        while self._is_working():
+            self._dispatch_messages()
+            self._reap_workers()
+            self._enforce_deadline()
+            self._enforce_time_limits()
+            self._hand_out_tasks()
+        return self._finish()
+
+    def close(self) -> None:
+        """Ends the fork server, and with it every worker that is left."""
+        self._pool.close()
+        self._selector.close()
+
+    def inherit(self, inheritance: Inheritance) -> None:
+        """What workers are given from now on. To be called while none has anything in hand."""
+        self._pool.inherit(inheritance)
+
+    def abandon(self) -> None:
+        """Kill all workers, whatever they have in hand: it is not ours any more. Returns when they are gone."""
+        self._selector.unregister(self._inbox)
+        self._pool.abandon_workers()
+        while self._pool.workers:
+            self._dispatch_abandoned()
+        self._selector.register(self._inbox, selectors.EVENT_READ, self._read_inbox)
+
+    def _dispatch_abandoned(self) -> None:
+        for key, _ in self._selector.select():
+            key.data()
+        for worker in self._pool.gone_workers:
+            self._pool.remove_worker(worker)
+
+    def _begin(self, tasks: Tasks, reporter: Reporter, ready: Callable[[], bool], stay: bool) -> None:
+        self._tasks, self._reporter, self._ready, self._stay = tasks, reporter, ready, stay
+        self._lifecycle = lifecycle.Lifecycle()
+        self._backlog = Backlog(tasks)
+        self._drain = Drain(self._engine.grace, self._clock)
+        self._salvage = salvage.Salvage(self._checkpoints)
+        self._held_back = self._place_is_away = False
+        self._fault: str | None = None
+        self._space_needed: int | None = None
         self._lifecycle.happened(Trigger.PLANNED)
-        try:
-            self._spawn_workers()
-            while self._pool.workers:
-                self._dispatch_messages()
-                self._reap_workers()
-                self._enforce_deadline()
-                self._enforce_time_limits()
-                self._hand_out_tasks()
-            return self._finish()
-        finally:
-            self._pool.close()
-            self._selector.close()
+
+    def _is_working(self) -> bool:
+        workers = self._pool.workers
+        if not self._stay or self._drain.begun:
+            return bool(workers)
+        return self._backlog.has_work or any(worker.tasks for worker in workers)
 
     def _dispatch_messages(self) -> None:
         """Wait until something comes, or is due, and have each reader read one message."""
@@ -202,6 +231,7 @@ class Supervisor:
         self._held_back = False
         if self._lifecycle.state is not State.RUNNING:
             return
+        self._tasks.share_out(self._backlog)
         self._spawn_workers()
         self._pool.grant_memory(self._memory)
         ready = self._ready()
@@ -210,7 +240,7 @@ class Supervisor:
                 self._held_back = True
             elif (worker.idle and self._backlog) or self._backlog.can_spare(self._engine.workers):
                 self._send_chunk(worker)
-            elif worker.idle and not worker.tasks:
+            elif worker.idle and not worker.tasks and not self._stay:
                 worker.idle = False
                 self._pool.end_pipe(worker)
         self._pool.lend_cores(self._engine.workers)
@@ -241,7 +271,7 @@ class Supervisor:
     def _handle_worker_death(self, worker: WorkerHandle) -> None:
         """Its finished tiles are saved. An image that it died on is suspect; without one, something else is wrong."""
         task, image, in_bands = salvage.in_hand(worker)
-        if task and image:
+        if task and image and not self._place_is_away:
             self._save_tiles(task, image)
         elif task and in_bands:
             self._salvage.expect_bands(task)
@@ -259,6 +289,7 @@ class Supervisor:
         try:
             message = self._salvage.save_tiles(task, image)
         except PlaceError as error:
+            self._place_is_away = isinstance(error, Busy | Unreachable)  # each try may take a minute, or more
             self._reporter.warned(
                 f"can't save the finished tiles of {shown(task.output)}: {error.reason}; they are made anew"
             )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from batchgray.checkpoints import preview
+from batchgray.engine.backlog import Backlog
 from batchgray.planning.plan import Plan
 from batchgray.records import Task
 
@@ -33,3 +34,6 @@ class PlannedTasks:
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )
+
+    def share_out(self, backlog: Backlog) -> None:
+        """There are no others."""

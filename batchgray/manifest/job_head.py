@@ -55,10 +55,6 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
         """What the keys of its checkpoints begin with."""
         return f"{self.prefix}/begun"
 
-    def log(self, share: int) -> str:
-        """What the keys of a share's log begin with."""
-        return f"{self.prefix}/log/{share:08d}"
-
 
 _HEADS = SealedRecords(JobHead, _LONGEST, VERSION)
 

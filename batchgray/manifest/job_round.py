@@ -61,6 +61,10 @@ class Round(NamedTuple):
             return False
         return True
 
+    def has_begun(self, place: Place) -> bool:
+        """Raises PlaceError."""
+        return next(place.list(f"{self.prefix}/"), None) is not None
+
 
 def current(place: Place, job: str) -> Round:
     """The first round that is not finished; it need not have begun. Raises PlaceError."""

@@ -20,6 +20,10 @@ The rules, and why they hold:
   publishes nothing until it can.
 - The log never leads: what an entry tells was durable before the entry was put. An entry of a paused owner that comes
   late finds its number taken; one whose number is free tells what is true.
+- A finished round's logs are removed, and with them what fences a late owner. So a mark is put before, and whoever has
+  put an entry looks for the mark afterwards: where it is, the entry is removed again, and the share is lost.
+- A share is split by an entry that names the images it gives away. From that entry on they are a share of their own,
+  with its own log: NUMBER-1, NUMBER-2, ... as the entries come.
 """
 
 import os
@@ -32,21 +36,26 @@ import msgspec
 from batchgray.errors import BatchgrayError
 from batchgray.manifest.records import Count, ImageChange, Interruption, utc_now
 from batchgray.ownclock import machine_clock
-from batchgray.storage.base import Place, Put
+from batchgray.storage.base import Missing, Place, Put
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 from batchgray.texts import brief
 
 RENEW_SECONDS = 10.0
 DOUBT_SECONDS = 20.0
 STALE_SECONDS = 30.0
+AWAY_SECONDS = 300.0  # after which a place that does not answer is given up
 
 Kind = Literal["open", "renew", "free", "done"]
 _ENDINGS = ("free", "done")
+_FINISHED = "others, who have finished all"
 _LONGEST_ENTRY = 256 << 20  # bytes; the changes of a whole share come nowhere near
 
 
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an owner put under the next number. `nonce` is its own; `at` is for people only, UTC in ISO 8601."""
+    """What an owner put under the next number. `nonce` is its own; `at` is for people only, UTC in ISO 8601.
+
+    `split` are the images, by their indices in the plan's share, that are a share of their own from now on.
+    """
 
     kind: Kind
     epoch: Count
@@ -55,6 +64,7 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: str
     changes: list[ImageChange] = []
     interruption: Interruption | None = None
+    split: list[Count] = []
 
 
 class ShareLost(BatchgrayError):
@@ -80,15 +90,18 @@ class _Pending(NamedTuple):
 class ShareLog:
     """One share's log, as one process sees it. Taken or not, it can be followed with `catch_up`.
 
-    The owner's `record` and `sync` may be called by different threads.
+    `mark` is the key of what says that the logs are removed. The owner's `record` and `sync` may be called by
+    different threads.
     """
 
-    def __init__(self, place: Place, prefix: str, owner: str, clock: Callable[[], float] = machine_clock) -> None:
-        self._place, self._prefix, self._owner, self._clock = place, prefix, owner, clock
+    def __init__(
+        self, place: Place, prefix: str, owner: str, mark: str, clock: Callable[[], float] = machine_clock
+    ) -> None:
+        self._place, self._prefix, self._owner, self._mark, self._clock = place, prefix, owner, mark, clock
         self._recording, self._syncing = threading.Lock(), threading.Lock()
         self._last: LogEntry | None = None
         self._number = 0
-        self._moved_at = self._renewed_at = clock()
+        self._moved_at = self._renewed_at = self._looked_at = clock()
         self._unsent: list[ImageChange] = []
         self._pending: _Pending | None = None
         self._owned_epoch: int | None = None
@@ -97,6 +110,11 @@ class ShareLog:
     def state(self) -> Kind | None:
         """Of the last entry; None where there is none."""
         return self._last.kind if self._last else None
+
+    @property
+    def number(self) -> int:
+        """Of the last entry; 0 where there is none."""
+        return self._number
 
     @property
     def epoch(self) -> int:
@@ -116,6 +134,7 @@ class ShareLog:
 
     def catch_up(self) -> list[LogEntry]:
         """The entries since the last look. Raises DamagedLog, StorageError."""
+        self._looked_at = self._clock()
         found: list[LogEntry] = []
         after = self._key(self._number) if self._number else ""
         for each in self._place.list(f"{self._prefix}/", after):
@@ -126,6 +145,15 @@ class ShareLog:
             self._advance(number, entry)
             found.append(entry)
         return found
+
+    def looked_within(self, seconds: float) -> bool:
+        """Whether `catch_up` was called so short a time ago."""
+        return self._clock() - self._looked_at < seconds
+
+    def stood_since(self, number: int, moment: float) -> None:
+        """Another saw, at this moment of the clock, that the last entry had this number."""
+        if number == self._number:
+            self._moved_at = min(self._moved_at, moment)
 
     def can_be_taken(self) -> bool:
         """Whether nobody works on it, by what `catch_up` has seen, and when."""
@@ -167,25 +195,39 @@ class ShareLog:
         """Whether another machine may soon take the share, as this one could not renew."""
         return self._clock() >= self.certain_until
 
-    def sync(self, kind: Kind = "renew", interruption: Interruption | None = None) -> None:
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it could not be renewed for so long that waiting any longer makes no sense."""
+        return self._clock() >= self._renewed_at + AWAY_SECONDS
+
+    def sync(
+        self, kind: Kind = "renew", interruption: Interruption | None = None, split: list[int] | None = None
+    ) -> None:
         """Put what was recorded; `free` gives the share back, `done` closes it. Raises ShareLost, StorageError.
+
+        `split` are images to be given away, for which this share has recorded all that it ever will.
 
         After a StorageError nothing is forgotten: the next call tries the same again, before all else.
         """
         with self._syncing:
             if self._pending is not None:
-                ends = self._pending.entry.kind in _ENDINGS
+                entry = self._pending.entry
                 self._put(self._pending)
-                if ends:
+                if entry.kind in _ENDINGS or (split and entry.split == split):
                     return
             if not self.is_ours:
                 raise ShareLost(self._name, self.owner)
             with self._recording:
                 changes, self._unsent = self._unsent, []
-            self._put(self._made(kind, self.epoch, changes, interruption))
+            self._put(self._made(kind, self.epoch, changes, interruption, split))
 
     def _made(
-        self, kind: Kind, epoch: int, changes: list[ImageChange] | None = None, interruption: Interruption | None = None
+        self,
+        kind: Kind,
+        epoch: int,
+        changes: list[ImageChange] | None = None,
+        interruption: Interruption | None = None,
+        split: list[int] | None = None,
     ) -> _Pending:
         entry = LogEntry(
             kind=kind,
@@ -195,6 +237,7 @@ class ShareLog:
             at=utc_now(),
             changes=changes or [],
             interruption=interruption,
+            split=split or [],
         )
         return _Pending(self._number + 1, entry, _ENTRIES.packed(entry), self._clock())
 
@@ -204,6 +247,10 @@ class ShareLog:
         there = pending.entry
         if self._place.put_absent(self._key(pending.number), pending.data) is not Put.CREATED:
             there = self._read(pending.number)
+        if there.nonce == pending.entry.nonce and self._is_over():
+            self._place.delete(self._key(pending.number))
+            self._pending, self._owned_epoch = None, None
+            raise ShareLost(self._name, _FINISHED)
         self._advance(pending.number, there)
         if there.nonce != pending.entry.nonce:
             raise ShareLost(self._name, self.owner)
@@ -218,17 +265,33 @@ class ShareLog:
                 if entry.kind == "open":
                     self._owned_epoch = entry.epoch
 
+    def _is_over(self) -> bool:
+        try:
+            self._place.stat(self._mark)
+        except Missing:
+            return False
+        return True
+
     @property
     def _name(self) -> str:
         return self._prefix.rpartition("/")[2]
 
     def _key(self, number: int) -> str:
-        return f"{self._prefix}/{number:08d}"
+        return _key_of(self._prefix, number)
 
     def _read(self, number: int) -> LogEntry:
-        key = self._key(number)
-        data = self._place.get(key)
-        try:
-            return _ENTRIES.unpack(data)
-        except UnreadableRecord as error:
-            raise DamagedLog(f"{self._place.name}{key}", brief(str(error))) from None
+        return read_entry(self._place, self._prefix, number)
+
+
+def read_entry(place: Place, prefix: str, number: int) -> LogEntry:
+    """An entry of the log with this prefix. Raises Missing, DamagedLog, PlaceError."""
+    key = _key_of(prefix, number)
+    data = place.get(key)
+    try:
+        return _ENTRIES.unpack(data)
+    except UnreadableRecord as error:
+        raise DamagedLog(f"{place.name}{key}", brief(str(error))) from None
+
+
+def _key_of(prefix: str, number: int) -> str:
+    return f"{prefix}/{number:08d}"

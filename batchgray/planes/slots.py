@@ -6,9 +6,9 @@ It is the supervisor's too, so that a worker's death loses no finished tile.
              whether it is in the second place, and whether the planes are elsewhere (see `band_plane`)
     16       record: SlotRecord as JSON
     2056     second place for a record, so that one can follow the other in one write of its length
-    4096     EXIF of the source
-    69624    how many cores the worker may use for an image in bands; the supervisor's to change at any time
-    69632    tile flags, one byte a tile, raised after the tile's pixels are written
+    4096     metadata of the source: EXIF, XMP, IPTC, one behind another
+    200696   how many cores the worker may use for an image in bands; the supervisor's to change at any time
+    200704   tile flags, one byte a tile, raised after the tile's pixels are written
     ...      gray plane, height x width uint8
     ...      RGB plane, height x width x 3 uint8, only for sources in colour
 
@@ -30,12 +30,15 @@ from batchgray import tiles
 from batchgray.records import InputVersion
 
 _ANNOUNCEMENT = struct.Struct("<QQ")
-_EXIF_AT = 4096
-RECORD_BYTES = (_EXIF_AT - _ANNOUNCEMENT.size) // 2
+_METADATA_AT = 4096
+RECORD_BYTES = (_METADATA_AT - _ANNOUNCEMENT.size) // 2
 _RECORDS_AT = _ANNOUNCEMENT.size, _ANNOUNCEMENT.size + RECORD_BYTES
 _PAGE = 4096
-LONGEST_EXIF = 65527  # bytes; what one segment of a JPEG holds, after its length and what tells that it is EXIF
-_FLAGS_AT = _EXIF_AT + -(-LONGEST_EXIF // _PAGE) * _PAGE
+# Bytes: what one segment of a JPEG holds, behind its length and what tells its kind.
+LONGEST_EXIF = 65527
+LONGEST_XMP = 65502  # the standard's bound, two bytes below what would fit
+LONGEST_IPTC = 65506
+_FLAGS_AT = _METADATA_AT + -(-(LONGEST_EXIF + LONGEST_XMP + LONGEST_IPTC) // _PAGE) * _PAGE
 _SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
 
@@ -43,6 +46,17 @@ _CORES = struct.Struct("<Q")
 _CORES_AT = _FLAGS_AT - _CORES.size  # behind the longest EXIF
 
 EMPTY_SLOT_BYTES = _FLAGS_AT
+
+
+class Metadata(NamedTuple):
+    """What an output has of its input's metadata, without what its format puts before each; b"" is none."""
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    iptc: bytes = b""
+
+
+NO_METADATA = Metadata()
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,10 +72,21 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     colour: bool
     exif_bytes: int
     note: str | None
+    xmp_bytes: int = 0  # sidecars of earlier versions have none
+    iptc_bytes: int = 0
 
     @property
     def tiles_total(self) -> int:
         return tiles.tile_count(self.height, self.tile_rows)
+
+    @property
+    def metadata_bytes(self) -> int:
+        return self.exif_bytes + self.xmp_bytes + self.iptc_bytes
+
+    def metadata_in(self, data: bytes) -> Metadata:
+        """The parts of what has them one behind another."""
+        exif, xmp, end = self.exif_bytes, self.exif_bytes + self.xmp_bytes, self.metadata_bytes
+        return Metadata(data[:exif], data[exif:xmp], data[xmp:end])
 
     def is_of(self, other: "SlotRecord") -> bool:
         """Whether it is the same image, cut in the same way, whatever is noted of it."""
@@ -113,9 +138,9 @@ class Slot:
         """The image with this index is in hand, nothing known of it yet."""
         _ANNOUNCEMENT.pack_into(self._map, 0, index + 1, 0)
 
-    def begin(self, record: SlotRecord, exif: bytes) -> "SlotImage":
+    def begin(self, record: SlotRecord, metadata: Metadata) -> "SlotImage":
         """Lay out the planes, lower all flags, then publish the record."""
-        self._map[_EXIF_AT : _EXIF_AT + len(exif)] = exif
+        self._map[_METADATA_AT : _METADATA_AT + record.metadata_bytes] = b"".join(metadata)
         image = SlotImage(self._map, record)
         image.flags[:] = bytes(len(image.flags))
         self._publish(record)
@@ -182,7 +207,7 @@ class InHand(NamedTuple):
 
 def peek(fd: int) -> InHand | None:
     """What another process has in hand, which may be writing to its slot; None where that is no image."""
-    head = os.pread(fd, _EXIF_AT, 0)
+    head = os.pread(fd, _METADATA_AT, 0)
     number, length = _ANNOUNCEMENT.unpack_from(head)
     if not number:
         return None
@@ -215,7 +240,7 @@ class SlotImage:
         gray_at = _gray_at(record.tiles_total)
         rgb_at = gray_at + _padded(pixels)
         self.record = record
-        self.exif = view[_EXIF_AT : _EXIF_AT + record.exif_bytes]
+        self.metadata = record.metadata_in(bytes(view[_METADATA_AT : _METADATA_AT + record.metadata_bytes]))
         self.flags = view[_FLAGS_AT : _FLAGS_AT + record.tiles_total]
         self.gray = view[gray_at : gray_at + pixels]
         self.rgb = view[rgb_at : rgb_at + (3 * pixels if record.colour else 0)]

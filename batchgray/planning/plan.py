@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgray.manifest.records import Image, Manifest
+from batchgray.manifest.records import Image, ImageState, Manifest
 from batchgray.records import InputVersion, LeftOutKind
 from batchgray.storage.run_folder import FLIGHT_FOLDER
 
@@ -42,6 +42,10 @@ class Plan:
     def flight(self) -> Path:
         """The folder of what is in flight, in the output folder's file system."""
         return self.out / FLIGHT_FOLDER / self.manifest.run_id
+
+    def states(self) -> Counter[ImageState]:
+        """How many images are in each state."""
+        return Counter(image.state for image in self.manifest.images)
 
     def source_path(self, image: Image) -> str:
         return os.path.join(self.manifest.input_roots[image.root], image.source)

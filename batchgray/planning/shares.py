@@ -1,99 +1,97 @@
-"""A list of any length as shares: some thousand images each, sealed, written once, in the order of their names.
+"""A list of any length as shares: some thousand images each, sealed, written once, sorted by name.
 
-    JOB/plan/00000001   a share: a sealed line of JSON that says what it is, then an image a line; compressed
-    ...
-    JOB/plan/end        how many there are: the listing is through
+    R/plan/00000001   a share: a sealed line of JSON that says what it is, and its images; compressed
+    R/plan/ranges     how the names are cut into ranges, which are listed side by side (see `ranges`)
+    R/plan/00000002   ...
+    R/plan/end        the listing is through: how many shares there are, and in which order their names are
 
-The listing streams: a share is written as soon as it is full, and work on it can begin. The rule of output names needs
-no more than neighbours, as names that are equal but for the suffix follow each other in the order of names. A planner
-may be interrupted; the next one begins after the last name of the last share. Where two plan at once, a share is what
-the first of them put.
+The listing streams: a share is written as soon as it is full, and work on it can begin. The first is small, and does
+not wait for the ranges. Shares are numbered as they are written; each belongs to one range, and those of a range are in
+the order of their names. A planner may be interrupted; the next one begins in each range after the last name that its
+last share tells of. Where two plan at once, a share is what the first of them put, and the other goes on from there.
+
+Against the results of earlier rounds a listing is held as two sorted streams (see `merging`): then shares have only
+what is new, changed or failed.
 """
 
-import os
+import collections
+import contextlib
+import functools
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from batchgray.errors import BatchgrayError
-from batchgray.manifest.records import Count, Nanoseconds
+from batchgray.manifest.records import Count
+from batchgray.manifest.results import LayerEnd, Layers, Result, Totals
 from batchgray.options import Format
-from batchgray.planning.discovery import Found, assign_outputs
-from batchgray.records import InputVersion
-from batchgray.spelling import is_utf8
+from batchgray.planning.merging import Input, Merge, Rules, Unwanted
+from batchgray.planning.planned import PlannedImage, Share, with_names
+from batchgray.planning.ranges import FEW_NAMES, Range, find_borders
 from batchgray.storage.base import Entry, Missing, Place, Put
+from batchgray.storage.keys import key_order
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
+from batchgray.storage.side_by_side import SideBySide
 from batchgray.texts import brief
+
+__all__ = ["DamagedPlan", "Input", "PlanEnd", "PlannedImage", "Planner", "Share"]
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 SHARE_IMAGES = 5000
+FIRST_IMAGES = 250  # of the first share, which the first image waits for
 _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at most some thousand
+_FIRST = 1  # the number of the first share
 
 
 class DamagedPlan(BatchgrayError):
     """{0} is damaged: {1}. Restore it, or convert into another place."""
 
 
-class PlannedImage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One image of a share: `source` below the share's input, `output` below the output place.
+class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """All is listed. `order` has the numbers of the shares in the order of their names; there are no others.
 
-    `names` has both as bytes, with a zero byte between, where they are not UTF-8, as a folder's may not be.
+    So many `images` the shares tell of, those that are noted included; `all_kept` are the totals of all others.
+    `ignored` and `kept` tell of what follows the last share in each range (see `Share`).
     """
 
-    source: str
-    output: str
-    size: Count
-    mtime_ns: Nanoseconds
-    etag: str = ""
-    names: bytes = b""
-
-    @property
-    def version(self) -> InputVersion:
-        """Which version of the input was planned."""
-        return InputVersion(self.size, self.mtime_ns, self.etag)
-
-
-class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """So many images of one input: `input` counts the job's inputs from 0, `number` its shares from 1.
-
-    `ignored` counts by type what was not taken of the names up to its last one, since the share before.
-    """
-
-    number: Count
-    input: Count
-    ignored: dict[str, Count]
-    images: list[PlannedImage]
-
-
-class _PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
     shares: Count
+    images: Count
+    order: list[Count]
     ignored: dict[str, Count]
+    kept: Totals
+    all_kept: Totals
 
 
-class Input(NamedTuple):
-    """Where images are listed, and the folder below the output place that mirrors it: "", or `name/`."""
+class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
+    """In the order of names, for one input after another; all that the first share does not tell of.
 
-    place: Place
-    mirrored: str
+    With `only_failed` nothing is listed: the round is of what failed before.
+    """
+
+    ranges: list[Range]
+    only_failed: bool = False
 
 
-class _Wanted(NamedTuple):
-    entry: Entry
-    left_out: Counter[str]  # the kinds of what stands before it and is not taken
+class _Overtaken(Exception):
+    """Another planner was sooner."""
 
 
 _SHARES = SealedRecords(Share, _LONGEST_SHARE)
-_ENDS = SealedRecords(_PlanEnd, _LONGEST_SHARE)
+_RANGES = SealedRecords(_Ranges, _LONGEST_SHARE)
+_ENDS = SealedRecords(PlanEnd, _LONGEST_SHARE)
 
 
 class Planner:
-    """Writes a job's shares, and reads those that are there.
+    """Writes the shares of a round, and reads those that are there. `prefix` is what the round's keys begin with.
 
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
+    `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
+    alone: nothing is listed, each image is looked at. `prune` see `merging.Rules`. `pause` is called at least each
+    second while shares are planned, and may raise.
     """
 
     def __init__(
@@ -102,95 +100,197 @@ class Planner:
         prefix: str,
         inputs: Sequence[Input],
         format: Format,
-        kind_of_unwanted: Callable[[str], str | None],
+        kind_of_unwanted: Unwanted,
         share_images: int = SHARE_IMAGES,
+        layers: Layers | None = None,
+        only_failed: bool = False,
+        prune: Callable[[Result], bool] = lambda gone: False,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
-        self._job, self._prefix, self._inputs, self._format = job, prefix, inputs, format
-        self._kind_of_unwanted, self._share_images = kind_of_unwanted, share_images
+        self._job, self._prefix, self._inputs = job, prefix, inputs
+        self._rules, self._share_images = Rules(format, kind_of_unwanted, prune), share_images
+        self._layers, self._only_failed, self._pause = layers, only_failed, pause
+        self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
 
     def shares(self) -> Iterator[Share]:
-        """All shares in their order, each as soon as it is written. Raises DamagedPlan, Collisions, StorageError."""
-        last: Share | None = None
-        for last in self.written():
-            yield last
-        if self.is_through():
-            return
-        number, begin, after = 1, 0, ""
-        if last is not None:
-            number, begin, after = last.number + 1, last.input, last.images[-1].source
-        ignored: Counter[str] = Counter()
-        for index in range(begin, len(self._inputs)):
-            listed = self._inputs[index].place.list(after=after if index == begin else "")
-            for images, left_out in self._cut(index, self._wanted(listed, ignored)):
-                share = self._write(Share(number=number, input=index, ignored=dict(left_out), images=images))
-                number += 1
+        """All shares in their order, each as soon as it is written. Raises as `plan` does."""
+        last = 0
+        for share in self.written():
+            last = share.number
+            yield share
+        for share in self.plan():
+            if share.number > last:
                 yield share
-        self._job.put(self._end_key, _ENDS.packed(_PlanEnd(shares=number - 1, ignored=dict(ignored))))
+
+    def plan(self) -> Iterator[Share]:
+        """Write what is missing, and give it as it is written. Raises DamagedPlan, Collisions, PlaceError."""
+        while not self.is_through():
+            with contextlib.suppress(_Overtaken):
+                yield from self._plan()
 
     def share(self, number: int) -> Share:
-        """One that is written. Raises Missing, DamagedPlan, StorageError."""
+        """One that is written. Raises Missing, DamagedPlan, PlaceError."""
         share = _read(self._job, self._key(number), _SHARES)
-        return msgspec.structs.replace(share, images=[_with_names(image) for image in share.images])
+        return msgspec.structs.replace(share, images=[with_names(image) for image in share.images])
+
+    def end(self) -> PlanEnd:
+        """What is known when all is listed. Raises Missing where it is not, DamagedPlan, PlaceError."""
+        return _read(self._job, self._end_key, _ENDS)
 
     def ignored_at_the_end(self) -> dict[str, int]:
-        """What was not taken of the names after the last share's. Raises Missing where the listing is not through."""
-        return _read(self._job, self._end_key, _ENDS).ignored
+        """What was not taken of the names that no share tells of. Raises Missing where the listing is not through."""
+        return self.end().ignored
 
     def written(self) -> Iterator[Share]:
-        """Those that are there by now. Raises DamagedPlan, StorageError."""
+        """Those that are there by now. Raises DamagedPlan, PlaceError."""
         for number, entry in enumerate(self._job.list(f"{self._prefix}/plan/0"), 1):
             if entry.key != self._key(number):
                 raise DamagedPlan(f"{self._job.name}{entry.key}", f"share {number} is not there")
             yield self.share(number)
 
     def is_through(self) -> bool:
-        """Whether all is listed. Raises DamagedPlan, StorageError."""
+        """Whether all is listed. Raises DamagedPlan, PlaceError."""
         try:
-            self.ignored_at_the_end()
+            self.end()
         except Missing:
             return False
         return True
 
-    def _write(self, share: Share) -> Share:
-        key = self._key(share.number)
-        if self._job.put_absent(key, _SHARES.packed(share)) is Put.OTHER:
-            return self.share(share.number)
-        return share
+    def _plan(self) -> Iterator[Share]:
+        """Raises _Overtaken."""
+        writing = _Writing(self._write)
+        for share in self.written():
+            writing.found(share)
+        found = self._found_ranges()
+        if found is None and self._only_failed and not writing.last:
+            found = self._put_ranges(_Ranges(ranges=[], only_failed=True))
+        if found is not None and found.only_failed:
+            yield from self._plan_failed(writing)
+            return
+        if found is None:
+            if not writing.last:
+                yield from self._plan_first(writing)
+            found = self._cut_ranges(writing)
+        ranges = found.ranges
+        rest = [self._rest_of(index, each, writing) for index, each in enumerate(ranges)]
+        yield from self._plan_side_by_side(rest, writing)
+        self._end(writing, len(ranges))
 
-    def _cut(self, index: int, wanted: Iterable[_Wanted]) -> Iterator[tuple[list[PlannedImage], Counter[str]]]:
-        images: list[PlannedImage] = []
-        left_out: Counter[str] = Counter()
-        for _, neighbours in groupby(wanted, lambda each: _stem(each.entry.key)):
-            together = list(neighbours)
-            images += self._planned(index, [each.entry for each in together])
-            for each in together:
-                left_out.update(each.left_out)
-            if len(images) >= self._share_images:
-                yield images, left_out
-                images, left_out = [], Counter()
-        if images:
-            yield images, left_out
+    def _plan_side_by_side(self, ranges: Sequence[Range], writing: "_Writing") -> Iterator[Share]:
+        merges: dict[int, Merge] = {}  # of the ranges that are listed now
+        with contextlib.closing(SideBySide([functools.partial(self._list, each) for each in ranges])) as listing:
+            for number, entries, is_end in listing.batches(self._pause):
+                merge = merges.pop(number, None) or self._merge(ranges[number])
+                for _ in merge.end() if is_end else merge.add(entries):
+                    if merge.size >= self._share_images:
+                        yield writing.write(merge, number)
+                if not is_end:
+                    merges[number] = merge
+                elif merge.size:
+                    yield writing.write(merge, number)
+                if is_end:
+                    writing.leave(merge)
 
-    def _wanted(self, listed: Iterable[Entry], ignored: Counter[str]) -> Iterator[_Wanted]:
-        """The images; `ignored` counts what is left out since the last of them."""
-        for entry in listed:
-            kind = self._kind_of_unwanted(entry.key)
-            if kind is None:
-                yield _Wanted(entry, Counter(ignored))
-                ignored.clear()
-            else:
-                ignored[kind] += 1
+    def _plan_failed(self, writing: "_Writing") -> Iterator[Share]:
+        """Raises _Overtaken."""
+        layers = self._layers
+        assert layers is not None  # else nothing has failed
+        for input, failed in itertools.groupby(layers.failures(), lambda each: each.input):
+            through = key_order(writing.through.get(input, ""))
+            merge = Merge(input, self._inputs[input], self._rules)
+            for result in failed:
+                if key_order(result.source) <= through:
+                    continue
+                self._pause()
+                merge.retry(result)
+                if merge.size >= self._share_images:
+                    yield writing.write(merge, input)
+            if merge.size:
+                yield writing.write(merge, input)
+        writing.kept = msgspec.structs.replace(layers.totals(), failed=0)
+        self._end(writing, len(self._inputs))
 
-    def _planned(self, index: int, neighbours: list[Entry]) -> Iterator[PlannedImage]:
-        place, mirrored = self._inputs[index]
-        found = [
-            Found(place.name, entry.key, mirrored + entry.key, entry.version.size, entry.version.mtime_ns)
-            for entry in neighbours
-        ]
-        for entry, output in zip(neighbours, assign_outputs(found, self._format), strict=True):
-            version = entry.version
-            names = b"" if is_utf8(entry.key) else os.fsencode(f"{entry.key}\0{output}")
-            yield PlannedImage(entry.key, output, version.size, version.mtime_ns, version.etag, names)
+    def _end(self, writing: "_Writing", ranges: int) -> None:
+        """All is listed."""
+        end = PlanEnd(
+            shares=writing.last,
+            images=writing.images,
+            order=writing.order(ranges),
+            ignored=dict(writing.ignored),
+            kept=writing.kept,
+            all_kept=writing.kept + writing.kept_by_shares,
+        )
+        self._job.put_absent(self._end_key, _ENDS.packed(end))
+
+    def _plan_first(self, writing: "_Writing") -> Iterator[Share]:
+        """A small share of the first names that are listed, so that work begins while it is found how to go on."""
+        whole = Range(input=0)
+        merge = self._merge(whole)
+        names = self._list(whole)
+        for _ in merge.add(itertools.islice(names, FEW_NAMES)):
+            if merge.size >= min(FIRST_IMAGES, self._share_images):
+                break
+        else:
+            if next(names, None) is None:
+                collections.deque(merge.end(), maxlen=0)
+        if merge.size:
+            yield writing.write(merge, 0)
+
+    def _cut_ranges(self, writing: "_Writing") -> _Ranges:
+        """How all is cut that follows the first share. The first range is that of the first share."""
+        ranges = []
+        for index, (place, _) in enumerate(self._inputs):
+            whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
+            ranges += whole.cut(find_borders(place, whole.after))
+        return self._put_ranges(_Ranges(ranges=ranges))
+
+    def _put_ranges(self, ranges: _Ranges) -> _Ranges:
+        """Returns those that are there now."""
+        self._job.put_absent(self._ranges_key, _RANGES.packed(ranges))
+        return _read(self._job, self._ranges_key, _RANGES)
+
+    def _found_ranges(self) -> _Ranges | None:
+        try:
+            return _read(self._job, self._ranges_key, _RANGES)
+        except Missing:
+            return None
+
+    def _rest_of(self, index: int, whole: Range, writing: "_Writing") -> Range:
+        """What of a range no share tells of."""
+        through = writing.through.get(index, "")
+        later = key_order(through) > key_order(whole.after)
+        return msgspec.structs.replace(whole, after=through) if later else whole
+
+    def _list(self, each: Range) -> Iterator[Entry]:
+        until = key_order(each.until)
+        for entry in self._inputs[each.input].place.list(after=each.after):
+            if until and key_order(entry.key) > until:
+                return
+            yield entry
+
+    def _merge(self, each: Range) -> Merge:
+        return Merge(each.input, self._inputs[each.input], self._rules, self._earlier(each))
+
+    def _earlier(self, each: Range) -> Iterator[Result]:
+        """What earlier rounds know of a range."""
+        if self._layers is None:
+            return
+        if self._ends is None:
+            self._ends = self._layers.ends()
+        until = key_order(each.until)
+        for result in self._layers.read((each.input, key_order(each.after)), self._ends):
+            if result.input != each.input or (until and key_order(result.source) > until):
+                return
+            yield result
+
+    def _write(self, share: Share) -> None:
+        """Raises _Overtaken, PlaceError."""
+        if self._job.put_absent(self._key(share.number), _SHARES.packed(share)) is Put.OTHER:
+            raise _Overtaken
+
+    @property
+    def _ranges_key(self) -> str:
+        return f"{self._prefix}/plan/ranges"
 
     @property
     def _end_key(self) -> str:
@@ -200,18 +300,44 @@ class Planner:
         return f"{self._prefix}/plan/{number:08d}"
 
 
-def _with_names(image: PlannedImage) -> PlannedImage:
-    """An image that was read: where its names are not UTF-8, they were spelled for people."""
-    if not image.names:
-        return image
-    source, output = map(os.fsdecode, image.names.split(b"\0"))
-    return msgspec.structs.replace(image, source=source, output=output)
+class _Writing:
+    """How far a planner is: the last share's number, and up to which name the shares of each range tell.
 
+    `ignored` and `kept` are what no share tells of.
+    """
 
-def _stem(key: str) -> str:
-    """What names have in common that could come out as the same: all up to the first dot of the last part."""
-    folder, slash, name = key.rpartition("/")
-    return folder + slash + name.partition(".")[0]
+    def __init__(self, write: Callable[[Share], None]) -> None:
+        self.last = self.images = 0
+        self.through: dict[int, str] = {}
+        self.ignored: Counter[str] = Counter()
+        self.kept = Totals()
+        self.kept_by_shares = Totals()
+        self._write = write
+        self._numbers: dict[int, list[int]] = {}
+
+    def write(self, merge: Merge, range: int) -> Share:
+        """Write what is to be the next share. Raises _Overtaken, PlaceError."""
+        share = merge.take(self.last + 1, range)
+        self._write(share)
+        self.found(share)
+        return share
+
+    def found(self, share: Share) -> None:
+        """It is written."""
+        self.last = share.number
+        self.images += len(share.images) + len(share.noted)
+        self.kept_by_shares += share.kept
+        self.through[share.range] = share.through
+        self._numbers.setdefault(share.range, []).append(share.number)
+
+    def leave(self, merge: Merge) -> None:
+        """All that follows the last share of a range."""
+        self.ignored.update(merge.ignored)
+        self.kept += merge.kept
+
+    def order(self, ranges: int) -> list[int]:
+        """The shares in the order of their names."""
+        return [number for index in range(ranges) for number in self._numbers.get(index, [])]
 
 
 def _read(place: Place, key: str, records: SealedRecords[Record]) -> Record:

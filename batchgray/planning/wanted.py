@@ -13,10 +13,10 @@ def choosing(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], 
     suffixes = image_suffixes()
 
     def kind_of_unwanted(key: str) -> str | None:
-        parts = key.split("/")
-        if any(part.startswith(".") for part in parts):
+        if key.startswith(".") or "/." in key:
             return HIDDEN
-        if any(matches("/".join(parts[: depth + 1]), part, exclude) for depth, part in enumerate(parts)):
+        parts = key.split("/")
+        if exclude and any(matches("/".join(parts[: depth + 1]), part, exclude) for depth, part in enumerate(parts)):
             return FILTERED
         suffix = kind_of(key)
         if suffix not in suffixes:

@@ -15,12 +15,16 @@ one suite of tests (`tests/storage/test_places.py`):
 import contextlib
 import enum
 import errno
+import mmap
+import os
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 import msgspec
 
 from batchgray.records import InputVersion
+
+_MAPPED_BYTES = 1 << 20
 
 Content = bytes | bytearray | memoryview | BinaryIO  # a file is read from where it stands to its end
 
@@ -131,8 +135,16 @@ class Place(Protocol):
 
 
 def read_all(content: Content) -> bytes | bytearray | memoryview:
-    """The bytes that are to be put; those of a buffer are not copied."""
-    return content if isinstance(content, bytes | bytearray | memoryview) else content.read()
+    """The bytes that are to be put. Those of a buffer are not copied, and a large file is mapped: it may be larger than
+    what memory there is for it. Raises OSError.
+    """
+    if isinstance(content, bytes | bytearray | memoryview):
+        return content
+    begin = content.tell()
+    if content.seek(0, os.SEEK_END) - begin < _MAPPED_BYTES:
+        content.seek(begin)
+        return content.read()
+    return memoryview(mmap.mmap(content.fileno(), 0, prot=mmap.PROT_READ))[begin:]
 
 
 _KINDS: dict[int, type[PlaceError]] = {

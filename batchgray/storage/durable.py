@@ -76,8 +76,13 @@ class Folder:
             return Folder(self.path / name, os.open(name, flags, dir_fd=self._fd))
 
     def names(self) -> list[str]:
+        """Read through a descriptor of its own: where two share one, each gets a part of the names."""
         with self._naming(""):
-            return os.listdir(self._fd)
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                return os.listdir(fd)
+            finally:
+                os.close(fd)
 
     def stat(self, name: str) -> os.stat_result | None:
         """Of what stands under that name; None where nothing does."""

@@ -13,12 +13,11 @@ from io import BufferedReader
 from pathlib import Path
 
 from batchgray.records import InputVersion
-from batchgray.storage import durable
+from batchgray.storage import durable, put_names
 from batchgray.storage.base import BadKey, Changed, Content, Entry, Missing, NoPlace, Put, meaning
 from batchgray.storage.durable import Buffer, Folder
 from batchgray.storage.names import is_plain
 
-_TEMPORARY = ".batchgray-put-"  # begins the names of what is on its way; it lies in the folder itself
 _READ_BYTES = 8 << 20
 
 
@@ -68,14 +67,14 @@ class FolderPlace:
         with (
             self._about(key),
             self._above(key, make=True) as (folder, name),
-            folder.saving(name, _temporary_name(), self._folder) as file,
+            folder.saving(name, put_names.new_name(), self._folder) as file,
         ):
             for piece in _pieces(content):
                 file.append(piece)
 
     def put_absent(self, key: str, content: Content) -> Put:
         """See `Place`."""
-        temporary = _temporary_name()
+        temporary = put_names.new_name()
         with self._about(key), self._above(key, make=True) as (folder, name):
             try:
                 self._write(temporary, content)
@@ -101,11 +100,24 @@ class FolderPlace:
                 pass  # nothing is under the key
 
     def sweep(self) -> None:
-        """Remove what was on its way when its writer died. For whoever knows that nobody else puts anything now."""
+        """Remove what was on its way when its writer died; what others are putting now stays (see `put_names`)."""
         with self._about(""):
-            for name in self._folder.names():
-                if name.startswith(_TEMPORARY):
-                    self._folder.remove(name)
+            if names := [name for name in self._folder.names() if name.startswith(put_names.PREFIX)]:
+                now = self._now()
+                for name in names:
+                    found = self._folder.stat(name)
+                    if found is not None and put_names.is_abandoned(name, now - found.st_mtime):
+                        self._folder.remove(name)
+
+    def _now(self) -> float:
+        """By the clock of the file system, as it dates files. Raises OSError."""
+        name = put_names.new_name()
+        with self._folder.temporary(name) as fd:
+            durable.write_all(fd, b"now")
+            now = os.fstat(fd).st_mtime
+        os.close(fd)
+        self._folder.remove(name)
+        return now
 
     def close(self) -> None:
         """See `Place`."""
@@ -129,7 +141,7 @@ class FolderPlace:
     @contextmanager
     def _above(self, key: str, make: bool = False) -> Iterator[tuple[Folder, str]]:
         """The folder that a key's file lies in, and its name there. Raises OSError, BadKey."""
-        if not is_plain(key) or key.startswith(_TEMPORARY):
+        if not is_plain(key) or key.startswith(put_names.PREFIX):
             raise BadKey(key, "no file can have this name here")
         above, _, name = key.rpartition("/")
         with self._folder.below(above, make) as folder:
@@ -148,7 +160,7 @@ class FolderPlace:
         """What is in the folder with this key, in order: files, and folders by keys that end with a slash."""
         try:
             with self._folder.below(key.rstrip("/")) as folder:
-                found = [(name, folder.stat(name)) for name in folder.names() if not name.startswith(_TEMPORARY)]
+                found = [(name, folder.stat(name)) for name in folder.names() if not name.startswith(put_names.PREFIX)]
         except (FileNotFoundError, NotADirectoryError):
             if not key:
                 raise
@@ -196,11 +208,6 @@ def _pieces(content: Content) -> Iterator[Buffer]:
             yield piece
     except OSError as error:
         raise _Unreadable(error) from None
-
-
-def _temporary_name() -> str:
-    """That no other thread or process has."""
-    return f"{_TEMPORARY}{os.urandom(8).hex()}"
 
 
 def _entry(key: str, found: os.stat_result) -> Entry:

@@ -76,14 +76,14 @@ class Conversion:
         self,
         task: Task,
         record: slots.SlotRecord,
-        exif: bytes,
+        metadata: slots.Metadata,
         pixels: PixelOptions,
         checkpoints: Checkpoints,
         scratch: Scratch,
         flushed: Callable[[Flushed], None],
     ) -> None:
         """Takes up the finished bands of an earlier run. Raises PlaceError."""
-        self._task, self._record, self._exif, self._pixels = task, record, exif, pixels
+        self._task, self._record, self._metadata, self._pixels = task, record, metadata, pixels
         self._checkpoints, self._scratch, self._flushed = checkpoints, scratch, flushed
         header = checkpoints.find(task)
         self._claim = header if header and header.record.is_of(record) else None
@@ -110,7 +110,7 @@ class Conversion:
         from batchgray.codecs import band_writer  # what it needs is compiled when it is first needed
 
         with self._scratch.new_file() as file:
-            writer = band_writer.writer_of(self._record, self._pixels, self._exif, self.plane.map)
+            writer = band_writer.writer_of(self._record, self._pixels, self._metadata, self.plane.map)
             with contextlib.closing(self._open(source, plan, team.rows)) as reader:
                 taken = self._run(reader, writer, file, seconds, interrupt, team)
             if taken < self._record.height:
@@ -208,14 +208,14 @@ class Conversion:
     def checkpoint(self) -> None:
         """Make the finished bands durable and say so. Raises PlaceError."""
         if self._claim is None:
-            self._claim = self._checkpoints.claim(self._task, self._record, self._exif)
+            self._claim = self._checkpoints.claim(self._task, self._record, self._metadata)
         self._flushed(flushed(self._task, self._record, self.plane.checkpoint()))
 
     def flush(self) -> None:
         """Checkpoint, then the partial JPEG."""
         self.checkpoint()
         if self._claim is not None:
-            draw(self._claim, self.plane, self._exif, self._checkpoints)
+            draw(self._claim, self.plane, self._metadata, self._checkpoints)
 
     def discard(self) -> None:
         """The image can't be converted: nothing of it is worth its space. Raises PlaceError."""
@@ -265,11 +265,11 @@ def draw_preview(task: Task, checkpoints: Checkpoints) -> bool:
     if claim is None or claim.tiles:
         return False
     with contextlib.closing(checkpoints.open_plane(task.output, claim.record)) as plane:
-        draw(claim, plane, checkpoints.exif(task.output), checkpoints)
+        draw(claim, plane, checkpoints.metadata(task.output), checkpoints)
     return True
 
 
-def draw(claim: SidecarHeader, plane: BandPlane, exif: bytes, checkpoints: Checkpoints) -> None:
+def draw(claim: SidecarHeader, plane: BandPlane, metadata: slots.Metadata, checkpoints: Checkpoints) -> None:
     """The partial JPEG of what is finished, the rest black, if the sidecar claims one.
 
     It is for people to look at: where it can't be drawn nothing is said.
@@ -278,7 +278,7 @@ def draw(claim: SidecarHeader, plane: BandPlane, exif: bytes, checkpoints: Check
 
     if claim.owns_preview:
         with contextlib.suppress(ImageError, PlaceError):
-            checkpoints.draw(claim, band_writer.partial_jpeg(claim.record, claim.options, exif, _finished(plane)))
+            checkpoints.draw(claim, band_writer.partial_jpeg(claim.record, claim.options, metadata, _finished(plane)))
 
 
 def _finished(plane: BandPlane) -> Iterator[bytes | int]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import msgspec
 
 from batchgray.codecs.opening import FetchedInput, Source
-from batchgray.errors import ImageError, shown
+from batchgray.errors import INPUT_CHANGED, ImageError, shown
 from batchgray.records import Task
 from batchgray.storage import durable
 from batchgray.storage.base import BadKey, Changed, Denied, LockedOut, Missing, Place, PlaceError, meaning
@@ -37,7 +37,7 @@ _SHARE_OF_BUDGET = 4  # a small input, or a piece, is at most such a part of it:
 _FAULTS_OF_ONE_INPUT = Missing, Changed, Denied, BadKey
 _WHY_NOT: dict[type[PlaceError], str] = {
     Missing: "it is not there any more",
-    Changed: "it has changed since the job was planned; put it back, or convert it in a job of its own",
+    Changed: INPUT_CHANGED,
 }
 
 

@@ -20,7 +20,7 @@ from batchgray.checkpoints.sidecar import SidecarHeader
 from batchgray.codecs import encoding, opening
 from batchgray.codecs.exif import orientation_alone
 from batchgray.codecs.faults import joined
-from batchgray.codecs.metadata import note_of
+from batchgray.codecs.metadata import kept, note_of
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.codecs.transparency import colour_of
 from batchgray.errors import ImageError
@@ -98,21 +98,23 @@ class Converter:
             lambda scratch_bytes: self._reserve(slots.EMPTY_SLOT_BYTES, scratch_bytes),
         )
 
-    def describe(self, source: OpenedImage) -> tuple[slots.SlotRecord, bytes]:
-        """The record and the EXIF of an output to be. Raises ImageError where there can be none."""
+    def describe(self, source: OpenedImage) -> tuple[slots.SlotRecord, slots.Metadata]:
+        """The record and the metadata of an output to be. Raises ImageError where there can be none."""
         if self._pixels.format == "jpeg":
             encoding.check_jpeg_sides(source.width, source.height)
-        exif = source.exif if self._pixels.metadata == "keep" else orientation_alone(source.exif)
+        metadata = self._metadata_of(source)
         record = slots.SlotRecord(
             version=source.version,
             width=source.width,
             height=source.height,
             tile_rows=self._pixels.rows_for(source.width),
             colour=source.colour,
-            exif_bytes=len(exif),
+            exif_bytes=len(metadata.exif),
+            xmp_bytes=len(metadata.xmp),
+            iptc_bytes=len(metadata.iptc),
             note=self._note_of(source),
         )
-        return record, exif
+        return record, metadata
 
     def draw_preview(self, task: Task) -> None:
         """The partial JPEG of an image, from its sidecar. Raises PlaceError."""
@@ -182,13 +184,20 @@ class Converter:
 
     def _lay_out(self, task: Task, source: OpenedImage, header: SidecarHeader | None) -> slots.SlotImage:
         """The slot, long enough and laid out for the source, with the tiles that are finished in place."""
-        record, exif = self.describe(source)
+        record, metadata = self.describe(source)
         self._reserve(record.slot_bytes, source.scratch_bytes)
         restored = header and header.record.is_of(record) and self._checkpoints.restore(task.output, self._slot)
-        return restored or self._slot.begin(record, exif)
+        return restored or self._slot.begin(record, metadata)
+
+    def _metadata_of(self, source: OpenedImage) -> slots.Metadata:
+        if self._pixels.metadata == "strip":
+            return slots.Metadata(orientation_alone(source.exif))
+        return kept(source.exif, source.besides, self._pixels.format)
 
     def _note_of(self, source: OpenedImage) -> str | None:
-        return joined(source.note, note_of(source.dropped) if self._pixels.metadata == "keep" else None)
+        if self._pixels.metadata == "strip":
+            return source.note
+        return joined(source.note, note_of(source.besides, self._pixels.format))
 
     def _run_kernel(self, task: Task, image: slots.SlotImage) -> None:
         """Tile by tile; a flag goes up after its tile is written.
@@ -227,8 +236,8 @@ class Converter:
         preview.blacken_unfinished(image)
         record = image.record
         try:
-            exif = bytes(image.exif)
-            jpeg = encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+            quality = self._pixels.quality
+            jpeg = encoding.encode_jpeg(image.gray, record.width, record.height, quality, image.metadata)
             self._checkpoints.draw(header, jpeg)
         except (ImageError, PlaceError):
             pass  # it is for people to look at; what resume needs is in the sidecar
@@ -236,15 +245,15 @@ class Converter:
     def _encode(self, image: slots.SlotImage) -> list[bytes]:
         if self._pixels.format == "png":
             return list(self._png(image))
-        record, exif = image.record, bytes(image.exif)
-        return encoding.encode_jpeg(image.gray, record.width, record.height, self._pixels.quality, exif)
+        record, quality = image.record, self._pixels.quality
+        return encoding.encode_jpeg(image.gray, record.width, record.height, quality, image.metadata)
 
     def _png(self, image: slots.SlotImage) -> Iterator[bytes]:
         """In pieces; given up at SIGTERM if it takes long. Raises Interrupted."""
         from batchgray.codecs import png  # compiled when it is first needed
 
         record, effort = image.record, self._pixels.compression
-        for piece in png.encode(image.gray, record.width, record.height, effort, bytes(image.exif)):
+        for piece in png.encode(image.gray, record.width, record.height, effort, image.metadata):
             if self._interrupt.heard and png.takes_long(effort):
                 raise Interrupted
             yield piece

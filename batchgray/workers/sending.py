@@ -100,7 +100,7 @@ class Sender(threading.Thread):
         output = written.task.output
         try:
             with meaning(output):
-                self._publisher.put(output, written.file)
+                self._publisher.put(output, written.file, written.task.replaces)
                 if written.begun and written.task.preview:
                     self._checkpoints.discard_preview(output)
         except Exception as error:  # whatever it is, it costs this output and no other

@@ -186,8 +186,9 @@ class Worker:
         if not self._wanted_more and (room := self._inputs.room):
             self._wanted_more = True
             self._channel.send(WantsMore(size=room))
-        while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
-            self._take_in(self._next_message())
+        with self._waiting():  # for the next input, where it is not there yet
+            while self._wanted_more and self._channel.waiting(0 if self._inputs.is_there else _PROMPT_SECONDS):
+                self._take_in(self._next_message())
 
     def _take_in(self, message: Convert | GiveBack) -> None:
         self._take_memory(message)
@@ -227,13 +228,13 @@ class Worker:
             return self._make_in_memory(in_hand, started, below)
         except in_memory.SoonerInBands:
             with contextlib.suppress(ImageError):
-                return self._make_in_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
+                return self._take_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
         except TooLarge as error:
-            return self._make_in_bands(in_hand, started, error)
+            return self._take_bands(in_hand, started, error)
         try:  # it can't be read in bands, or has a fault there that another decoder may know a way round
             return self._make_in_memory(in_hand, started)
         except TooLarge as error:
-            return self._make_in_bands(in_hand, started, error)
+            return self._take_bands(in_hand, started, error)
 
     def _make_in_memory(self, in_hand: InHand, started: float, below: float = math.inf) -> committer.Written:
         made = self._converter.make(in_hand.task, in_hand.source, started, below)
@@ -252,20 +253,20 @@ class Worker:
         with self._scratch.file_of(in_hand.source.data, in_hand.task.version.mtime_ns) as path:
             yield msgspec.structs.replace(in_hand.task, source=path)
 
-    def _make_in_bands(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
+    def _take_bands(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
         """The way of what is large (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         with self._in_a_file(in_hand) as task:
-            return self._convert_in_bands(task, started, too_large)
+            return self._make_in_bands(task, started, too_large)
 
-    def _convert_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
+    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
         source = self._converter.open(task.source)
         source.close()
-        record, exif = self._converter.describe(source)
+        record, metadata = self._converter.describe(source)
         self._slot.describe(record)
         plan, team = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             told = self._channel.send if self._checkpoints.keeps_planes else _untold
-            conversion = banded.Conversion(task, record, exif, self._pixels, self._checkpoints, self._scratch, told)
+            conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
         with contextlib.closing(conversion), allocator.returned(team.kept_bytes):
             computed = conversion.tiles_missing
             try:

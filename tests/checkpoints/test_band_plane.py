@@ -153,7 +153,7 @@ def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
     written(tmp_path, {0, 1, 2, 12})
     with paths(tmp_path)[0].open("r+b") as file:
         file.write(b"damaged!")
-    image = slot.begin(RECORD, b"exif")
+    image = slot.begin(RECORD, slots.Metadata(b"exif"))
     band_plane.fill(image, Folder.at(tmp_path), OUTPUT, OPTIONS)
     assert [index for index, flag in enumerate(image.flags) if flag] == [6]
     assert bytes(image.gray[96 * WIDTH :]) == GRAY[96 * WIDTH :]
@@ -163,7 +163,7 @@ def test_an_image_in_memory_takes_the_finished_bands(tmp_path, slot):
     ("done", "bands"), [({0}, {0, 1}), ({1, 2, 5}, {2, 3, 4, 5, 10, 11}), (set(range(7)), set(range(BANDS)))]
 )
 def test_a_plane_takes_up_the_tiles_of_a_sidecar(tmp_path, slot, done, bands):
-    image = slot.begin(RECORD, b"exif")
+    image = slot.begin(RECORD, slots.Metadata(b"exif"))
     for tile in (tiles.tile_at(index, HEIGHT, 16) for index in done):
         image.gray[tile.top * WIDTH : tile.bottom * WIDTH] = GRAY[tile.top * WIDTH : tile.bottom * WIDTH]
         image.flags[tile.index] = 1
@@ -196,7 +196,7 @@ def test_pieces_that_do_not_follow_each_other_are_taken_up_each_for_itself(tmp_p
 def test_what_is_discarded_is_gone(tmp_path):
     written(tmp_path, {0})
     checkpoints = checkpoints_in(tmp_path)
-    checkpoints.claim(TASK, RECORD, b"exif")
+    checkpoints.claim(TASK, RECORD, slots.Metadata(b"exif"))
     checkpoints.discard(OUTPUT)
     assert list(tmp_path.iterdir()) == []
 

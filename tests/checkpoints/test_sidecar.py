@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from batchgray import tiles
 from batchgray.checkpoints import sidecar
+from batchgray.planes import slots
 from batchgray.records import InputVersion, Task
 from batchgray.storage import durable, sealing
 from batchgray.storage.base import Full
@@ -28,19 +29,19 @@ def folders():
     flags=st.lists(st.sampled_from([0, 1]), min_size=1, max_size=9),
     width=st.integers(1, 40),
     short=st.integers(0, 7),
-    exif=st.binary(max_size=300),
+    metadata=st.builds(slots.Metadata, *[st.binary(max_size=300)] * 3),
     colour=st.booleans(),
 )
-def test_any_set_of_finished_tiles_comes_back_exactly(flags, width, short, exif, colour):
+def test_any_set_of_finished_tiles_comes_back_exactly(flags, width, short, metadata, colour):
     with making_folders() as folders:
-        image = folders.begun(flags, exif, width, 8 * len(flags) - short, colour)
+        image = folders.begun(flags, metadata, width, 8 * len(flags) - short, colour)
         header = folders.write(image)
         assert header.tiles_done == sum(flags)
         assert folders.checkpoints().find(TASK) == header
         restored, slot = folders.restored(image.record)
         assert restored.record == image.record
         assert bytes(restored.flags) == bytes(flags) == bytes(slot.image().flags)
-        assert bytes(restored.exif) == exif
+        assert restored.metadata == metadata
         for first, last in tiles.spans(flags):
             assert restored.rows(first, last) == image.rows(first, last)
         assert folders.flight.names() == [folders.sidecar.name]
@@ -117,7 +118,7 @@ def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spa
     image = folders.begun()
     written = msgspec.structs.replace(folders.write(image), tiles=[(first, last) for first, last in spans])
     header = sealing.seal(msgspec.json.encode(written))
-    folders.sidecar.write_bytes(header + b"\n" + bytes(max(0, written.record.exif_bytes + written.pixels)))
+    folders.sidecar.write_bytes(header + b"\n" + bytes(max(0, written.record.metadata_bytes + written.pixels)))
     assert sidecar.read_header(folders.flight, folders.sidecar.name) is None
     assert folders.restored(image.record)[0] is None
 
@@ -132,6 +133,9 @@ def test_a_sidecar_whose_tiles_are_not_in_its_image_is_not_restored(folders, spa
         {"tile_rows": 16},
         {"tile_rows": 0},
         {"exif_bytes": 65528},
+        {"xmp_bytes": 65503},
+        {"xmp_bytes": -1, "exif_bytes": 1},
+        {"iptc_bytes": 65507},
         {"note": "n" * 2048},
     ],
 )
@@ -140,7 +144,7 @@ def test_a_header_that_batchgray_would_never_write_is_not_believed(folders, chan
     written = folders.write(folders.begun())
     header = msgspec.structs.replace(written, tiles=[], record=msgspec.structs.replace(written.record, **changes))
     line = sealing.seal(msgspec.json.encode(header)) + b"\n"
-    folders.sidecar.write_bytes(line + bytes(header.record.exif_bytes))
+    folders.sidecar.write_bytes(line + bytes(header.record.metadata_bytes))
     assert sidecar.read_header(folders.flight, folders.sidecar.name) is None
 
 

@@ -39,7 +39,6 @@ def test_what_a_job_does_not_know_yet_is_refused_in_words(images, tmp_path, opti
     "arguments",
     [
         ("run", "in", "--out", "out", "--manifest", "oss://gray/m.json"),
-        ("report", "oss://gray/x"),
         ("resume", "memory:///x", "--input-root", "in"),
     ],
     ids=" ".join,
@@ -56,14 +55,16 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
     out = tmp_path / "out"
     batchgray("run", images, "--out", out, "--job", "-q")
     before = tree(out)
-    for arguments in (("run", images, "--out", out), ("report", out)):
-        assert "is the head of a job" in batchgray(*arguments, expect=2).stderr
+    assert "is the head of a job" in batchgray("run", images, "--out", out, expect=2).stderr
     for name in (out, out / "manifest.json"):
         batchgray("resume", name, "-q")
         status = json.loads(batchgray("status", name, "--json").stdout)
-        assert (status["state"], status["counts"]["done"], status["job"]["shares"]["done"]) == ("complete", 1, 1)
+        assert (status["state"], status["counts"]["done"], status["job"]["listed"]) == ("complete", 1, True)
     assert "complete: 1 of 1 image done" in batchgray("status", out).stdout
     assert tree(out) == before
+    said = batchgray("report", out).stdout
+    assert said == f"Report: {out}/report.html\n"
+    assert tree(out).keys() - before.keys() == {"report.html"}
 
 
 def test_a_run_on_folders_imports_nothing_of_jobs_and_stores():

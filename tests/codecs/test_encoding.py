@@ -5,14 +5,16 @@ import io
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image
+from PIL import Image, IptcImagePlugin
 
 from batchgray.codecs import encoding
 from batchgray.errors import ImageError
+from batchgray.planes.slots import Metadata
 
 GRAY = np.random.default_rng(4).integers(0, 256, (67, 93), np.uint8)
 HEIGHT, WIDTH = GRAY.shape
 EXIF = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
+KEPT = Metadata(EXIF, b"<xmp/>", b"\x1c\2\0\0\2\0\4\x1c\2\x78\0\6hello!")
 
 
 def plane() -> memoryview:
@@ -25,15 +27,19 @@ def test_a_jpeg_is_what_libjpeg_makes_of_the_pixels(quality):
     assert data == simplejpeg.encode_jpeg(GRAY[..., None], quality, colorspace="GRAY")
 
 
-def test_exif_comes_behind_jfif_and_changes_nothing_else():
+def test_metadata_comes_behind_jfif_and_changes_nothing_else():
     (bare,) = encoding.encode_jpeg(plane(), WIDTH, HEIGHT, 75)
-    pieces = encoding.encode_jpeg(plane(), WIDTH, HEIGHT, 75, EXIF)
+    pieces = encoding.encode_jpeg(plane(), WIDTH, HEIGHT, 75, KEPT)
     assert pieces[0] == bare[:20]
     assert pieces[0][2:4] == b"\xff\xe0"
     assert pieces[1] == b"\xff\xe1" + (8 + len(EXIF)).to_bytes(2) + b"Exif\0\0" + EXIF
-    assert pieces[0] + pieces[2] == bare
+    assert pieces[2] == b"\xff\xe1" + (31 + len(KEPT.xmp)).to_bytes(2) + b"http://ns.adobe.com/xap/1.0/\0" + KEPT.xmp
+    assert pieces[3].startswith(b"\xff\xed\0.Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x12")
+    assert pieces[0] + pieces[4] == bare
     with Image.open(io.BytesIO(b"".join(pieces))) as image:
         assert image.info["exif"] == b"Exif\0\0" + EXIF
+        assert image.info["xmp"] == KEPT.xmp
+        assert IptcImagePlugin.getiptcinfo(image) == {(2, 0): b"\0\4", (2, 120): b"hello!"}
         assert "jfif" in image.info
 
 

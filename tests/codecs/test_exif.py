@@ -10,7 +10,7 @@ from batchgray.codecs import encoding
 from batchgray.codecs.exif import EXIF_HEADER, fitting, orientation_alone
 from batchgray.codecs.png_outline import PngOutline
 from batchgray.codecs.webp_outline import WebpOutline
-from batchgray.planes.slots import LONGEST_EXIF
+from batchgray.planes.slots import LONGEST_EXIF, Metadata
 
 LONGEST = b"MM" + bytes(LONGEST_EXIF - 2)
 
@@ -23,7 +23,7 @@ def test_the_longest_block_of_a_jpegs_segment_fits_and_no_longer_one(header):
 
 
 def test_the_longest_block_goes_into_a_jpeg_and_comes_out_whole():
-    data = b"".join(encoding.encode_jpeg(memoryview(bytes(64)), 8, 8, 75, LONGEST))
+    data = b"".join(encoding.encode_jpeg(memoryview(bytes(64)), 8, 8, 75, Metadata(LONGEST)))
     with Image.open(io.BytesIO(data)) as image:
         assert image.info["exif"] == EXIF_HEADER + LONGEST
 

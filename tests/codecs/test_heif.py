@@ -10,9 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from boxed import codestream, heic, patched
+from described import KEYWORDS, packet
 from PIL import Image, ImageOps
 
+from batchgray.codecs.metadata import Besides
 from batchgray.codecs.opening import open_image
+from batchgray.codecs.xmp import without_colour
 from batchgray.errors import ImageError
 
 RANDOM = np.random.default_rng(11)
@@ -105,9 +108,16 @@ def test_the_primary_picture_is_taken_and_the_note_says_of_how_many(opened):
     assert image.note == "the primary one of 2 pictures in the file"
 
 
-@pytest.mark.parametrize(("xmp", "dropped"), [(b"<x:xmpmeta/>", {"XMP"}), (None, set())])
-def test_xmp_that_an_output_does_not_hold_is_known(opened, xmp, dropped):
-    assert opened(heic(THREE, xmp=xmp)).dropped == dropped
+@pytest.mark.parametrize(
+    ("xmp", "besides"),
+    [
+        (packet(KEYWORDS), Besides({"XMP": without_colour(packet(KEYWORDS))})),
+        (b"no XML", Besides({}, {"XMP"})),
+        (None, Besides()),
+    ],
+)
+def test_xmp_is_kept_or_told(opened, xmp, besides):
+    assert opened(heic(THREE, xmp=xmp)).besides == besides
 
 
 def test_a_thumbnail_is_no_picture_of_its_own(opened):

@@ -6,20 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray.codecs import encoding, jpeg_bands
+from batchgray.planes.slots import NO_METADATA, Metadata
+
+KEPT = Metadata(b"MM\0*", b"<xmp/>", b"\x1c")
 
 
-def in_bands(gray: np.ndarray, rows: int, quality: int, exif: bytes = b"") -> bytes:
+def in_bands(gray: np.ndarray, rows: int, quality: int, metadata: Metadata = NO_METADATA) -> bytes:
     height, width = gray.shape
     coder = jpeg_bands.Coder(width, quality)
-    splicer = jpeg_bands.Splicer(coder, width, height, exif)
+    splicer = jpeg_bands.Splicer(coder, width, height, metadata)
     # From the last to the first: a band depends on no other.
     bands = [coder.code(gray[top : top + rows].tobytes()) for top in reversed(range(0, height, rows))]
     return b"".join([*map(splicer.add, reversed(bands)), splicer.finish()])
 
 
-def whole(gray: np.ndarray, quality: int, exif: bytes = b"") -> bytes:
+def whole(gray: np.ndarray, quality: int, metadata: Metadata = NO_METADATA) -> bytes:
     height, width = gray.shape
-    return b"".join(encoding.encode_jpeg(memoryview(gray.tobytes()), width, height, quality, exif))
+    return b"".join(encoding.encode_jpeg(memoryview(gray.tobytes()), width, height, quality, metadata))
 
 
 @settings(deadline=None, max_examples=150)
@@ -51,6 +54,6 @@ def test_a_last_block_of_any_coefficients(seed):
     assert in_bands(gray, 8, 100) == whole(gray, 100)
 
 
-def test_exif_comes_where_it_belongs():
+def test_metadata_comes_where_it_belongs():
     gray = np.arange(4096, dtype=np.uint16).astype(np.uint8).reshape(64, 64)
-    assert in_bands(gray, 16, 90, b"MM\0*") == whole(gray, 90, b"MM\0*")
+    assert in_bands(gray, 16, 90, KEPT) == whole(gray, 90, KEPT)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from batchgray.codecs.metadata import Besides
 from batchgray.codecs.opened import OpenedImage, SecondOpinion
 from batchgray.errors import ImageError
 from batchgray.records import InputVersion
@@ -24,7 +25,7 @@ class Opened(OpenedImage):
 
 
 def image() -> Opened:
-    about = {"exif": b"", "dropped": set(), "note": None}
+    about = {"exif": b"", "besides": Besides(), "note": None}
     return Opened(InputVersion(1, 1), width=4, height=3, colour=True, **about, scratch_bytes=0)
 
 

@@ -1,8 +1,10 @@
 """Opening an input: whatever a parser meets is that image's failure, and a changed input is told as such."""
 
+import contextlib
 import os
 from types import SimpleNamespace
 
+import harness
 import numpy as np
 import pytest
 import simplejpeg
@@ -15,6 +17,7 @@ from batchgray.codecs.band_reader import BandReader
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.png_outline import PngOutline
 from batchgray.errors import ImageError
+from batchgray.records import InputVersion
 
 PICTURE = Image.fromarray(RGB)
 REPORTED = r"can't be read \(IndexError: index out of range\): .* please report it"
@@ -147,3 +150,41 @@ def test_a_small_file_is_read_and_a_larger_one_mapped(tmp_path, size):
     image = opened(str(tmp_path / "a.jpg"))
     assert isinstance(image.given.data, bytes) == (size == 64 << 10)
     image.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("JPEG", {}),
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+        ("GIF", {}),
+        ("BMP", {}),
+        ("PPM", {}),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_was_fetched_is_converted_as_a_file_is(tmp_path, kind, settings, mode):
+    """Without a file: a library that wants one gets a copy, which counts."""
+    path = tmp_path / "a"
+    path.write_bytes(saved(PICTURE.convert(mode), kind, **settings))
+    version = opening.version_of(str(path))
+    fetched = opening.FetchedInput(path.read_bytes(), version)
+    planes = []
+    for source in (str(path), fetched):
+        image = opened(source)
+        with contextlib.closing(image):
+            plane = bytearray(3 * image.width * image.height)
+            note = harness.decode(image, memoryview(plane)[: len(plane) if image.colour else len(plane) // 3])
+        planes.append((plane, note, image.version, image.exif, image.width, image.height))
+    assert planes[0] == planes[1]
+    path.unlink()
+    opening.check_unchanged(fetched, version)
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"", "an empty file"), (b"no image at all", "none of the formats")])
+def test_what_was_fetched_may_be_no_image(data, reason):
+    with pytest.raises(ImageError, match=reason):
+        opened(opening.FetchedInput(data, InputVersion(len(data), 0)))

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from batchgray.codecs import png
+from batchgray.planes.slots import NO_METADATA, Metadata
 
 EFFORTS = range(10)
 GOLDEN = [492636133, 3106962748, 4259640602, 1913924529]  # seen on processors with SSE 4, AVX2 and AVX-512
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 3), (31, 7), (33, 64), (257, 300), (200_001, 3)]
 
 
-def made(gray: np.ndarray, compression: int, exif: bytes = b"") -> bytes:
+def made(gray: np.ndarray, compression: int, metadata: Metadata = NO_METADATA) -> bytes:
     height, width = gray.shape
-    return b"".join(png.encode(gray.tobytes(), width, height, compression, exif))
+    return b"".join(png.encode(gray.tobytes(), width, height, compression, metadata))
 
 
 def noise(width: int, height: int, levels: int = 256, seed: int = 0) -> np.ndarray:
@@ -58,11 +59,17 @@ def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     assert kind == b"IEND"
 
 
-def check(data: bytes, gray: np.ndarray, exif: bytes = b"") -> None:
+def check(data: bytes, gray: np.ndarray, metadata: Metadata = NO_METADATA) -> None:
     """The specification's rules, and Pillow's reading."""
     height, width = gray.shape
     kinds, bodies = zip(*chunks_of(data), strict=True)
-    assert kinds == (b"IHDR", *[b"eXIf"] * bool(exif), *[b"IDAT"] * kinds.count(b"IDAT"), b"IEND")
+    assert kinds == (
+        b"IHDR",
+        *[b"eXIf"] * bool(metadata.exif),
+        *[b"iTXt"] * bool(metadata.xmp),
+        *[b"IDAT"] * kinds.count(b"IDAT"),
+        b"IEND",
+    )
     assert bodies[0] == width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\0\0\0\0"
     stream = b"".join(body for kind, body in zip(kinds, bodies, strict=True) if kind == b"IDAT")
     inflater = zlib.decompressobj()
@@ -72,8 +79,8 @@ def check(data: bytes, gray: np.ndarray, exif: bytes = b"") -> None:
     with Image.open(io.BytesIO(data)) as image:
         assert (image.mode, image.size) == ("L", (width, height))
         assert np.array_equal(np.asarray(image), gray)
-        if exif:
-            assert image.info["exif"].removeprefix(b"Exif\0\0") == exif
+        assert image.info.get("exif", b"").removeprefix(b"Exif\0\0") == metadata.exif
+        assert image.info.get("XML:com.adobe.xmp", "") == metadata.xmp.decode()
 
 
 @pytest.mark.parametrize("compression", EFFORTS)
@@ -91,11 +98,13 @@ def test_every_effort_and_size_is_a_sound_png(compression, levels):
     levels=st.integers(1, 256),
     compression=st.sampled_from(EFFORTS),
     exif=st.binary(max_size=40),
+    xmp=st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), max_size=40),
     seed=st.integers(0, 99),
 )
-def test_any_image(width, height, levels, compression, exif, seed):
+def test_any_image(width, height, levels, compression, exif, xmp, seed):
     gray = noise(width, height, levels, seed)
-    check(made(gray, compression, exif and b"MM\0*" + exif), gray, exif and b"MM\0*" + exif)
+    metadata = Metadata(exif and b"MM\0*" + exif, xmp.encode(), b"has no place")
+    check(made(gray, compression, metadata), gray, metadata)
 
 
 @pytest.mark.parametrize("compression", EFFORTS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from harness import batchgray
@@ -88,3 +89,35 @@ def test_extras_are_named_with_what_each_is_for(monkeypatch):
     monkeypatch.setitem(extras.EXTRAS, "heif", ("no_such_module", "HEIC and HEIF are read"))
     assert findings()["heif"].verdict == "note"
     assert findings()["heif"].remedy == "install batchgray[heif], and HEIC and HEIF are read"
+
+
+def test_it_is_told_whose_messages_lie_in_the_queue_and_none_is_taken(smq_local):
+    with smq_local.LocalSMQ() as server:
+        environment = {
+            **os.environ,
+            "MNS_ENDPOINT": server.endpoint,
+            "BATCHGRAY_METADATA_URL": server.endpoint,
+            "ALIBABA_CLOUD_ACCESS_KEY_ID": "local",
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "local",
+        }
+        batchgray("smq", "create", "spot-interruption", env=environment)
+        for instance in ("i-other", "i-local", "i-other"):
+            batchgray("smq", "simulate", "--instance-id", instance, env=environment)
+        said = batchgray("doctor", env=environment).stdout
+        assert "fine   messages: 2 for i-other (the oldest " in said
+        assert "note   messages for this instance: 1 for this instance, i-local (" in said
+        assert "interrupted at once" in said
+        assert server.requests["DeleteMessage"] == 1  # the trial of the permission, of no message
+        counted = re.search(r"(\d) messages? to be had, (\d) hidden", batchgray("doctor", env=environment).stdout)
+        assert sum(map(int, counted.groups())) == 3
+
+
+def test_without_the_right_to_peek_the_rest_is_told(smq_local):
+    with smq_local.LocalSMQ(denied={"BatchPeekMessage"}) as server:
+        queue = {"MNS_ENDPOINT": server.endpoint, "BATCHGRAY_METADATA_URL": server.endpoint}
+        key = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "local", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "local"}
+        environment = {**os.environ, **queue, **key}
+        batchgray("smq", "create", "spot-interruption", env=environment)
+        said = batchgray("doctor", env=environment, expect=1).stdout
+        assert "wrong  permission mns:BatchPeekMessage" in said
+        assert "messages: " not in said

@@ -2,13 +2,14 @@
 
 import contextlib
 import functools
+import os
 
 import pytest
 from harness import batchgray, save_gradient, tree
 
 from batchgray import errors
 from batchgray.engine import job
-from batchgray.manifest import job_head
+from batchgray.manifest import job_head, job_round
 from batchgray.manifest.share_log import ShareLog
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, JobOptions, PixelOptions
@@ -42,11 +43,12 @@ class Notices:
 
 
 def logs(out):
-    """The entries of each share's log."""
+    """The entries of the log of each share of the round that is not finished."""
     with contextlib.closing(FolderPlace(out)) as place:
-        head = job_head.read(place)
-        shares = Planner(place, head.prefix, (), "jpeg", str).written()
-        return [ShareLog(place, head.log(share.number), "a test").catch_up() for share in shares]
+        round = job_round.current(place, job_head.read(place).prefix)
+        shares = Planner(place, round.prefix, (), "jpeg", str).written()
+        names = [job_round.name_of(share.number) for share in shares]
+        return [ShareLog(place, round.log(name), "a test", round.finished).catch_up() for name in names]
 
 
 @pytest.fixture
@@ -82,6 +84,13 @@ def run(images, out, sources=(), emit=lambda event: None, **settings):
         return job.run_job(options, given), events
 
 
+def resume(out, **settings):
+    """The exit code, and all events."""
+    events = []
+    with means(events) as given:
+        return job.resume_job(str(out), EngineOptions(workers=1), given), events
+
+
 def outputs(out):
     return {name: data for name, data in tree(out).items() if not name.startswith(".batchgray")}
 
@@ -94,7 +103,7 @@ def test_totals_are_of_all_shares(images, out, tmp_path):
     assert (summary.state, summary.total, summary.done, summary.converted) == ("complete_with_failures", 5, 4, 4)
     assert list(summary.failures) == ["d.jpg"]
     assert summary.reasons[0].sources == ["d.jpg"]
-    assert [entries[-1].kind for entries in logs(out)] == ["done", "free", "done"]
+    assert logs(out) == []
     batchgray("run", images, "--out", tmp_path / "plain", "-q", expect=3)
     assert outputs(out) == tree(tmp_path / "plain")
 
@@ -126,17 +135,72 @@ def test_a_notice_is_acknowledged_when_the_log_says_free_and_no_further_share_is
     assert len(outputs(out)) == 5
 
 
-def test_an_input_that_changed_or_went_costs_one_image(images, out):
-    def change(event):
+def test_an_input_that_went_since_it_was_listed_costs_one_image(images, out):
+    def remove(event):
         if type(event).__name__ == "Planned":
-            (images / "a.png").unlink()
-            save_gradient(images / "c.png", 80, 80)
+            (images / "a.png").unlink(missing_ok=True)
+
+    exit_code, events = run(images, out, emit=remove)
+    assert (exit_code, list(events[-1].failures)) == (3, ["a.png"])
+    assert "not there any more" in events[-1].failures["a.png"]
+
+
+def test_an_input_that_changed_since_it_was_listed_is_made_anew_by_the_same_run(images, out, tmp_path):
+    changed = []
+
+    def change(event):
+        if type(event).__name__ == "Planned" and not changed:
+            changed.append(save_gradient(images / "c.png", 80, 80))
 
     exit_code, events = run(images, out, emit=change)
-    failures = events[-1].failures
-    assert (exit_code, sorted(failures)) == (3, ["a.png", "c.png"])
-    assert "not there any more" in failures["a.png"]
-    assert "has changed" in failures["c.png"]
+    assert (exit_code, events[-1].done, events[-1].failures) == (0, 5, {})
+    batchgray("run", images, "--out", tmp_path / "plain", "-q")
+    assert outputs(out) == tree(tmp_path / "plain")
+
+
+def test_a_later_run_takes_what_is_new_or_changed_and_nothing_else(images, out, tmp_path):
+    run(images, out)
+    save_gradient(images / "c.png", 80, 80, seed=9)
+    save_gradient(images / "f.png", 64, 48, seed=8)
+    (images / "d.jpg").unlink()
+    exit_code, events = run(images, out)
+    started = [event.source for event in events if type(event).__name__ == "Started"]
+    planned = next(event for event in events if type(event).__name__ == "Planned")
+    assert (exit_code, sorted(started)) == (0, ["c.png", "f.png"])
+    assert (planned.total, planned.todo, planned.done, planned.new, planned.changed) == (5, 2, 3, 1, 1)
+    assert (events[-1].done, events[-1].gone, events[-1].newly_gone) == (5, 1, ["d.jpg"])
+    batchgray("run", images, "--out", tmp_path / "plain", "-q")
+    assert outputs(out).items() >= tree(tmp_path / "plain").items()
+
+
+def test_an_output_of_an_older_version_is_replaced_only_where_it_is_as_it_was_made(images, out):
+    run(images, out)
+    for name in ("a.png", "c.png"):
+        save_gradient(images / name, 80, 80, seed=9)
+    (out / "a.jpg").write_bytes(b"mine")
+    exit_code, events = run(images, out)
+    assert (exit_code, list(events[-1].failures)) == (3, ["a.png"])
+    assert (out / "a.jpg").read_bytes() == b"mine"
+    assert events[-1].converted == 1
+
+
+def test_where_nothing_is_new_nothing_is_left_of_the_question(images, out):
+    run(images, out)
+    before = tree(out)
+    exit_code, events = run(images, out)
+    assert (exit_code, events[-1].already_done, events[-1].converted) == (0, 5, 0)
+    assert tree(out) == before
+
+
+def test_resume_tries_again_what_failed_and_looks_for_nothing_new(images, out):
+    (images / "d.jpg").write_bytes(b"none")
+    run(images, out)
+    save_gradient(images / "d.jpg", 64, 48)
+    save_gradient(images / "new.png", 64, 48)
+    exit_code, events = resume(out)
+    started = [event.source for event in events if type(event).__name__ == "Started"]
+    assert (exit_code, started) == (0, ["d.jpg"])
+    assert (events[-1].total, events[-1].done) == (5, 5)
 
 
 def test_what_batchgray_did_not_make_stays(images, out):
@@ -171,7 +235,9 @@ def test_a_run_that_finds_nothing_leaves_nothing(images, out):
 
 def test_what_a_kill_left_on_its_way_is_swept_up(images, out):
     out.mkdir()
-    (out / ".batchgray-put-0123").write_bytes(b"half of an output")
+    left = out / f".batchgray-put-{12 * '0'}-1-1-{16 * '0'}"
+    left.write_bytes(b"half of an output")
+    os.utime(left, (1, 1))
     run(images, out)
     assert not list(out.glob(".batchgray-put-*"))
 

@@ -21,7 +21,7 @@ from batchgray.options import PixelOptions
 from batchgray.planning.plan import Plan
 from batchgray.records import InputVersion, Task
 from batchgray.storage import durable
-from batchgray.storage.base import Unreachable
+from batchgray.storage.base import Full, Unreachable
 from batchgray.workers import messages
 from batchgray.workers.messages import ImageDone
 
@@ -354,3 +354,41 @@ def test_an_end_that_a_place_did_not_answer_is_no_end(books, monkeypatch):
     with pytest.raises(errors.ManifestUnwritable, match="no answer"):
         books.ledger.commit(None)
     assert not books.ledger.durable
+
+
+def answers_with(books, monkeypatch, error):
+    def answer(*_):
+        raise error("log", "why")
+
+    monkeypatch.setattr(books.store, "sync", answer)
+    monkeypatch.setattr(books.store, "commit", answer)
+
+
+def test_a_place_that_is_full_is_as_a_full_disk(books, monkeypatch):
+    answers_with(books, monkeypatch, Full)
+    books.ledger.done([done(0)])
+    books.ledger.commit(None)
+    assert books.ledger.disk_full
+    assert not books.ledger.durable
+
+
+def test_a_place_that_is_full_is_told_by_the_sync_beside_the_work(books, monkeypatch):
+    clock = patched_clock(monkeypatch)
+    answers_with(books, monkeypatch, Full)
+    ledger = Ledger(books.plan, books.tidy_up, books.store, 5.0, books.said.append, 0.0)
+    ledger.done([done(0)])
+    clock.now += 10
+    ledger.sync()
+    ledger._syncing.exception()
+    ledger.sync()
+    assert ledger.disk_full
+    ledger.close()
+
+
+def test_an_interruption_that_a_place_did_not_hear_of_is_one_all_the_same(books, monkeypatch):
+    answers_with(books, monkeypatch, Unreachable)
+    books.ledger.done([done(0)])
+    books.ledger.commit(NOTICE)
+    assert books.ledger.unreachable == "why"
+    assert not books.ledger.durable
+    assert not books.ledger.disk_full

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from batchgray.engine.memory import grant_memory
+from batchgray.engine.memory import grant_memory, on_the_way_bytes
 from batchgray.engine.worker_handle import WorkerHandle
 from batchgray.planes import slots
 from batchgray.workers.messages import GiveBack, Granted, NeedMemory, Refused
@@ -142,3 +142,10 @@ def test_a_dead_worker_that_asked_breaks_nothing(worker):
     one.channel.dead = True
     grant_memory([one, other], 100 * MB)
     assert len(granted(other)) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "expected"), [(16 << 30, 2, 64 << 20), (160 << 20, 2, 10 << 20), (80, 10, 1)]
+)
+def test_what_is_on_the_way_is_an_eighth_of_the_memory_at_most(limit, workers, expected):
+    assert on_the_way_bytes(limit, workers) == expected

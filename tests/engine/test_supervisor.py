@@ -14,7 +14,7 @@ from batchgray import errors
 from batchgray.checkpoints.folder import FolderCheckpoints
 from batchgray.engine import pool, timelimit
 from batchgray.engine.drain import SALVAGE_SECONDS
-from batchgray.engine.lifecycle import State, Trigger
+from batchgray.engine.lifecycle import State
 from batchgray.engine.pool import Inheritance
 from batchgray.engine.supervisor import READY_SECONDS, Outcome, Supervisor
 from batchgray.notices.inbox import Inbox, InterruptionNotice
@@ -86,31 +86,31 @@ class Tasks:
         version = InputVersion(self._size, 5678)
         return Task(index=index, source=f"/in/{index}.png", output=f"{index}.jpg", version=version)
 
+    def share_out(self, backlog):
+        pass
+
 
 class World:
     """A supervisor of `count` small images, each in a chunk of its own."""
 
-    def __init__(self, out, stack, count=3, size=2 << 20, **engine):
+    def __init__(self, out, stack, count=3, size=2 << 20, stay=False, on_the_way_bytes=0, **engine):
         folder = stack.enter_context(Folder.at(out))
         flight = stack.enter_context(folder.inner(".batchgray", make=True))
         inheritance = Inheritance(
-            out=folder.path, flight=flight.path, descriptors=(), pixels=PixelOptions(), max_pixels=10**9, checkpoint=5.0
+            out=folder.path,
+            flight=flight.path,
+            descriptors=(),
+            pixels=PixelOptions(),
+            max_pixels=10**9,
+            checkpoint=5.0,
+            on_the_way_bytes=on_the_way_bytes,
         )
         options = EngineOptions(**{"workers": 2, "memory": 1 << 30, "grace": 30.0, **engine})
         self.clock, self.server, self.reporter, self.inbox = Clock(), StubServer(), Reporter(), Inbox()
         self.ready_to_read = True
-        self.it = Supervisor(
-            Tasks(count, size),
-            inheritance,
-            FolderCheckpoints(flight, folder, PixelOptions()),
-            options,
-            self.reporter,
-            self.server,
-            self.inbox,
-            lambda: self.ready_to_read,
-            self.clock,
-        )
-        self.it._lifecycle.happened(Trigger.PLANNED)
+        checkpoints = FolderCheckpoints(flight, folder, PixelOptions())
+        self.it = Supervisor(inheritance, checkpoints, options, self.server, self.inbox, self.clock)
+        self.it._begin(Tasks(count, size), self.reporter, lambda: self.ready_to_read, stay)
 
     @property
     def workers(self):
@@ -601,3 +601,95 @@ def test_small_images_are_handed_out_in_chunks_that_get_smaller_towards_the_end(
         world.forked(11, 12)
         world.ready(0, 1)
         assert [world.received(number) for number in (0, 1)] == [[0, 1], [2]]
+
+
+# handing out ahead
+
+
+@pytest.fixture
+def long_world(tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield World(tmp_path, stack, count=20)
+
+
+def test_a_worker_that_wants_more_gets_as_much_while_it_converts(long_world):
+    world = long_world
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    assert world.received(0) == [0]
+    world.says(0, messages.WantsMore(size=3 << 20))
+    world.it._hand_out_tasks()
+    assert world.received(0) == [2, 3], "two megabytes each"
+    world.it._hand_out_tasks()
+    assert world.received(0) == [], "it asked once"
+    assert list(world.workers[0].tasks) == [0, 2, 3]
+
+
+def test_the_last_images_are_kept_for_workers_that_have_none(world):
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    world.says(0, messages.WantsMore(size=1))
+    world.it._hand_out_tasks()
+    assert world.received(0) == [0]
+    assert world.waiting == [2]
+    world.idles(1)
+    world.it._hand_out_tasks()
+    assert world.received(1) == [1, 2]
+
+
+def test_a_worker_with_more_on_its_way_is_not_idle(long_world):
+    """Else its memory would be taken away while it converts."""
+    world = long_world
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    world.says(0, messages.WantsMore(size=1))
+    world.it._hand_out_tasks()
+    world.says(0, messages.Idle(chunks=1))
+    assert not world.workers[0].idle
+    world.says(0, messages.Idle(chunks=2))
+    assert world.workers[0].idle
+
+
+def test_a_death_blames_the_image_in_hand_and_none_that_was_handed_out_ahead(long_world):
+    world = long_world
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    world.says(0, messages.WantsMore(size=1))
+    world.it._hand_out_tasks()
+    announce(world, 0, 0)
+    world.dies(0)
+    assert world.suspects == [0]
+    assert world.waiting[0] == 2
+    assert [said[1] for said in world.reporter.sayings("suspected")] == [0]
+
+
+def test_nothing_is_handed_out_ahead_while_the_events_are_not_read(long_world):
+    world = long_world
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    world.ready_to_read = False
+    world.says(0, messages.WantsMore(size=1))
+    world.it._hand_out_tasks()
+    assert world.received(0) == [0]
+
+
+def test_what_is_on_the_way_is_no_memory_for_images(tmp_path):
+    """--memory is for both."""
+    with contextlib.ExitStack() as stack:
+        world = World(tmp_path, stack, memory=10_000_000, on_the_way_bytes=1_000_000)
+        world.begin()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        for needed, kind in ((8_000_001, messages.Refused), (8_000_000, messages.Granted)):
+            world.says(0, messages.NeedMemory(slot_bytes=slots.EMPTY_SLOT_BYTES, scratch_bytes=needed))
+            world.it._hand_out_tasks()
+            channel = world.server.workers[0]
+            answers = []
+            while channel.waiting(0):
+                answers.append(channel.receive())
+            assert isinstance(answers[-1], kind)

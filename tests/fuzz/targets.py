@@ -81,7 +81,7 @@ def fuzz_sidecar(data: bytes) -> None:
     path.write_bytes((sealing.seal(line) if len(line) > 2 else line) + b"\n" + payload)
     header = sidecar.read_header(_HELD, path.name)
     if header is not None:
-        assert len(payload) == header.record.exif_bytes + header.pixels
+        assert len(payload) == header.record.metadata_bytes + header.pixels
         assert 0 <= header.tiles_done <= header.record.tiles_total
 
 

@@ -558,6 +558,8 @@ STRANGE_HEADERS = {
     "no EXIF at all": {"record": {"exif_bytes": -1}},
     "a gigabyte of EXIF": {"record": {"exif_bytes": 1 << 30}},
     "more EXIF than a JPEG holds": {"record": {"exif_bytes": 65536}},
+    "a gigabyte of XMP": {"record": {"xmp_bytes": 1 << 30}},
+    "less IPTC than none": {"record": {"exif_bytes": 8, "iptc_bytes": -8}},
     "no width": {"record": {"width": 0}},
     "a negative height": {"record": {"height": -8}},
     "an absurd width": {"record": {"width": 2**31}},

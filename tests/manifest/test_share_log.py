@@ -14,7 +14,8 @@ from batchgray.manifest.share_log import DamagedLog, ShareLog, ShareLost
 from batchgray.storage.base import Unreachable
 from batchgray.storage.memory import MemoryPlace
 
-PREFIX = "job/log/00000001"
+PREFIX = "job/1/log/00000001"
+MARK = "job/1/finished"
 
 
 class Unsteady(MemoryPlace):
@@ -54,7 +55,7 @@ def clock():
 
 @pytest.fixture
 def machines(place, clock):
-    return [ShareLog(place, PREFIX, name, clock) for name in ("first", "second")]
+    return [ShareLog(place, PREFIX, name, MARK, clock) for name in ("first", "second")]
 
 
 def done(index: int) -> ImageChange:
@@ -63,7 +64,7 @@ def done(index: int) -> ImageChange:
 
 def told(place) -> list[int]:
     """The images that the log tells of, in its order."""
-    return [change.image for entry in ShareLog(place, PREFIX, "reader").catch_up() for change in entry.changes]
+    return [change.image for entry in ShareLog(place, PREFIX, "reader", MARK).catch_up() for change in entry.changes]
 
 
 def test_a_free_share_is_taken_by_the_first(machines):
@@ -233,6 +234,78 @@ def test_a_log_with_a_gap_is_refused(machines, place):
         second.catch_up()
 
 
+def finish(place) -> None:
+    """The round is over: the mark is put, then the logs go."""
+    place.put(MARK, b"")
+    for entry in list(place.list(f"{PREFIX}/")):
+        place.delete(entry.key)
+
+
+@pytest.mark.parametrize("how", ["well", "lost", "not"])
+def test_an_owner_that_wakes_up_after_the_end_leaves_nothing(machines, place, how):
+    """The log is gone, and its next number free again; without the mark it would have the share for ever."""
+    first, _ = machines
+    first.take()
+    first.record([done(1)])
+    finish(place)
+    place.next = how
+    for _ in range(2):
+        with pytest.raises((ShareLost, Unreachable)):
+            first.sync()
+    with pytest.raises(ShareLost):
+        first.sync("done")
+    assert not first.is_ours
+    assert [entry.key for entry in place.list()] == [MARK]
+
+
+@pytest.mark.parametrize("how", ["well", "lost"])
+def test_nobody_takes_a_share_after_the_end(machines, place, how):
+    _, second = machines
+    finish(place)
+    place.next = how
+    if how == "lost":
+        with pytest.raises(Unreachable):
+            second.take()
+    assert not second.take()
+    assert [entry.key for entry in place.list()] == [MARK]
+
+
+def test_a_late_put_of_who_is_gone_is_of_a_log_that_nobody_reads(machines, place):
+    first, _ = machines
+    first.take()
+    place.next = "late"
+    with pytest.raises(Unreachable):
+        first.sync()
+    finish(place)
+    for key, data in place.late:
+        place.put_absent(key, data)
+    with pytest.raises(ShareLost):
+        first.sync()
+    assert [entry.key for entry in place.list()] == [MARK]
+
+
+def test_what_is_split_off_is_told_by_an_entry_and_once(machines, place):
+    first, second = machines
+    first.take()
+    place.next = "lost"
+    with pytest.raises(Unreachable):
+        first.sync(split=[3, 4])
+    first.sync(split=[3, 4])
+    first.sync()
+    assert [entry.split for entry in second.catch_up()] == [[], [3, 4], []]
+
+
+def test_a_log_that_another_saw_standing_still_is_stale_from_then_on(machines, place, clock):
+    first, second = machines
+    first.take()
+    seen_at = clock.now
+    clock.now += share_log.STALE_SECONDS
+    second.catch_up()
+    assert not second.can_be_taken()
+    second.stood_since(1, seen_at)
+    assert second.can_be_taken()
+
+
 class Fleet(RuleBasedStateMachine):
     """Machines that take, renew, pause and lose answers in any order."""
 
@@ -241,7 +314,7 @@ class Fleet(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.place, self.clock = Unsteady(), Clock(now=0.0)
-        self.logs = [ShareLog(self.place, PREFIX, str(number), self.clock) for number in range(self.MACHINES)]
+        self.logs = [ShareLog(self.place, PREFIX, str(number), MARK, self.clock) for number in range(self.MACHINES)]
         self.images = iter(range(10**6))
         self.recorded: dict[int, str] = {}
 
@@ -288,7 +361,7 @@ class Fleet(RuleBasedStateMachine):
 
     @invariant()
     def one_owner_an_epoch_and_nothing_told_twice(self):
-        entries = ShareLog(self.place, PREFIX, "reader").catch_up()
+        entries = ShareLog(self.place, PREFIX, "reader", MARK).catch_up()
         epochs = [entry.epoch for entry in entries]
         assert epochs == sorted(epochs)
         owners: dict[int, str] = {}

@@ -22,7 +22,7 @@ slot.announce(41)
 record = slots.SlotRecord(
     version=InputVersion(9, 10), width=4, height=20, tile_rows=8, colour=True, exif_bytes=2, note="first page"
 )
-image = slot.begin(record, b"II")
+image = slot.begin(record, slots.Metadata(b"II"))
 image.gray[:32] = bytes(range(32))
 image.flags[0] = 1
 image.gray[32:] = b"?" * 48
@@ -30,14 +30,19 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def record_of(width=5, height=20, tile_rows=8, colour=True, exif=b"", note=None):
+LONGEST = slots.Metadata(b"E" * slots.LONGEST_EXIF, b"X" * slots.LONGEST_XMP, b"I" * slots.LONGEST_IPTC)
+
+
+def record_of(width=5, height=20, tile_rows=8, colour=True, metadata=slots.NO_METADATA, note=None):
     return slots.SlotRecord(
         version=InputVersion(100, 200),
         width=width,
         height=height,
         tile_rows=tile_rows,
         colour=colour,
-        exif_bytes=len(exif),
+        exif_bytes=len(metadata.exif),
+        xmp_bytes=len(metadata.xmp),
+        iptc_bytes=len(metadata.iptc),
         note=note,
     )
 
@@ -75,14 +80,14 @@ def test_what_a_killed_worker_finished_is_still_there(fd):
     assert image.record.version == InputVersion(9, 10)
     assert image.record.note == "first page"
     assert (image.record.width, image.record.height, image.record.tiles_total) == (4, 20, 3)
-    assert bytes(image.exif) == b"II"
+    assert image.metadata == slots.Metadata(b"II")
     assert bytes(image.flags) == b"\1\0\0"
     assert bytes(image.rows(0, 1)) == bytes(range(32))
 
 
 def test_an_announced_image_has_a_name_and_nothing_else_yet(fd):
     slot, other = slot_for(fd, record_of()), slots.Slot(fd)
-    slot.begin(record_of(), b"")
+    slot.begin(record_of(), slots.NO_METADATA)
     slot.announce(0)
     assert other.announced == 0
     assert other.image() is None
@@ -91,7 +96,7 @@ def test_an_announced_image_has_a_name_and_nothing_else_yet(fd):
 def test_a_cleared_slot_has_nothing_in_hand(fd):
     slot, other = slot_for(fd, record_of()), slots.Slot(fd)
     slot.announce(7)
-    slot.begin(record_of(), b"")
+    slot.begin(record_of(), slots.NO_METADATA)
     slot.clear()
     assert other.announced is None
     assert other.image() is None
@@ -100,17 +105,17 @@ def test_a_cleared_slot_has_nothing_in_hand(fd):
 def test_beginning_an_image_keeps_the_announcement_and_lowers_the_flags_of_the_one_before(fd):
     slot, other = slot_for(fd, record_of()), slots.Slot(fd)
     slot.announce(7)
-    first = slot.begin(record_of(), b"")
+    first = slot.begin(record_of(), slots.NO_METADATA)
     first.flags[:] = b"\1" * 3
     assert first.tiles_done == first.record.tiles_total
-    slot.begin(record_of(height=17), b"")
+    slot.begin(record_of(height=17), slots.NO_METADATA)
     assert other.announced == 7
     assert other.image().record == record_of(height=17)
     assert bytes(other.image().flags) == b"\0" * 3
 
 
 def test_an_image_is_finished_when_every_flag_is_up(fd):
-    image = slot_for(fd, record_of()).begin(record_of(), b"")
+    image = slot_for(fd, record_of()).begin(record_of(), slots.NO_METADATA)
     for count in range(3):
         assert image.tiles_done == count
         image.flags[count] = 1
@@ -118,7 +123,7 @@ def test_an_image_is_finished_when_every_flag_is_up(fd):
 
 
 def test_rows_are_the_gray_bytes_of_a_run_of_tiles(fd):
-    image = slot_for(fd, record_of()).begin(record_of(), b"")
+    image = slot_for(fd, record_of()).begin(record_of(), slots.NO_METADATA)
     image.gray[:] = bytes(range(100))
     assert bytes(image.rows(1, 2)) == bytes(range(40, 80))
     assert bytes(image.rows(1, 3)) == bytes(range(40, 100))
@@ -132,15 +137,15 @@ def test_rows_are_the_gray_bytes_of_a_run_of_tiles(fd):
     height=st.integers(1, 400),
     blocks=st.integers(1, 60),
     colour=st.booleans(),
-    exif=st.binary(max_size=64) | st.just(b"E" * slots.LONGEST_EXIF),
+    metadata=st.builds(slots.Metadata, *[st.binary(max_size=64)] * 3) | st.just(LONGEST),
 )
-def test_the_parts_of_a_slot_are_of_the_right_size_and_never_overlap(width, height, blocks, colour, exif):
-    record = record_of(width, height, 8 * blocks, colour, exif, note="n" * 200)
+def test_the_parts_of_a_slot_are_of_the_right_size_and_never_overlap(width, height, blocks, colour, metadata):
+    record = record_of(width, height, 8 * blocks, colour, metadata, note="n" * 200)
     fd = slots.make_memory()
     try:
         slot = slot_for(fd, record)
         slot.announce(3)
-        image = slot.begin(record, exif)
+        image = slot.begin(record, metadata)
         assert len(image.flags) == -(-height // (8 * blocks))
         assert len(image.gray) == width * height
         assert len(image.rgb) == (3 * width * height if colour else 0)
@@ -149,7 +154,7 @@ def test_the_parts_of_a_slot_are_of_the_right_size_and_never_overlap(width, heig
         again = slots.Slot(fd)
         found = again.image()
         assert (again.announced, found.record) == (3, record)
-        assert bytes(found.exif) == exif
+        assert found.metadata == metadata
         assert found.tiles_done == found.record.tiles_total
         assert bytes(found.gray) == b"G" * len(found.gray)
         assert bytes(found.rgb) == b"R" * len(found.rgb)
@@ -167,7 +172,7 @@ def test_a_grown_slot_is_seen_after_a_refresh_and_keeps_what_it_held(fd):
     small, large = record_of(8, 8), record_of(800, 800)
     ours, theirs = slot_for(fd, small), slots.Slot(fd)
     theirs.announce(5)
-    view = theirs.begin(small, b"").gray
+    view = theirs.begin(small, slots.NO_METADATA).gray
     view[:] = b"s" * 64
     slots.resize_memory(fd, large.slot_bytes)
     assert theirs.size == small.slot_bytes
@@ -175,7 +180,7 @@ def test_a_grown_slot_is_seen_after_a_refresh_and_keeps_what_it_held(fd):
     assert theirs.size == large.slot_bytes
     assert bytes(view) == b"s" * 64
     assert bytes(ours.image().gray) == b"s" * 64
-    theirs.begin(large, b"").rgb[-1] = 77
+    theirs.begin(large, slots.NO_METADATA).rgb[-1] = 77
     ours.refresh()
     assert ours.announced == 5
     assert ours.image().rgb[-1] == 77
@@ -183,7 +188,7 @@ def test_a_grown_slot_is_seen_after_a_refresh_and_keeps_what_it_held(fd):
 
 def test_a_shrunk_slot_gives_its_pages_back(fd):
     slot = slot_for(fd, record_of(800, 800))
-    image = slot.begin(record_of(800, 800), b"")
+    image = slot.begin(record_of(800, 800), slots.NO_METADATA)
     image.rgb[:] = b"R" * len(image.rgb)
     held = os.fstat(fd).st_blocks
     slots.resize_memory(fd, slots.EMPTY_SLOT_BYTES)
@@ -193,13 +198,16 @@ def test_a_shrunk_slot_gives_its_pages_back(fd):
 
 
 def test_cores_are_lent_without_touching_the_image_in_hand(fd):
-    record = msgspec.structs.replace(record_of(), exif_bytes=slots.LONGEST_EXIF)
+    longest = [slots.LONGEST_EXIF, slots.LONGEST_XMP, slots.LONGEST_IPTC]
+    sizes = dict(zip(("exif_bytes", "xmp_bytes", "iptc_bytes"), longest, strict=True))
+    record = msgspec.structs.replace(record_of(), **sizes)
     slot = slot_for(fd, record)
     assert slot.cores == 1
-    image = slot.begin(record, b"\xee" * slots.LONGEST_EXIF)
+    metadata = slots.Metadata(*(b"\xee" * size for size in longest))
+    image = slot.begin(record, metadata)
     slots.lend_cores(fd, 7)
     assert slot.cores == 7
-    assert bytes(image.exif) == b"\xee" * slots.LONGEST_EXIF
+    assert slots.SlotImage(slot._map, record).metadata == metadata
     assert not any(image.flags)
 
 
@@ -209,7 +217,7 @@ def test_a_platform_without_memfd_gets_a_nameless_file(monkeypatch):
     try:
         assert os.fstat(fd).st_nlink == 0
         slot, other = slot_for(fd, record_of()), slots.Slot(fd)
-        slot.begin(record_of(), b"").gray[0] = 9
+        slot.begin(record_of(), slots.NO_METADATA).gray[0] = 9
         assert other.image().gray[0] == 9
     finally:
         os.close(fd)
@@ -236,7 +244,7 @@ def test_another_note_can_be_read_from_one_moment_to_the_next(fd):
     """Whoever looks while it is written sees the earlier one, and never none: a time limit without its pixels."""
     slot = slot_for(fd, record_of(note="one"))
     slot.announce(4)
-    image = slot.begin(record_of(note="one"), b"")
+    image = slot.begin(record_of(note="one"), slots.NO_METADATA)
     image.flags[1] = 1
     for note in ("two, which is longer", None, "three"):
         before = os.pread(fd, 16, 0)

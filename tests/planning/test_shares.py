@@ -1,15 +1,18 @@
 """A listing becomes shares while it goes on, and the same ones whoever plans, however often it is interrupted."""
 
+import contextlib
 import itertools
 import os
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray.errors import Collisions
+from batchgray.planning import ranges, shares
 from batchgray.planning.shares import DamagedPlan, Input, Planner
-from batchgray.storage.base import Missing
+from batchgray.storage.base import Missing, Unreachable
 from batchgray.storage.memory import MemoryPlace
 
 SUFFIXES = (".jpg", ".png", ".tif")
@@ -33,8 +36,8 @@ def planner(job: MemoryPlace, *places: MemoryPlace, share_images: int = 3) -> Pl
     return Planner(job, "job", inputs, "jpeg", unwanted, share_images)
 
 
-def outputs(shares) -> dict[tuple[int, str], str]:
-    return {(share.input, image.source): image.output for share in shares for image in share.images}
+def outputs(found) -> dict[tuple[int, str], str]:
+    return {(share.input, image.source): image.output for share in found for image in share.images}
 
 
 def test_a_listing_is_cut_into_shares_in_the_order_of_names():
@@ -154,3 +157,140 @@ def test_a_share_that_is_not_there():
         list(planner(job, place).shares())
     with pytest.raises(Missing):
         planner(job, place).share(1)
+
+
+class Unsteady(MemoryPlace):
+    """Does not answer after so many requests; a put that is not answered is done or not."""
+
+    left = 10**9
+    is_done = False
+
+    def _count(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+    def list(self, prefix="", after=""):
+        for entry in super().list(prefix, after):
+            if self._count():
+                raise Unreachable("", "it does not answer")
+            yield entry
+
+    def get(self, key, *args, **given):
+        if self._count():
+            raise Unreachable(key, "it does not answer")
+        return super().get(key, *args, **given)
+
+    def put_absent(self, key, content):
+        fails = self._count()
+        result = super().put_absent(key, content) if self.is_done or not fails else None
+        if fails:
+            raise Unreachable(key, "it does not answer")
+        return result
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(ranges, "FEW_NAMES", 2)
+    monkeypatch.setattr(shares, "FEW_NAMES", 2)
+
+
+def many() -> MemoryPlace:
+    return holding(*(f"{folder}/{number:02}{SUFFIXES[number % 3]}" for folder in "abcd" for number in range(20)))
+
+
+def planned(found) -> dict[tuple[int, str], tuple]:
+    """Images by their names. No two shares have the same one."""
+    images = [((share.input, image.source), image) for share in found for image in share.images]
+    assert len(dict(images)) == len(images)
+    return dict(images)
+
+
+def test_ranges_are_listed_side_by_side(few):
+    job, place = MemoryPlace(), many()
+    waiting = threading.Barrier(2, timeout=30)  # two listings have begun before one goes on
+    begun = set()
+
+    class Slow(MemoryPlace):
+        def list(self, prefix="", after=""):
+            if threading.current_thread().name == "listing" and len(begun) < 2:
+                begun.add(after)
+                waiting.wait()
+            return place.list(prefix, after)
+
+    found = list(planner(job, Slow()).shares())
+    assert len(planned(found)) == 80
+    assert len({share.range for share in found}) > 3
+
+
+def test_the_end_tells_the_order_of_names(few):
+    job, place = MemoryPlace(), many()
+    plan = planner(job, place, many())
+    list(plan.shares())
+    names = [(share.input, image.source) for share in map(plan.share, plan.end().order) for image in share.images]
+    assert names == sorted(names)
+    assert len(names) == 160
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=8), st.booleans(), st.integers(1, 9))
+def test_a_plan_that_was_interrupted_at_any_request_is_that_of_one_stream(stops, fails_in_job, share_images):
+    whole = planned(planner(MemoryPlace(), many()).shares())
+    job, place = Unsteady(), Unsteady()
+    place._objects = many()._objects
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "FEW_NAMES", 2)
+        patch.setattr(shares, "FEW_NAMES", 2)
+        for left, is_done in stops:
+            failing = job if fails_in_job else place
+            failing.left, failing.is_done = left, is_done
+            with contextlib.suppress(Unreachable):
+                list(planner(job, place, share_images=share_images).shares())
+        job.left = place.left = 10**9
+        plan = planner(job, place, share_images=share_images)
+        list(plan.plan())
+        assert planned(plan.written()) == planned(map(plan.share, plan.end().order)) == whole
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 9))
+def test_two_planners_that_overtake_each_other_make_one_plan(turns, share_images):
+    whole = planned(planner(MemoryPlace(), many()).shares())
+    job, place = MemoryPlace(), many()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "FEW_NAMES", 2)
+        patch.setattr(shares, "FEW_NAMES", 2)
+        planners = [planner(job, place, share_images=share_images).plan() for _ in range(2)]
+        for turn in turns:
+            next(planners[turn], None)
+        for each in planners:
+            list(each)
+    plan = planner(job, place)
+    assert planned(map(plan.share, plan.end().order)) == whole
+
+
+def test_a_planner_can_be_stopped_while_a_listing_does_not_answer(few):
+    """It is asked each second, and a listing that comes back later does no harm."""
+    job, place = MemoryPlace(), many()
+    answer = threading.Event()
+
+    class Silent(MemoryPlace):
+        def list(self, prefix="", after=""):
+            if threading.current_thread().name == "listing":
+                answer.wait(60)
+            return place.list(prefix, after)
+
+    class Stopped(Exception):
+        pass
+
+    asked = []
+
+    def pause():
+        asked.append(1)
+        if len(asked) > 2:
+            raise Stopped
+
+    plan = Planner(job, "job", [Input(Silent(), "")], "jpeg", unwanted, 3, pause=pause)
+    with pytest.raises(Stopped):
+        list(plan.plan())
+    answer.set()
+    assert len(planned(planner(job, place).shares())) == 80

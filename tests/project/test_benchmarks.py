@@ -24,6 +24,7 @@ FEW = {
     "scaling": ["--workers", "1"],
     "memory": ["--only", "draft"],
     "dispatch": ["--planned", "20,40"],
+    "stores": ["--photographs", "2", "--thumbnails", "4", "--latency", "0.001", "--workers", "1"],
     "fleet": ["--instances", "2", "--foreign", "2", "--long-poll-runs", "1"],
 }
 
@@ -109,6 +110,14 @@ def test_an_interruption_is_timed_from_its_sending(measured):
     found = figures(measured, "notice_latency")
     for way in ("notice from the queue", "SIGTERM"):
         assert 0 < found[way, "heard to exit"] <= found[way, "sent to exit"]
+
+
+def test_runs_over_stores_tell_of_waiting_and_of_requests(measured):
+    found = figures(measured, "stores")
+    for name in ("photographs, S3 at 0 ms", "photographs, OSS at 1 ms", "thumbnails, S3 at 1 ms"):
+        assert 0 <= found[name, "waiting"] <= 100
+        assert found[name, "requests"] >= 2
+        assert found[name, "cpu to folders"] > 0
 
 
 def test_memory_is_that_of_all_processes(measured):

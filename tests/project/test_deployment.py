@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "spot.md").read_text()
 PROSE = " ".join(PAGE.split())
 POLICY = ROOT / "scripts" / "ram-policy.json"
+TRUE = shutil.which("true") or ""
 UNIT = ROOT / "scripts" / "batchgray.service"
 CLOUD_INIT = ROOT / "scripts" / "cloud-init.yaml"
 QUEUE = "spot-interruption"
@@ -81,15 +82,17 @@ class TestThePolicy:
 class TestTheUnit:
     @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
     def test_systemd_finds_nothing_wrong_with_it(self, tmp_path):
-        copy = tmp_path / UNIT.name
-        text, replaced = re.subn(r"^(Exec\w+=-?)/\S+", rf"\g<1>{shutil.which('true')}", UNIT.read_text(), flags=re.M)
-        assert replaced == 2
-        copy.write_text(text)
-        done = subprocess.run(
-            ["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert UNIT.name not in done.stderr  # what it only warns of
+        check_with_systemd(tmp_path)
+
+    @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+    def test_systemd_finds_nothing_wrong_with_what_the_page_says_for_stores(self, tmp_path):
+        (override,) = re.findall(r"^```ini\n(.*?)^```$", (ROOT / "docs" / "stores.md").read_text(), re.M | re.S)
+        *_, started = re.findall(r"^ExecStart=(.+)$", override, re.M)
+        check_command(started)
+        assert override.count("ExecStart=\n") == override.count("ExecStartPre=\n") == 1  # what the unit has is void
+        (tmp_path / f"{UNIT.name}.d").mkdir()
+        (tmp_path / f"{UNIT.name}.d" / "places.conf").write_text(override.replace("/opt/batchgray/bin/batchgray", TRUE))
+        check_with_systemd(tmp_path)
 
     def test_only_an_interruption_starts_it_again_and_only_when_the_machine_would_be_gone(self):
         unit = settings()
@@ -287,6 +290,20 @@ def all_commands(group: click.Group):
 
 def variables(option: click.Parameter) -> list[str]:
     return [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or [])
+
+
+def check_with_systemd(folder: Path) -> None:
+    """The unit, with what is in `folder` to override it; its programs need not be here."""
+    copy = folder / UNIT.name
+    text, replaced = re.subn(r"^(Exec\w+=-?)/\S+", rf"\g<1>{TRUE}", UNIT.read_text(), flags=re.M)
+    assert replaced == 2
+    copy.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert UNIT.name not in done.stderr  # what it only warns of
+    assert "places.conf" not in done.stderr
 
 
 def check_command(line: str) -> None:

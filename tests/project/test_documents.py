@@ -1,5 +1,6 @@
 """The commands of the README and of the pages, given as a reader would give them: they work, and say those words."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,15 +15,19 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from conftest import script
-from harness import DEADLINE, save_gradient
+from harness import DEADLINE, batchgray, save_gradient, tree
 from PIL import Image
 from recording import Recording, Rule, resume_when_told, stopped_worker_of
 
+from batchgray.cloud.instance import Credentials
+from batchgray.storage.urls import StoreOptions, open_place
+
 ROOT = Path(__file__).parents[2]
-PLACEHOLDERS = {"INPUT...": "photos", "--out DIR": "--out gray-photos", "DIR/": "gray-photos/"}
+PLACEHOLDERS = {"INPUT...": "photos", " DIR": " gray-photos"}
 SMALLER = {"make run": "batchgray run images --out gray", "15000, 10000": "9000, 6000"}  # the tutorial's
-ELSEWHERE = ("make ", ". .venv", "pip ")
-EXPORTS = ("python scripts/smq_local.py", "export ")  # the server runs already; it is found from here on
+ELSEWHERE = ("make ", ". .venv", "pip ", "pipx ", "batchgray run oss:")
+SERVERS = ("python scripts/oss_local.py", "python scripts/smq_local.py")
+EXPORTS = (*SERVERS, "export ")  # the server runs already; it is found from here on
 NOT_WORDS = r"\S*[/.]\S*\w|\b[kMG]?B\b|\b(min|h|s)\b|\b[0-9A-F]{32}\b|\d\w*"  # names, sizes, times, message ids
 
 PICTURES = 40
@@ -35,8 +40,11 @@ class Command(NamedTuple):
     code: int = 0
 
 
-def commands_of(page: Path) -> Iterator[Command]:
-    blocks = re.findall(r"^```console\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def commands_of(page: Path, section: str = "") -> Iterator[Command]:
+    text = page.read_text("utf-8")
+    if section:
+        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     for block in blocks:
         if "━" in block:  # the bar, which only a terminal sees; tests/progress/test_bar.py draws it
             continue
@@ -62,6 +70,7 @@ class Reader:
         self._environment["BATCHGRAY_WORKERS"] = "2"  # as many as the pages show
         self._settings = {"cwd": folder, "env": self._environment, "stdin": subprocess.DEVNULL, "text": True}
         self._background: subprocess.Popen | None = None
+        self._servers: list[subprocess.Popen] = []
         self.heard = ""
 
     def gives(self, command: Command) -> None:
@@ -69,7 +78,9 @@ class Reader:
         for placeholder, meant in self._placeholders.items():
             line = line.replace(placeholder, meant)
         shown = "\n".join(command.said)
-        if line.startswith(EXPORTS):
+        if line.startswith(SERVERS) and not self._exports:
+            self._starts_a_server(line)
+        elif line.startswith(EXPORTS):
             self._environment |= self._exports
         elif line.endswith("&"):
             self._background = self._starts_and_stops(line.removesuffix("&"))
@@ -87,6 +98,36 @@ class Reader:
             self._hears_of_an_interruption(self._background)
             self._background = None
 
+    def _starts_a_server(self, line: str) -> None:
+        """On a port that is free; what it prints to be exported is pasted."""
+        server = subprocess.Popen(["bash", "-c", f"exec {line} --port 0"], stdout=subprocess.PIPE, **self._settings)
+        self._servers.append(server)
+        for said in iter(server.stdout.readline, ""):
+            self.heard += said
+            if not said.startswith("export "):
+                break
+            name, _, value = said.removeprefix("export ").rstrip("\n").partition("=")
+            self._environment[name] = value
+
+    def sees(self, url: str) -> dict[str, bytes]:
+        """The outputs in the store that was started."""
+        known = self._environment
+        key_id, secret = (known[name] for name in KEY)
+        options = StoreOptions(
+            oss_endpoint=known["OSS_ENDPOINT"],
+            oss_region=known["OSS_REGION"],
+            credentials=Credentials(key_id=key_id, secret=secret),
+        )
+        with contextlib.closing(open_place(url, options)) as place:
+            keys = [entry.key for entry in place.list()]
+            return {key: place.get(key) for key in keys if key != "manifest.json" and not key.startswith(".batchgray/")}
+
+    def close(self) -> None:
+        """Stop the servers that were started."""
+        for server in self._servers:
+            with server:
+                server.terminate()
+
     def _starts_and_stops(self, line: str) -> subprocess.Popen:
         """A run in which a worker stops itself in the middle of an image."""
         self._recording.set_rules(*self._stop)
@@ -101,7 +142,7 @@ class Reader:
         self._hears(run, expect=75)
 
     def _starts(self, line: str) -> subprocess.Popen:
-        run = subprocess.Popen(["bash", "-c", f"exec {line}"], stdout=subprocess.PIPE, **self._settings)
+        run = subprocess.Popen(["bash", "-c", f"exec env {line}"], stdout=subprocess.PIPE, **self._settings)
         self.heard += run.stdout.readline()
         return run
 
@@ -133,12 +174,12 @@ def desk(tmp_path, smq_local) -> Iterator[tuple[Path, dict[str, str]]]:
             "MNS_ENDPOINT": server.endpoint,
             "BATCHGRAY_METADATA_URL": server.endpoint,
         }
-        (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
         yield tmp_path, exports
 
 
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "local", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "local"}
 MIDWAY = (Rule("tile", rf"{PICTURES // 2:04}\.jpg"),)  # with others done before
+IN_A_WIDE_ONE = (Rule("tile", r"wide2\.jpg", after=2),)
 IN_THE_LARGE_ONE = (  # between two of its bands, when the other worker has made one of the others
     Rule("band", "panorama", after=1, until=1),
     Rule("rename", r"IMG_0001\.jpg$", times=0),
@@ -146,9 +187,9 @@ IN_THE_LARGE_ONE = (  # between two of its bands, when the other worker has made
 )
 
 
-def follow(page: str, reader: Reader) -> None:
+def follow(page: str, reader: Reader, section: str = "") -> None:
     """Give the page's commands, and hold what they say against what it shows."""
-    given = [command for command in commands_of(ROOT / page) if not command.line.startswith(ELSEWHERE)]
+    given = [command for command in commands_of(ROOT / page, section) if not command.line.startswith(ELSEWHERE)]
     assert len(given) > 3
     for command in given:
         reader.gives(command)
@@ -171,6 +212,21 @@ def test_a_newcomer_who_follows_the_tutorial_gets_what_it_shows(samples, tmp_pat
     reader.gives(Command("make run", []))
     follow("docs/tutorial.md", reader)
     assert (tmp_path / "again" / "report.html").exists()
+
+
+def test_a_rehearsal_with_buckets_ends_in_the_tree_of_folders(samples, tmp_path):
+    """One machine is taken away, its disk is lost, and the next one goes on."""
+    pytest.importorskip("alibabacloud_oss_v2", reason="batchgray[oss] is not installed")
+    shutil.copytree(samples, tmp_path / "images")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    reader = Reader(tmp_path, {}, IN_A_WIDE_ONE, SMALLER)
+    reader.gives(Command("make run", []))
+    with contextlib.closing(reader):
+        follow("docs/stores.md", reader, "A rehearsal on one machine")
+        outputs = reader.sees("oss://gray/2026")
+    assert not (tmp_path / "machine-1").exists()
+    batchgray("run", tmp_path / "images", "--out", tmp_path / "plain", "--progress", "none")
+    assert outputs == tree(tmp_path / "plain")
 
 
 def test_a_fleet_converts_part_by_part_as_the_page_shows(tmp_path):

@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from conftest import script
 from harness import DEADLINE, save_gradient
 
 import batchgray
@@ -120,6 +122,50 @@ def test_nothing_of_it_is_left_when_it_is_uninstalled(built, tmp_path):
     run(*pip, "uninstall", "-q", "-y", "batchgray")
     assert files_below(venv) == before
     assert not (site / "batchgray").exists()
+
+
+def test_a_release_has_the_same_bytes_whenever_and_by_whomever_it_is_made(built, tmp_path, monkeypatch):
+    sdist, wheel, _ = built
+    made = []
+    for number, umask in enumerate((0o022, 0o077)):
+        copy = tmp_path / f"a{number}" / ("deeper" * number)
+        with tarfile.open(sdist) as archive:
+            archive.extractall(copy, filter="data")
+        for path in copy.rglob("*"):
+            os.utime(path, (10**9 + number, 10**9 + number))
+        before = os.umask(umask)
+        try:
+            target = tmp_path / f"dist{number}"
+            names = [path.name for path in script("make_dist").build(copy / NAME, target, epoch=1_700_000_001)]
+        finally:
+            os.umask(before)
+        made.append({name: (target / name).read_bytes() for name in names})
+    assert made[0] == made[1]
+    assert list(made[0]) == [sdist.name, wheel.name, "SHA256SUMS"]
+    run("sha256sum", "--check", "SHA256SUMS", cwd=tmp_path / "dist0")
+
+
+def test_a_release_is_the_package_and_nobodys(built, tmp_path):
+    sdist, wheel, sources = built
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    made_sdist, made_wheel, _ = script("make_dist").build(tmp_path / NAME, tmp_path / "dist", epoch=1_700_000_000)
+    with tarfile.open(made_sdist) as archive:
+        members = archive.getmembers()
+    assert {(each.mtime, each.uid, each.gid, each.uname) for each in members} == {(1_700_000_000, 0, 0, "")}
+    assert {f"{NAME}/{name}" for name in sources} < {each.name for each in members}
+    with zipfile.ZipFile(wheel) as ours, zipfile.ZipFile(made_wheel) as theirs:
+        assert sorted(ours.namelist()) == sorted(theirs.namelist())
+
+
+def test_the_release_page_gets_what_make_dist_made():
+    release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
+    assert release[True] == {"push": {"tags": ["v*"]}}  # of YAML's words for true, `on` is one
+    assert release["permissions"] == {"contents": "write"}
+    make, publish = (step["run"] for step in release["jobs"]["release"]["steps"] if "run" in step)
+    assert make == 'make dist TAG="$TAG"'
+    assert publish.startswith('gh release create "$TAG" dist/* --verify-tag ')
+    assert run("make", "-n", "dist", "TAG=v9", cwd=ROOT).splitlines()[-1].endswith("make_dist.py dist --tag v9")
 
 
 @pytest.mark.skipif("TEST_BATCHGRAY_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")

@@ -1,6 +1,7 @@
 """What an error of the system means for a place is said once."""
 
 import errno
+import mmap
 import os
 
 import pytest
@@ -48,3 +49,15 @@ def test_whatever_else_goes_wrong_stays_what_it_is():
         raise ZeroDivisionError
     with pytest.raises(base.Changed), base.meaning("a"):
         raise base.Changed("b", "it is another")
+
+
+@pytest.mark.parametrize("size", [10, base._MAPPED_BYTES + 10])
+def test_a_file_is_read_from_where_it_stands_and_mapped_where_it_is_large(tmp_path, size):
+    """An output, or a checkpoint, may be larger than what memory there is for it."""
+    (tmp_path / "a").write_bytes(bytes(3) + b"x" * (size - 3))
+    with (tmp_path / "a").open("rb") as file:
+        file.read(3)
+        found = base.read_all(file)
+    assert found == b"x" * (size - 3)
+    is_mapped = isinstance(found, memoryview) and isinstance(found.obj, mmap.mmap)
+    assert is_mapped == (size > base._MAPPED_BYTES)

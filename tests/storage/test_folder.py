@@ -3,11 +3,13 @@
 What it has in common with every place is in `test_places`.
 """
 
+import contextlib
 import errno
 import inspect
 import io
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,12 @@ def test_a_file_that_is_written_to_while_it_is_read_has_changed(path, place, mon
 def test_it_may_be_closed_again(place):
     place.close()
     place.close()
+
+
+def test_several_threads_list_at_once(tmp_path):
+    """Each through a descriptor of its own: where two share one, each gets a part of the names, or some twice."""
+    for number in range(3000):
+        (tmp_path / f"{number:04}").touch()
+    with contextlib.closing(FolderPlace(tmp_path)) as place, ThreadPoolExecutor(8) as pool:
+        listed = list(pool.map(lambda _: [entry.key for entry in place.list()], range(40)))
+    assert all(keys == [f"{number:04}" for number in range(3000)] for keys in listed)

@@ -5,7 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import jobs
 import pytest
+from harness import Running, batchgray, tree
+from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 from stores import oss_options
 
 from batchgray.storage import policies
@@ -76,3 +79,54 @@ def test_the_page_has_what_is_printed(url):
     assert json.dumps(policies.policy(parse_url(url))) in {
         json.dumps(json.loads(block)) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     }
+
+
+# a whole job
+
+
+def without(policies, action):
+    """The same with one action fewer, of the first policy that has it."""
+    kept = json.loads(json.dumps(policies))
+    for policy in kept:
+        for statement in policy["Statement"]:
+            if action in statement["Action"]:
+                statement["Action"].remove(action)
+                return kept
+    raise ValueError(action)
+
+
+def policies_of(stage):
+    return [
+        policies.policy(parse_url(stage.out)),
+        policies.policy(parse_url(stage.input), policies.OF_INPUTS),
+    ]
+
+
+def test_a_job_that_is_interrupted_and_goes_on_needs_just_what_is_printed(tall, tall_converted, tmp_path):
+    with jobs.oss(tall, tmp_path) as stage:
+        stage.server.policies = policies_of(stage)
+        recording = Recording(tmp_path / "record", Rule("tile", r"tall\.jpg", after=30))
+        with Running(*stage.run(), env=stage.env(recording)) as run:
+            interrupt(run, wait_for_stopped_worker(run))
+            run.finish(expect=75)
+        batchgray(*stage.run(), env=stage.env())
+        batchgray("status", stage.out, env=stage.env())
+        assert stage.outputs() == tree(tall_converted)
+        assert "AccessDenied" not in {request.code for request in stage.server.log if request.actions}
+
+
+@pytest.mark.parametrize(("of", "action"), [(0, action) for action in policies._OSS.values()] + [(1, "oss:GetObject")])
+def test_with_one_action_fewer_a_job_says_which_it_is(tall, tmp_path, of, action):
+    with jobs.oss(tall, tmp_path) as stage:
+        granted = policies_of(stage)
+        stage.server.policies = [*without(granted[of : of + 1], action), *granted[:of], *granted[of + 1 :]]
+        run = batchgray(*stage.run(), env=stage.env(), expect=None)
+        assert run.returncode in (2, 3)
+        assert f"{action} is denied" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("url", ["oss://gray/2027", "oss://other/2026", "oss://gray/2026/deeper"])
+def test_a_policy_of_another_prefix_opens_nothing(tall, tmp_path, url):
+    with jobs.oss(tall, tmp_path) as stage:
+        stage.server.policies = [policies.policy(parse_url(url)), policies_of(stage)[1]]
+        assert "is denied" in batchgray(*stage.run(), env=stage.env(), expect=2).stderr

@@ -16,6 +16,7 @@ from batchgray.storage import durable
 VERSION = InputVersion(1234, 5678)
 TASK = Task(index=3, source="/in/a/b.png", output="a/b.jpg", version=VERSION)
 OPTIONS = PixelOptions(tile_rows=8)
+EXIF = slots.Metadata(b"EXIF")
 PREVIEW = "a/b.partial.jpg"
 
 
@@ -34,7 +35,7 @@ class Folders:
         slots.resize_memory(fd, record.slot_bytes)
         return slots.Slot(fd)
 
-    def begun(self, flags=(1, 0, 1), exif=b"EXIF", width=5, height=20, colour=True):
+    def begun(self, flags=(1, 0, 1), metadata=EXIF, width=5, height=20, colour=True):
         """An image with these tiles finished; the pixels of all of them are random."""
         record = slots.SlotRecord(
             version=VERSION,
@@ -42,10 +43,12 @@ class Folders:
             height=height,
             tile_rows=8,
             colour=colour,
-            exif_bytes=len(exif),
+            exif_bytes=len(metadata.exif),
+            xmp_bytes=len(metadata.xmp),
+            iptc_bytes=len(metadata.iptc),
             note="first of 2",
         )
-        image = self.slot(record).begin(record, exif)
+        image = self.slot(record).begin(record, metadata)
         image.gray[:] = Random(width).randbytes(len(image.gray))
         image.flags[:] = bytes(flags)
         return image

@@ -13,11 +13,13 @@ from harness import tree
 from stores import oss_options
 
 from batchgray.manifest import job_head
+from batchgray.manifest.job_round import Round
 from batchgray.manifest.share_log import LogEntry, ShareLog
 from batchgray.storage.base import Place
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.urls import open_place
 
+FINISHED = {"results", "1/finished"}  # what stays of a job's first round
 LEASE = 3.0  # seconds after which a share's owner is taken for dead; a test whose owner dies waits for it once
 
 
@@ -41,12 +43,13 @@ class Stage:
         return {key: self.place.get(key) for key in keys if key != "manifest.json" and not key.startswith(".batchgray")}
 
     def kept(self) -> list[str]:
-        """What is the job's own, by what it is: `plan`, `log`, `begun`."""
-        keys = [entry.key for entry in self.place.list(".batchgray/")]
-        return [key.split("/")[2] for key in keys]
+        """What is the job's own, by what it is: `begun`, `results`, and of a round `1/plan`, `1/log`, `1/finished`."""
+        parts = [entry.key.split("/")[2:] for entry in self.place.list(".batchgray/")]
+        return ["/".join(each[:2]) if each[0].isdecimal() else each[0] for each in parts]
 
-    def log(self, share: int = 1) -> list[LogEntry]:
-        return ShareLog(self.place, job_head.read(self.place).log(share), "a test").catch_up()
+    def log(self, share: str = "00000001", round: int = 1) -> list[LogEntry]:
+        of = Round(job_head.read(self.place).prefix, round)
+        return ShareLog(self.place, of.log(share), "a test", of.finished).catch_up()
 
 
 INTERCEPT = Path(__file__).parent / "intercept"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from batchgray.commands.job_view import JobView
 from batchgray.manifest import job_head, tally
 from batchgray.manifest.job_head import JobHead
+from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import ImageChange, Interruption
 from batchgray.manifest.share_log import ShareLog
 from batchgray.manifest.tally import DoneTally, PlannedTally
@@ -51,13 +51,13 @@ class MadeJob:
             ),
         )
         inputs = [Input(source, "")]
-        planner = Planner(self.place, self.head.prefix, inputs, "jpeg", lambda _: None, share_images)
+        self.round = Round(self.head.prefix, 1)
+        planner = Planner(self.place, self.round.prefix, inputs, "jpeg", lambda _: None, share_images)
         self.shares = list(planner.shares())
-        self.round = JobView(self.place).round
 
     def take(self, share: int, owner: str = "machine 1", done: Sequence[int] = (), failed: Sequence[int] = ()):
         """A machine takes a share, and tells of some of its images. Returns the log, open."""
-        log = ShareLog(self.place, self.head.log(share), owner)
+        log = ShareLog(self.place, self.round.log(name(share)), owner, self.round.finished)
         log.catch_up()
         assert log.take()
         log.record([changed(index) for index in done])

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,7 +25,19 @@ from batchgray.storage.scratch import Scratch
 from batchgray.workers import allocator, committer, worker
 from batchgray.workers.inputs import Files, InHand
 from batchgray.workers.interrupt import Interrupted
-from batchgray.workers.messages import Convert, Failed, Flushed, GiveBack, Granted, NeedMemory, Refused, Setup
+from batchgray.workers.messages import (
+    Convert,
+    Done,
+    Failed,
+    Flushed,
+    GiveBack,
+    Granted,
+    Idle,
+    NeedMemory,
+    Refused,
+    Setup,
+    WantsMore,
+)
 
 CHECKPOINT = 1000.0  # seconds; longer than any of this takes
 
@@ -37,6 +50,9 @@ class Pipe:
 
     def send(self, message):
         self.sent.append(message)
+
+    def waiting(self, seconds):
+        return bool(self.before)
 
     def answer(self):
         if self.before:
@@ -357,3 +373,87 @@ def test_an_output_gets_its_inputs_time_where_that_is_asked_for(world, tmp_path,
     written = world.it._make_output(InHand(world.task(path), str(path)))
     assert written.done.note == ("the input's modification time could not be kept" if wanted else None)
     os.close(written.file.fileno())
+
+
+class Ahead:
+    """Inputs that have room for what the test says, and write down what is expected of them."""
+
+    def __init__(self, room):
+        self.room, self.is_there, self.expected = room, True, []
+
+    def expect(self, tasks):
+        self.expected += [task.index for task in tasks]
+
+    @contextlib.contextmanager
+    def at_hand(self, task):
+        yield InHand(task, task.source, waited=0.25)
+
+
+@pytest.fixture
+def ahead(tmp_path):
+    world = World(tmp_path / "ahead", Ahead(1000))
+    yield world
+    world.it._outbox.finish()
+    os.close(world.fd)
+
+
+def convert(*tasks):
+    return Convert(tasks=list(tasks), slot_bytes=slots.EMPTY_SLOT_BYTES, scratch_bytes=0)
+
+
+def test_more_is_asked_for_once_while_an_image_is_converted(ahead, picture):
+    task = ahead.task(picture)
+    ahead.it._take_in(convert(task, msgspec.structs.replace(task, index=1, output="b.jpg")))
+    ahead.it._work_off()
+    assert ahead.pipe.told(WantsMore) == [WantsMore(size=1000)]
+    assert ahead.pipe.told(Idle) == [Idle(chunks=1)]
+
+
+def test_what_comes_while_images_are_converted_is_expected_at_once_and_converted_after_them(ahead, picture):
+    task = ahead.task(picture)
+    ahead.pipe.before = [convert(msgspec.structs.replace(task, index=1, output="b.jpg"))]
+    ahead.it._take_in(convert(task))
+    ahead.it._inputs.room = 0
+    ahead.it._wanted_more = True
+    ahead.it._ask_for_more()
+    assert ahead.it._inputs.expected == [0, 1]
+    ahead.it._work_off()
+    ahead.it._outbox.finish()
+    assert [done.index for told in ahead.pipe.told(Done) for done in told.images] == [0, 1]
+    assert ahead.pipe.told(Idle) == [Idle(chunks=2)]
+
+
+def test_images_that_come_while_it_waits_for_memory_are_kept_for_later(ahead, picture):
+    task = ahead.task(picture)
+    ahead.pipe.before = [convert(msgspec.structs.replace(task, index=1, output="b.jpg"))]
+    ahead.it._reserve(10**6, 50)
+    assert (ahead.it._scratch_bytes, ahead.it._slot.size) == (50, 10**6)
+    assert [task.index for task in ahead.it._tasks] == ahead.it._inputs.expected == [1]
+
+
+def test_how_long_it_stood_still_is_told_with_the_image(ahead, picture):
+    ahead.it._waited = 0.5
+    ahead.it._convert(ahead.task(picture))
+    ahead.it._outbox.finish()
+    assert ahead.pipe.told(Done)[0].images[0].waited >= 0.75
+
+
+def test_an_input_in_memory_that_turns_out_too_large_becomes_a_file(world, picture, monkeypatch):
+    """What converts in bands reads a file."""
+    data = picture.read_bytes()
+    task = world.task(picture)
+    version = task.version.of_copy()
+    seen = []
+
+    def in_bands(task, started, error):
+        seen.append((Path(task.source).read_bytes(), opening.version_of(task.source)))
+        raise Changed(task.output, "stop here")
+
+    monkeypatch.setattr(world.it, "_make_in_bands", in_bands)
+    world.pipe.refusal = Refused(reason="it needs more", remedy="raise --memory")
+    with pytest.raises(Changed):
+        world.it._make_output(
+            InHand(msgspec.structs.replace(task, version=version), opening.FetchedInput(data, version))
+        )
+    assert seen == [(data, version)]
+    assert not [name for name in world.flight.names() if "out" in name]

@@ -120,9 +120,10 @@ def _line(found: Sequence[Session], axis: _Axis, before: int) -> list[tuple[floa
     corners, done = [], before
     for session in found:
         corners.append((axis.x(session, session.start_ms), done))
+        until = list(accumulate((item.images for item in session.converted), initial=done))
         for index in range(step - 1, len(session.converted), step):
-            corners.append((axis.x(session, session.converted[index].at_ms), done + index + 1))
-        done += len(session.converted)
+            corners.append((axis.x(session, session.converted[index].at_ms), until[index + 1]))
+        done = until[-1]
         corners.append((axis.x(session, session.end_ms), done))
     return corners
 

@@ -24,7 +24,7 @@ from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
 from batchgray import errors
 from batchgray.commands.report import page as report
-from batchgray.commands.report import thumbnails
+from batchgray.commands.report import pictures, thumbnails
 from batchgray.errors import shown
 from batchgray.manifest.records import Image, Interruption, Manifest, Run
 from batchgray.manifest.store import Store
@@ -153,10 +153,10 @@ def test_the_numbers_and_pictures_are_the_manifests(converted, tmp_path):
     megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
     assert f"<dt>Converted</dt><dd>{megapixels:,.0f} MP</dd>" in page.text
     drawn = page.of("img")
-    assert len(drawn) == 2 * len(images) <= report._PICTURES
+    assert len(drawn) == 2 * len(images) <= pictures.MOST
     for picture in drawn:
         small = Pillow.open(io.BytesIO(base64.b64decode(picture["src"].removeprefix("data:image/jpeg;base64,"))))
-        assert max(small.size) <= report._PICTURE_SIDE
+        assert max(small.size) <= pictures._SIDE
         assert small.mode == "L" or picture["alt"].startswith("Source of")
         assert picture["alt"]
     assert page.text.count("the first of 2 frames or pages") >= 2
@@ -246,8 +246,8 @@ def test_the_choice_is_even_and_has_one_of_each_kind():
         images[index] = image(str(index), "failed", error=f"bad byte {index}" if index % 2 else "empty")
     images[777].note, images[333].state = "the first of 3 frames or pages", "partial"
     images[5].state = "pending"
-    chosen = report.choose(images)
-    assert len(chosen) == len(set(chosen)) == report._PICTURES
+    chosen = pictures.choose(images)
+    assert len(chosen) == len(set(chosen)) == pictures.MOST
     assert chosen[:3] == [333, 100, 101]
     assert 777 in chosen
     assert 5 not in chosen
@@ -257,8 +257,8 @@ def test_the_choice_is_even_and_has_one_of_each_kind():
 
 
 def test_a_choice_of_few_is_all_of_them():
-    assert report.choose([image("a"), image("b", "pending"), image("c", "partial")]) == [2, 0]
-    assert report.choose([]) == []
+    assert pictures.choose([image("a"), image("b", "pending"), image("c", "partial")]) == [2, 0]
+    assert pictures.choose([]) == []
 
 
 @pytest.mark.parametrize("mode", ["I;16", "P", "LA", "RGBA", "1", "CMYK"])

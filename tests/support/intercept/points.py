@@ -121,6 +121,22 @@ def shorten_the_lease(seconds: float) -> None:
     sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.manifest.share_log": _change_share_log(seconds)}))
 
 
+def give_up_after(seconds: float) -> None:
+    """From now on a place that does not answer is given up after so long."""
+    change = {"batchgray.manifest.share_log": lambda _gate, share_log: setattr(share_log, "AWAY_SECONDS", seconds)}
+    sys.meta_path.insert(0, _Watcher(None, {}, change))
+
+
+def shorten_the_patience(seconds: float) -> None:
+    """From now on nothing that a place is asked for is tried again for longer."""
+
+    def change(_gate, retrying) -> None:
+        persist = retrying.persist
+        retrying.persist = lambda attempt, patience: persist(attempt, min(seconds, patience))
+
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.storage.retrying": change}))
+
+
 def _change_share_log(seconds: float):
     def change(_gate, share_log) -> None:
         share_log.STALE_SECONDS, share_log.DOUBT_SECONDS, share_log.RENEW_SECONDS = seconds, seconds / 1.5, seconds / 3
@@ -138,3 +154,13 @@ def _change_in_memory(pixels: int):
         in_memory.LARGE_PIXELS = pixels
 
     return change
+
+
+def cut_shares(images: int) -> None:
+    """From now on a share has so many images."""
+
+    def change(_gate, shares) -> None:
+        make = shares.Planner.__init__
+        shares.Planner.__init__ = lambda self, *given, **named: make(self, *given, **named, share_images=images)
+
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.planning.shares": change}))

@@ -269,3 +269,15 @@ if "LARGE_PIXELS" in os.environ:
     import points
 
     points.call_large(int(os.environ["LARGE_PIXELS"]))
+if "STORE_AWAY" in os.environ:
+    import points
+
+    points.give_up_after(float(os.environ["STORE_AWAY"]))
+if "STORE_PATIENCE" in os.environ:
+    import points
+
+    points.shorten_the_patience(float(os.environ["STORE_PATIENCE"]))
+if "SHARE_IMAGES" in os.environ:
+    import points
+
+    points.cut_shares(int(os.environ["SHARE_IMAGES"]))

@@ -1,0 +1,132 @@
+"""The end of a round, when nothing is left of any share: its results are kept, and what led to them is removed.
+
+    all parts accounted for --> results --> checkpoints gone --> R/finished --> plan, logs, tallies and marks gone
+
+Whoever owns the plan log does it. A machine that is paused in between and wakes up late changes nothing: results are
+made of what stands fast, and are put under names that are taken by then; all else was to be removed anyway.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from batchgray.checkpoints.place import PlaceCheckpoints
+from batchgray.engine.board import Board, Followed
+from batchgray.engine.share import plan_of
+from batchgray.manifest import job_round, tally
+from batchgray.manifest.job_head import JobHead
+from batchgray.manifest.job_round import Round
+from batchgray.manifest.records import Image
+from batchgray.manifest.results import Layers, Result, Totals
+from batchgray.manifest.share_log import LogEntry
+from batchgray.planning.planned import Share
+from batchgray.planning.replay import replayed
+from batchgray.planning.round_results import results_of
+from batchgray.planning.shares import Planner
+from batchgray.storage.base import Place
+
+_AT_ONCE = 16  # requests that wait for their answers
+
+
+def parts_left(board: Board, head: JobHead, reader: Planner, pause: Callable[[], None]) -> list[str]:
+    """Parts that were split off shares, and that the board does not know yet. Raises DamagedLog, PlaceError.
+
+    A tally tells how often a share was split; for one without, that is made up for.
+    """
+    found: list[str] = []
+    names = {share.name for share in board.shares}
+    for share in board.shares:
+        pause()
+        figures = share.figures or _made_up(board, head, reader, share)
+        parts = (f"{share.name}-{number}" for number in range(1, figures.splits + 1))
+        found += [part for part in parts if part not in names]
+    return found
+
+
+def _made_up(board: Board, head: JobHead, reader: Planner, share: Followed) -> tally.DoneTally:
+    lineage = [board.log_of(name).catch_up() for name in job_round.lineage_of(share.name)]
+    plan = plan_of(head, reader.share(job_round.number_of(share.name)), share.name, lineage)
+    board.set_done(share.name, plan.tally)
+    return plan.tally
+
+
+def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None]) -> None:
+    """Of images that failed after they were begun, and what machines left that died just after an output's put."""
+    for output in checkpoints.left():
+        pause()
+        checkpoints.discard(output)
+
+
+class Finisher:
+    """Ends a round on whose board all is done. `totals` are those of the whole job, when `finish` has returned."""
+
+    def __init__(
+        self,
+        place: Place,
+        head: JobHead,
+        round: Round,
+        board: Board,
+        reader: Planner,
+        checkpoints: PlaceCheckpoints,
+    ) -> None:
+        self.totals = Totals()
+        self._place, self._head, self._round, self._board = place, head, round, board
+        self._reader, self._checkpoints = reader, checkpoints
+
+    def finish(self, is_ours: Callable[[], bool], pause: Callable[[], None]) -> bool:
+        """Whether it was done: not where `is_ours` says that another machine has the plan by now.
+
+        `pause` is called now and then, and may raise.
+
+        Raises BatchgrayError, PlaceError.
+        """
+        layers, plan = Layers(self._place, self._head.prefix), self._reader.end()
+        if plan.images:
+            layers.write(self._round.number, plan.images, self._results(pause), plan.all_kept, pause)
+        remove_checkpoints(self._checkpoints, pause)
+        if not is_ours():
+            return False
+        self._place.put_absent(self._round.finished, b"")
+        if self._round.number > 1:
+            layers.sweep()
+        self._tidy_up()
+        self.totals = layers.totals()
+        return True
+
+    def _tidy_up(self) -> None:
+        """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
+        logs: dict[str, list[str]] = {}
+        others: list[str] = []
+        for entry in self._place.list(f"{self._round.prefix}/"):
+            if entry.key.startswith(f"{self._round.logs}/"):
+                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+            elif entry.key != self._round.finished:
+                others.append(entry.key)
+        with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+            list(threads.map(self._place.delete, others))
+            list(threads.map(self._remove_log, logs.values()))
+
+    def _remove_log(self, keys: list[str]) -> None:
+        for key in reversed(keys):
+            self._place.delete(key)
+
+    def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
+        """In the order of the names."""
+        parts: dict[int, list[str]] = {}
+        for share in self._board.shares:
+            parts.setdefault(job_round.number_of(share.name), []).append(share.name)
+
+        def images_of(share: Share) -> list[Image]:
+            pause()
+            names = sorted(parts[share.number], key=_age)
+            entries = [entry for name in names for entry in self._entries(name)]
+            return replayed(self._head, share, entries, job_round.name_of(share.number)).images
+
+        return results_of(self._reader, images_of)
+
+    def _entries(self, name: str) -> list[LogEntry]:
+        return self._board.log_of(name).catch_up()
+
+
+def _age(name: str) -> int:
+    """What was split off tells of its images after what it was split off."""
+    return name.count("-")

@@ -1,0 +1,440 @@
+"""A round of a job as one machine works it off, alone or with others that come and go.
+
+    look --> take a share --> supervise it: "done", or "free" --> the next --> all done: finish, or wait for who does
+
+The board says which share may be taken, its log decides. The plan is listed beside the work, by whoever owns its log.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from batchgray import errors, events
+from batchgray.checkpoints.place import PlaceCheckpoints
+from batchgray.engine import finishing, session
+from batchgray.engine.board import Board, Shard, Taken
+from batchgray.engine.job_totals import JobTotals, ShareSize
+from batchgray.engine.ledger import Ledger
+from batchgray.engine.plan_keeper import PlanKeeper
+from batchgray.engine.pool import Inheritance
+from batchgray.engine.share import ShareBooks, SharePlan, ShareTasks, plan_of
+from batchgray.engine.supervisor import Outcome, Supervisor
+from batchgray.errors import shown
+from batchgray.manifest import job_round, share_log, tally
+from batchgray.manifest.job_head import JobHead
+from batchgray.manifest.job_round import Round
+from batchgray.manifest.records import Run
+from batchgray.manifest.results import Layers, Totals
+from batchgray.manifest.share_log import ShareLog, ShareLost
+from batchgray.manifest.tally import PlannedTally
+from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
+from batchgray.options import EngineOptions, FleetOptions
+from batchgray.planning.shares import Planner
+from batchgray.storage import integrity
+from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.folder import FolderPlace
+from batchgray.storage.lease import Lease
+from batchgray.storage.machine_folder import MachineFolder
+
+_LIST_SECONDS = 0.3  # in which a short list is complete before the first image
+_TELL_SECONDS = 1.0  # between two events that tell how the list grows
+_READ_AT_ONCE = 16  # shares whose sizes no tally tells
+
+# Makes what lists and reads the shares of a round; it calls what it is given now and then, which may raise.
+MakePlanner = Callable[[Callable[[], None]], Planner]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What this machine works on a job with. `owner` is what it is called, `name` what the job is.
+
+    `inheritance` makes what workers are given, for the INPUT of that number; `begin` is called with what is planned,
+    before the first worker is forked.
+    """
+
+    head: JobHead
+    name: str
+    out: Place
+    owner: str
+    engine: EngineOptions
+    fleet: FleetOptions
+    folder: MachineFolder
+    checkpoints: PlaceCheckpoints
+    supervisor: Supervisor
+    inbox: Inbox
+    notices: list[str]
+    inheritance: Callable[[int], Inheritance]
+    ready: Callable[[], bool]
+    send: Callable[[events.Event], None]
+    preload: Callable[[events.Planned], None]
+
+
+class RoundWork:
+    """One round. What the job comes to is in `totals`.
+
+    `is_over` is set when the round is, `finished_here` when this machine ended it; `durable` says whether the logs
+    have all that this machine did, `full` whether they lack something for want of room. `reader` reads shares, what
+    `make_planner` makes writes them.
+    """
+
+    def __init__(self, machine: Machine, round: Round, reader: Planner, make_planner: MakePlanner) -> None:
+        self.is_over = self.finished_here = self.full = False
+        self.durable = True
+        self._machine, self._round, self._make_planner = machine, round, make_planner
+        self.totals = JobTotals(machine.head, machine.name, machine.out.name)
+        fleet = machine.fleet
+        self._board = Board(
+            machine.out, round, machine.owner, shard=fleet.shard and Shard(*fleet.shard), alone=not fleet.joins
+        )
+        self._wake = session.Wake(machine.inbox)
+        self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
+        self._reader = reader
+        self._layers = Layers(machine.out, machine.head.prefix)
+        self._lease = Lease(machine.folder.folder.path, make=True)
+        self._told: events.Planned | events.Listed | None = None
+        self._tell_at = self._look_at = 0.0
+        self._idle_mark = ""
+        self._in_doubt = False
+
+    # from beginning to end
+
+    def begin(self, has_begun: bool) -> None:
+        """See what there is, if anything. Raises ManifestLocked, DamagedLog, DamagedPlan, PlaceError."""
+        if has_begun:
+            self._look()
+            self._keeper.look()
+        if not self._machine.fleet.joins:
+            self._wait_for_the_dead()
+        if not self._keeper.take() and not self._machine.fleet.joins:
+            raise errors.ManifestLocked(self._machine.name, self._keeper.owner)
+        self._sweep()
+        self.totals.goes_on = has_begun
+        self.totals.resumed = has_begun or self._round.number > 1
+
+    def nothing_to_do(self) -> None:
+        """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
+        finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
+        self._tell_results(self._layers.totals())
+        self._announce()
+        self._wake.close()
+
+    def run(self) -> Outcome:
+        """Work until nothing is left for this machine, or a notice comes. Raises BatchgrayError, PlaceError."""
+        self._keeper.start(self._board.through)
+        try:
+            self._wait_for_the_list()
+            outcome = Outcome(self._machine.inbox.notice)
+            while outcome.notice is None and (taken := self._next_share()):
+                outcome = self._work_on(taken)
+            self._announce()
+        finally:
+            self._take_idle_mark_off()
+            self._keeper.stop()
+            self._wake.close()
+        return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
+
+    def _sweep(self) -> None:
+        """What others that died had on its way to a folder; nothing of those that are at work."""
+        if isinstance(self._machine.out, FolderPlace):
+            self._machine.out.sweep()
+
+    def _wait_for_the_dead(self) -> None:
+        """Until nobody seems to work on the job. Raises ManifestLocked where somebody gives a sign of life."""
+        pause = session.pause(self._machine.inbox)
+        before = self._held()
+        if before:
+            owner = next(iter(before.values()))[1]
+            lease = f"{share_log.STALE_SECONDS:.0f} s"
+            message = f"{owner} did not end its work here; waiting up to {lease} for a sign of life"
+            self._machine.send(events.Warned(message=message))
+        while held := self._held():
+            for name, (number, owner) in held.items():
+                if name not in before or before[name][0] != number:
+                    raise errors.ManifestLocked(self._machine.name, owner)
+            pause()
+            self._wake.wait(_look_seconds() / 2)
+            self._look()
+            self._keeper.look()
+
+    def _held(self) -> dict[str, tuple[int, str]]:
+        """What others seem to have: how far its log is, and who they are."""
+        held = {share.name: (share.number, share.owner) for share in self._board.held}
+        if not self._keeper.can_be_taken:
+            held["plan"] = self._keeper.number, self._keeper.owner
+        return held
+
+    # which share
+
+    def _next_share(self) -> Taken | None:
+        """Wait for one. None where nothing more is to come for this machine, or a notice came."""
+        while self._hear() is None:
+            taken = self._board.take()
+            if taken is not None:
+                self._take_idle_mark_off()
+                return taken
+            if self._is_over():
+                break
+            self._wait()
+        return None
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to come. What is to be done when all is done, is done."""
+        if not self._board.all_done or self._machine.fleet.joins:
+            self._look_if_due()
+        if self._board.all_done and self._keeper.is_ours:
+            return self._finish()
+        if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
+            return True
+        if self._board.over:
+            self.is_over = True
+            self._keeper.forget()
+            self._tell_results(self._layers.totals())
+        return self.is_over
+
+    def _finish(self) -> bool:
+        """Whether the round is over now. Parts of shares may be found that are still to be done."""
+        machine = self._machine
+        pause = session.pause(machine.inbox)
+        parts = finishing.parts_left(self._board, machine.head, self._reader, pause)
+        for name in parts:
+            self._board.add(name)
+        if parts:
+            return False
+        finisher = finishing.Finisher(
+            machine.out, machine.head, self._round, self._board, self._reader, machine.checkpoints
+        )
+        self.is_over = self.finished_here = finisher.finish(lambda: self._keeper.is_ours, pause)
+        if self.is_over:
+            self._keeper.forget()
+            self._tell_results(finisher.totals)
+        return self.is_over
+
+    def _tell_results(self, totals: Totals) -> None:
+        self.totals.finished(totals, self._layers.failures() if totals.failed else ())
+
+    def _wait(self) -> None:
+        """Until there may be something new."""
+        if self._machine.fleet.joins:
+            self._set_idle_mark()
+        self._wake.wait(max(0.0, self._look_at - time.monotonic()))
+
+    def _wait_for_the_list(self) -> None:
+        until = time.monotonic() + _LIST_SECONDS
+        while self._keeper.lists and self._hear() is None and (left := until - time.monotonic()) > 0:
+            self._wake.wait(left)
+
+    # what is seen and heard
+
+    def _hear(self) -> InterruptionNotice | None:
+        """What the listing, and the listeners to notices, say. Raises what made the listing fail."""
+        self._hear_news()
+        inbox = self._machine.inbox
+        if inbox.notice is None:
+            for item in inbox.take():
+                if isinstance(item, Complaint):
+                    self._machine.send(events.Warned(message=item.message))
+                else:
+                    inbox.put(item)  # it came in between
+        return inbox.notice
+
+    def _hear_news(self) -> None:
+        self._keeper.check()
+        self._wake.clear()
+        through = self._keeper.through
+        while self._keeper.news:
+            size = self._keeper.news.popleft()
+            self._board.add(size.name)
+            self.totals.listed(size)
+        if through and not self.totals.complete:
+            self._board.through = True
+            self.totals.all_listed(self._reader.end())
+
+    def _look_if_due(self) -> None:
+        if time.monotonic() >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        self._board.look()
+        self._look_at = time.monotonic() + _look_seconds()
+        if self._board.over:
+            return
+        for share in self._board.shares:
+            if share.figures is not None:
+                self.totals.done(share.figures)
+        if not self._keeper.lists:
+            self._learn_sizes()
+            if self._board.through and not self.totals.complete:
+                self.totals.all_listed(self._reader.end())
+
+    def _learn_sizes(self) -> None:
+        """Of shares that another machine listed."""
+        if not self._unsized():
+            return
+        for planned in tally.planned(self._machine.out, self._round):
+            self.totals.sized(planned)
+        for name in self._unsized()[:_READ_AT_ONCE]:
+            self.totals.listed(ShareSize.of(self._reader.share(int(name))))
+
+    def _unsized(self) -> list[str]:
+        return [
+            share.name for share in self._board.shares if share.name.isdecimal() and not self.totals.knows(share.name)
+        ]
+
+    def _list(self, check: Callable[[], None]) -> Iterator[ShareSize]:
+        """In the lister's thread."""
+        known = {share.name for share in self._board.shares}
+        for share in self._make_planner(check).shares():
+            check()
+            size = ShareSize.of(share)
+            if size.name not in known:
+                with contextlib.suppress(PlaceError):  # it is a hint
+                    planned = PlannedTally(size.name, size.images, size.bytes.total())
+                    tally.put_planned(self._machine.out, self._round, planned)
+            yield size
+
+    def _announce(self) -> None:
+        """What is planned, when it is told first; then how it grows."""
+        machine = self._machine
+        if self._told is None:
+            planned = self.totals.planned(machine.engine.workers, machine.notices)
+            machine.preload(planned)
+            self._told = planned
+            machine.send(planned)
+        elif (listed := self.totals.changed(self._told)) is not None:
+            self._told = listed
+            machine.send(listed)
+        self._tell_at = time.monotonic() + _TELL_SECONDS
+
+    # marks of machines that are idle
+
+    def _set_idle_mark(self) -> None:
+        """Ask for a part of a share, of another one each time. Marks that are left do no harm: each counts once."""
+        self._take_idle_mark_off()
+        held = [share.name for share in self._board.held if self._board.is_ours(share)]
+        if held:
+            nonce = os.urandom(8)
+            share = held[int.from_bytes(nonce) % len(held)]
+            self._idle_mark = f"{self._round.idle(share)}/{nonce.hex()}"
+            with contextlib.suppress(PlaceError):
+                self._machine.out.put(self._idle_mark, b"")
+
+    def _take_idle_mark_off(self) -> None:
+        if self._idle_mark:
+            with contextlib.suppress(PlaceError):
+                self._machine.out.delete(self._idle_mark)
+            self._idle_mark = ""
+
+    # the work
+
+    def _work_on(self, taken: Taken) -> Outcome:
+        """Raises BatchgrayError, PlaceError."""
+        plan = self._plan_of(taken)
+        with self._giving_back(taken.log):
+            outcome = self._supervise(plan, taken.log)
+        if taken.log.state == "done":
+            self._board.set_done(plan.name, plan.tally)
+        elif taken.log.state == "free":
+            self._board.set_free(plan.name, taken.log.number)
+        for number in range(1, plan.splits + 1):
+            self._board.add(f"{plan.name}-{number}")
+        self._look_at = 0.0
+        return outcome
+
+    def _plan_of(self, taken: Taken) -> SharePlan:
+        share = self._reader.share(job_round.number_of(taken.name))
+        above = [self._board.log_of(name).catch_up() for name in job_round.lineage_of(taken.name)[:-1]]
+        self.totals.listed(ShareSize.of(share))
+        return plan_of(self._machine.head, share, taken.name, [*above, taken.entries])
+
+    @contextlib.contextmanager
+    def _giving_back(self, log: ShareLog) -> Iterator[None]:
+        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease.
+
+        A place that does not answer is not asked again, as that takes its time.
+        """
+        try:
+            yield
+        except BaseException:
+            self._machine.supervisor.close()
+            if log.is_ours and not log.in_doubt:
+                with contextlib.suppress(PlaceError, ShareLost):
+                    log.sync("free")
+            raise
+
+    def _supervise(self, plan: SharePlan, log: ShareLog) -> Outcome:
+        machine = self._machine
+        begun = machine.checkpoints.names()
+        resumable = {index for index in plan.todo if integrity.short_name(plan.share.images[index].output) in begun}
+        plan.flight = machine.folder.folder.path
+        plan.manifest.runs.append(Run(at=datetime.now(UTC), workers=machine.engine.workers, found=None))
+        self.totals.begin(plan)
+        self._announce()
+        joins = machine.fleet.joins
+        books = ShareBooks(machine.name, plan, machine.out, self._round, log, self._lease, joins)
+        ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
+        machine.supervisor.inherit(machine.inheritance(plan.share.input))
+        tasks = ShareTasks(plan, resumable, books)
+        try:
+            return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
+        except ShareLost as lost:
+            self._give_up(plan, tasks)
+            if not joins:
+                raise
+            machine.send(events.Warned(message=str(lost)))
+            return Outcome(machine.inbox.notice)
+        finally:
+            ledger.close()
+            self.full = ledger.disk_full and not ledger.durable
+            self.durable = ledger.durable or machine.inbox.notice is None
+            if ledger.unreachable is not None:
+                machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
+            self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
+
+    def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
+        """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
+        machine = self._machine
+        machine.supervisor.abandon()
+        for index in tasks.handed_out:
+            if plan.manifest.images[index].state != "done":
+                machine.checkpoints.withdraw(plan.share.images[index].output)
+        if self._round.is_finished(machine.out):
+            outputs = {integrity.short_name(image.output): image.output for image in plan.images}
+            for name in machine.checkpoints.names() & outputs.keys():
+                machine.checkpoints.discard(outputs[name])
+
+    def _may_begin_more(self, log: ShareLog) -> bool:
+        if log.in_doubt != self._in_doubt:
+            self._in_doubt = log.in_doubt
+            name = shown(self._machine.out.name)
+            lost = f"{name} does not answer; nothing is begun or put until it does"
+            self._machine.send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
+        if log.is_given_up:
+            raise errors.PlaceLost(
+                f"{shown(self._machine.out.name)} has not answered for {share_log.AWAY_SECONDS:.0f} s"
+            )
+        if time.monotonic() >= self._tell_at:
+            self._hear_news()
+            self._announce()
+        return self._machine.ready() and not self._in_doubt
+
+    def _tell(self, event: events.Event) -> None:
+        self._machine.send(self.totals.of_the_job(event))
+
+
+def _not_told(name: str, reason: str) -> str:
+    return (
+        f"{shown(name)} does not answer ({reason}): the share is not given back, and is free for others "
+        f"{share_log.STALE_SECONDS:.0f} s after its last sign of life; what its log lacks is made again there"
+    )
+
+
+def _look_seconds() -> float:
+    """Between two looks at what others do."""
+    return share_log.STALE_SECONDS / 10
+
+
+def _nothing() -> None:
+    """A share has nothing in flight that is its own alone."""

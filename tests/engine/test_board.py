@@ -1,0 +1,208 @@
+"""The board: which shares there are and which may be taken, by several machines over one place with one clock."""
+
+import pytest
+from stream import Clock
+
+from batchgray.engine.board import Board, Shard
+from batchgray.manifest import job_round, share_log, tally
+from batchgray.manifest.job_round import Round
+from batchgray.manifest.tally import DoneTally, PlannedTally
+from batchgray.storage.base import Unreachable
+from batchgray.storage.memory import MemoryPlace
+
+ROUND = Round(".batchgray/j", 1)
+
+
+class Counted(MemoryPlace):
+    """Counts what is asked of it; the next put may be done and not be answered."""
+
+    def __init__(self):
+        super().__init__()
+        self.lists, self.gets, self.lose = 0, 0, False
+
+    def list(self, prefix="", after=""):
+        self.lists += 1
+        return super().list(prefix, after)
+
+    def get(self, key, version=None, start=0, end=None):
+        self.gets += 1
+        return super().get(key, version, start, end)
+
+    def put_absent(self, key, content):
+        result = super().put_absent(key, content)
+        if self.lose:
+            self.lose = False
+            raise Unreachable(key, "no answer")
+        return result
+
+
+class Fleet:
+    """A round of so many shares, and machines that look at it."""
+
+    def __init__(self, shares):
+        self.place, self.clock = Counted(), Clock()
+        for number in range(1, shares + 1):
+            self.place.put(f"{ROUND.plan}/{job_round.name_of(number)}", b"")
+        self.place.put(f"{ROUND.plan}/end", b"")
+
+    def board(self, owner="first", **settings):
+        board = Board(self.place, ROUND, owner, self.clock, **settings)
+        board.look()
+        return board
+
+    def pass_by(self, seconds):
+        self.clock.now += seconds
+
+
+@pytest.fixture
+def fleet():
+    return Fleet(3)
+
+
+def names(count):
+    return [job_round.name_of(number) for number in range(1, count + 1)]
+
+
+def test_shares_are_taken_once_each_and_in_their_order_where_a_machine_is_alone(fleet):
+    first, second = fleet.board(), fleet.board("second")
+    assert [first.take().name, first.take().name] == names(2)
+    assert second.take().name == names(3)[2]
+    assert first.take() is None
+    assert second.take() is None
+
+
+def test_machines_that_join_begin_at_different_ends():
+    fleet = Fleet(100)
+    taken = {fleet.board(f"machine {number}", alone=False).take().name for number in range(10)}
+    assert len(taken) == 10
+    assert taken != set(names(10))
+
+
+def test_a_share_that_was_given_back_is_taken_first_with_what_its_log_told(fleet):
+    first, second = fleet.board(), fleet.board("second")
+    first.take()
+    taken = first.take()
+    taken.log.sync("free")
+    second.look()
+    again = second.take()
+    assert (again.name, [entry.kind for entry in again.entries]) == (taken.name, ["open", "free"])
+    assert again.log.epoch == 2
+
+
+def test_a_silent_share_is_taken_after_the_lease_by_the_own_clock_and_not_before(fleet):
+    first = fleet.board()
+    for _ in range(3):
+        first.take()
+    second = fleet.board("second")
+    assert sorted(share.name for share in second.held) == names(3)
+    fleet.pass_by(share_log.STALE_SECONDS - 0.1)
+    second.look()
+    assert second.take() is None
+    fleet.pass_by(0.1)
+    assert second.take().log.epoch == 2
+
+
+def test_who_gives_signs_of_life_keeps_its_share(fleet):
+    first, second = fleet.board(), fleet.board("second")
+    logs = [first.take().log for _ in range(3)]
+    for _ in range(10):
+        second.look()
+        assert second.take() is None
+        fleet.pass_by(share_log.RENEW_SECONDS)
+        for log in logs:
+            log.sync()
+
+
+def test_a_share_whose_taking_was_not_answered_is_found_to_be_ours(fleet):
+    first = fleet.board()
+    fleet.place.lose = True
+    with pytest.raises(Unreachable):
+        first.take()
+    taken = first.take()
+    assert (taken.name, taken.log.epoch) == (names(1)[0], 1)
+
+
+def test_a_tally_tells_of_a_done_share_without_a_look_at_its_log(fleet):
+    taken = fleet.board().take()
+    taken.log.sync("done")
+    tally.put_done(fleet.place, ROUND, DoneTally(taken.name, 5, 0, 1, 1, 1, 0))
+    fleet.place.gets = 0
+    board = fleet.board("second")
+    assert fleet.place.gets == 0
+    assert [share.is_done for share in board.shares] == [True, False, False]
+
+
+def test_a_done_share_without_a_tally_is_found_by_its_last_entry(fleet):
+    fleet.board().take().log.sync("done")
+    board = fleet.board("second")
+    assert board.take().name == names(2)[1]
+
+
+def test_of_many_logs_only_those_that_stand_still_are_read():
+    fleet = Fleet(40)
+    first = fleet.board()
+    logs = [first.take().log for _ in range(40)]
+    fleet.place.gets = 0
+    second = fleet.board("second")
+    assert fleet.place.gets == 0
+    for log in logs[1:]:
+        log.sync()
+    logs[0].sync("free")
+    second.look()
+    second.look()
+    assert fleet.place.gets <= 2 * 40
+    assert second.take().name == names(1)[0]
+
+
+def test_one_list_tells_of_many_logs_whatever_is_done_between():
+    fleet = Fleet(200)
+    for name in names(200)[:150]:
+        tally.put_done(fleet.place, ROUND, DoneTally(name, 1, 0, 1, 1, 1, 0))
+    board = fleet.board()
+    fleet.place.lists = 0
+    board.look()
+    assert fleet.place.lists <= 4
+
+
+def test_a_part_that_was_split_off_is_a_share(fleet):
+    fleet.board().take()
+    tally.put_planned(fleet.place, ROUND, PlannedTally("00000001-1", 2, 20))
+    board = fleet.board("second")
+    assert "00000001-1" in {share.name for share in board.shares}
+    taken = {board.take().name for _ in range(3)}
+    assert taken == {"00000001-1", *names(3)[1:]}
+
+
+def test_all_is_done_only_when_all_is_listed_and_every_part_is_done(fleet):
+    fleet.place.delete(f"{ROUND.plan}/end")
+    board = fleet.board()
+    for name in names(3):
+        board.set_done(name)
+    assert not board.all_done
+    fleet.place.put(f"{ROUND.plan}/00000004", b"")
+    fleet.place.put(f"{ROUND.plan}/end", b"")
+    board.look()
+    assert not board.all_done
+    board.set_done(names(4)[3])
+    assert board.all_done
+
+
+def test_a_shard_takes_every_nth_share_and_no_other():
+    fleet = Fleet(7)
+    board = fleet.board(shard=Shard(2, 3))
+    assert [board.take().name, board.take().name] == ["00000002", "00000005"]
+    assert board.take() is None
+    assert not board.ours_done
+    for name in ("00000002", "00000005"):
+        board.set_done(name)
+    assert board.ours_done
+    assert not board.all_done
+
+
+def test_a_round_that_is_over_is_seen_as_such_and_nothing_of_it_can_be_taken(fleet):
+    late = fleet.board("late")
+    fleet.place.put(ROUND.finished, b"")
+    assert late.take() is None
+    late.look()
+    assert late.over
+    assert not list(fleet.place.list(ROUND.logs))
