@@ -1,4 +1,4 @@
-"""The gray plane of an image larger than memory: a file in the run's folder, and its checksums.
+"""The gray plane of an image in bands: a file in the run's folder, and its checksums.
 
     HASH.gray   the plane, height x width uint8; bands that are not finished are holes, or worth nothing
     HASH.bands  one line of sealed JSON (_Header): what the plane belongs to, and the checksum of each finished band

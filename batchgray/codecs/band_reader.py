@@ -1,4 +1,4 @@
-"""libvips reads what is larger than memory: an image from top to bottom, some rows at a time (see `band_plan`).
+"""libvips reads what is large: from top to bottom, or strips and tiles in any order (see `band_plan`).
 
 It is used through pyvips, an extra of the package (`batchgray[large]`), which is imported in the worker that needs it
 and never before the fork: its threads would not survive one.
