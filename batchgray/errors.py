@@ -173,8 +173,8 @@ class FutureManifest(UsageError):
 
 
 class IsJob(UsageError):
-    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take it as \
-it is, and --overwrite does not."""
+    """{0} is the head of a job. Give the same command with --job; `resume`, `status`, `verify` and `report` take it \
+as it is, and --overwrite does not."""
 
 
 class IsNoJob(UsageError):
@@ -246,7 +246,7 @@ class UnwritableReport(UsageError):
 
 
 class UnservableReport(UsageError):
-    """can't serve the report at {0}, port {1}: {2}. Choose another with --host and --port."""
+    """can't serve the report at {0}, port {1}: {2}. Choose another: `batchgray report ... --host HOST --port PORT`."""
 
 
 class ForeignMetrics(UsageError):

@@ -101,7 +101,7 @@ class JobTotals:
             self._retried += size.retried
             self._gone += size.gone
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
-            self._bytes[size.name] = size.bytes.copy()
+            self._bytes[size.name] = Counter(size.bytes)
 
     def sized(self, planned: PlannedTally) -> None:
         """A share of the plan that was not read."""
