@@ -218,6 +218,7 @@ class _Job:
             pixels=self._head.options,
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
+            cores=self._engine.workers,
             on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
             job=job_places.packed(
                 self._head.inputs[input],

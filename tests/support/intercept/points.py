@@ -144,6 +144,18 @@ def _change_share_log(seconds: float):
     return change
 
 
+def call_large(pixels: int) -> None:
+    """From now on images of so many pixels are converted in bands, whatever memory there is, and no others."""
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.workers.in_memory": _change_in_memory(pixels)}))
+
+
+def _change_in_memory(pixels: int):
+    def change(_gate, in_memory) -> None:
+        in_memory.LARGE_PIXELS = pixels
+
+    return change
+
+
 def cut_shares(images: int) -> None:
     """From now on a share has so many images."""
 

@@ -265,6 +265,10 @@ if "SHARE_LEASE" in os.environ:
     import points
 
     points.shorten_the_lease(float(os.environ["SHARE_LEASE"]))
+if "LARGE_PIXELS" in os.environ:
+    import points
+
+    points.call_large(int(os.environ["LARGE_PIXELS"]))
 if "STORE_AWAY" in os.environ:
     import points
 
