@@ -15,7 +15,6 @@ _NOT_FOR_JOBS = {
     "times": "a store gives its own",
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
-    "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
     "resume_prune": "`batchgray run` looks for what is gone, and prunes",
     "no_lock": "a job needs no lock",
     "input_root": "a job reads the INPUTs that it was begun with",

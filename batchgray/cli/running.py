@@ -106,7 +106,10 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
     """
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
     if parsing.is_job(named, given):
-        parsing.refuse_for_jobs({**given, "dry_run": dry_run})
+        parsing.refuse_for_jobs(given)
+        if dry_run:
+            _print_job_plan(_job_options(named, given), given)
+            return
         _run_job(named, given)
     parsing.refuse_without_job(given)
     asked = options.RunOptions(
@@ -170,7 +173,12 @@ def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[
 
 
 def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
-    asked = options.JobOptions(
+    asked = _job_options(inputs, given)
+    _work_on_job(given, lambda job, means: job.run_job(asked, means))
+
+
+def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobOptions:
+    return options.JobOptions(
         inputs=inputs,
         out=given["out"],
         base=given["base"],
@@ -181,7 +189,6 @@ def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
         exclude=given["exclude"],
         prune=given["prune"],
     )
-    _work_on_job(given, lambda job, means: job.run_job(asked, means))
 
 
 def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
@@ -263,3 +270,17 @@ def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
         plan = runs.dry_run(asked, sources, _say_left_out if given["verbose"] else lambda event: None)
         for line in module.plan_lines(plan):
             say(line)
+
+
+def _print_job_plan(asked: options.JobOptions, given: dict[str, Any]) -> None:
+    from batchgray.commands import plan as words
+    from batchgray.commands.job_plan import JobPlan
+    from batchgray.engine import job
+
+    stores = parsing.store_options(given)
+    plan, todo = JobPlan(asked, job.refuse_job(asked, stores), stores), 0
+    for event in plan.conversions():
+        say(as_json_line(event) if given["progress"] == "json" else words.line_of(event))
+        todo += 1
+    if given["progress"] != "json":
+        say(words.end_line(todo, plan.already_done))

@@ -13,12 +13,13 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import session
+from batchgray.engine import foresight, session
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
-from batchgray.engine.round_work import Machine, RoundWork
+from batchgray.engine.round_work import RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
+from batchgray.engine.share_work import Machine
 from batchgray.engine.supervisor import Outcome, Supervisor
 from batchgray.errors import shown
 from batchgray.manifest import job_head, job_round, mending, share_log
@@ -33,6 +34,7 @@ from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Missing, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
 from batchgray.storage.memory import MemoryPlace
@@ -64,13 +66,7 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
     out_name = job_inputs.full_name(options.out)
     with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
-        inputs = job_inputs.named_inputs(
-            [job_inputs.full_name(name) for name in options.inputs],
-            out_name,
-            None if options.base is None else job_inputs.full_name(options.base),
-            options.exclude,
-            lambda url: _is_object(url, means.stores),
-        )
+        inputs = _named_inputs(options, out_name, means.stores)
         asked = _head_of(options, inputs)
         places = [stack.enter_context(_open(each.place, means.stores, open_input)) for each in inputs]
         if not is_url(out_name):
@@ -78,11 +74,7 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
         out = stack.enter_context(_open(out_name, means.stores))
         with _naming_places(out_name):
             before = job_head.find(out)
-        with _naming_places(", ".join(asked.inputs)):
-            job_inputs.refuse_collisions(inputs, places, options.pixels.format)
-            layers = Layers(out, before.prefix) if before and before.inputs == asked.inputs else None
-            wanted = choosing(options.include, options.exclude)
-            job_inputs.refuse_nothing_found(job_inputs.listed(inputs, places), wanted, layers, options.prune)
+        _refuse_inputs(options, inputs, places, out, before, asked)
         with _naming_places(out_name):
             _refuse_unfit(out)
             head = job_head.begin(out, asked)
@@ -187,6 +179,7 @@ class _Job:
             engine=engine,
             fleet=self._means.fleet,
             folder=folder,
+            lease=Lease(folder.folder.path, make=True),
             checkpoints=checkpoints,
             supervisor=supervisor,
             inbox=self._inbox,
@@ -256,6 +249,8 @@ class _Job:
             raise errors.PlaceLost(outcome.fault)
         if work.full:
             raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
+        if notice is not None and not work.is_over:  # all images may be done; what the round leaves is to be tidied up
+            return INTERRUPTED
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
@@ -324,6 +319,32 @@ def _is_object(url: str, stores: StoreOptions) -> bool:
     return True
 
 
+def _named_inputs(options: JobOptions, out_name: str, stores: StoreOptions) -> list[JobInput]:
+    return job_inputs.named_inputs(
+        [job_inputs.full_name(name) for name in options.inputs],
+        out_name,
+        None if options.base is None else job_inputs.full_name(options.base),
+        options.exclude,
+        lambda url: _is_object(url, stores),
+    )
+
+
+def _refuse_inputs(
+    options: JobOptions,
+    inputs: list[JobInput],
+    places: Sequence[Place],
+    out: Place | None,
+    before: JobHead | None,
+    asked: JobHead,
+) -> None:
+    """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
+    with _naming_places(", ".join(asked.inputs)):
+        job_inputs.refuse_collisions(inputs, places, options.pixels.format)
+        layers = Layers(out, before.prefix) if out and before and before.inputs == asked.inputs else None
+        wanted = choosing(options.include, options.exclude)
+        job_inputs.refuse_nothing_found(job_inputs.listed(inputs, places), wanted, layers, options.prune)
+
+
 def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
     return JobHead(
         job=os.urandom(4).hex(),
@@ -349,3 +370,26 @@ def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
     others = {f"{name} {there[name]}" for name in names if there[name] != asked[name]}
     if pixels or others:
         raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))
+
+
+def refuse_job(options: JobOptions, stores: StoreOptions) -> list[JobInput]:
+    """What `run_job` would refuse before any work, found out without touching anything. Raises BatchgrayError.
+
+    Returns the INPUTs as they would be listed.
+    """
+    out_name = job_inputs.full_name(options.out)
+    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
+        inputs = _named_inputs(options, out_name, stores)
+        asked = _head_of(options, inputs)
+        places = [stack.enter_context(_open(each.place, stores, open_input)) for each in inputs]
+        out, before = None, None
+        if not is_url(out_name):
+            foresight.check_folder(Path(out_name))
+        if is_url(out_name) or os.path.isdir(out_name):
+            out = stack.enter_context(_open(out_name, stores))
+            with _naming_places(out_name):
+                before = job_head.find(out)
+        _refuse_inputs(options, inputs, places, out, before, asked)
+        if out is not None and before is not None:
+            _refuse_other(asked, before, out)
+        return inputs

@@ -14,6 +14,7 @@ from msgspec import Meta
 from batchgray import errors
 from batchgray._version import __version__
 from batchgray.manifest.records import FolderName
+from batchgray.manifest.results import Totals
 from batchgray.options import MOST_PIXELS, PixelOptions
 from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.base import Missing, Place, Put
@@ -52,7 +53,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `mirrored` is what stands before the output names of each, and `files` are those of which not all is taken.
 
-    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place.
+    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place. `state` and `totals` are what the
+    last round that is over came to, for whoever reads no more than the head: the results are what counts.
     """
 
     version: int = VERSION
@@ -68,6 +70,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     files: list[InputFile] = []
     include: list[str]
     exclude: list[str]
+    state: Literal["complete", "complete_with_failures"] | msgspec.UnsetType = msgspec.UNSET
+    totals: Totals | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def listed(self) -> list[JobInput]:
@@ -103,6 +107,12 @@ def begin(out: Place, head: JobHead) -> JobHead:
     Raises PlaceError, and what `read` raises.
     """
     return head if out.put_absent(HEAD_KEY, _HEADS.line(head)) is Put.CREATED else read(out)
+
+
+def tell_totals(out: Place, head: JobHead, totals: Totals) -> None:
+    """Put into the head what a round that is over came to. Raises PlaceError."""
+    state: Literal["complete", "complete_with_failures"] = "complete_with_failures" if totals.failed else "complete"
+    out.put(HEAD_KEY, _HEADS.line(msgspec.structs.replace(head, state=state, totals=totals)))
 
 
 def find(out: Place) -> JobHead | None:

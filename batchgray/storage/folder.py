@@ -116,6 +116,21 @@ class FolderPlace:
                     if found is not None and put_names.is_abandoned(name, now - found.st_mtime):
                         self._folder.remove(name)
 
+    def remove_empty(self, prefix: str) -> None:
+        """Remove the folders below the one of this name that hold no file, however deep they are. Raises PlaceError."""
+        with self._about(prefix):
+            found, ahead = [], [prefix]
+            while ahead:
+                key = ahead.pop()
+                found.append(key)
+                with self._folder.below(key) as folder:
+                    stats = [(name, folder.stat(name)) for name in folder.names()]
+                ahead += [f"{key}/{name}" for name, each in stats if each and stat.S_ISDIR(each.st_mode)]
+            for key in found[:0:-1]:
+                above, _, name = key.rpartition("/")
+                with self._folder.below(above) as folder:
+                    folder.remove_folder(name)  # it stays where there is something in it
+
     def _now(self) -> float:
         """By the clock of the file system, as it dates files. Raises OSError."""
         name = put_names.new_name()

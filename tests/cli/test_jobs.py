@@ -19,7 +19,6 @@ def images(tmp_path):
     [
         ("--manifest", "m.json"),
         ("--overwrite",),
-        ("--dry-run",),
         ("--no-lock",),
         ("--times",),
         ("--follow-links",),
@@ -73,6 +72,22 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
     said = batchgray("report", out).stdout
     assert said == f"Report: {out}/report.html\n"
     assert tree(out).keys() - before.keys() == {"report.html"}
+
+
+def test_a_dry_run_tells_what_a_job_would_convert_and_touches_nothing(images, tmp_path):
+    out = tmp_path / "out"
+    asked = ("run", images, "--out", out, "--job", "--dry-run")
+    lines = [f"{images}/a.png -> {out}/a.jpg", "1 images to convert, 0 done already. Nothing was touched."]
+    assert batchgray(*asked).stdout.splitlines() == lines
+    assert not out.exists()
+    batchgray(*asked[:-1], "-q")
+    before = tree(out)
+    save_gradient(images / "b.png", 64, 48)
+    [event] = [json.loads(line) for line in batchgray(*asked, "--progress", "json").stdout.splitlines()]
+    assert (event["source"], event["output"]) == (f"{images}/b.png", f"{out}/b.jpg")
+    assert batchgray(*asked).stdout.splitlines()[-1] == "1 images to convert, 1 done already. Nothing was touched."
+    assert "other options" in batchgray(*asked, "--quality", 7, expect=2).stderr
+    assert tree(out) == before
 
 
 def test_a_run_on_folders_imports_nothing_of_jobs_and_stores():

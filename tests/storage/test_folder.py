@@ -236,3 +236,16 @@ def test_of_a_folder_that_is_listed_only_the_names_are_held(tmp_path):
         (tmp_path / "b").unlink()
         (tmp_path / "e").write_bytes(b"larger")
         assert [(entry.key, entry.size) for entry in listed] == [("c/d", 1), ("e", 6)]
+
+
+def test_folders_without_a_file_are_removed_below_a_name_and_nowhere_else(tmp_path):
+    place = FolderPlace(tmp_path)
+    for key in ("r/a/b/c", "r/d/e", "r/f", "other/g/h"):
+        place.put(key, b"")
+    for key in ("r/a/b/c", "r/d/e", "other/g/h"):
+        place.delete(key)
+    place.put("r/d/i", b"")
+    place.remove_empty("r")
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"r", "r/d", "r/d/i", "r/f", "other", "other/g"}
+    place.close()

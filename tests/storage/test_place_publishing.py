@@ -9,7 +9,7 @@ from batchgray.storage.durable import Folder
 from batchgray.storage.integrity import checksum
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.place_publishing import PlacePublisher
-from batchgray.storage.publishing import Taken
+from batchgray.storage.publishing import TakenInPlace
 from batchgray.storage.scratch import HeldFile, Scratch
 
 
@@ -46,7 +46,7 @@ def test_the_same_may_be_there_already(folder, place, made):
 
 def test_another_stays(folder, place, made):
     place.put("b.jpg", b"mine")
-    with pytest.raises(Taken):
+    with pytest.raises(TakenInPlace):
         PlacePublisher(place, folder).put("b.jpg", made(b"B"))
     assert place.get("b.jpg") == b"mine"
     assert folder.names() == []
@@ -61,7 +61,7 @@ def test_what_it_is_told_to_replace_makes_way(folder, place, made, replaces):
 
 def test_what_is_not_as_it_was_made_does_not(folder, place, made):
     place.put("b.jpg", b"mine")
-    with pytest.raises(Taken):
+    with pytest.raises(TakenInPlace):
         PlacePublisher(place, folder).put("b.jpg", made(b"B"), str(checksum([b"old"])))
     assert place.get("b.jpg") == b"mine"
 
