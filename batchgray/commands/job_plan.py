@@ -2,12 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchgray import events
 from batchgray.commands.job_view import JobView, viewing
 from batchgray.errors import NoSuchManifest, PlaceUnusable
+from batchgray.manifest.job_head import JobInput
 from batchgray.manifest.results import Layers
 from batchgray.options import JobOptions
 from batchgray.planning import job_inputs
@@ -16,16 +17,16 @@ from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Content, PlaceError, Put
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.names import is_url
-from batchgray.storage.urls import StoreOptions, open_place
+from batchgray.storage.urls import StoreOptions, open_input
 
 
 class JobPlan:
     """`conversions` lists what is there; `already_done` is known after the last of them. Raises BatchgrayError."""
 
-    def __init__(self, options: JobOptions, stores: StoreOptions) -> None:
+    def __init__(self, options: JobOptions, inputs: Sequence[JobInput], stores: StoreOptions) -> None:
+        """`inputs` are as they would be listed."""
         self.already_done = 0
-        self._options, self._stores = options, stores
-        self._inputs = [job_inputs.full_name(name) for name in options.inputs]
+        self._options, self._inputs, self._stores = options, inputs, stores
         self._out = job_inputs.full_name(options.out)
 
     def conversions(self) -> Iterator[events.WouldConvert]:
@@ -58,20 +59,21 @@ class JobPlan:
         with contextlib.ExitStack() as stack:
             try:
                 places = [
-                    stack.enter_context(contextlib.closing(open_place(name, self._stores))) for name in self._inputs
+                    stack.enter_context(contextlib.closing(open_input(each.place, self._stores)))
+                    for each in self._inputs
                 ]
-                inputs = job_inputs.mirrored(self._inputs, places)
+                inputs = job_inputs.listed(self._inputs, places)
                 wanted = choosing(self._options.include, self._options.exclude)
                 planner = Planner(_Nowhere(), "nowhere", inputs, self._options.pixels.format, wanted, layers=layers)
                 for share in planner.plan():
                     for image in share.images:
                         yield self._event(share.input, image.source, image.output)
             except PlaceError as error:
-                raise PlaceUnusable(", ".join(self._inputs), str(error)) from None
+                raise PlaceUnusable(", ".join(each.place for each in self._inputs), str(error)) from None
 
     def _event(self, index: int, source: str, output: str) -> events.WouldConvert:
         return events.WouldConvert(
-            source=f"{self._inputs[index].rstrip('/')}/{source}", output=f"{self._out.rstrip('/')}/{output}"
+            source=f"{self._inputs[index].place.rstrip('/')}/{source}", output=f"{self._out.rstrip('/')}/{output}"
         )
 
 
