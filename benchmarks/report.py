@@ -62,6 +62,7 @@ PICTURES = {
     "scaling": Picture("Workers", ("wall", "cpu"), _WORK),
     "memory": Picture("Peak memory of all processes together", ("peak PSS",)),
     "dispatch": Picture("Images of 8 x 8", ("images a second", "planning an image", "peak memory")),
+    "large": Picture("One large image", ("wall", "cpu", "memory")),
     "stores": Picture("Over object stores, whose servers have the same cores", ("wall", "cpu", "waiting")),
     "fleet": Picture("An event on a shared queue", ("sent to heard", "requests an hour and instance")),
 }

@@ -24,6 +24,7 @@ FEW = {
     "notice_latency": ["--count", "200", "--workers", "1"],
     "scaling": ["--workers", "1"],
     "memory": ["--only", "draft"],
+    "large": ["--side", "600", "--bare", "--kinds", "jpeg", "lzw"],
     "dispatch": ["--planned", "20,40"],
     "stores": ["--photographs", "2", "--thumbnails", "4", "--latency", "0.001", "--workers", "1"],
     "fleet": ["--instances", "2", "--foreign", "2", "--long-poll-runs", "1"],

@@ -272,22 +272,6 @@ def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, mo
     assert opened == []
 
 
-def test_in_bands_freed_memory_goes_back_at_once(world, picture, monkeypatch):
-    seen = []
-
-    @contextlib.contextmanager
-    def returned():
-        seen.append("begins")
-        yield
-        seen.append("ends")
-
-    monkeypatch.setattr(allocator, "returned", returned)
-    world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
-    monkeypatch.setattr(world.it, "_make_in_bands", lambda *_: seen.append("in bands"))
-    world.it._convert(world.task(picture))
-    assert seen == ["begins", "in bands", "ends"]
-
-
 def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):
     """Whoever finishes the image after this worker knows them only from there."""
     pixels = np.zeros((64, 40, 4), np.uint8)
