@@ -265,6 +265,10 @@ if "SHARE_LEASE" in os.environ:
     import points
 
     points.shorten_the_lease(float(os.environ["SHARE_LEASE"]))
+if "LARGE_PIXELS" in os.environ:
+    import points
+
+    points.call_large(int(os.environ["LARGE_PIXELS"]))
 if "STORE_AWAY" in os.environ:
     import points
 
@@ -277,3 +281,7 @@ if "SHARE_IMAGES" in os.environ:
     import points
 
     points.cut_shares(int(os.environ["SHARE_IMAGES"]))
+if "SPLIT_SECONDS" in os.environ:
+    import points
+
+    points.shorten_the_parts(float(os.environ["SPLIT_SECONDS"]))
