@@ -26,9 +26,9 @@ from batchgray.cli.streams import as_json_line, leave, say
 )
 @option(
     "--base",
-    type=FOLDER,
-    metavar="DIR",
-    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Inputs below it keep their path from there, however they are named: folder, file or list.",
 )
 @option("--job", is_flag=True, help="Keep a job in shares, for long lists and stores. A run over a URL always does.")
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
@@ -104,11 +104,11 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
 
     An INPUT may also be a URL: oss://, s3://, gs:// or az:// with BUCKET/PREFIX.
     """
-    if parsing.is_job(inputs, given):
-        parsing.refuse_for_jobs({**given, "files_from": files_from, "dry_run": dry_run})
-        _run_job(inputs, given)
-    parsing.refuse_without_job(given)
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
+    if parsing.is_job(named, given):
+        parsing.refuse_for_jobs({**given, "dry_run": dry_run})
+        _run_job(named, given)
+    parsing.refuse_without_job(given)
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
@@ -173,17 +173,19 @@ def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     asked = options.JobOptions(
         inputs=inputs,
         out=given["out"],
+        base=given["base"],
         pixels=parsing.pixel_options(given),
         engine=parsing.engine_options(given),
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        prune=given["prune"],
     )
     _work_on_job(given, lambda job, means: job.run_job(asked, means))
 
 
 def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
-    parsing.refuse_for_jobs({**given, "input_root": input_root})
+    parsing.refuse_for_jobs({**given, "input_root": input_root, "resume_prune": given["prune"]})
     engine = parsing.engine_options(given)
     _work_on_job(given, lambda job, means: job.resume_job(place, engine, means))
 

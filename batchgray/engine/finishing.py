@@ -6,13 +6,14 @@ Whoever owns the plan log does it. A machine that is paused in between and wakes
 made of what stands fast, and are put under names that are taken by then; all else was to be removed anyway.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
 from batchgray.engine.share import plan_of
-from batchgray.manifest import job_round, tally
+from batchgray.manifest import job_head, job_round, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
@@ -22,7 +23,8 @@ from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
 from batchgray.planning.shares import Planner
-from batchgray.storage.base import Place
+from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.folder import FolderPlace
 
 _AT_ONCE = 16  # requests that wait for their answers
 
@@ -85,11 +87,12 @@ class Finisher:
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
+        self.totals = layers.totals()
+        job_head.tell_totals(self._place, self._head, self.totals)
         self._place.put_absent(self._round.finished, b"")
         if self._round.number > 1:
             layers.sweep()
         self._tidy_up()
-        self.totals = layers.totals()
         return True
 
     def _tidy_up(self) -> None:
@@ -104,6 +107,9 @@ class Finisher:
         with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
             list(threads.map(self._place.delete, others))
             list(threads.map(self._remove_log, logs.values()))
+        if isinstance(self._place, FolderPlace):
+            with contextlib.suppress(PlaceError):  # another machine does so, too
+                self._place.remove_empty(self._round.prefix)
 
     def _remove_log(self, keys: list[str]) -> None:
         for key in reversed(keys):

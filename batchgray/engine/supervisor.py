@@ -85,6 +85,11 @@ class Supervisor:
             self._hand_out_tasks()
         return self._finish()
 
+    @property
+    def notice(self) -> InterruptionNotice | None:
+        """The one that interrupted the work, if one did."""
+        return self._drain.notice
+
     def close(self) -> None:
         """Ends the fork server, and with it every worker that is left."""
         self._pool.close()

@@ -1,6 +1,5 @@
 """Finished outputs into any place, a put each. A put is durable when it is answered, so there is nothing to sync."""
 
-import itertools
 import os
 
 from batchgray.storage import integrity
@@ -25,7 +24,8 @@ class PlacePublisher:
     def put(self, key: str, file: HeldFile | ScratchFile, replaces: str = "") -> None:
         """Durable under its key when it returns; else nothing is left of it. Raises TakenInPlace, PlaceError, OSError.
 
-        `replaces` is the checksum of what an earlier round made under the key, which makes way; "" for nothing.
+        `replaces` is the checksum of what an earlier round made under the key, which makes way; "" for nothing, "*" for
+        anything.
         """
         if isinstance(file, HeldFile):
             self._put(key, file.data, replaces)
@@ -40,18 +40,8 @@ class PlacePublisher:
     def _put(self, key: str, content: Content, replaces: str) -> None:
         if self._place.put_absent(key, content) is not Put.OTHER:
             return
-        if not replaces or self._checksum_of(key) != replaces:
+        if replaces != "*" and (not replaces or integrity.checksum_in(self._place, key) != replaces):
             raise TakenInPlace(key, "other bytes are there")
         if not isinstance(content, bytes | bytearray | memoryview):
             content.seek(0)
         self._place.put(key, content)
-
-    def _checksum_of(self, key: str) -> str:
-        digest = integrity.Digest()
-        version = self._place.stat(key).version
-        for start in itertools.count(0, _READ_BYTES):
-            piece = self._place.get(key, version, start, start + _READ_BYTES)
-            digest.update(piece)
-            if len(piece) < _READ_BYTES:
-                break
-        return str(digest)

@@ -17,11 +17,8 @@ def images(tmp_path):
 @pytest.mark.parametrize(
     "option",
     [
-        ("--base", "."),
-        ("--files-from", "list"),
         ("--manifest", "m.json"),
         ("--overwrite",),
-        ("--prune",),
         ("--dry-run",),
         ("--no-lock",),
         ("--times",),
@@ -33,6 +30,17 @@ def test_what_a_job_does_not_know_yet_is_refused_in_words(images, tmp_path, opti
     said = batchgray("run", images, "--out", tmp_path / "out", "--job", *option, expect=2).stderr
     assert f"{option[0]} can't be used with --job or a URL yet" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_takes_files_lists_and_a_base(images, tmp_path):
+    for name in ("one/in/b.png", "two.png"):
+        save_gradient(tmp_path / name, 64, 48)
+    (tmp_path / "list").write_text("two.png\none/in\n")
+    out = tmp_path / "out"
+    batchgray("run", images, "--files-from", "list", "--base", ".", "--out", out, "--job", "-q", cwd=tmp_path)
+    assert {name for name in tree(out) if name.endswith(".jpg")} == {"in/a.jpg", "one/in/b.jpg", "two.jpg"}
+    differs = batchgray("run", images, "--out", out, "--job", cwd=tmp_path, expect=2).stderr
+    assert "is another job" in differs or "inputs" in differs
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ with atheris.instrument_imports(include=["batchgray"]):
         heif_outline,
         jpeg2000_outline,
         jpeg_outline,
+        metadata,
         opening,
         png_outline,
         pnm_outline,
@@ -123,6 +124,19 @@ def fuzz_images(data: bytes) -> None:
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
         opening.open_image(str(path), "luma", 10**9).close()
+
+
+def fuzz_metadata(data: bytes) -> None:
+    """XMP, IPTC, Photoshop's resources and a PNG's texts: what is kept of them is kept again as it is."""
+    besides = metadata.Besides()
+    besides.take_resources(data)
+    besides.take_text(data, slice(0, len(data)))
+    for kind in (metadata.XMP, metadata.IPTC):
+        besides.take(kind, data, slice(0, len(data)))
+    for kind, kept in besides.kept.items():
+        again = metadata.Besides()
+        again.take(kind, kept, slice(0, len(kept)))
+        assert again == metadata.Besides({kind: kept}) or not kept
 
 
 def fuzz_size(data: bytes) -> None:

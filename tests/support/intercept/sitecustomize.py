@@ -277,3 +277,7 @@ if "SHARE_IMAGES" in os.environ:
     import points
 
     points.cut_shares(int(os.environ["SHARE_IMAGES"]))
+if "SPLIT_SECONDS" in os.environ:
+    import points
+
+    points.shorten_the_parts(float(os.environ["SPLIT_SECONDS"]))
