@@ -142,7 +142,8 @@ class ShareWork:
     def _sum_up(self, plan: SharePlan, log: ShareLog, ledger: Ledger) -> None:
         machine = self._machine
         self.full = ledger.disk_full and not ledger.durable
-        self.durable = ledger.durable or (machine.supervisor.notice or machine.inbox.notice) is None
+        notice = machine.supervisor.notice or machine.inbox.notice  # the supervisor has taken it out of the inbox
+        self.durable = ledger.durable or notice is None
         if ledger.unreachable is not None:
             machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
         self._totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
