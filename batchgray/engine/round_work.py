@@ -21,9 +21,10 @@ from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import job_round, share_log, tally
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers, Totals
+from batchgray.manifest.share_log import DamagedLog
 from batchgray.manifest.tally import PlannedTally
 from batchgray.notices.inbox import Complaint, InterruptionNotice
-from batchgray.planning.shares import Planner
+from batchgray.planning.shares import DamagedPlan, Planner
 from batchgray.storage.base import PlaceError
 from batchgray.storage.folder import FolderPlace
 
@@ -99,10 +100,17 @@ class RoundWork:
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
             self._announce()
+        except (DamagedLog, DamagedPlan, PlaceError):  # what is read may have been removed meanwhile
+            if not self._round.is_finished(self._machine.out):
+                raise
+            outcome = Outcome(self._machine.inbox.notice)
+            self._end_with_the_round()
         finally:
             self._take_idle_mark_off()
             self._keeper.stop()
             self._wake.close()
+        if self.is_over and not self.finished_here:
+            finishing.tidy_up(self._machine.out, self._round)  # our threads may have been late with something
         return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
 
     def _sweep(self) -> None:
@@ -160,10 +168,14 @@ class RoundWork:
         if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
             return True
         if self._board.over:
-            self.is_over = True
-            self._keeper.forget()
-            self._tell_results(self._layers.totals())
+            self._end_with_the_round()
         return self.is_over
+
+    def _end_with_the_round(self) -> None:
+        """Another machine has ended it."""
+        self.is_over = True
+        self._keeper.forget()
+        self._tell_results(self._layers.totals())
 
     def _finish(self) -> bool:
         """Whether the round is over now. Parts of shares may be found that are still to be done."""
