@@ -90,8 +90,8 @@ def paired(runs: int, ways: Mapping[str, Callable[[], Figures]]) -> dict[str, li
 @contextlib.contextmanager
 def timing() -> Iterator[Callable[[], Timing]]:
     """The time of the block so far, and of the processes that it has waited for."""
-    wall, cpu = time.perf_counter(), _children_seconds()
-    yield lambda: Timing(time.perf_counter() - wall, _children_seconds() - cpu)
+    wall, cpu = time.perf_counter(), children_seconds()
+    yield lambda: Timing(time.perf_counter() - wall, children_seconds() - cpu)
 
 
 def timed(command: Sequence[object], expect: int = 0, **settings) -> Timing:
@@ -281,7 +281,8 @@ def _brief(figures: object) -> str:
     return ", ".join(f"{name} {value:.{digits(value)}f}" for name, value in named.items())
 
 
-def _children_seconds() -> float:
+def children_seconds() -> float:
+    """Processor time of all that was waited for so far."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -53,6 +53,7 @@ PICTURES = {
     "throughput": Picture("A batch of photographs (light: peers that never look at colour)", ("wall", "cpu"), _WORK),
     "thumbnails": Picture("Thumbnails of 256 x 256 (light: peers that never look at colour)", ("wall", "cpu"), _WORK),
     "png_output": Picture("Photographs to PNG", ("wall", "cpu", "encoding", "size"), _WORK),
+    "formats": Picture("Photographs as PNG, TIFF and WebP", ("wall", "cpu"), _WORK),
     "kernel": Picture("The kernel alone, one thread", ("speed", "share of memcpy")),
     "startup": Picture("From the start of the process", ("wall",)),
     "checkpoint_cost": Picture("Checkpoints, and never one", ("wall", "cpu")),
@@ -61,6 +62,7 @@ PICTURES = {
     "scaling": Picture("Workers", ("wall", "cpu"), _WORK),
     "memory": Picture("Peak memory of all processes together", ("peak PSS",)),
     "dispatch": Picture("Images of 8 x 8", ("images a second", "planning an image", "peak memory")),
+    "large": Picture("One large image", ("wall", "cpu", "memory")),
     "stores": Picture("Over object stores, whose servers have the same cores", ("wall", "cpu", "waiting")),
     "fleet": Picture("An event on a shared queue", ("sent to heard", "requests an hour and instance")),
 }

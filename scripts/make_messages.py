@@ -82,7 +82,13 @@ _SAMPLES = {
 }
 
 _LEAST_WORDS = 3
-_CODE = {"method_code.py", "machine_code.py", "splice_code.py", "deflate_code.py"}  # whose strings are for compilers
+_CODE = {
+    "method_code.py",
+    "machine_code.py",
+    "splice_code.py",
+    "walk_code.py",
+    "deflate_code.py",
+}  # whose strings are for compilers
 
 
 def rendered() -> str:

@@ -1,4 +1,4 @@
-"""The gray plane of an image larger than memory: a file in the run's folder, and its checksums.
+"""The gray plane of an image in bands: a file in the run's folder, and its checksums.
 
     HASH.gray   the plane, height x width uint8; bands that are not finished are holes, or worth nothing
     HASH.bands  one line of sealed JSON (_Header): what the plane belongs to, and the checksum of each finished band
@@ -21,7 +21,7 @@ from batchgray.storage.base import Changed, meaning
 from batchgray.storage.durable import Folder, SparseFile
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
-# A few milliseconds of work: SIGTERM is heard between two bands.
+# A millisecond of work, and little memory; where there is more, several are converted at once.
 _BAND_PIXELS = 1 << 18
 _VERSION = 1
 
@@ -74,6 +74,11 @@ class BandPlane:
         return bool(self._sums[index])
 
     @property
+    def complete(self) -> bool:
+        """Whether all bands are finished."""
+        return all(self._sums)
+
+    @property
     def tiles_done(self) -> int:
         """How many tiles lie in finished bands altogether."""
         return _tiles_in(self._sums, self.record).count(1)
@@ -118,14 +123,18 @@ class BandPlane:
         for index in range(-(-begin // self._band_bytes), len(self._sums) if last else end // self._band_bytes):
             self._sums[index] = integrity.checksum([self.read(index)])
 
-    def checkpoint(self) -> None:
-        """Make the finished bands durable. Raises PlaceError; the earlier checkpoint then stays."""
+    def checkpoint(self) -> int:
+        """Make the finished bands durable. Returns how many tiles lie in them altogether.
+
+        Others may be written meanwhile; they count in the next one. Raises PlaceError; the earlier checkpoint then
+        stays.
+        """
         header = _Header(
             output=self._output,
             record=self.record,
             options=self._options,
             band_rows=self.band_rows,
-            sums=self._sums,
+            sums=list(self._sums),
             ignored=self.ignored,
         )
         temporary = f"{integrity.short_name(self._output)}.tmp"
@@ -133,6 +142,7 @@ class BandPlane:
             self._file.sync()
             with self._folder.saving(self._header_name, temporary) as file:
                 file.append(_HEADERS.line(header))
+        return _tiles_in(header.sums, self.record).count(1)
 
     def close(self) -> None:
         self._file.close()

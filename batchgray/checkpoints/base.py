@@ -39,6 +39,9 @@ class Checkpoints(Protocol):
     def rows(self, output: str) -> Iterator[tuple[int, bytes]]:
         """The rows of a sidecar's tiles, each piece with its first byte's place in the plane; of a damaged one none."""
 
+    def metadata(self, output: str) -> slots.Metadata:
+        """What a sidecar has of its image's metadata; of a damaged one none."""
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """The plane of an image in bands, with the bands of an earlier run that are whole."""
 

@@ -77,6 +77,11 @@ class FolderCheckpoints:
         with meaning(output):
             yield from sidecar.stored_rows(self._folder, output)
 
+    def metadata(self, output: str) -> slots.Metadata:
+        """See `Checkpoints`."""
+        with meaning(output):
+            return sidecar.stored_metadata(self._folder, output)
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""
         with meaning(output):

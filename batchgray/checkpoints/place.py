@@ -60,6 +60,10 @@ class PlaceCheckpoints:
         """See `Checkpoints`."""
         return self._copies.rows(output)
 
+    def metadata(self, output: str) -> slots.Metadata:
+        """See `Checkpoints`."""
+        return self._copies.metadata(output)
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""
         return self._copies.open_plane(output, record)

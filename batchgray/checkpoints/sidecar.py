@@ -114,6 +114,13 @@ def restore(folder: Folder, output: str, slot: slots.Slot) -> slots.SlotImage | 
     return image
 
 
+def stored_metadata(folder: Folder, output: str) -> slots.Metadata:
+    """The metadata of a sidecar's image; of a damaged sidecar none. Raises OSError."""
+    with folder.open(name_of(output)) as file:
+        header = _read_header(file)
+        return header.record.metadata_in(file.read(header.record.metadata_bytes)) if header else slots.NO_METADATA
+
+
 def stored_rows(folder: Folder, output: str) -> Iterator[tuple[int, bytes]]:
     """The rows of a sidecar's tiles in pieces, each with its first byte's place in the plane; of a damaged one none.
 

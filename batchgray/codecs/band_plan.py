@@ -5,12 +5,15 @@ library reads otherwise, or that was not tested, is refused with its reason.
 """
 
 import mmap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from batchgray.codecs import jpeg
 from batchgray.codecs import jpeg_markers as markers
 from batchgray.codecs import tiff_outline as tiff
 from batchgray.codecs.faults import image_failures
+from batchgray.codecs.jpeg_layout import JpegLayout
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_unchanged
@@ -23,6 +26,9 @@ from batchgray.options import Method
 # The library keeps this many rows of its own (measured: 792) between the decoder and us.
 _CACHED_ROWS = 800
 _TABLE_BYTES = 32  # of libtiff's, for each number in a table of strips or tiles
+_MCUS_TOGETHER = 16  # rows of MCUs in a slice; those around it are decoded twice
+_PIECES_TOGETHER = 2  # of a TIFF: where bands don't end with a piece, one is read twice
+_LARGEST_PIECE = 32 << 20  # bytes as decoded, of a TIFF that is read by several threads
 _LONGEST_STRIP = 128  # rows; higher ones of a TIFF are read row by row
 
 
@@ -40,10 +46,37 @@ class BandPlan:
     parts: tuple[slice | bytes, ...]
     luma: bool = False  # what is read as R is Y'
     alpha: bool = True  # what follows gray or the colours, where something does, is alpha
+    pieces: "Pieces | None" = None
+    slices: "JpegLayout | None" = None  # how it is read without libvips
 
-    def scratch_bytes(self, height: int, band_rows: int) -> int:
-        """About what reading holds: the library's rows and its band, our copy of that, and its 8-bit half."""
-        return self.held_bytes + self.row_bytes * (min(height, _CACHED_ROWS) + 3 * band_rows)
+    @property
+    def rows_together(self) -> int:
+        """Rows that are read at once at least."""
+        if self.slices:
+            return _MCUS_TOGETHER * self.slices.mcu_height
+        return _PIECES_TOGETHER * self.pieces.rows if self.pieces else 1
+
+    def scratch_bytes(self, height: int, band_rows: int, cores: int = 1) -> int:
+        """About what reading holds for so many threads.
+
+        That is the library's rows; and for each its band, our copy of that, and its 8-bit half.
+        """
+        if self.slices:
+            rows = band_rows + 2 * self.slices.mcu_height * (1 + self.slices.rows_around)
+            return cores * 2 * self.row_bytes * min(height, rows)
+        if self.pieces:
+            return cores * (self.held_bytes + 4 * self.row_bytes * min(height, band_rows + 2 * self.pieces.rows))
+        return self.held_bytes + self.row_bytes * (min(height, _CACHED_ROWS) + 3 * band_rows * cores)
+
+
+class Pieces(NamedTuple):
+    """An input whose rows can be read from any piece of so many rows on: strips, or rows of tiles.
+
+    `parts` tells what a library gets to read of the mapped file for the rows from the first to the last (exclusive).
+    """
+
+    rows: int
+    parts: Callable[[mmap.mmap, tuple[int, int]], Sequence[slice | bytes]]
 
 
 def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:
@@ -79,6 +112,11 @@ def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan
     if method == "luma" and colorspace not in ("Gray", "YCbCr", "CMYK", "YCCK"):
         raise ImageError(f"the Y' of a JPEG that holds {colorspace or 'such samples'} can't be had in bands")
     luma = method == "luma" and colorspace == "YCbCr"
+    sliceable = colorspace in ("Gray", "YCbCr") or (colorspace == "RGB" and method != "luma")
+    slices = JpegLayout.of(data, outline) if sliceable else None
+    if slices:
+        row_bytes = opened.width * (3 if opened.colour else 1)
+        return BandPlan(format="JPEG", row_bytes=row_bytes, held_bytes=0, parts=(), slices=slices)
     return BandPlan(
         format="JPEG",
         row_bytes=outline.components * opened.width,
@@ -145,7 +183,18 @@ def _plan_tiff(data: mmap.mmap, opened: OpenedImage) -> BandPlan:
         held_bytes=_tiff_held(outline, data, opened, row_bytes),
         parts=tuple(outline.parts(data, changes)),
         alpha=tiff.NO_ALPHA not in extras[:1],  # what else follows counts for nothing
+        pieces=_tiff_pieces(outline, data, opened, row_bytes, changes),
     )
+
+
+def _tiff_pieces(
+    outline: TiffOutline, data: mmap.mmap, opened: OpenedImage, row_bytes: int, changes: Mapping[int, int]
+) -> Pieces | None:
+    """Its strips or tiles, if they are small enough to be read by themselves."""
+    pieces = outline.pieces_of(data, opened.width, opened.height)
+    if pieces is None or pieces.rows * row_bytes > _LARGEST_PIECE or pieces.rows >= opened.height:
+        return None
+    return Pieces(pieces.rows, lambda mapped, rows: outline.parts_of_rows(mapped, pieces, rows, changes))
 
 
 def _tiff_held(outline: TiffOutline, data: mmap.mmap, opened: OpenedImage, row_bytes: int) -> int:

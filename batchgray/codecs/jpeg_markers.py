@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from batchgray.codecs.excerpt import Contents
 
-TEM, SOF0, DHT, JPG, DAC, SOI, EOI, SOS, COM = 0x01, 0xC0, 0xC4, 0xC8, 0xCC, 0xD8, 0xD9, 0xDA, 0xFE
+TEM, SOF0, DHT, JPG, DAC, SOI, EOI, SOS, DRI, COM = 0x01, 0xC0, 0xC4, 0xC8, 0xCC, 0xD8, 0xD9, 0xDA, 0xDD, 0xFE
 APP0, APP1, APP2 = 0xE0, 0xE1, 0xE2  # JFIF; EXIF and XMP; profiles and further pictures
 APP13, APP14 = 0xED, 0xEE  # Photoshop, IPTC; Adobe
 FRAMES = {*range(SOF0, 0xD0)} - {DHT, JPG, DAC}

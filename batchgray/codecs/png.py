@@ -82,6 +82,11 @@ def scratch_bytes(width: int, compression: int) -> int:
     return 4 * len(effort.filters) * _piece_rows(width, effort) * (width + 1) + len(effort.zlib) * (1 << 19)
 
 
+def piece_rows(width: int, compression: int) -> int:
+    """Of how many rows each of what `encode` yields is, between the first and the last."""
+    return _piece_rows(width, _EFFORTS[compression])
+
+
 def _piece_rows(width: int, effort: _Effort) -> int:
     return max(1, (_PIECE_BYTES_FOR_ZLIB if effort.zlib else _PIECE_BYTES) // (width + 1))
 

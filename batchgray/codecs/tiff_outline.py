@@ -9,6 +9,7 @@ than the picture. So libraries get the file with a shorter directory in the plac
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,7 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES, PLANES = 273, 274,
 TILE_WIDTH, TILE_ROWS, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
 COLOUR_MAP, INK_SET = 320, 332
 
+BIG_ENDIAN_BIGTIFF = b"MM\0+"  # its first bytes
 UNCOMPRESSED, JPEG, WEBP = 1, 7, 50001  # of COMPRESSION
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # of PHOTOMETRIC
 NO_ALPHA, PREMULTIPLIED_ALPHA, ALPHA = 0, 1, 2  # of EXTRA_SAMPLES
@@ -90,11 +92,20 @@ class _Entry:
     at: int
 
 
+class Pieces(NamedTuple):
+    """Strips, or tiles of which `across` lie side by side, of so many rows; `tables` tell of them."""
+
+    rows: int
+    across: int
+    tables: tuple[int, int]
+
+
 @dataclass
 class TiffOutline:
     """`pages` are the directories of the chain, at most MOST_FRAMES; `entries` those of the first that are needed.
 
-    `skipped_bytes` is how long the values of its other entries are together.
+    `skipped_bytes` is how long the values of its other entries are together; `cut_off` says whether some
+    of the first are missing, `odd` whether one that is needed was too long.
     """
 
     pages: int
@@ -102,6 +113,8 @@ class TiffOutline:
     at: int  # of the first directory
     entries: dict[int, _Entry] = field(default_factory=dict)
     skipped_bytes: int = 0
+    cut_off: bool = True
+    odd: bool = False
     besides: Besides = field(default_factory=Besides)
 
     @classmethod
@@ -120,6 +133,7 @@ class TiffOutline:
                     outline._take_entries(data, start, count)
                 seen.add(page)
                 (page,) = layout.read(layout.pointer, data, start + layout.entry_bytes * count)
+                outline.cut_off = False
         except struct.error:  # out of the file
             pass
         if outline is None:
@@ -144,6 +158,7 @@ class TiffOutline:
                 self.besides.take(metadata.TIFF_TAGS[tag], data, slice(place, place + size))
             if tag not in _KEPT or size > (len(data) if tag in _TABLES else longest):
                 self.skipped_bytes += size if size <= len(data) else 0
+                self.odd |= tag in _NEEDED
                 continue
             raw = data[at : at + layout.entry_bytes]
             # Of a repeated one libtiff takes the first.
@@ -190,6 +205,47 @@ class TiffOutline:
             longest = max(longest, int(np.frombuffer(piece, number, whole).max(initial=0)))
         return min(longest, len(data))
 
+    def pieces_of(self, data: Contents, width: int, height: int) -> "Pieces | None":
+        """How its strips or tiles lie over the picture; None where the tables don't say, or say something else."""
+        tiled = TILE_ROWS in self.entries
+        rows = min(self.value(data, TILE_ROWS if tiled else STRIP_ROWS, height), height)
+        across = -(-width // max(1, self.value(data, TILE_WIDTH, 0))) if tiled else 1
+        tables = (TILE_OFFSETS, TILE_BYTES) if tiled else (STRIP_OFFSETS, STRIP_BYTES)
+        if rows < 1 or any(tag not in self.entries for tag in tables):
+            return None
+        count = across * -(-height // rows)
+        if any(self.entries[tag].count != count or self.entries[tag].kind not in _INTEGERS for tag in tables):
+            return None
+        return Pieces(rows, across, tables)
+
+    def parts_of_rows(
+        self, data: Contents, pieces: "Pieces", rows: tuple[int, int], changes: Mapping[int, int]
+    ) -> list[slice | bytes]:
+        """As `parts`, of a picture of nothing but the rows from the first to the last (exclusive) of `rows`.
+
+        The first is the first of a piece.
+        """
+        top, bottom = rows
+        span = slice(top // pieces.rows * pieces.across, -(-bottom // pieces.rows) * pieces.across)
+        raws = []
+        for tag, entry in sorted(self.entries.items()):
+            if tag == HEIGHT:
+                raws.append(self._entry(tag, 4, 1, self.layout.pack("I", bottom - top)))
+            elif tag in pieces.tables:
+                size = _BYTES[entry.kind]
+                numbers = slice(entry.at + span.start * size, entry.at + span.stop * size)
+                raws.append(self._entry(tag, entry.kind, span.stop - span.start, data[numbers], numbers.start))
+            else:
+                raws.append(self._packed(tag, entry, changes, True))
+        return self._with_directory(data, raws)
+
+    def _entry(self, tag: int, kind: int, count: int, values: bytes, at: int = 0) -> bytes:
+        """An entry of these values; where they are too long for it they lie in the file `at`."""
+        layout = self.layout
+        if len(values) > struct.calcsize(layout.pointer):
+            values = layout.pack(layout.pointer, at)
+        return (layout.pack(f"HH{layout.pointer}", tag, kind, count) + values).ljust(layout.entry_bytes, b"\0")
+
     def parts(
         self,
         data: Contents,
@@ -201,7 +257,11 @@ class TiffOutline:
         `changes` has other values (of 16 bits) for entries that are there. Not `whole`, its tables of strips or tiles
         have one number: it can be opened, and its picture can't be read.
         """
-        raws = [self._packed(tag, entry, changes, whole) for tag, entry in sorted(self.entries.items())]
+        return self._with_directory(
+            data, [self._packed(tag, entry, changes, whole) for tag, entry in sorted(self.entries.items())]
+        )
+
+    def _with_directory(self, data: Contents, raws: list[bytes]) -> list[slice | bytes]:
         directory = self.layout.pack(self.layout.count, len(raws)) + b"".join(raws)
         directory += self.layout.pack(self.layout.pointer, 0)  # no further page
         behind = min(self.at + len(directory), len(data))

@@ -25,8 +25,8 @@ class Inheritance:
     """What every worker of a run is given: the folders of the outputs and of what is in flight, and how to convert.
 
     `descriptors` are those of the two folders, and of the locks that live as long as any worker (see
-    `forkserver.Worker.main`). `checkpoint` is in seconds, `job` and `on_the_way_bytes` as in `messages.Setup`; with
-    `times` outputs get the modification times of their inputs.
+    `forkserver.Worker.main`). `checkpoint` is in seconds, `cores`, `job` and `on_the_way_bytes` are as in
+    `messages.Setup`; with `times` outputs get the modification times of their inputs.
     """
 
     out: Path
@@ -35,6 +35,7 @@ class Inheritance:
     pixels: PixelOptions
     max_pixels: int
     checkpoint: float
+    cores: int = 1
     times: bool = False
     job: bytes = b""
     on_the_way_bytes: int = 0
@@ -115,10 +116,10 @@ class Pool:
         worker.close()
 
     def close(self) -> None:
-        """Ends the fork server, and with it every worker."""
+        """Ends the fork server, and with it every worker. It may be closed again."""
         self._server.stop()
-        for worker in self.workers:
-            worker.close()
+        while self.workers:
+            self.workers.pop().close()
 
     # messages
 
@@ -199,6 +200,12 @@ class Pool:
             if worker.cause is None and worker.exceeds_time():
                 self._signal(worker, signal.SIGKILL)
 
+    def lend_cores(self, cores: int) -> None:
+        """Of so many cores, those that are idle go to the workers that are not, as evenly as can be."""
+        busy = [worker for worker in self.workers if worker.tasks and not worker.idle]
+        for number, worker in enumerate(busy):
+            worker.lend_cores(max(1, cores // len(busy) + (number < cores % len(busy))))
+
     def grant_memory(self, limit: int) -> None:
         memory.grant_memory(self.workers, limit)
 
@@ -245,6 +252,7 @@ def _setup(number: int, inheritance: Inheritance) -> messages.Setup:
         max_pixels=inheritance.max_pixels,
         times=inheritance.times,
         checkpoint=inheritance.checkpoint,
+        cores=inheritance.cores,
         job=inheritance.job,
         on_the_way_bytes=inheritance.on_the_way_bytes,
     )

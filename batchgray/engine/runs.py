@@ -263,6 +263,7 @@ def _inheritance(plan: Plan, held: RunFolder, engine: EngineOptions) -> Inherita
         max_pixels=plan.manifest.max_pixels,
         times=plan.manifest.times,
         checkpoint=engine.checkpoint,
+        cores=engine.workers,
     )
 
 

@@ -76,7 +76,7 @@ class Supervisor:
         Raises BatchgrayError where the work can't go on; what was done is reported all the same.
         """
         self._begin(tasks, reporter, ready, stay)
-        self._spawn_workers()
+        self._hand_out_tasks()  # workers that stayed are idle, and say nothing that would end the wait
         while self._is_working():
             self._dispatch_messages()
             self._reap_workers()
@@ -84,6 +84,11 @@ class Supervisor:
             self._enforce_time_limits()
             self._hand_out_tasks()
         return self._finish()
+
+    @property
+    def notice(self) -> InterruptionNotice | None:
+        """The one that interrupted the work, if one did."""
+        return self._drain.notice
 
     def close(self) -> None:
         """Ends the fork server, and with it every worker that is left."""
@@ -243,6 +248,7 @@ class Supervisor:
             elif worker.idle and not worker.tasks and not self._stay:
                 worker.idle = False
                 self._pool.end_pipe(worker)
+        self._pool.lend_cores(self._engine.workers)
 
     def _send_chunk(self, worker: WorkerHandle) -> None:
         tasks = self._backlog.take_chunk(self._engine.workers, worker.wants_more or CHUNK_BYTES)
@@ -269,9 +275,11 @@ class Supervisor:
 
     def _handle_worker_death(self, worker: WorkerHandle) -> None:
         """Its finished tiles are saved. An image that it died on is suspect; without one, something else is wrong."""
-        task, image = salvage.task_in_hand(worker)
+        task, image, in_bands = salvage.in_hand(worker)
         if task and image and not self._place_is_away:
             self._save_tiles(task, image)
+        elif task and in_bands:
+            self._salvage.expect_bands(task)
         if self._lifecycle.state is not State.RUNNING or worker.blameless:
             return
         if task is not None:

@@ -26,6 +26,7 @@ class WorkerHandle:
     asked_at: float = 0.0
     slot_bytes: int = slots.EMPTY_SLOT_BYTES
     scratch_bytes: int = 0
+    cores: int = 1  # that its slot says it may use
     tasks: dict[int, Task] = field(default_factory=dict)  # handed out, and neither done nor failed yet
     ended: bool = False
     exited: bool = False
@@ -72,6 +73,12 @@ class WorkerHandle:
         if slot_bytes != self.slot_bytes:
             slots.resize_memory(self.slot_fd, slot_bytes)
             self.slot_bytes = slot_bytes
+
+    def lend_cores(self, cores: int) -> None:
+        """Say how many cores it may use from now on."""
+        if cores != self.cores:
+            slots.lend_cores(self.slot_fd, cores)
+            self.cores = cores
 
     def send_tasks(self, tasks: list[Task]) -> None:
         """Hand out images. Raises OSError where the worker is dead."""

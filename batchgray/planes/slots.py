@@ -7,6 +7,7 @@ It is the supervisor's too, so that a worker's death loses no finished tile.
     16       record: SlotRecord as JSON
     2056     second place for a record, so that one can follow the other in one write of its length
     4096     metadata of the source: EXIF, XMP, IPTC, one behind another
+    200696   how many cores the worker may use for an image in bands; the supervisor's to change at any time
     200704   tile flags, one byte a tile, raised after the tile's pixels are written
     ...      gray plane, height x width uint8
     ...      RGB plane, height x width x 3 uint8, only for sources in colour
@@ -40,6 +41,9 @@ LONGEST_IPTC = 65506
 _FLAGS_AT = _METADATA_AT + -(-(LONGEST_EXIF + LONGEST_XMP + LONGEST_IPTC) // _PAGE) * _PAGE
 _SECOND_PLACE = 1 << 62
 _ELSEWHERE = 1 << 63  # beside the record's length: the planes are not in the slot
+
+_CORES = struct.Struct("<Q")
+_CORES_AT = _FLAGS_AT - _CORES.size  # behind the longest EXIF
 
 EMPTY_SLOT_BYTES = _FLAGS_AT
 
@@ -166,9 +170,19 @@ class Slot:
         _ANNOUNCEMENT.pack_into(self._map, 0, 0, 0)
 
     @property
+    def cores(self) -> int:
+        """How many cores the worker may use now."""
+        return max(1, int(_CORES.unpack_from(self._map, _CORES_AT)[0]))
+
+    @property
     def announced(self) -> int | None:
         """The index of the image in hand."""
         return _ANNOUNCEMENT.unpack_from(self._map, 0)[0] - 1 if self._map[:8] != bytes(8) else None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the image in hand is described, and its planes are not here."""
+        return bool(_ANNOUNCEMENT.unpack_from(self._map, 0)[1] & _ELSEWHERE)
 
     def image(self) -> "SlotImage | None":
         """The image in hand, if its planes are laid out."""
@@ -202,6 +216,11 @@ def peek(fd: int) -> InHand | None:
     except msgspec.DecodeError:  # none yet, or it is being written
         return InHand(number - 1, 0.0)
     return InHand(number - 1, record.width * record.height / 1e6)
+
+
+def lend_cores(fd: int, cores: int) -> None:
+    """Let the worker of a slot use so many cores from now on."""
+    os.pwrite(fd, _CORES.pack(cores), _CORES_AT)
 
 
 def resize_memory(fd: int, size: int) -> None:

@@ -5,8 +5,9 @@ once, and each page of the next one is a page fault and 4 kB of zeros: a quarter
 JPEG, whose coefficients are held whole. A worker keeps the memory, which was granted to it anyway, until it has to
 give it back. Other C libraries do as they like.
 
-What is read in bands is the other way round: libvips's rows come and go, are soon used again, and there is no memory
-to keep them in.
+What is read in bands is the other way round: libvips's rows come and go, and are soon used again. Where there is little
+memory, there is none to keep them in; else what a part of an image takes is kept until the next part (a page fault for
+each page of it would take longer than converting it), and no more.
 
 Python's objects are shared by all workers from the fork server on, as long as no process writes to them; a collection
 of garbage writes to whatever it looks at.
@@ -19,10 +20,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # mallopt(3), malloc_trim(3), and glibc's defaults
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 _NEVER = -1
-_TRIM_BYTES, _MMAP_MAX = 128 << 10, 65536
-_MMAP_BYTES = 64 << 10  # left to itself, glibc would raise it with libvips's rows, and keep three times the memory
+_MMAP_MAX = 65536
+
+# Left to itself, glibc would raise what it keeps with libvips's rows, and keep three times the memory.
+LITTLE, MUCH = 64 << 10, 16 << 20
 
 
 def keep() -> None:
@@ -31,16 +34,17 @@ def keep() -> None:
     if set_option:
         set_option(_M_MMAP_MAX, 0)
         set_option(_M_TRIM_THRESHOLD, _NEVER)
+        set_option(_M_ARENA_MAX, 1)  # what one thread has freed, the next one gets
 
 
 @contextmanager
-def returned() -> Iterator[None]:
-    """While the block runs, memory goes back to the system when it is freed, and what was kept goes now."""
+def returned(above: int = LITTLE) -> Iterator[None]:
+    """While the block runs, blocks of more bytes go back to the system when freed, and what was kept goes now."""
     set_option = _function("mallopt")
     if set_option:
         set_option(_M_MMAP_MAX, _MMAP_MAX)
-        set_option(_M_MMAP_THRESHOLD, _MMAP_BYTES)
-        set_option(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        set_option(_M_MMAP_THRESHOLD, above)
+        set_option(_M_TRIM_THRESHOLD, 2 * above)
     give_back()
     try:
         yield

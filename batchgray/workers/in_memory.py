@@ -6,6 +6,7 @@ partial JPEG). A PNG whose writing takes long is flushed too, between two pieces
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -29,6 +30,12 @@ from batchgray.records import Task
 from batchgray.storage.base import PlaceError
 from batchgray.workers.interrupt import Interrupt, Interrupted
 from batchgray.workers.messages import Flushed, Setup, flushed
+
+LARGE_PIXELS = 32_000_000  # from here on bands are faster, and take less memory
+
+
+class SoonerInBands(Exception):
+    """An image is so large that it is to be converted in bands, whatever memory there is."""
 
 
 class Made(NamedTuple):
@@ -63,14 +70,17 @@ class Converter:
         self._kernel = methods.BY_METHOD[setup.pixels.method]
         self._checkpointed = False
 
-    def make(self, task: Task, source: opening.Source, started: float) -> Made:
-        """Raises ImageError, PlaceError, Interrupted."""
+    def make(self, task: Task, source: opening.Source, started: float, below: float = math.inf) -> Made:
+        """Raises ImageError, PlaceError, Interrupted.
+
+        And SoonerInBands for an image of `below` pixels or more, if there is more to do than to encode it.
+        """
         self._checkpointed = False
         header = self._usable_sidecar(task, source)
         image, computed = self._restore_finished(task, header), 0
         decoded = image is None
         if image is None:
-            image, computed = self._compute(task, source, header, started)
+            image, computed = self._compute(task, source, header, started, below)
         try:
             pieces = self._encode(image)
         except Interrupted:
@@ -134,7 +144,12 @@ class Converter:
         return self._checkpoints.restore(task.output, self._slot)
 
     def _compute(
-        self, task: Task, source: opening.Source, header: SidecarHeader | None, started: float
+        self,
+        task: Task,
+        source: opening.Source,
+        header: SidecarHeader | None,
+        started: float,
+        below: float = math.inf,
     ) -> tuple[slots.SlotImage, int]:
         """Decode, and run the kernel over the tiles that are not there yet.
 
@@ -142,6 +157,8 @@ class Converter:
         """
         opened = self.open(source)
         try:
+            if opened.width * opened.height >= below:
+                raise SoonerInBands
             image, computed = self._decode(task, opened, header)
         except SecondOpinion as wanted:
             with contextlib.closing(wanted.opened):

@@ -22,6 +22,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Setup(_Message, frozen=True, kw_only=True):
     """The first message. `out` and `flight` are absolute folders; `checkpoint` is in seconds.
 
+    `cores` are the most that one worker may use for an image in bands; how many it may use now, the slot says.
     Of a job `job` tells where its inputs and outputs are (see `job_places`), and both folders are scratch. What of them
     is on the way, inputs that are fetched ahead and outputs that wait for an answer, may take `on_the_way_bytes` of
     memory.
@@ -35,6 +36,7 @@ class Setup(_Message, frozen=True, kw_only=True):
     pixels: PixelOptions
     max_pixels: int
     checkpoint: float
+    cores: int = 1
     times: bool = False
     job: bytes = b""
     on_the_way_bytes: int = 0
@@ -190,8 +192,7 @@ class Fork(_Message, frozen=True):
 class Preload(_Message, frozen=True):
     """Import what only some images need, so that the workers that are forked from now on share it."""
 
-    pillow: bool
-    png: bool
+    codecs: frozenset[str]  # modules of that room
 
 
 class Kill(_Message, frozen=True):

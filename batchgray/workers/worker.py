@@ -6,6 +6,8 @@ whole is published, and what is begun is flushed.
 """
 
 import contextlib
+import importlib
+import math
 import os
 import threading
 import time
@@ -124,11 +126,9 @@ def _places_of(
 
 def preload(what: Preload) -> None:
     """Import what images need that are no JPEGs (see `opening`), or are to become PNGs."""
-    with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-        if what.pillow:
-            from batchgray.codecs import pillow_probes  # noqa: F401
-        if what.png:
-            from batchgray.codecs import png  # noqa: F401
+    for name in what.codecs:
+        with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
+            importlib.import_module(f"batchgray.codecs.{name}")
 
 
 class Worker:
@@ -163,7 +163,8 @@ class Worker:
                     message = self._next_message()
                 if isinstance(message, Preview):
                     self._take_memory(message)
-                    self._converter.draw_preview(message.task)
+                    if not banded.draw_preview(message.task, self._checkpoints):
+                        self._converter.draw_preview(message.task)
                     break
                 self._take_in(message)
                 if self._tasks:
@@ -221,13 +222,21 @@ class Worker:
     def _make_output(self, in_hand: InHand) -> committer.Written:
         started = time.monotonic()
         try:
+            # Bands that only this machine has would be lost with it.
+            below = in_memory.LARGE_PIXELS if self._checkpoints.keeps_planes else math.inf
+            return self._make_in_memory(in_hand, started, below)
+        except in_memory.SoonerInBands:
+            with contextlib.suppress(ImageError):
+                return self._take_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
+        except TooLarge as error:
+            return self._take_bands(in_hand, started, error)
+        try:  # it can't be read in bands, or has a fault there that another decoder may know a way round
             return self._make_in_memory(in_hand, started)
         except TooLarge as error:
-            with allocator.returned(), self._in_a_file(in_hand) as task:
-                return self._make_in_bands(task, started, error)
+            return self._take_bands(in_hand, started, error)
 
-    def _make_in_memory(self, in_hand: InHand, started: float) -> committer.Written:
-        made = self._converter.make(in_hand.task, in_hand.source, started)
+    def _make_in_memory(self, in_hand: InHand, started: float, below: float = math.inf) -> committer.Written:
+        made = self._converter.make(in_hand.task, in_hand.source, started, below)
         size = sum(map(len, made.pieces))
         file = HeldFile(made.pieces) if size <= self._outbox.held_bytes else self._scratch.write_file(made.pieces)
         record = self._set_time(file, made.record)
@@ -243,22 +252,24 @@ class Worker:
         with self._scratch.file_of(in_hand.source.data, in_hand.task.version.mtime_ns) as path:
             yield msgspec.structs.replace(in_hand.task, source=path)
 
+    def _take_bands(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
+        """The way of what is large (see `banded`). Raises ImageError, Interrupted, PlaceError."""
+        with self._in_a_file(in_hand) as task:
+            return self._make_in_bands(task, started, too_large)
+
     def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
-        """The way of what is larger than memory (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         source = self._converter.open(task.source)
         source.close()
         record, metadata = self._converter.describe(source)
         self._slot.describe(record)
-        plan = self._plan_bands(task, source, too_large)
+        plan, team = self._plan_bands(task, source, too_large)
         with self._interrupt.ending_at_once():  # what is there already is looked through
             told = self._channel.send if self._checkpoints.keeps_planes else _untold
             conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
-        with contextlib.closing(conversion):
+        with contextlib.closing(conversion), allocator.returned(team.kept_bytes):
             computed = conversion.tiles_missing
             try:
-                if computed:
-                    conversion.convert(source, plan, self._setup.checkpoint, self._interrupt)
-                file = conversion.encode(self._interrupt)
+                file = conversion.convert(source, plan, self._setup.checkpoint, self._interrupt, team)
             except ImageError:
                 if self._is_there(task):
                     conversion.discard()
@@ -280,23 +291,26 @@ class Worker:
         except ImageError:
             return False
 
-    def _plan_bands(self, task: Task, source: OpenedImage, too_large: TooLarge) -> band_plan.BandPlan:
-        """How the source can be read in bands, with the memory for it. Raises ImageError."""
+    def _plan_bands(
+        self, task: Task, source: OpenedImage, too_large: TooLarge
+    ) -> tuple[band_plan.BandPlan, banded.Team]:
+        """How the source can be read in bands, and who converts them, with the memory for it. Raises ImageError."""
         try:
-            band_reader.check_installed()
             plan = band_plan.plan_bands(task.source, source, self._pixels.method)
+            if not plan.slices:
+                band_reader.check_installed()
         except band_reader.PyvipsMissing:
             raise ImageError(
                 f"{too_large.reason}; install batchgray[large] to convert it in bands, or {too_large.remedy}"
             ) from None
         except ImageError as error:
             raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
-        needed = banded.needed_bytes(plan, source.width, source.height, self._pixels)
-        try:
-            self._reserve(slots.EMPTY_SLOT_BYTES, needed)
-        except TooLarge:
-            raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}") from None
-        return plan
+        for team in banded.teams(plan, source.width, self._setup.cores):
+            needed = banded.needed_bytes(plan, source.width, source.height, self._pixels, team)
+            with contextlib.suppress(TooLarge):
+                self._reserve(slots.EMPTY_SLOT_BYTES, needed)
+                return plan, team._replace(cores=lambda: self._slot.cores)
+        raise ImageError(f"{too_large.reason}, and {needed / 1e6:,.0f} MB in bands; {too_large.remedy}")
 
     def _done(
         self,

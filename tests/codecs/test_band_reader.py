@@ -14,6 +14,7 @@ from PIL import Image
 
 from batchgray.codecs.band_plan import plan_bands
 from batchgray.codecs.band_reader import BandReader, PyvipsMissing, check_installed
+from batchgray.codecs.jpeg_slices import SliceReader
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
@@ -31,10 +32,17 @@ def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
     opened = open_image(str(path), method, 10**9)
     opened.close()
     tops = range(first, opened.height, rows)
-    with closing(BandReader(str(path), opened, plan_bands(str(path), opened, method))) as reader:
-        pieces = [reader.rows(top, min(top + rows, opened.height)) for top in tops]
-    assert all(piece.flags.c_contiguous and piece.flags.writeable for piece in pieces)  # the kernels insist
+    with closing(reader_of(path, opened, method)) as reader:
+        # Of colour a slice is valid until the next one.
+        pieces = [reader.part(top, min(top + rows, opened.height))().copy() for top in tops]
+        piece = reader.part(tops[-1], opened.height)() if plan_bands(str(path), opened, method).slices else pieces[-1]
+    assert all(piece.flags.c_contiguous and piece.flags.writeable for piece in (piece, *pieces))  # the kernels insist
     return np.concatenate(pieces)
+
+
+def reader_of(path: Path, opened: OpenedImage, method: str) -> BandReader | SliceReader:
+    plan = plan_bands(str(path), opened, method)
+    return SliceReader(str(path), opened, plan.slices) if plan.slices else BandReader(str(path), opened, plan)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,6 +53,26 @@ def test_bands_are_the_whole(kind, tmp_path):
     assert np.array_equal(read(path, "bt601"), pixels)
     passed_over = 40 * opened.width * (3 if opened.colour else 1)
     assert np.array_equal(read(path, "bt601", first=40), pixels[passed_over:])
+
+
+IN_PIECES = ["tiff tiles.tif", "tiff jpeg tiles.tif", "tiff pyramid.tif", "tiff 1 bit strips.tif"] + [
+    kind for kind in KINDS if kind.startswith("tiff strips")
+]
+
+
+@pytest.mark.parametrize("kind", IN_PIECES)
+def test_strips_and_tiles_are_read_in_any_order(kind, tmp_path):
+    path = tmp_path / kind
+    KINDS[kind](path)
+    opened, pixels = whole(path, "bt601")
+    plan = plan_bands(str(path), opened, "bt601")
+    assert plan.pieces.rows < opened.height
+    row = pixels.size // opened.height
+    spans = [(top, min(top + 24, opened.height)) for top in range(0, opened.height, 24)]
+    with closing(BandReader(str(path), opened, plan)) as reader:
+        parts = [(span, reader.part(*span)) for span in spans]
+        for (top, bottom), part in reversed(parts):
+            assert np.array_equal(part(), pixels[top * row : bottom * row])
 
 
 @pytest.mark.parametrize("adobe", [False, True])
@@ -67,7 +95,7 @@ def test_a_jpeg_of_odd_sampling_is_read_alike(across, down, tmp_path):
 
 def test_metadata_without_end_is_never_read(tmp_path):
     """libvips would hold all of it, more than once."""
-    KINDS["jpeg 420.jpg"](tmp_path / "a.jpg")
+    KINDS["jpeg progressive.jpg"](tmp_path / "a.jpg")
     data = (tmp_path / "a.jpg").read_bytes()
     comment = b"\xff\xfe\xff\xff" + bytes(65533)
     (tmp_path / "a.jpg").write_bytes(data[:2] + 20 * comment + data[2:])
@@ -79,8 +107,9 @@ def test_metadata_without_end_is_never_read(tmp_path):
         opened.close()
         plan = plan_bands(str(path), opened, "bt601")
         with closing(BandReader(str(path), opened, plan)) as reader:
-            fields = reader._image.get_fields()
-            lengths = [len(value) for name in fields if isinstance(value := reader._image.get(name), str | bytes)]
+            image = (reader._whole or reader._open(plan.parts, opened.height))._image
+            fields = image.get_fields()
+            lengths = [len(value) for name in fields if isinstance(value := image.get(name), str | bytes)]
             assert max(lengths, default=0) < 1000
         assert np.array_equal(read(path, "bt601"), whole(path, "bt601")[1])
 
@@ -95,7 +124,12 @@ def cut(kind: str):
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("jpeg 420.jpg", "in bands: .*premature end"), ("png RGB.png", "damaged, or not to be")]
+    ("kind", "reason"),
+    [
+        ("jpeg 420.jpg", "in bands: its coded data"),
+        ("jpeg progressive.jpg", "in bands: .*premature end"),
+        ("png RGB.png", "damaged, or not to be"),
+    ],
 )
 def test_what_is_cut_off_is_refused(kind, reason, tmp_path):
     cut(kind)(tmp_path / kind)

@@ -183,3 +183,20 @@ def test_a_limit_of_the_system_is_told_with_its_remedy(world, monkeypatch):
     monkeypatch.setattr(slots, "make_memory", refuse)
     with pytest.raises(errors.WorkersCannotWork, match="ulimit -n"):
         world.pool.spawn_worker()
+
+
+def test_idle_cores_are_lent_to_the_workers_that_have_something_in_hand(world):
+    workers = world.spawned(3)
+    cores = lambda: [slots.Slot(worker.slot_fd).cores for worker in workers]  # noqa: E731
+    for worker in workers:
+        worker.tasks = {worker.number: None}
+    world.pool.lend_cores(8)
+    assert cores() == [3, 3, 2]
+    workers[1].idle = True
+    world.pool.lend_cores(8)
+    assert [cores()[0], cores()[2]] == [4, 4]
+    workers[1].idle = False
+    world.pool.lend_cores(3)
+    assert cores() == [1, 1, 1]
+    world.pool.lend_cores(2)  # no worker has less than its own
+    assert cores() == [1, 1, 1]

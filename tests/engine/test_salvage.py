@@ -50,26 +50,26 @@ def lay_out(worker, finished=1):
 
 
 def test_a_worker_that_announced_nothing_had_nothing_in_hand(worker):
-    assert salvage.task_in_hand(worker) == (None, None)
+    assert salvage.in_hand(worker) == (None, None, False)
 
 
 def test_what_was_announced_but_is_done_already_is_no_longer_in_hand(worker):
     lay_out(worker)
     worker.tasks.clear()
-    assert salvage.task_in_hand(worker) == (None, None)
+    assert salvage.in_hand(worker) == (None, None, False)
 
 
 @pytest.mark.parametrize("finished", [0, 1])
 def test_an_image_is_there_only_where_tiles_of_it_are_finished(worker, finished):
     lay_out(worker, finished)
-    task, image = salvage.task_in_hand(worker)
+    task, image, _ = salvage.in_hand(worker)
     assert task == TASK
     assert (image is not None) == bool(finished)
 
 
 def test_finished_tiles_are_durable_when_they_are_told_of(worker, checkpoints):
     lay_out(worker)
-    _, image = salvage.task_in_hand(worker)
+    image = salvage.in_hand(worker).image
     flushed = salvage.Salvage(checkpoints).save_tiles(TASK, image)
     header = checkpoints.find(TASK)
     assert (flushed.index, flushed.tiles_done, header.tiles_done) == (7, 1, 1)
@@ -92,7 +92,7 @@ class Artist:
 def test_partial_jpegs_are_drawn_by_new_workers_of_what_was_saved(worker, checkpoints):
     lay_out(worker)
     saved, artist, clock = salvage.Salvage(checkpoints), Artist(), Clock()
-    saved.save_tiles(TASK, salvage.task_in_hand(worker)[1])
+    saved.save_tiles(TASK, salvage.in_hand(worker).image)
     asked = []
 
     def spawn(size):
@@ -108,7 +108,7 @@ def test_no_partial_jpeg_is_begun_when_its_time_is_over_or_no_worker_can_be_had(
     lay_out(worker)
     saved, clock, artist, asked = salvage.Salvage(checkpoints), Clock(), Artist(), []
     for _ in range(3):
-        saved.save_tiles(TASK, salvage.task_in_hand(worker)[1])
+        saved.save_tiles(TASK, salvage.in_hand(worker).image)
 
     def spawn(size):
         asked.append(size)

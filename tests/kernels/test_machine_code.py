@@ -209,7 +209,7 @@ def test_a_key_is_of_the_source_the_processor_and_the_versions(monkeypatch):
 PROBE = """
 import sys
 import numpy as np
-from batchgray.codecs import jpeg_bands, png
+from batchgray.codecs import jpeg_bands, jpeg_slices, png
 from batchgray.kernels import methods
 rgb, gray = np.full(300, 100, np.uint8), np.zeros(100, np.uint8)
 for kernel in methods.BY_METHOD.values():
@@ -234,5 +234,6 @@ def said(*running: subprocess.Popen) -> list[str]:
 def test_only_a_first_start_imports_numba_and_two_at_once_are_none_the_worse(tmp_path):
     cache = tmp_path / "cache"
     assert said(process(cache), process(cache)) == ["True", "True"]
-    assert sorted(path.name.split("-")[1] for path in cache.iterdir()) == ["deflate_code", "method_code", "splice_code"]
+    modules = ["deflate_code", "method_code", "splice_code", "walk_code"]
+    assert sorted(path.name.split("-")[1] for path in cache.iterdir()) == modules
     assert said(process(cache)) == ["False"]

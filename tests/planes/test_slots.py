@@ -197,6 +197,20 @@ def test_a_shrunk_slot_gives_its_pages_back(fd):
     assert slot.size == slots.EMPTY_SLOT_BYTES
 
 
+def test_cores_are_lent_without_touching_the_image_in_hand(fd):
+    longest = [slots.LONGEST_EXIF, slots.LONGEST_XMP, slots.LONGEST_IPTC]
+    sizes = dict(zip(("exif_bytes", "xmp_bytes", "iptc_bytes"), longest, strict=True))
+    record = msgspec.structs.replace(record_of(), **sizes)
+    slot = slot_for(fd, record)
+    assert slot.cores == 1
+    metadata = slots.Metadata(*(b"\xee" * size for size in longest))
+    image = slot.begin(record, metadata)
+    slots.lend_cores(fd, 7)
+    assert slot.cores == 7
+    assert slots.SlotImage(slot._map, record).metadata == metadata
+    assert not any(image.flags)
+
+
 def test_a_platform_without_memfd_gets_a_nameless_file(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     fd = slots.make_memory()

@@ -5,6 +5,7 @@ If this broke, a scan or a mosaic could only be converted on a machine as large 
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,40 @@ def test_without_the_extra_they_fail_with_the_figures_and_its_name(pictures, tmp
     arguments = ("run", pictures, "--out", tmp_path / "out", "--memory", LIMIT, "--progress", "json")
     run = batchgray(*arguments, env=without_the_extra(tmp_path / "shim"), expect=3)
     failed = {event["source"]: event["error"] for event in named(events_of(run.stdout), "failed")}
-    assert failed.keys() == {path.name for path in pictures.iterdir()}
+    assert failed.keys() == {"palette.png", "deep.tif"}  # a baseline JPEG needs no libvips
     for error in failed.values():
         assert "over the limit of 31 MB; install batchgray[large] to convert it in bands, or raise --memory" in error
+
+
+LARGE = (6000, 5400)  # from 32 megapixels on bands are the way, whatever memory there is
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "png"), ("--method", "luma", "--quality", 93)])
+def test_a_large_image_is_the_same_whatever_cores_work_at_it(tmp_path, options):
+    save_gradient(tmp_path / "in" / "a.jpg", *LARGE, quality=85, exact=True)
+    save_gradient(tmp_path / "in" / "b.jpg", *LARGE, quality=80, exact=True, progressive=True)
+    save_gradient(tmp_path / "in" / "c.tif", *LARGE, exact=True)
+    arguments = ("run", tmp_path / "in", *options, "--memory", "2G", "--progress", "none", "--out")
+    in_memory = Recording(tmp_path / "record").environment | {"LARGE_PIXELS": str(10**9)}
+    batchgray(*arguments, tmp_path / "whole", env=in_memory)
+    for workers in (1, 2, 5):
+        batchgray(*arguments, tmp_path / str(workers), "--workers", workers)
+        assert tree(tmp_path / str(workers)) == tree(tmp_path / "whole")
+        assert leftovers(tmp_path / str(workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_bands_can_not_take_is_converted_in_memory(tmp_path, workers):
+    """A large image of a kind that is not read in bands, and one with a fault that only another decoder knows."""
+    save_gradient(tmp_path / "in" / "a.webp", *LARGE, exact=True)
+    path = save_gradient(tmp_path / "in" / "b.jpg", *LARGE, quality=85, exact=True)
+    data = path.read_bytes()
+    at = data.index(b"\xff\xda")
+    path.write_bytes(data[:at] + b"stray bytes" + data[at:])
+    arguments = ("run", tmp_path / "in", "--out", tmp_path / "out", "--memory", "2G", "--workers", workers)
+    assert "11 extraneous bytes" in batchgray(*arguments).stdout
+    assert tree(tmp_path / "out").keys() == {"a.jpg", "b.jpg"}
+    assert leftovers(tmp_path / "out") == []
 
 
 def test_what_can_not_be_read_in_bands_says_why(tmp_path):
@@ -107,10 +139,10 @@ PIECE_IS_MADE = "batchgray.codecs.png:_chunk"
 
 
 @contextlib.contextmanager
-def begun_in_bands(scan, out, *rules):
+def begun_in_bands(scan, out, *rules, options=()):
     """A run whose worker has stopped itself at a checkpoint. Yields the run, the worker and the recording."""
     recording = Recording(out.parent / "record", CHECKPOINTED, *rules)
-    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.000001)
+    arguments = ("run", scan, "--out", out, *LITTLE, "--tile-rows", 8, "--checkpoint", 0.000001, *options)
     with Running(*arguments, env=recording.environment) as run:
         yield run, wait_for_stopped_worker(run), recording
 
@@ -148,6 +180,17 @@ def resumed(out: Path, *options) -> dict:
 
 
 def test_sigterm_keeps_every_finished_band(out, converted_scan):
+    image = check_picture(out, converted_scan)
+    done = resumed(out, *LITTLE)
+    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    assert tree(out) == tree(converted_scan)
+
+
+def check_picture(out: Path, converted_scan: Path, untold: int = 0) -> dict:
+    """The image in the manifest, after its partial JPEG was looked at.
+
+    So many rows more may be in the picture, of bands that the manifest has not heard of.
+    """
     image = manifest_of(out)["images"][0]
     assert image["state"] == "partial"
     assert 0 < image["tiles_done"] < image["tiles_total"]
@@ -157,9 +200,35 @@ def test_sigterm_keeps_every_finished_band(out, converted_scan):
         expected = np.asarray(whole)
     edge = image["tiles_done"] * 8
     assert np.array_equal(shown[:edge], expected[:edge])
-    assert not shown[edge:].any()
-    done = resumed(out, *LITTLE)
-    assert done["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
+    assert not shown[edge + untold :].any()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [
+        (True, Rule("band", "scan", after=3)),
+        (False, Rule("call", "batchgray.codecs.jpeg_slices:SliceReader.part")),  # it passes over what is finished
+    ],
+)
+def test_a_second_interruption_leaves_a_picture_of_all_that_is_finished(out, converted_scan, tmp_path, more, rule):
+    before = manifest_of(out)["images"][0]["tiles_done"]
+    recording = Recording(tmp_path / "record", rule)
+    with Running("resume", out / "manifest.json", *LITTLE, env=recording.environment) as run:
+        interrupt(run, wait_for_stopped_worker(run))
+        run.finish(expect=75)
+    assert (check_picture(out, converted_scan)["tiles_done"] > before) == more
+    resumed(out, *LITTLE)
+    assert tree(out) == tree(converted_scan)
+
+
+def test_a_worker_that_is_killed_at_the_deadline_leaves_a_picture_too(scan, converted_scan, tmp_path):
+    out = tmp_path / "out"
+    with begun_in_bands(scan, out, options=("--grace", 0.2)) as (run, *_):
+        run.signal(signal.SIGTERM)
+        run.finish(expect=75)
+    check_picture(out, converted_scan, untold=SIDE // 2)  # it was killed before it told of its last checkpoint
+    resumed(out, *LITTLE)
     assert tree(out) == tree(converted_scan)
 
 
@@ -216,9 +285,9 @@ def test_a_png_that_is_interrupted_while_it_is_written_loses_no_band_and_is_the_
         interrupt(run, wait_for_stopped_worker(run))
         run.finish(expect=75)
     image = manifest_of(out)["images"][0]
-    assert (image["state"], image["tiles_done"]) == ("partial", image["tiles_total"])
+    assert (image["state"], 0 < image["tiles_done"] < image["tiles_total"]) == ("partial", True)
     assert not (out / "scan.png").exists()
-    assert resumed(out, *LITTLE)["tiles_computed"] == 0
+    assert resumed(out, *LITTLE)["tiles_computed"] == image["tiles_total"] - image["tiles_done"]
     assert tree(out) == tree(tmp_path / "whole")
 
 

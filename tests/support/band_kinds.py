@@ -94,6 +94,11 @@ KINDS = {
     "tiff predictor.tif": vips(noise(3), compression="lzw", predictor="horizontal"),
     "tiff pyramid.tif": vips(noise(3), pyramid=True, tile=True, tile_width=32, tile_height=32),
     "tiff one strip.tif": strip_of_the_whole,
+    **{
+        f"tiff strips {name}.tif": pillow(noise(3), compression=compression, tiffinfo={278: 16})
+        for name, compression in {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate", "packbits": "packbits"}.items()
+    },
+    "tiff 1 bit strips.tif": pillow(one_bit(), compression="group4", tiffinfo={278: 8}),
     "bigtiff.tif": vips(noise(3), bigtiff=True),
     "bigtiff tiles.tif": vips(noise(4), bigtiff=True, compression="deflate", tile=True),
 }

@@ -264,27 +264,12 @@ def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
 def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
     path = save_gradient(tmp_path / "a.webp", 203, 155)
     opened = []
+    monkeypatch.setattr(opening, "_READERS", {})
     monkeypatch.setattr(pillow.Image, "open", lambda *_, **__: opened.append(1) or 1 / 0)
     world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
     world.it._convert(world.task(path))
     assert [message.reason for message in world.pipe.told(Failed)] == ["needs 9 MB; raise --memory"]
     assert opened == []
-
-
-def test_in_bands_freed_memory_goes_back_at_once(world, picture, monkeypatch):
-    seen = []
-
-    @contextlib.contextmanager
-    def returned():
-        seen.append("begins")
-        yield
-        seen.append("ends")
-
-    monkeypatch.setattr(allocator, "returned", returned)
-    world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
-    monkeypatch.setattr(world.it, "_make_in_bands", lambda *_: seen.append("in bands"))
-    world.it._convert(world.task(picture))
-    assert seen == ["begins", "in bands", "ends"]
 
 
 def test_all_notes_are_in_the_slot_before_the_first_tile(world, tmp_path):

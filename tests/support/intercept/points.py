@@ -144,11 +144,32 @@ def _change_share_log(seconds: float):
     return change
 
 
+def call_large(pixels: int) -> None:
+    """From now on images of so many pixels are converted in bands, whatever memory there is, and no others."""
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.workers.in_memory": _change_in_memory(pixels)}))
+
+
+def _change_in_memory(pixels: int):
+    def change(_gate, in_memory) -> None:
+        in_memory.LARGE_PIXELS = pixels
+
+    return change
+
+
 def cut_shares(images: int) -> None:
     """From now on a share has so many images."""
 
     def change(_gate, shares) -> None:
         make = shares.Planner.__init__
-        shares.Planner.__init__ = lambda self, *given, **named: make(self, *given, **named, share_images=images)
+        shares.Planner.__init__ = functools.partialmethod(make, share_images=images)
 
     sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.planning.shares": change}))
+
+
+def shorten_the_parts(seconds: float) -> None:
+    """From now on a part that is split off a share need take no longer than this."""
+
+    def change(_gate, share) -> None:
+        share.SPLIT_SECONDS = seconds
+
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.engine.share": change}))
