@@ -330,7 +330,7 @@ class ExtraMissing(UsageError):
 
 
 class RayUnreachable(UsageError):
-    """No Ray cluster answers at {0} ({1}). Start one with `ray start --head`, or name it: --ray-address HOST:6379."""
+    """No Ray cluster answers at {0} ({1}). Start one (`ray start --head`), or name it: --ray-address HOST:6379."""
 
 
 class NodesRefuse(UsageError):
