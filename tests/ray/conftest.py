@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import math
 import os
 import shutil
@@ -23,6 +24,7 @@ from batchgray.storage.base import Place
 from batchgray.storage.urls import open_place
 
 ASKED = "TEST_BATCHGRAY_RAY" in os.environ
+_NUMBERS = itertools.count()
 QUICK_TO_CALL_A_NODE_DEAD = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -214,7 +216,7 @@ def cluster(pictures, _loopback) -> Iterator[Fleet]:
 @pytest.fixture
 def fleet(cluster, request) -> Iterator[Fleet]:
     """The cluster without nodes, and an output place of the test's own."""
-    cluster.out = f"oss://gray/{request.node.name}"
+    cluster.out = f"oss://gray/{request.node.originalname}/{next(_NUMBERS)}"
     with contextlib.closing(open_place(cluster.out, oss_options(cluster.server))) as cluster.place:
         try:
             yield cluster
