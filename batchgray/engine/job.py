@@ -29,7 +29,7 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
-from batchgray.planning import job_inputs
+from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
@@ -115,7 +115,7 @@ class _Job:
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
-        self._inputs = job_inputs.listed(head.listed, inputs)
+        self._inputs = job_listing.listed(head.listed, inputs, out.name)
         self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
@@ -345,10 +345,11 @@ def _refuse_inputs(
 ) -> None:
     """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
     with _naming_places(", ".join(asked.inputs)):
-        job_inputs.refuse_collisions(inputs, places, options.pixels.format)
+        looked_at = job_listing.listed(inputs, places, job_inputs.full_name(options.out))
+        job_inputs.refuse_collisions(inputs, [place for place, *_ in looked_at], options.pixels.format)
         layers = Layers(out, before.prefix) if out and before and before.inputs == asked.inputs else None
         wanted = choosing(options.include, options.exclude)
-        job_inputs.refuse_nothing_found(job_inputs.listed(inputs, places), wanted, layers, options.prune)
+        job_inputs.refuse_nothing_found(looked_at, wanted, layers, options.prune)
 
 
 def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
