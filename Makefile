@@ -9,7 +9,7 @@ TARGETS ?=
 
 BIN := .venv/bin
 BENCH_BIN := .venv-bench/bin
-BENCH ?= throughput thumbnails png_output kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch large stores
+BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch large stores
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
@@ -45,6 +45,8 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
 	TEST_BATCHGRAY_RESUMES=$(or $(RESUMES),200) TEST_BATCHGRAY_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
+	TEST_BATCHGRAY_EVENTS=$(or $(ROUNDS),200) TEST_BATCHGRAY_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -s \
+		--timeout 0 tests/promises/test_a_job_survives_whatever_comes.py
 	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/project/test_packaging.py
 
 lint: .venv/tested  ## ruff, mypy, codespell, and the layers of the architecture

@@ -267,11 +267,13 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: tuple[str, ...]
     out: str
+    base: str | None = None
     pixels: PixelOptions = PixelOptions()
     engine: EngineOptions = msgspec.field(default_factory=EngineOptions)
     max_pixels: int = 1_000_000_000
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    prune: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)

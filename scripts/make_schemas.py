@@ -38,7 +38,7 @@ _WRITTEN: dict[str, Any] = {
 }
 _SEALED = ("Manifest", "JournalLine", "JobHead", "LogEntry")
 # What is not told is left out; others leave out the bytes of UTF-8 names.
-_SPARSE = ("JournalLine", "ImageChange", "LogEntry")
+_SPARSE = ("JournalLine", "ImageChange", "LogEntry", "JobHead")
 
 
 class Documented(NamedTuple):

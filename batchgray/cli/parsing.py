@@ -11,14 +11,11 @@ from batchgray.errors import UsageError
 from batchgray.storage.names import is_url
 
 _NOT_FOR_JOBS = {
-    "base": "inputs come out under their own names",
     "follow_links": "a link in a folder is no object",
     "times": "a store gives its own",
-    "files_from": "name folders or URLs, and choose by --include and --exclude",
     "manifest": "the head of a job is the manifest.json of its output place",
     "overwrite": "convert into another place",
-    "prune": "what was made stays",
-    "dry_run": "--include and --exclude choose as they do for folders, whose plan it prints",
+    "resume_prune": "`batchgray run` looks for what is gone, and prunes",
     "no_lock": "a job needs no lock",
     "input_root": "a job reads the INPUTs that it was begun with",
 }
@@ -48,7 +45,7 @@ def pixel_options(given: dict[str, Any]) -> options.PixelOptions:
 
 def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
     """Whether a run keeps a job: where it is asked for, and wherever a place is in a store."""
-    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "")))
+    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "", given["base"] or "")))
 
 
 def fleet_options(given: dict[str, Any]) -> options.FleetOptions:
@@ -66,7 +63,7 @@ def refuse_for_jobs(given: dict[str, Any]) -> None:
     """Raises NotForJobs for an option that a job does not know yet."""
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
-            raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
+            raise errors.NotForJobs(f"--{name.removeprefix('resume_').replace('_', '-')}", reason)
 
 
 def notice_options(given: dict[str, Any]) -> Any:
@@ -106,10 +103,10 @@ def _credentials() -> Any:
     return None
 
 
-def listed_in(name: str) -> tuple[Path, ...]:
+def listed_in(name: str) -> tuple[str, ...]:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise errors.UnreadableList(name, error.strerror) from None
     names = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return tuple(Path(os.fsdecode(line)) for line in names if line.strip())
+    return tuple(os.fsdecode(line) for line in names if line.strip())

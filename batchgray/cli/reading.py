@@ -37,7 +37,7 @@ def status(manifest: Path | str, json: bool) -> None:
 
 def _tell_of_job(place: str, json: bool) -> None:
     from batchgray.commands import job_status as module
-    from batchgray.commands.job_view import viewing
+    from batchgray.commands.job_view import steadily, viewing
     from batchgray.commands.status import status_lines
 
     stores = store_options({})
@@ -45,7 +45,7 @@ def _tell_of_job(place: str, json: bool) -> None:
         say("\n".join(status_lines(module.job_status(place, stores))))
         return
     with viewing(place, stores) as view:
-        whole = module.WholeStatus(view)
+        whole = steadily(view, module.WholeStatus)
         for line in as_json_lines(whole.status, "failures", whole.failures()):
             say(line)
 

@@ -26,9 +26,9 @@ from batchgray.cli.streams import as_json_line, leave, say
 )
 @option(
     "--base",
-    type=FOLDER,
-    metavar="DIR",
-    help="Inputs below DIR keep their path below it, however they are named: folder, file or list.",
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Inputs below it keep their path from there, however they are named: folder, file or list.",
 )
 @option("--job", is_flag=True, help="Keep a job in shares, for long lists and stores. A run over a URL always does.")
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
@@ -104,11 +104,14 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
 
     An INPUT may also be a URL: oss://, s3://, gs:// or az:// with BUCKET/PREFIX.
     """
-    if parsing.is_job(inputs, given):
-        parsing.refuse_for_jobs({**given, "files_from": files_from, "dry_run": dry_run})
-        _run_job(inputs, given)
-    parsing.refuse_without_job(given)
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
+    if parsing.is_job(named, given):
+        parsing.refuse_for_jobs(given)
+        if dry_run:
+            _print_job_plan(_job_options(named, given), given)
+            return
+        _run_job(named, given)
+    parsing.refuse_without_job(given)
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
@@ -170,20 +173,26 @@ def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[
 
 
 def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
-    asked = options.JobOptions(
+    asked = _job_options(inputs, given)
+    _work_on_job(given, lambda job, means: job.run_job(asked, means))
+
+
+def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobOptions:
+    return options.JobOptions(
         inputs=inputs,
         out=given["out"],
+        base=given["base"],
         pixels=parsing.pixel_options(given),
         engine=parsing.engine_options(given),
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        prune=given["prune"],
     )
-    _work_on_job(given, lambda job, means: job.run_job(asked, means))
 
 
 def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
-    parsing.refuse_for_jobs({**given, "input_root": input_root})
+    parsing.refuse_for_jobs({**given, "input_root": input_root, "resume_prune": given["prune"]})
     engine = parsing.engine_options(given)
     _work_on_job(given, lambda job, means: job.resume_job(place, engine, means))
 
@@ -261,3 +270,17 @@ def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
         plan = runs.dry_run(asked, sources, _say_left_out if given["verbose"] else lambda event: None)
         for line in module.plan_lines(plan):
             say(line)
+
+
+def _print_job_plan(asked: options.JobOptions, given: dict[str, Any]) -> None:
+    from batchgray.commands import plan as words
+    from batchgray.commands.job_plan import JobPlan
+    from batchgray.engine import job
+
+    stores = parsing.store_options(given)
+    plan, todo = JobPlan(asked, job.refuse_job(asked, stores), stores), 0
+    for event in plan.conversions():
+        say(as_json_line(event) if given["progress"] == "json" else words.line_of(event))
+        todo += 1
+    if given["progress"] != "json":
+        say(words.end_line(todo, plan.already_done))

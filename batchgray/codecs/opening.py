@@ -1,9 +1,10 @@
-"""Open an input: JPEGs for simplejpeg (`jpeg`), every other format for imageio and Pillow (`pillow`).
+"""Open an input: JPEGs for simplejpeg (`jpeg`), usual PNGs, TIFFs and WebPs for readers of ours, the rest for Pillow.
 
-imageio and Pillow take as long to import as a photograph takes to convert, and a folder of sound JPEGs needs neither:
-they come with the first image that does, or before the workers are forked where the plan has one.
+imageio and Pillow take as long to import as a photograph takes to convert, and most folders need neither: they come
+with the first image that does, or before the workers are forked where the plan has one.
 """
 
+import importlib
 import mmap
 import os
 import stat
@@ -138,9 +139,17 @@ def _probe(given: ProbeInput) -> OpenedImage:
         raise
 
 
+# Formats of which the usual files are read without Pillow, and the modules that do.
+_READERS: dict[signatures.Format, str] = {"PNG": "png_input", "TIFF": "tiff_input", "WEBP": "webp_input"}
+
+
 def _probe_of(kind: signatures.Format) -> Callable[[ProbeInput], OpenedImage]:
     if kind == "JPEG":
         return OpenedJpeg.probe
+    if kind in _READERS:
+        probe: Callable[[ProbeInput], OpenedImage]
+        probe = importlib.import_module(f"batchgray.codecs.{_READERS[kind]}").probe
+        return probe
     from batchgray.codecs.pillow_probes import PROBES
 
     return PROBES[kind]

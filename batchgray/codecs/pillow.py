@@ -91,8 +91,7 @@ class OpenedWithPillow(OpenedImage):
     def take_samples(self, samples: Samples) -> None:
         """Have the pixels read so, which decides whether they are colours."""
         self.samples = samples
-        tinted = self.background is not None and not transparency.is_neutral(self.background)
-        self.colour = samples.colour or (tinted and samples.has_alpha)
+        self.colour = samples.fills_colours(self.background)
 
     def _decode(self, planes: Planes) -> str | None:
         target = np.frombuffer(planes.rgb if self.colour else planes.gray, np.uint8)

@@ -139,7 +139,7 @@ def _whole_file(given: ProbeInput) -> Iterator[BinaryIO]:
 
 def _probe_tiff(given: ProbeInput) -> OpenedImage:
     data = given.data
-    if data[:4] == b"MM\0+":
+    if data[:4] == tiff_outline.BIG_ENDIAN_BIGTIFF:
         raise ImageError("a BigTIFF in big-endian order is not read here; convert the file first")
     outline = TiffOutline.walk(data)
     _check_compression(outline.value(data, tiff_outline.COMPRESSION, tiff_outline.UNCOMPRESSED))

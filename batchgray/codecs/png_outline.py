@@ -21,14 +21,17 @@ _GRAY, _RGB, _PALETTE = 0, 2, 3
 _CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 _LONGEST_CHUNK = 1024  # but for IDAT; a palette has 768 bytes
 _SLACK_BYTES = 16 << 20
+_MOST_HEADERS = 3  # IHDR, PLTE, tRNS: each at most once
 
 
 @dataclass
 class PngOutline:
     """`frames` is what an animation promises, `kept` where the chunks lie that decoding needs.
 
-    `depth` is bits a sample; `transparent` has the one transparent colour of a picture without a palette. The last
-    chunk may be cut off.
+    `depth` is bits a sample; `transparent` has the one transparent colour of a picture without a palette, `alphas` the
+    alpha of the first colours of its `palette`. `headers` are the first chunks that are kept but for pixels; where
+    there are more, or one comes behind pixels, it is an `odd` file. `pixels_at` is where the first chunk of pixels
+    begins. The last chunk may be cut off.
     """
 
     width: int
@@ -42,6 +45,11 @@ class PngOutline:
     besides: Besides = field(default_factory=Besides)
     frames: int = 1
     kept: list[slice] = field(default_factory=list)
+    headers: list[slice] = field(default_factory=list)
+    palette: bytes = b""
+    alphas: bytes = b""
+    odd: bool = False
+    pixels_at: int = 0
     _colours: int = 0  # in the palette, so far
     _may_have_key: bool = True  # a tRNS chunk counts, if one comes
 
@@ -51,13 +59,13 @@ class PngOutline:
         if data[12:16] != b"IHDR" or len(data) < 33:
             raise ImageError("damaged: a PNG without its header")
         width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-        raw = width * height * depth * _CHANNELS.get(colour, 1) // 8
-        check_plausible(width, height, raw // DEFLATE_RATIO, len(data))
         outline, pixels = cls(width, height, depth, colour, data[28] == 1), 0
+        raw = width * height * outline.pixel_bits // 8
+        check_plausible(width, height, raw // DEFLATE_RATIO, len(data))
         for kind, body in _chunks(data):
             length = body.stop - body.start
             if outline._is_kept(kind, length):
-                outline._keep(slice(body.start - 8, body.stop + 4))
+                outline._keep(kind, slice(body.start - 8, body.stop + 4))
                 pixels += length if kind == b"IDAT" else 0
                 outline._note(kind, data, body)
             elif kind == b"acTL":
@@ -86,21 +94,33 @@ class PngOutline:
         return kind in _KEPT and length > 0 and (kind == b"IDAT" or length <= _LONGEST_CHUNK)
 
     @property
+    def pixel_bits(self) -> int:
+        return self.depth * _CHANNELS.get(self.colour_type, 1)
+
+    @property
     def _key_numbers(self) -> int:
         return _CHANNELS[self.colour_type] if self.colour_type in (_GRAY, _RGB) else 0
 
     def _note(self, kind: bytes, data: Contents, body: slice) -> None:
-        """Note what a chunk that is kept tells of transparency, its own or of another one."""
+        """Note what a chunk that is kept tells of colours and transparency, its own or of another one."""
         if kind == b"PLTE":
-            self._colours = (body.stop - body.start) // 3
+            self.palette = data[body]
+            self._colours = len(self.palette) // 3
         elif kind in (b"IDAT", b"tRNS"):
             self._may_have_key = False
         if kind == b"tRNS":
             mask = (1 << self.depth) - 1
             numbers = struct.unpack_from(f">{self._key_numbers}H", data[body])
             self.transparent = tuple(value & mask for value in numbers)
+            self.alphas = data[body] if self.colour_type == _PALETTE else b""
 
-    def _keep(self, part: slice) -> None:
+    def _keep(self, kind: bytes, part: slice) -> None:
+        if kind == b"IDAT":
+            self.pixels_at = self.pixels_at or part.start
+        elif self.pixels_at or len(self.headers) == _MOST_HEADERS:
+            self.odd = True
+        else:
+            self.headers.append(part)
         if self.kept and self.kept[-1].stop == part.start:
             part = slice(self.kept.pop().start, part.stop)
         self.kept.append(part)
@@ -115,9 +135,13 @@ class PngOutline:
         return [slice(0, 8), *self.kept, *([_END] if whole else [])]
 
 
-def _chunks(data: Contents) -> Iterator[tuple[bytes, slice]]:
+def image_data(data: Contents, outline: PngOutline) -> Iterator[slice]:
+    """Where the chunks of pixels have them, one after another. Raises ImageError."""
+    return (body for kind, body in _chunks(data, outline.pixels_at) if kind == b"IDAT")
+
+
+def _chunks(data: Contents, at: int = 8) -> Iterator[tuple[bytes, slice]]:
     """Kind and body of each chunk; the last one may be cut off."""
-    at = 8
     for count in range(_MOST_CHUNKS):
         if isinstance(data, mmap) and count % _FORGOTTEN_CHUNKS == _FORGOTTEN_CHUNKS - 1:
             data.madvise(MADV_DONTNEED)  # it is in the file, and need not count as this process's memory

@@ -2,14 +2,17 @@
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from batchgray.codecs import tiff_outline
+from batchgray.codecs import tiff_outline, transparency
 from batchgray.codecs.excerpt import Contents
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _GRAY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA"}
 _WIDE_GRAY_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
@@ -44,8 +47,13 @@ class Samples:
     def has_alpha(self) -> bool:
         return bool(self.key or self.window) or (self.mode in ("LA", "RGBA") and not self.opaque)
 
+    def fills_colours(self, background: transparency.Colour | None) -> bool:
+        """Whether what is seen over `background` has colours."""
+        tinted = background is not None and not transparency.is_neutral(background)
+        return self.colour or (tinted and self.has_alpha)
+
     @classmethod
-    def of(cls, image: Image.Image) -> "Samples":
+    def of(cls, image: "Image.Image") -> "Samples":
         # Of a PNG's gray or colours, one value is: see `pillow_probes`.
         keyed = "transparency" in image.info and (image.mode == "P" or image.format == "GIF")
         if image.mode in _WIDE_GRAY_MODES:

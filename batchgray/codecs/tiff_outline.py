@@ -24,6 +24,7 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES, PLANES = 273, 274,
 TILE_WIDTH, TILE_ROWS, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
 COLOUR_MAP, INK_SET = 320, 332
 
+BIG_ENDIAN_BIGTIFF = b"MM\0+"  # its first bytes
 UNCOMPRESSED, JPEG, WEBP = 1, 7, 50001  # of COMPRESSION
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # of PHOTOMETRIC
 NO_ALPHA, PREMULTIPLIED_ALPHA, ALPHA = 0, 1, 2  # of EXTRA_SAMPLES
@@ -103,7 +104,8 @@ class Pieces(NamedTuple):
 class TiffOutline:
     """`pages` are the directories of the chain, at most MOST_FRAMES; `entries` those of the first that are needed.
 
-    `skipped_bytes` is how long the values of its other entries are together.
+    `skipped_bytes` is how long the values of its other entries are together; `cut_off` says whether some
+    of the first are missing, `odd` whether one that is needed was too long.
     """
 
     pages: int
@@ -111,6 +113,8 @@ class TiffOutline:
     at: int  # of the first directory
     entries: dict[int, _Entry] = field(default_factory=dict)
     skipped_bytes: int = 0
+    cut_off: bool = True
+    odd: bool = False
     besides: Besides = field(default_factory=Besides)
 
     @classmethod
@@ -129,6 +133,7 @@ class TiffOutline:
                     outline._take_entries(data, start, count)
                 seen.add(page)
                 (page,) = layout.read(layout.pointer, data, start + layout.entry_bytes * count)
+                outline.cut_off = False
         except struct.error:  # out of the file
             pass
         if outline is None:
@@ -153,6 +158,7 @@ class TiffOutline:
                 self.besides.take(metadata.TIFF_TAGS[tag], data, slice(place, place + size))
             if tag not in _KEPT or size > (len(data) if tag in _TABLES else longest):
                 self.skipped_bytes += size if size <= len(data) else 0
+                self.odd |= tag in _NEEDED
                 continue
             raw = data[at : at + layout.entry_bytes]
             # Of a repeated one libtiff takes the first.

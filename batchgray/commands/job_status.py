@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 
 from batchgray.commands import sessions
-from batchgray.commands.job_view import Holder, JobView, Totals, totals, viewing
+from batchgray.commands.job_view import Holder, JobView, Totals, steadily, totals, viewing
 from batchgray.commands.status import Counts, Failure, JobFigures, Machine, Shares, Status
 from batchgray.manifest import outcome
 from batchgray.manifest.job_head import JobHead
@@ -21,7 +21,7 @@ _SHARES_READ = 8  # for them
 def job_status(name: str, stores: StoreOptions) -> Status:
     """Of the job in the place of this name, for people: of many failures only the first. Raises BatchgrayError."""
     with viewing(name, stores) as view:
-        return first_status(view)
+        return steadily(view, first_status)
 
 
 def first_status(view: JobView, look: bool = True) -> Status:

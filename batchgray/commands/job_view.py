@@ -21,13 +21,13 @@ from batchgray.manifest.job_round import lineage_of, name_of, number_of, parent_
 from batchgray.manifest.mending import ToMend
 from batchgray.manifest.records import Image, Interruption
 from batchgray.manifest.results import Layers, Result
-from batchgray.manifest.share_log import Kind, LogEntry, ShareLog
+from batchgray.manifest.share_log import DamagedLog, Kind, LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
 from batchgray.planning.job_inputs import full_name
 from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Planner
 from batchgray.storage import integrity
-from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.base import Missing, Place, PlaceError
 from batchgray.storage.urls import StoreOptions, open_place
 
 ShareState = Literal["done", "open", "free", "waiting"]
@@ -36,6 +36,7 @@ PLAN = "plan"  # how the log of whoever plans, and ends, a round is called
 
 _THREADS = 16  # requests at a time
 _SAMPLE = 100  # images
+_ROUNDS_ENDED = 3  # while a job is read
 _LOOKED_AT = 50  # machines whose logs are looked at for signs of life
 _LOOK_AGAIN_SECONDS = 0.2
 _STATES: dict[Kind | None, ShareState] = {
@@ -58,6 +59,21 @@ def viewing(name: str, stores: StoreOptions) -> Iterator["JobView"]:
             yield JobView(place)
     except PlaceError as error:
         raise PlaceUnusable(name, str(error)) from None
+
+
+def steadily(view: "JobView", read: Callable[["JobView"], _R]) -> _R:
+    """What is read of a job, anew where its round ended meanwhile: what led to its results is removed then."""
+    for _ in range(_ROUNDS_ENDED):
+        try:
+            found = read(view)
+        except (Missing, DamagedLog):
+            if not view.has_ended():
+                raise
+        else:
+            if not view.has_ended():
+                return found
+        view = JobView(view.place)
+    return read(view)
 
 
 @dataclass
@@ -131,18 +147,23 @@ class JobView:
         self.name = job_head.name_in(place)
         self.round = job_round.current(place, self.head.prefix)
         self._results = Layers(place, self.head.prefix)
-        self._is_over = self.round.number > 1 and not self.round.has_begun(place)
+        self._open_logs: dict[str, ShareLog] = {}
+        self.is_over = self.round.number > 1 and not self.round.has_begun(place)
         self._planner = Planner(place, self.round.prefix, (), self.head.options.format, lambda _: None)
+
+    def has_ended(self) -> bool:
+        """Whether the round that was going on is over by now."""
+        return not self.is_over and self.round.is_finished(self.place)
 
     def listed(self) -> bool:
         """Whether all INPUTs are listed."""
-        return self._is_over or self._planner.is_through()
+        return self.is_over or self._planner.is_through()
 
     def shares(self) -> Iterator[ShareFigures]:
         """All that there are by now; what earlier rounds came to is told as one more, without a state."""
         if self.round.number > 1:
-            yield _of_results(self._results.totals(), self._is_over)
-        if self._is_over:
+            yield _of_results(self._earlier(), self.is_over)
+        if self.is_over:
             return
         planned = {each.share: each for each in tally.planned(self.place, self.round)}
         planned.update({each.share: each for each in tally.split(self.place, self.round)})
@@ -159,15 +180,22 @@ class JobView:
         split = {name for each in done.values() for name in _split_off(each.share, each.splits)}
         yield from _side_by_side(figures, sorted({*self._planned_names(), *planned, *begun, *split}))
 
+    def _earlier(self) -> results.Totals:
+        """What this round has nothing to do with; before all is listed, what earlier rounds came to."""
+        if not self.is_over:
+            with contextlib.suppress(Missing):
+                return self._planner.end().all_kept
+        return self._results.totals()
+
     def planner(self) -> Holder | None:
         """The machine that lists the INPUTs, or ends the round, where one does."""
-        log = self._log(PLAN)
+        log = self._open_logs[PLAN] = self._log(PLAN)
         entries = log.catch_up()
         return _holder(PLAN, entries) if _STATES[log.state] == "open" else None
 
     def failures(self, names: Iterable[str]) -> Iterator[Image]:
         """The failed images of these shares; of a job that is over all."""
-        if self._is_over:
+        if self.is_over:
             yield from map(_image_of, self._results.failures())
             return
         for name in names:
@@ -178,7 +206,7 @@ class JobView:
 
         While a later round goes on, numbers that stand for its images are in memory.
         """
-        if self._is_over:
+        if self.is_over:
             yield from map(_image_of, self._results.read())
             return
         of_round: set[int] = set()
@@ -193,16 +221,15 @@ class JobView:
 
     def sample(self, names: Iterable[str], parts: int) -> Iterator[Image]:
         """The images of these shares; of a job that is over some from so many parts of its list, and some failures."""
-        if not self._is_over:
+        if not self.is_over:
             for name in names:
                 yield from self.images_of(name)
             return
         yield from islice(self.failures(()), _SAMPLE)
-        starts = [start for end in self._results.ends()[:1] for start in end.segments]
-        step = -(-len(starts) // parts) or 1
-        for start in starts[::step]:
-            results = self._results.read(after=start.order)
-            yield from map(_image_of, islice((each for each in results if each.state == "done"), _SAMPLE * parts))
+        later = [start.order for end in self._results.ends()[:1] for start in end.segments[1:]]
+        for after in (None, *later[:: -(-len(later) // parts) or 1]):
+            done = (result for result in self._results.read(after) if result.state == "done")
+            yield from map(_image_of, islice(done, _SAMPLE))
 
     def finished(self) -> Iterator[tuple[int, int]]:
         """When each image of rounds that are over was done (milliseconds since 1970), and how many pixels it has."""
@@ -222,10 +249,11 @@ class JobView:
         for part in _split_off(name, splits):
             yield from self._images_of_all(part)
 
-    def _read_share(self, name: str) -> tuple[list[Image], int]:
-        """A share's images, and how often it was split."""
+    def _read_share(self, name: str, own: list[LogEntry] | None = None) -> tuple[list[Image], int]:
+        """A share's images, and how often it was split; `own` are the entries of its log, where they are read."""
         lineage = lineage_of(name)
-        logs = [self._log(each).catch_up() for each in lineage]
+        logs = [self._log(each).catch_up() for each in lineage[:-1]]
+        logs.append(self._log(name).catch_up() if own is None else own)
         entries = [entry for log in logs for entry in log]
         images = replayed(self.head, self._planner.share(number_of(name)), entries, self.round.log(name)).images
         members = list(range(len(images)))
@@ -273,20 +301,27 @@ class JobView:
         It ends at the first sign of life; without one, after the time in which a machine gives one, and another that
         it may be late.
         """
-        looked = [(holder, log := self._log(holder.share), log.catch_up()) for holder in holders[:_LOOKED_AT]]
+        looked = [(holder, self._open_log(holder.share)) for holder in holders[:_LOOKED_AT]]
         until = time.monotonic() + 2 * share_log.RENEW_SECONDS
         over = not looked
         while not over:
-            for holder, log, _ in looked:
+            for holder, log in looked:
                 if new := log.catch_up():
                     holder.alive, holder.last_sign = True, new[-1].at
-            over = any(holder.alive for holder, *_ in looked)
+            over = any(holder.alive for holder, _ in looked)
             if not over and time.monotonic() >= until:
                 over = True
-                for holder, *_ in looked:
+                for holder, _ in looked:
                     holder.alive = False
             if not over:
                 sleep(_LOOK_AGAIN_SECONDS)
+
+    def _open_log(self, name: str) -> ShareLog:
+        """That of a share that was open when it was read, as far as that was."""
+        if name not in self._open_logs:
+            self._open_logs[name] = self._log(name)
+            self._open_logs[name].catch_up()
+        return self._open_logs[name]
 
     def _log(self, name: str) -> ShareLog:
         return ShareLog(self.place, self.round.log(name), "", self.round.finished)
@@ -311,8 +346,10 @@ class JobView:
     def _of_log(self, name: str) -> ShareFigures:
         log = self._log(name)
         entries = log.catch_up()
-        figures = outcome.figures(self.images_of(name))
+        figures = outcome.figures(self._read_share(name, entries)[0])
         state = _STATES[log.state]
+        if state == "open":
+            self._open_logs[name] = log
         return ShareFigures(
             name=name,
             state=state,

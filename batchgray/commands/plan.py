@@ -17,6 +17,16 @@ def conversions(plan: Plan) -> Iterator[events.WouldConvert]:
 def plan_lines(plan: Plan) -> Iterator[str]:
     """For people."""
     for event in conversions(plan):
-        yield f"{shown(event.source)} -> {shown(event.output)}"
+        yield line_of(event)
     pruned = f", {len(plan.pruned)} gone and to be pruned" if plan.pruned else ""
-    yield f"{len(plan.todo)} images to convert, {plan.already_done} done already{pruned}. Nothing was touched."
+    yield end_line(len(plan.todo), plan.already_done, pruned)
+
+
+def line_of(event: events.WouldConvert) -> str:
+    """For people."""
+    return f"{shown(event.source)} -> {shown(event.output)}"
+
+
+def end_line(todo: int, already_done: int, also: str = "") -> str:
+    """The last words."""
+    return f"{todo} images to convert, {already_done} done already{also}. Nothing was touched."

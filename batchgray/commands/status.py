@@ -201,7 +201,7 @@ def status_lines(found: Status) -> list[str]:
     lines += _failure_lines(found)
     if found.resume:
         lines.append(f"To go on: {shown(found.resume)}")
-    elif counts.failed:
+    elif counts.failed and found.state != "running":
         lines.append(wording.trying_again(found.manifest))
     return lines
 

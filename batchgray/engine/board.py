@@ -104,7 +104,7 @@ class Board:
     @property
     def ours_done(self) -> bool:
         """The same of the shares that this machine may take."""
-        return self.through and all(share.is_done for share in self._shares.values() if self.is_ours(share))
+        return self.through and all(share.is_done for share in self._shares.values() if self.is_ours(share.name))
 
     @property
     def held(self) -> list[Followed]:
@@ -218,7 +218,7 @@ class Board:
 
     def _in_order(self) -> list[Followed]:
         """What was begun comes first."""
-        may = [share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share)]
+        may = [share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name)]
         return sorted(may, key=lambda share: (not share.number, self._rank(share)))
 
     def _rank(self, share: Followed) -> bytes:
@@ -232,11 +232,11 @@ class Board:
     def _is_stale(self, share: Followed) -> bool:
         return self._clock() - share.moved_at >= share_log.STALE_SECONDS
 
-    def is_ours(self, share: Followed) -> bool:
+    def is_ours(self, name: str) -> bool:
         """Whether this machine may take it at all."""
         if self._shard is None:
             return True
-        return (job_round.number_of(share.name) - self._shard.number) % self._shard.of == 0
+        return (job_round.number_of(name) - self._shard.number) % self._shard.of == 0
 
     def _try(self, share: Followed) -> Taken | None:
         if share.log is None:

@@ -6,13 +6,14 @@ Whoever owns the plan log does it. A machine that is paused in between and wakes
 made of what stands fast, and are put under names that are taken by then; all else was to be removed anyway.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
 from batchgray.engine.share import plan_of
-from batchgray.manifest import job_round, tally
+from batchgray.manifest import job_head, job_round, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
@@ -22,7 +23,8 @@ from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
 from batchgray.planning.shares import Planner
-from batchgray.storage.base import Place
+from batchgray.storage.base import Place, PlaceError
+from batchgray.storage.folder import FolderPlace
 
 _AT_ONCE = 16  # requests that wait for their answers
 
@@ -56,6 +58,31 @@ def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None])
         checkpoints.discard(output)
 
 
+def tidy_up(place: Place, round: Round) -> None:
+    """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap.
+
+    For whoever has put the mark, and for a machine that finds it: it may have been late with something itself.
+    """
+    logs: dict[str, list[str]] = {}
+    others: list[str] = []
+    for entry in place.list(f"{round.prefix}/"):
+        if entry.key.startswith(f"{round.logs}/"):
+            logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+        elif entry.key != round.finished:
+            others.append(entry.key)
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, others))
+        list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
+    if isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(round.prefix)
+
+
+def _remove_log(place: Place, keys: list[str]) -> None:
+    for key in reversed(keys):
+        place.delete(key)
+
+
 class Finisher:
     """Ends a round on whose board all is done. `totals` are those of the whole job, when `finish` has returned."""
 
@@ -85,29 +112,13 @@ class Finisher:
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
+        self.totals = layers.totals()
+        job_head.tell_totals(self._place, self._head, self.totals)
         self._place.put_absent(self._round.finished, b"")
         if self._round.number > 1:
             layers.sweep()
-        self._tidy_up()
-        self.totals = layers.totals()
+        tidy_up(self._place, self._round)
         return True
-
-    def _tidy_up(self) -> None:
-        """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
-        logs: dict[str, list[str]] = {}
-        others: list[str] = []
-        for entry in self._place.list(f"{self._round.prefix}/"):
-            if entry.key.startswith(f"{self._round.logs}/"):
-                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
-            elif entry.key != self._round.finished:
-                others.append(entry.key)
-        with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
-            list(threads.map(self._place.delete, others))
-            list(threads.map(self._remove_log, logs.values()))
-
-    def _remove_log(self, keys: list[str]) -> None:
-        for key in reversed(keys):
-            self._place.delete(key)
 
     def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""

@@ -13,31 +13,34 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import session
+from batchgray.engine import foresight, session
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
-from batchgray.engine.round_work import Machine, RoundWork
+from batchgray.engine.round_work import RoundWork
 from batchgray.engine.session import DONE, INTERRUPTED, SOME_FAILED, ExitCode
+from batchgray.engine.share_work import Machine
 from batchgray.engine.supervisor import Outcome, Supervisor
 from batchgray.errors import shown
-from batchgray.manifest import job_head, job_round, share_log
-from batchgray.manifest.job_head import JobHead
+from batchgray.manifest import job_head, job_round, mending, share_log
+from batchgray.manifest.job_head import InputFile, JobHead, JobInput
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs
+from batchgray.planning.job_pruning import JobPruning
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
-from batchgray.storage.base import Full, Place, PlaceError
+from batchgray.storage.base import Full, Missing, Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
-from batchgray.storage.urls import StoreOptions, open_place
+from batchgray.storage.urls import StoreOptions, open_input, open_place
 from batchgray.workers import job_places
 from batchgray.workers.forkserver import ForkServer
 
@@ -60,23 +63,23 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
 
     Raises BatchgrayError, as `runs.run` does.
     """
-    inputs = [job_inputs.full_name(name) for name in options.inputs]
     out_name = job_inputs.full_name(options.out)
-    job_inputs.refuse_names(inputs, out_name)
     with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
-        wanted = choosing(options.include, options.exclude)
-        places = [stack.enter_context(_open(name, means.stores)) for name in inputs]
-        with _naming_places(", ".join(inputs)):
-            job_inputs.refuse_nothing_found(job_inputs.mirrored(inputs, places), wanted)
+        inputs = _named_inputs(options, out_name, means.stores)
+        asked = _head_of(options, inputs)
+        places = [stack.enter_context(_open(each.place, means.stores, open_input)) for each in inputs]
         if not is_url(out_name):
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
         with _naming_places(out_name):
+            before = job_head.find(out)
+        _refuse_inputs(options, inputs, places, out, before, asked)
+        with _naming_places(out_name):
             _refuse_unfit(out)
-            head = job_head.begin(out, _head_of(options, inputs))
-        _refuse_other(options, inputs, head, out)
-        return _Job(stack, head, out, places, options.engine, means, inbox, lists=True).work()
+            head = job_head.begin(out, asked)
+        _refuse_other(asked, head, out)
+        return _Job(stack, head, out, places, options.engine, means, inbox, lists=True, prune=options.prune).work()
 
 
 def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
@@ -87,7 +90,7 @@ def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
         with _naming_places(name):
             head = job_head.read(out)
             _refuse_unfit(out)
-        places = [stack.enter_context(_open(each, means.stores)) for each in head.inputs]
+        places = [stack.enter_context(_open(each, means.stores, open_input)) for each in head.inputs]
         return _Job(stack, head, out, places, engine, means, inbox, lists=False).work()
 
 
@@ -104,13 +107,15 @@ class _Job:
         means: Means,
         inbox: Inbox,
         lists: bool,
+        prune: bool = False,
     ) -> None:
         """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else."""
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
-        self._inputs = job_inputs.mirrored(head.inputs, inputs)
-        self._layers, self._lists = Layers(out, head.prefix), lists
+        self._inputs = job_inputs.listed(head.listed, inputs)
+        self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
+        self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
 
     def work(self) -> ExitCode:
@@ -148,9 +153,12 @@ class _Job:
         """Whether a round would have anything to do: else none is made. Nothing is left of the question."""
         if round.number == 1:
             return True
+        if next(mending.marked(self._out, self._head), None) is not None:
+            return True
         if not self._lists:
             return self._layers.totals().failed > 0
-        nowhere = Planner(MemoryPlace(), "nowhere", **self._planning(session.pause(self._inbox)))
+        planning = self._planning(session.pause(self._inbox))
+        nowhere = Planner(MemoryPlace(), "nowhere", prune=lambda gone: self._prune, **planning)
         return next(nowhere.plan(), None) is not None
 
     def _round_work(self, machine: Machine, round: Round) -> RoundWork:
@@ -171,6 +179,7 @@ class _Job:
             engine=engine,
             fleet=self._means.fleet,
             folder=folder,
+            lease=Lease(folder.folder.path, make=True),
             checkpoints=checkpoints,
             supervisor=supervisor,
             inbox=self._inbox,
@@ -184,7 +193,12 @@ class _Job:
     def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
         """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
         only_failed = round.number > 1 and not self._lists
-        return Planner(self._out, round.prefix, only_failed=only_failed, **self._planning(pause))
+        marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
+        planning = self._planning(pause) | {"only_failed": only_failed, "marks": marks}
+        if self._prune:
+            self._prunings.append(JobPruning(self._inputs, self._out, pause))
+            planning["prune"] = self._prunings[-1]
+        return Planner(self._out, round.prefix, **planning)
 
     def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
         return {
@@ -217,16 +231,27 @@ class _Job:
     def _send(self, event: events.Event) -> None:
         self._means.emit(session.at(self._began, event))
 
+    def _tell_what_stays(self, pruning: JobPruning) -> None:
+        for output in pruning.altered:
+            message = f"{shown(output)} is not as it was made, and stays; its input is gone"
+            self._send(events.Warned(message=message))
+        for output, reason in pruning.stuck:
+            self._send(events.Warned(message=f"{shown(output)} can't be removed: {reason}; its input is gone"))
+
     def _end(self, outcome: Outcome, work: RoundWork) -> ExitCode:
         notice = outcome.notice
         if notice is not None:
             self._acknowledge(notice, work.durable)
+        for pruning in self._prunings:
+            self._tell_what_stays(pruning)
         last = session.at(self._began, work.totals.summary(time.monotonic() - self._began, outcome.space_needed))
         self._means.emit(last)
         if outcome.fault is not None and notice is not None and notice.source == "disk":
             raise errors.PlaceLost(outcome.fault)
         if work.full:
             raise errors.PlaceFull(shown(self._out.name), "the log of the share lacks what was done last")
+        if notice is not None and not work.is_over:  # all images may be done; what the round leaves is to be tidied up
+            return INTERRUPTED
         return INTERRUPTED if last.resume is not None else SOME_FAILED if last.failed else DONE
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
@@ -259,10 +284,12 @@ def _losing_places(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(name: str, stores: StoreOptions) -> Iterator[Place]:
+def _open(
+    name: str, stores: StoreOptions, opening: Callable[[str, StoreOptions], Place] = open_place
+) -> Iterator[Place]:
     """Raises PlaceUnusable, and what `open_url` raises."""
     try:
-        place = open_place(name, stores)
+        place = opening(name, stores)
     except PlaceError as error:
         raise errors.PlaceUnusable(name, error.reason) from None
     with contextlib.closing(place):
@@ -278,27 +305,92 @@ def _refuse_unfit(out: Place) -> None:
             raise errors.UnfitPlace(out.name, f"{finding.what}: {finding.detail}; {finding.remedy}".rstrip("; "))
 
 
-def _head_of(options: JobOptions, inputs: list[str]) -> JobHead:
+def _is_object(url: str, stores: StoreOptions) -> bool:
+    """Whether a URL is one object, and no prefix. Raises PlaceUnusable, and what `open_url` raises."""
+    above, _, name = url.rpartition("/")
+    if above.endswith("/"):
+        return False  # a bucket
+    with _open(above, stores) as place:
+        try:
+            place.stat(name)
+        except Missing:
+            return False
+        except PlaceError as error:
+            raise errors.PlaceUnusable(url, error) from None
+    return True
+
+
+def _named_inputs(options: JobOptions, out_name: str, stores: StoreOptions) -> list[JobInput]:
+    return job_inputs.named_inputs(
+        [job_inputs.full_name(name) for name in options.inputs],
+        out_name,
+        None if options.base is None else job_inputs.full_name(options.base),
+        options.exclude,
+        lambda url: _is_object(url, stores),
+    )
+
+
+def _refuse_inputs(
+    options: JobOptions,
+    inputs: list[JobInput],
+    places: Sequence[Place],
+    out: Place | None,
+    before: JobHead | None,
+    asked: JobHead,
+) -> None:
+    """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
+    with _naming_places(", ".join(asked.inputs)):
+        job_inputs.refuse_collisions(inputs, places, options.pixels.format)
+        layers = Layers(out, before.prefix) if out and before and before.inputs == asked.inputs else None
+        wanted = choosing(options.include, options.exclude)
+        job_inputs.refuse_nothing_found(job_inputs.listed(inputs, places), wanted, layers, options.prune)
+
+
+def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
     return JobHead(
         job=os.urandom(4).hex(),
         options=options.pixels,
         max_pixels=options.max_pixels,
-        inputs=inputs,
+        inputs=[each.place for each in inputs],
+        mirrored=[each.mirrored for each in inputs],
+        files=[InputFile(input=index, name=name) for index, each in enumerate(inputs) for name in each.files],
         include=list(options.include),
         exclude=list(options.exclude),
     )
 
 
-def _refuse_other(options: JobOptions, inputs: list[str], head: JobHead, out: Place) -> None:
+def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
     """Raises JobDiffers where the job that is there is another one."""
-    there, asked = msgspec.to_builtins(head), msgspec.to_builtins(_head_of(options, inputs))
+    there, asked = msgspec.to_builtins(head), msgspec.to_builtins(wanted)
     pixels = {
         f"--{name.replace('_', '-')} {value}"
         for name, value in there["options"].items()
         if value != asked["options"][name]
     }
-    others = {
-        f"{name} {there[name]}" for name in ("max_pixels", "inputs", "include", "exclude") if there[name] != asked[name]
-    }
+    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude"
+    others = {f"{name} {there[name]}" for name in names if there[name] != asked[name]}
     if pixels or others:
         raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))
+
+
+def refuse_job(options: JobOptions, stores: StoreOptions) -> list[JobInput]:
+    """What `run_job` would refuse before any work, found out without touching anything. Raises BatchgrayError.
+
+    Returns the INPUTs as they would be listed.
+    """
+    out_name = job_inputs.full_name(options.out)
+    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
+        inputs = _named_inputs(options, out_name, stores)
+        asked = _head_of(options, inputs)
+        places = [stack.enter_context(_open(each.place, stores, open_input)) for each in inputs]
+        out, before = None, None
+        if not is_url(out_name):
+            foresight.check_folder(Path(out_name))
+        if is_url(out_name) or os.path.isdir(out_name):
+            out = stack.enter_context(_open(out_name, stores))
+            with _naming_places(out_name):
+                before = job_head.find(out)
+        _refuse_inputs(options, inputs, places, out, before, asked)
+        if out is not None and before is not None:
+            _refuse_other(asked, before, out)
+        return inputs

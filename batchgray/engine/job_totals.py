@@ -6,7 +6,7 @@ machine knows only of the shares that it has had itself.
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +25,7 @@ from batchgray.planning.replay import manifest_for
 from batchgray.planning.shares import PlanEnd, Share
 from batchgray.storage.names import kind_of
 
-_NAMES = 1000  # of inputs that are gone, in each share
+_NAMES = 1000  # of inputs that are gone
 _NOTHING: Counter[str] = Counter()
 _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 
@@ -33,7 +33,8 @@ _UNKNOWN = ""  # the kind of files of which only the number of bytes is known
 class ShareSize(NamedTuple):
     """How much there is in a share of the plan: images, and bytes by kind of file. All else is as in `Share`.
 
-    `kept` are those that are done, and nothing is to be done about; `gone` has the first names.
+    `kept` are those that are done, and nothing is to be done about; `gone` are those whose input is not there any more,
+    and of what went since the last round `newly_gone` has the first names; `pruned` are gone, and forgotten.
     """
 
     name: str
@@ -43,7 +44,9 @@ class ShareSize(NamedTuple):
     kept: int
     changed: int
     retried: int
-    gone: list[str]
+    gone: int
+    newly_gone: list[str]
+    pruned: int
 
     @classmethod
     def of(cls, share: Share) -> "ShareSize":
@@ -52,7 +55,7 @@ class ShareSize(NamedTuple):
         for image in share.images:
             sizes[kind_of(image.source)] += image.size
         done = sum(noted.state == "done" for noted in share.noted)
-        gone = [noted.source for noted in share.noted if noted.state == "gone"]
+        newly_gone = [noted.source for noted in share.noted if noted.state == "gone"]
         return cls(
             name=name_of(share.number),
             images=len(share.images),
@@ -61,7 +64,9 @@ class ShareSize(NamedTuple):
             kept=share.kept.done + done,
             changed=share.changed,
             retried=share.retried,
-            gone=gone[:_NAMES],
+            gone=share.kept.gone + len(newly_gone),
+            newly_gone=newly_gone[:_NAMES],
+            pruned=sum(noted.state == "pruned" for noted in share.noted),
         )
 
 
@@ -70,7 +75,9 @@ class JobTotals:
     found a job, `goes_on` whether a round of it was begun.
     """
 
-    def __init__(self, head: JobHead, name: str, out: str) -> None:
+    def __init__(self, head: JobHead, name: str, out: str, is_ours: Callable[[str], bool] = lambda share: True) -> None:
+        """`is_ours` says which shares count: those that this machine may take."""
+        self._is_ours = is_ours
         self.ignored: Counter[str] = Counter()
         self.complete = False
         self._head, self._name, self._out = head, name, out
@@ -81,8 +88,8 @@ class JobTotals:
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
         self._waited = 0.0
-        self._kept = self._changed = self._retried = 0
-        self._gone: list[str] = []
+        self._kept = self._changed = self._retried = self._gone = self._pruned = 0
+        self._newly_gone: list[str] = []
         self._notes: dict[str, str] = {}
         self._failed: dict[str, list[Image]] = {}
         self.failures: list[Image] = []  # of all machines, once the round is over
@@ -93,6 +100,8 @@ class JobTotals:
 
     def listed(self, size: ShareSize) -> None:
         """A share that was read, by whoever lists, or to be worked on."""
+        if not self._is_ours(size.name):
+            return
         if size.name not in self._images:
             self.ignored.update(size.ignored)
             self._images[size.name] = size.images
@@ -100,22 +109,26 @@ class JobTotals:
             self._changed += size.changed
             self._retried += size.retried
             self._gone += size.gone
+            self._newly_gone += size.newly_gone
+            self._pruned += size.pruned
         if self._bytes.get(size.name, _NOTHING).keys() <= {_UNKNOWN}:
             self._bytes[size.name] = Counter(size.bytes)
 
     def sized(self, planned: PlannedTally) -> None:
         """A share of the plan that was not read."""
-        if planned.share not in self._images:
+        if planned.share not in self._images and self._is_ours(planned.share):
             self._images[planned.share] = planned.images
             self._bytes[planned.share] = Counter({_UNKNOWN: planned.size})
 
     def done(self, figures: DoneTally) -> None:
         """Nothing is left of a share, or of a part of one."""
-        self._done[figures.share] = figures
-        self._open.pop(figures.share, None)
+        if self._is_ours(figures.share):
+            self._done[figures.share] = figures
+            self._open.pop(figures.share, None)
 
     def knows(self, name: str) -> bool:
-        return name in self._images
+        """Whether nothing is to be learned of a share's size."""
+        return name in self._images or not self._is_ours(name)
 
     def begin(self, plan: SharePlan) -> None:
         """A share is worked on."""
@@ -150,13 +163,14 @@ class JobTotals:
         self.complete = True
         self.ignored.update(end.ignored)
         self._kept += end.kept.done
+        self._gone += end.kept.gone
 
     def finished(self, totals: Totals, failed: Iterable[Result]) -> None:
         """The round is over: this is what the job came to, whoever did it."""
         self.complete = True
         self._images = {"job": totals.done + totals.failed}
         self._done = {"job": _tally_of(totals)}
-        self._kept = 0
+        self._kept, self._gone = 0, totals.gone
         self._open.clear()
         self.failures = [_image_of(result) for result in failed]
 
@@ -183,7 +197,7 @@ class JobTotals:
             new=0 if self.goes_on else sum(self._images.values()) - self._changed - self._retried,
             changed=self._changed,
             missing=0,
-            gone=len(self._gone),
+            gone=self._gone,
             ignored=dict(self.ignored),
             workers=workers,
             resumed=self.resumed,
@@ -216,7 +230,7 @@ class JobTotals:
         """All the counts and figures."""
         states, ours = self._states(), self._ours
         total = self._total()
-        pending = total - states["done"] - states["failed"] - states["partial"]
+        pending = total - self._gone - states["done"] - states["failed"] - states["partial"]
         interrupted = pending + states["partial"] > 0 or not self.complete
         finished = "complete_with_failures" if states["failed"] else "complete"
         failed = self.failures or [image for images in self._failed.values() for image in images]
@@ -237,10 +251,10 @@ class JobTotals:
             ignored=dict(self.ignored),
             changed=self._changed,
             missing=0,
-            gone=len(self._gone),
-            newly_gone=self._gone,
+            gone=self._gone,
+            newly_gone=self._newly_gone,
             left_out=[],
-            pruned=0,
+            pruned=self._pruned,
             notes=self._notes,
             failures={self._name_of(image): image.error or "" for image in failed},
             reasons=outcome.reasons(manifest_for(self._head, failed)),
@@ -252,7 +266,7 @@ class JobTotals:
     # the counting
 
     def _total(self) -> int:
-        return sum(self._images.values()) + self._kept
+        return sum(self._images.values()) + self._kept + self._gone
 
     def _states(self, without: str = "") -> Counter[ImageState]:
         counts: Counter[ImageState] = Counter({"done": self._kept})
@@ -276,7 +290,7 @@ class JobTotals:
                 by_kind.update(sizes)
         return events.Listed(
             total=total,
-            todo=total - done - states["failed"],
+            todo=total - self._gone - done - states["failed"],
             done=done,
             todo_bytes=by_kind.total(),
             todo_bytes_by_kind=dict(by_kind),

@@ -96,7 +96,7 @@ class PlanKeeper(Generic[News]):
         for thread in (self._keeper, self._lister):
             if thread is not None and thread.ident is not None:
                 thread.join()
-        if self._log.is_ours and not self._over:
+        if self._log.is_ours and not self._over and not self._log.in_doubt:
             with contextlib.suppress(PlaceError, ShareLost):
                 self._log.sync("free")
 

@@ -116,10 +116,10 @@ class Pool:
         worker.close()
 
     def close(self) -> None:
-        """Ends the fork server, and with it every worker."""
+        """Ends the fork server, and with it every worker. It may be closed again."""
         self._server.stop()
-        for worker in self.workers:
-            worker.close()
+        while self.workers:
+            self.workers.pop().close()
 
     # messages
 

@@ -9,95 +9,65 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from batchgray import errors, events
-from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import finishing, session
 from batchgray.engine.board import Board, Shard, Taken
 from batchgray.engine.job_totals import JobTotals, ShareSize
-from batchgray.engine.ledger import Ledger
 from batchgray.engine.plan_keeper import PlanKeeper
-from batchgray.engine.pool import Inheritance
-from batchgray.engine.share import ShareBooks, SharePlan, ShareTasks, plan_of
-from batchgray.engine.supervisor import Outcome, Supervisor
-from batchgray.errors import shown
+from batchgray.engine.share import SharePlan, plan_of
+from batchgray.engine.share_work import Machine, ShareWork
+from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import job_round, share_log, tally
-from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
-from batchgray.manifest.records import Run
 from batchgray.manifest.results import Layers, Totals
-from batchgray.manifest.share_log import ShareLog, ShareLost
+from batchgray.manifest.share_log import DamagedLog
 from batchgray.manifest.tally import PlannedTally
-from batchgray.notices.inbox import Complaint, Inbox, InterruptionNotice
-from batchgray.options import EngineOptions, FleetOptions
-from batchgray.planning.shares import Planner
-from batchgray.storage import integrity
-from batchgray.storage.base import Place, PlaceError
+from batchgray.notices.inbox import Complaint, InterruptionNotice
+from batchgray.planning.shares import DamagedPlan, Planner
+from batchgray.storage.base import PlaceError
 from batchgray.storage.folder import FolderPlace
-from batchgray.storage.lease import Lease
-from batchgray.storage.machine_folder import MachineFolder
 
 _LIST_SECONDS = 0.3  # in which a short list is complete before the first image
-_TELL_SECONDS = 1.0  # between two events that tell how the list grows
 _READ_AT_ONCE = 16  # shares whose sizes no tally tells
 
 # Makes what lists and reads the shares of a round; it calls what it is given now and then, which may raise.
 MakePlanner = Callable[[Callable[[], None]], Planner]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What this machine works on a job with. `owner` is what it is called, `name` what the job is.
-
-    `inheritance` makes what workers are given, for the INPUT of that number; `begin` is called with what is planned,
-    before the first worker is forked.
-    """
-
-    head: JobHead
-    name: str
-    out: Place
-    owner: str
-    engine: EngineOptions
-    fleet: FleetOptions
-    folder: MachineFolder
-    checkpoints: PlaceCheckpoints
-    supervisor: Supervisor
-    inbox: Inbox
-    notices: list[str]
-    inheritance: Callable[[int], Inheritance]
-    ready: Callable[[], bool]
-    send: Callable[[events.Event], None]
-    preload: Callable[[events.Planned], None]
-
-
 class RoundWork:
     """One round. What the job comes to is in `totals`.
 
-    `is_over` is set when the round is, `finished_here` when this machine ended it; `durable` says whether the logs
-    have all that this machine did, `full` whether they lack something for want of room. `reader` reads shares, what
+    `is_over` is set when the round is, `finished_here` when this machine ended it. `reader` reads shares, what
     `make_planner` makes writes them.
     """
 
     def __init__(self, machine: Machine, round: Round, reader: Planner, make_planner: MakePlanner) -> None:
-        self.is_over = self.finished_here = self.full = False
-        self.durable = True
+        self.is_over = self.finished_here = False
         self._machine, self._round, self._make_planner = machine, round, make_planner
-        self.totals = JobTotals(machine.head, machine.name, machine.out.name)
         fleet = machine.fleet
         self._board = Board(
             machine.out, round, machine.owner, shard=fleet.shard and Shard(*fleet.shard), alone=not fleet.joins
         )
+        self.totals = JobTotals(machine.head, machine.name, machine.out.name, self._board.is_ours)
         self._wake = session.Wake(machine.inbox)
         self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
         self._reader = reader
+        self._share_work = ShareWork(machine, round, self.totals, self._pass_on)
         self._layers = Layers(machine.out, machine.head.prefix)
-        self._lease = Lease(machine.folder.folder.path, make=True)
         self._told: events.Planned | events.Listed | None = None
-        self._tell_at = self._look_at = 0.0
+        self._look_at = 0.0
         self._idle_mark = ""
-        self._in_doubt = False
+
+    @property
+    def durable(self) -> bool:
+        """Whether the logs have all that this machine did."""
+        return self._share_work.durable
+
+    @property
+    def full(self) -> bool:
+        """Whether they lack something for want of room."""
+        return self._share_work.full
 
     # from beginning to end
 
@@ -130,14 +100,21 @@ class RoundWork:
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
             self._announce()
+        except (DamagedLog, DamagedPlan, PlaceError):  # what is read may have been removed meanwhile
+            if not self._round.is_finished(self._machine.out):
+                raise
+            outcome = Outcome(self._machine.inbox.notice)
+            self._end_with_the_round()
         finally:
             self._take_idle_mark_off()
             self._keeper.stop()
             self._wake.close()
+        if self.is_over and not self.finished_here:
+            finishing.tidy_up(self._machine.out, self._round)  # our threads may have been late with something
         return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
 
     def _sweep(self) -> None:
-        """What others that died had on its way to a folder; nothing of those that are at work."""
+        """What others that died had on its way to a folder."""
         if isinstance(self._machine.out, FolderPlace):
             self._machine.out.sweep()
 
@@ -185,14 +162,20 @@ class RoundWork:
         if not self._board.all_done or self._machine.fleet.joins:
             self._look_if_due()
         if self._board.all_done and self._keeper.is_ours:
-            return self._finish()
+            with contextlib.suppress(errors.InterruptedEarly):  # the notice is heard, and others finish
+                return self._finish()
+            return False
         if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
             return True
         if self._board.over:
-            self.is_over = True
-            self._keeper.forget()
-            self._tell_results(self._layers.totals())
+            self._end_with_the_round()
         return self.is_over
+
+    def _end_with_the_round(self) -> None:
+        """Another machine has ended it."""
+        self.is_over = True
+        self._keeper.forget()
+        self._tell_results(self._layers.totals())
 
     def _finish(self) -> bool:
         """Whether the round is over now. Parts of shares may be found that are still to be done."""
@@ -306,14 +289,13 @@ class RoundWork:
         elif (listed := self.totals.changed(self._told)) is not None:
             self._told = listed
             machine.send(listed)
-        self._tell_at = time.monotonic() + _TELL_SECONDS
 
     # marks of machines that are idle
 
     def _set_idle_mark(self) -> None:
         """Ask for a part of a share, of another one each time. Marks that are left do no harm: each counts once."""
         self._take_idle_mark_off()
-        held = [share.name for share in self._board.held if self._board.is_ours(share)]
+        held = [share.name for share in self._board.held if self._board.is_ours(share.name)]
         if held:
             nonce = os.urandom(8)
             share = held[int.from_bytes(nonce) % len(held)]
@@ -332,8 +314,9 @@ class RoundWork:
     def _work_on(self, taken: Taken) -> Outcome:
         """Raises BatchgrayError, PlaceError."""
         plan = self._plan_of(taken)
-        with self._giving_back(taken.log):
-            outcome = self._supervise(plan, taken.log)
+        self.totals.begin(plan)
+        self._announce()
+        outcome = self._share_work.run(plan, taken.log)
         if taken.log.state == "done":
             self._board.set_done(plan.name, plan.tally)
         elif taken.log.state == "free":
@@ -349,92 +332,11 @@ class RoundWork:
         self.totals.listed(ShareSize.of(share))
         return plan_of(self._machine.head, share, taken.name, [*above, taken.entries])
 
-    @contextlib.contextmanager
-    def _giving_back(self, log: ShareLog) -> Iterator[None]:
-        """Where the work fails, no worker is left, and what was done is kept: others need not wait for our lease.
-
-        A place that does not answer is not asked again, as that takes its time.
-        """
-        try:
-            yield
-        except BaseException:
-            self._machine.supervisor.close()
-            if log.is_ours and not log.in_doubt:
-                with contextlib.suppress(PlaceError, ShareLost):
-                    log.sync("free")
-            raise
-
-    def _supervise(self, plan: SharePlan, log: ShareLog) -> Outcome:
-        machine = self._machine
-        begun = machine.checkpoints.names()
-        resumable = {index for index in plan.todo if integrity.short_name(plan.share.images[index].output) in begun}
-        plan.flight = machine.folder.folder.path
-        plan.manifest.runs.append(Run(at=datetime.now(UTC), workers=machine.engine.workers, found=None))
-        self.totals.begin(plan)
+    def _pass_on(self) -> None:
+        self._hear_news()
         self._announce()
-        joins = machine.fleet.joins
-        books = ShareBooks(machine.name, plan, machine.out, self._round, log, self._lease, joins)
-        ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
-        machine.supervisor.inherit(machine.inheritance(plan.share.input))
-        tasks = ShareTasks(plan, resumable, books)
-        try:
-            return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
-        except ShareLost as lost:
-            self._give_up(plan, tasks)
-            if not joins:
-                raise
-            machine.send(events.Warned(message=str(lost)))
-            return Outcome(machine.inbox.notice)
-        finally:
-            ledger.close()
-            self.full = ledger.disk_full and not ledger.durable
-            self.durable = ledger.durable or machine.inbox.notice is None
-            if ledger.unreachable is not None:
-                machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
-            self.totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))
-
-    def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
-        """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
-        machine = self._machine
-        machine.supervisor.abandon()
-        for index in tasks.handed_out:
-            if plan.manifest.images[index].state != "done":
-                machine.checkpoints.withdraw(plan.share.images[index].output)
-        if self._round.is_finished(machine.out):
-            outputs = {integrity.short_name(image.output): image.output for image in plan.images}
-            for name in machine.checkpoints.names() & outputs.keys():
-                machine.checkpoints.discard(outputs[name])
-
-    def _may_begin_more(self, log: ShareLog) -> bool:
-        if log.in_doubt != self._in_doubt:
-            self._in_doubt = log.in_doubt
-            name = shown(self._machine.out.name)
-            lost = f"{name} does not answer; nothing is begun or put until it does"
-            self._machine.send(events.Warned(message=lost if self._in_doubt else f"{name} answers again"))
-        if log.is_given_up:
-            raise errors.PlaceLost(
-                f"{shown(self._machine.out.name)} has not answered for {share_log.AWAY_SECONDS:.0f} s"
-            )
-        if time.monotonic() >= self._tell_at:
-            self._hear_news()
-            self._announce()
-        return self._machine.ready() and not self._in_doubt
-
-    def _tell(self, event: events.Event) -> None:
-        self._machine.send(self.totals.of_the_job(event))
-
-
-def _not_told(name: str, reason: str) -> str:
-    return (
-        f"{shown(name)} does not answer ({reason}): the share is not given back, and is free for others "
-        f"{share_log.STALE_SECONDS:.0f} s after its last sign of life; what its log lacks is made again there"
-    )
 
 
 def _look_seconds() -> float:
     """Between two looks at what others do."""
     return share_log.STALE_SECONDS / 10
-
-
-def _nothing() -> None:
-    """A share has nothing in flight that is its own alone."""

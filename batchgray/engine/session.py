@@ -24,6 +24,9 @@ DONE: ExitCode = 0
 SOME_FAILED: ExitCode = 3
 INTERRUPTED: ExitCode = 75
 
+# Which module of the codecs has the kinds of files that are read without Pillow.
+_READERS = {".png": "png_input", ".tif": "tiff_input", ".tiff": "tiff_input", ".webp": "webp_input"}
+
 
 def pause(inbox: Inbox) -> Callable[[], None]:
     """What comes before the work can take long; nothing is begun before it ends, so a notice ends it at once."""
@@ -82,11 +85,14 @@ def at(began: float, event: AnyEvent) -> AnyEvent:
 
 
 def preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:
-    """What workers will want beside the JPEG library, as far as names tell. To strip an EXIF block is to read it."""
-    others = planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES
-    pillow, png = bool(others) or pixels.metadata == "strip", pixels.format == "png"
-    if pillow or png:
-        server.preload(pillow, png)
+    """What workers will want beside the JPEG library, as far as names tell."""
+    wanted = {_READERS.get(kind, "pillow_probes") for kind in planned.todo_bytes_by_kind.keys() - JPEG_SUFFIXES}
+    if pixels.metadata == "strip":
+        wanted.add("pillow_probes")  # to strip an EXIF block is to read it, with Pillow
+    if pixels.format == "png":
+        wanted.add("png")
+    if wanted:
+        server.preload(*wanted)
 
 
 class Wake:

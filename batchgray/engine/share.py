@@ -65,6 +65,7 @@ class SharePlan:
         """They are a share of their own from now on."""
         given = set(images)
         self.members = [index for index in self.members if index not in given]
+        self.todo = [index for index in self.todo if index not in given]
 
     @property
     def tally(self) -> DoneTally:

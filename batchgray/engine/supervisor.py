@@ -76,7 +76,7 @@ class Supervisor:
         Raises BatchgrayError where the work can't go on; what was done is reported all the same.
         """
         self._begin(tasks, reporter, ready, stay)
-        self._spawn_workers()
+        self._hand_out_tasks()  # workers that stayed are idle, and say nothing that would end the wait
         while self._is_working():
             self._dispatch_messages()
             self._reap_workers()
@@ -84,6 +84,11 @@ class Supervisor:
             self._enforce_time_limits()
             self._hand_out_tasks()
         return self._finish()
+
+    @property
+    def notice(self) -> InterruptionNotice | None:
+        """The one that interrupted the work, if one did."""
+        return self._drain.notice
 
     def close(self) -> None:
         """Ends the fork server, and with it every worker that is left."""

@@ -4,8 +4,9 @@ What becomes of the images is in the logs of the job's shares (see `share_log`).
 refuses the head as a manifest of a later version.
 """
 
+import itertools
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -13,8 +14,9 @@ from msgspec import Meta
 from batchgray import errors
 from batchgray._version import __version__
 from batchgray.manifest.records import FolderName
+from batchgray.manifest.results import Totals
 from batchgray.options import MOST_PIXELS, PixelOptions
-from batchgray.spelling import ListBytes
+from batchgray.spelling import Bytes, ListBytes
 from batchgray.storage.base import Missing, Place, Put
 from batchgray.storage.run_folder import FLIGHT_FOLDER
 from batchgray.storage.sealing import OtherVersion, SealedRecords, UnreadableRecord
@@ -28,10 +30,31 @@ _JOB = re.compile(rb'\s*\{\s*"version"\s*:\s*2\s*,\s*"batchgray"\s*:\s*"[^"]*"\s
 _PLAIN = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"batchgray"')
 
 
+class JobInput(NamedTuple):
+    """A folder or URL that is listed. `mirrored` is what stands before its output names; `files`, unless empty, are all
+    that is taken of it.
+    """
+
+    place: str
+    mirrored: str
+    files: list[str]
+
+
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A single file or object that was named as an INPUT, in the input of this number."""
+
+    input: int
+    name: str
+    name_base64: Bytes = msgspec.UNSET
+
+
 class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """What all machines that work on a job have in common. `inputs` are folders, absolute, or URLs.
 
-    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place.
+    `mirrored` is what stands before the output names of each, and `files` are those of which not all is taken.
+
+    `job` names the place of plan and logs: `.batchgray/JOB/` below the output place. `state` and `totals` are what the
+    last round that is over came to, for whoever reads no more than the head: the results are what counts.
     """
 
     version: int = VERSION
@@ -42,8 +65,22 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: Annotated[int, Meta(ge=1, le=MOST_PIXELS)]
     inputs: list[str]
     inputs_base64: ListBytes = msgspec.UNSET
+    mirrored: list[str] = []
+    mirrored_base64: ListBytes = msgspec.UNSET
+    files: list[InputFile] = []
     include: list[str]
     exclude: list[str]
+    state: Literal["complete", "complete_with_failures"] | msgspec.UnsetType = msgspec.UNSET
+    totals: Totals | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def listed(self) -> list[JobInput]:
+        """Its inputs."""
+        files: dict[int, list[str]] = {}
+        for file in self.files:
+            files.setdefault(file.input, []).append(file.name)
+        pairs = enumerate(itertools.zip_longest(self.inputs, self.mirrored, fillvalue=""))
+        return [JobInput(place, mirrored, files.get(index, [])) for index, (place, mirrored) in pairs]
 
     @property
     def prefix(self) -> str:
@@ -70,6 +107,12 @@ def begin(out: Place, head: JobHead) -> JobHead:
     Raises PlaceError, and what `read` raises.
     """
     return head if out.put_absent(HEAD_KEY, _HEADS.line(head)) is Put.CREATED else read(out)
+
+
+def tell_totals(out: Place, head: JobHead, totals: Totals) -> None:
+    """Put into the head what a round that is over came to. Raises PlaceError."""
+    state: Literal["complete", "complete_with_failures"] = "complete_with_failures" if totals.failed else "complete"
+    out.put(HEAD_KEY, _HEADS.line(msgspec.structs.replace(head, state=state, totals=totals)))
 
 
 def find(out: Place) -> JobHead | None:

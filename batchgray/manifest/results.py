@@ -97,6 +97,9 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
+    def __sub__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: getattr(self, name) - getattr(other, name) for name in self.__struct_fields__})
+
     @property
     def images(self) -> int:
         return self.done + self.failed + self.gone

@@ -1,13 +1,25 @@
 """The INPUTs of a job: what is refused of them before any work, and under which names they come out."""
 
+import contextlib
+import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from batchgray import errors
-from batchgray.planning.shares import Input
-from batchgray.storage.base import Place
-from batchgray.storage.names import is_url
+from batchgray.manifest.job_head import JobInput
+from batchgray.manifest.results import Layers
+from batchgray.options import SUFFIXES, Format
+from batchgray.planning.base_folder import path_below
+from batchgray.planning.discovery import image_suffixes, raise_pairs
+from batchgray.planning.merging import Input
+from batchgray.planning.wanted import choosing
+from batchgray.storage.base import Entry, Missing, Place
+from batchgray.storage.keys import key_order
+from batchgray.storage.names import is_url, kind_of
+
+MOST_FILES = 1000  # as INPUTs; they are in the head
 
 
 def full_name(name: str) -> str:
@@ -15,43 +27,173 @@ def full_name(name: str) -> str:
     return name.rstrip("/") if is_url(name) else os.path.realpath(name)
 
 
-def refuse_names(inputs: Sequence[str], out: str) -> None:
-    """Of full names. Raises OutputIsInput, NotForJobs."""
-    for place in inputs:
-        if place == out:
-            raise errors.OutputIsInput(out)
-        if _is_within(place, out) or _is_within(out, place):
-            raise errors.NotForJobs("an output place in an INPUT, or around one,", "choose another")
-        if any(_is_within(place, other) for other in inputs):
-            raise errors.NotForJobs("an INPUT within another", f"leave {place} out")
-        if not is_url(place) and not os.path.isdir(place):
-            if not os.path.lexists(place):
-                raise errors.NoSuchInput(place)
-            raise errors.NotForJobs(
-                f"the file {place} as an INPUT", "name its folder, and choose by `batchgray run ... --include GLOB`"
-            )
-    for name, count in Counter(map(_last_part, inputs)).items():
+def named_inputs(
+    names: Sequence[str], out: str, base: str | None, exclude: Sequence[str], is_object: Callable[[str], bool]
+) -> list[JobInput]:
+    """The INPUTs as they are listed: folders and prefixes, each once, and single files and objects by their places.
+
+    `names`, `out` and `base` are full names; `is_object` says of a URL whether it is one object.
+
+    Raises NoSuchInput, OutputIsInput, BaseNotFolder, NotBelowBase, NotForJobs.
+    """
+    if base is not None and not is_url(base) and not os.path.isdir(base):
+        raise errors.BaseNotFolder(base)
+    files = [name for name in dict.fromkeys(names) if _is_file(name, is_object)]
+    trees = [name for name in dict.fromkeys(names) if name not in files]
+    outermost = [name for name in trees if not any(_is_within(name, other) for other in trees)]
+    for name in outermost:
+        _refuse_around(name, out)
+    taken = choosing((), exclude)
+    for name in (*trees, *files):
+        for tree in (tree for tree in outermost if _is_within(name, tree)):
+            if taken(_below(tree, name if name in files else f"{name}/a.jpg")) is not None:
+                raise errors.NotForJobs(f"{name}, which is left out of {tree},", "convert it by itself")
+    single = [name for name in files if not any(_is_within(name, tree) for tree in outermost)]
+    if len(single) > MOST_FILES:
+        raise errors.NotForJobs(
+            f"{len(single):,} files as INPUTs",
+            "name folders or prefixes, and choose by `batchgray run ... --include GLOB`",
+        )
+    found = [JobInput(name, _prefix(name, base, len(outermost) == 1), []) for name in outermost]
+    return found + _by_places(single, base)
+
+
+def _is_file(name: str, is_object: Callable[[str], bool]) -> bool:
+    """Raises NoSuchInput."""
+    if is_url(name):
+        return kind_of(name) in image_suffixes() and is_object(name)
+    if not os.path.lexists(name):
+        raise errors.NoSuchInput(name)
+    return not os.path.isdir(name)
+
+
+def _refuse_around(tree: str, out: str) -> None:
+    """Raises OutputIsInput, NotForJobs."""
+    if tree == out:
+        raise errors.OutputIsInput(out)
+    if _is_within(tree, out) or _is_within(out, tree):
+        raise errors.NotForJobs("an output place in an INPUT, or around one,", "choose another")
+
+
+def _prefix(tree: str, base: str | None, alone: bool) -> str:
+    """What stands before the output names of all that is in it. Raises NotBelowBase."""
+    if base is None:
+        return "" if alone else f"{_last_part(tree)}/"
+    below = path_below(base, tree)
+    if below is None:
+        raise errors.NotBelowBase(tree, base)
+    return f"{below}/" if below else ""
+
+
+def _by_places(files: Sequence[str], base: str | None) -> list[JobInput]:
+    """Files and objects, those of one folder or prefix together. Raises NotBelowBase."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        above, _, name = file.rpartition("/")
+        names.setdefault(above or "/", []).append(name)
+    return [
+        JobInput(above, "" if base is None else _prefix(above, base, alone=True), sorted(found, key=key_order))
+        for above, found in names.items()
+    ]
+
+
+def refuse_collisions(inputs: Sequence[JobInput], places: Sequence[Place], format: Format) -> None:
+    """Of what different INPUTs would come out as. Raises NotForJobs, Collisions, PlaceError.
+
+    Within an INPUT it is found when it is listed.
+    """
+    several = Counter(each.mirrored for each in inputs if not each.files)
+    for prefix, count in several.items():
         if count > 1:
-            raise errors.NotForJobs(f"{count} INPUTs named {name}", "they would come out as one; convert one at a time")
+            named = prefix.rstrip("/")
+            reason = "they would come out as one; tell them apart by `batchgray run ... --base DIR`"
+            raise errors.NotForJobs(f"{count} INPUTs named {named}", reason)
+    first: dict[str, str] = {}
+    for each in inputs:
+        for name in each.files:
+            mirrored, full = each.mirrored + name, f"{each.place.rstrip('/')}/{name}"
+            stem = os.path.splitext(mirrored)[0]
+            other = first.setdefault(stem, full)
+            if other == full:
+                other = _in_a_tree(mirrored, inputs, places)
+            elif other.rpartition("/")[0] == full.rpartition("/")[0]:
+                continue  # they are told apart when they are listed
+            if other:
+                output = errors.shown(stem + SUFFIXES[format])
+                raise_pairs(errors.Collisions, [f"  {errors.shown(other)} and {errors.shown(full)} -> {output}"])
 
 
-def mirrored(names: Sequence[str], places: Sequence[Place]) -> list[Input]:
-    """One INPUT comes out at the top of the output place, several each under its own name."""
-    several = len(names) > 1
-    return [Input(place, f"{_last_part(name)}/" if several else "") for name, place in zip(names, places, strict=True)]
+def _in_a_tree(mirrored: str, inputs: Sequence[JobInput], places: Sequence[Place]) -> str:
+    """What a folder or prefix holds that would come out as a file does, where there is one."""
+    for each, place in zip(inputs, places, strict=True):
+        if not each.files and mirrored.startswith(each.mirrored):
+            stem = os.path.splitext(mirrored[len(each.mirrored) :])[0]
+            for entry in place.list(f"{stem}."):
+                if os.path.splitext(entry.key)[0] == stem and kind_of(entry.key) in image_suffixes():
+                    return f"{place.name.rstrip('/')}/{entry.key}"
+    return ""
 
 
-def refuse_nothing_found(inputs: Sequence[Input], kind_of_unwanted: Callable[[str], str | None]) -> None:
-    """Look for the first image. Raises NothingFound, PlaceError."""
+class NamedFiles:
+    """Some objects of a place, as a place of its own to list; what is not there is passed over."""
+
+    def __init__(self, place: Place, names: Sequence[str]) -> None:
+        self.name = place.name
+        self._place, self._names = place, names
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        """See `Place`."""
+        for name in self._names:
+            if name.startswith(prefix) and key_order(name) > key_order(after):
+                with contextlib.suppress(Missing):
+                    yield self._place.stat(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+
+def listed(inputs: Sequence[JobInput], places: Sequence[Place]) -> list[Input]:
+    """What the planner lists."""
+    return [
+        Input(NamedFiles(place, each.files) if each.files else place, each.mirrored, bool(each.files))
+        for each, place in zip(inputs, places, strict=True)
+    ]
+
+
+def refuse_nothing_found(
+    inputs: Sequence[Input], kind_of_unwanted: Callable[[str], str | None], layers: Layers | None, prune: bool
+) -> None:
+    """Look for the first image of each. `layers` are the results of earlier rounds, if there is a job.
+
+    Raises InputGone for an INPUT that had images and has none now, but with `prune`; NothingFound where no image is,
+    and none ever was; PlaceError.
+    """
     kinds: Counter[str] = Counter()
-    for place, _ in inputs:
-        for entry in place.list():
-            kind = kind_of_unwanted(entry.key)
-            if kind is None:
-                return
-            kinds[kind] += 1
-    instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common())}" if kinds else "is nothing"
-    raise errors.NothingFound(", ".join(place.name for place, _ in inputs), instead)
+    empty = [index for index, each in enumerate(inputs) if not _has_image(each, kind_of_unwanted, kinds)]
+    emptied = [index for index in empty if layers is not None and _had_image(layers, index)]
+    if emptied and not prune:
+        raise errors.InputGone(inputs[emptied[0]].place.name, "images", "now there is none")
+    if len(empty) == len(inputs) and not emptied:
+        instead = f"are: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common())}"
+        raise errors.NothingFound(", ".join(place.name for place, *_ in inputs), instead if kinds else "is nothing")
+
+
+def _has_image(input: Input, kind_of_unwanted: Callable[[str], str | None], kinds: Counter[str]) -> bool:
+    """Adds to `kinds` what is there before the first image."""
+    for entry in input.place.list():
+        kind = None if input.always else kind_of_unwanted(entry.key)
+        if kind is None:
+            return True
+        kinds[kind] += 1
+    return False
+
+
+def _had_image(layers: Layers, input: int) -> bool:
+    return any(result.input == input for result in itertools.islice(layers.read((input, b"")), 1))
+
+
+def _below(tree: str, name: str) -> str:
+    return name[len(tree.rstrip("/")) + 1 :]
 
 
 def _is_within(name: str, other: str) -> bool:

@@ -14,7 +14,7 @@ class PlannedImage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One image of a share: `source` below the share's input, `output` below the output place.
 
     `names` has both as bytes, with a zero byte between, where they are not UTF-8, as a folder's may not be. `replaces`
-    is the checksum of what an earlier round made under the output's name, "" where it made nothing.
+    is the checksum of what an earlier round made under the output's name, "" where it made nothing; "*" is anything.
     """
 
     source: str

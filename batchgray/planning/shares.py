@@ -17,6 +17,7 @@ what is new, changed or failed.
 import collections
 import contextlib
 import functools
+import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +26,10 @@ from typing import TypeVar
 import msgspec
 
 from batchgray.errors import BatchgrayError
+from batchgray.manifest import mending
+from batchgray.manifest.mending import Mark
 from batchgray.manifest.records import Count
-from batchgray.manifest.results import LayerEnd, Layers, Result, Totals
+from batchgray.manifest.results import LayerEnd, Layers, Order, Result, Totals, order_of, totals_of
 from batchgray.options import Format
 from batchgray.planning.merging import Input, Merge, Rules, Unwanted
 from batchgray.planning.planned import PlannedImage, Share, with_names
@@ -90,8 +93,9 @@ class Planner:
 
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
     `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
-    alone: nothing is listed, each image is looked at. `prune` see `merging.Rules`. `pause` is called at least each
-    second while shares are planned, and may raise.
+    alone: nothing is listed, each image is looked at. What is marked is mended too, and the `marks` are removed once
+    they are in the plan. `prune` see `merging.Rules`. `pause` is called at least each second while shares are planned,
+    and may raise.
     """
 
     def __init__(
@@ -104,13 +108,17 @@ class Planner:
         share_images: int = SHARE_IMAGES,
         layers: Layers | None = None,
         only_failed: bool = False,
+        marks: Sequence[Mark] = (),
         prune: Callable[[Result], bool] = lambda gone: False,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
-        self._rules, self._share_images = Rules(format, kind_of_unwanted, prune), share_images
+        self._marks, self._share_images = marks, share_images
+        mend = {(each.input, each.source) for mark in marks for each in mark.outputs}
+        self._rules = Rules(format, kind_of_unwanted, mend, prune)
         self._layers, self._only_failed, self._pause = layers, only_failed, pause
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
+        self._is_from_beginning = False
 
     def shares(self) -> Iterator[Share]:
         """All shares in their order, each as soon as it is written. Raises as `plan` does."""
@@ -161,6 +169,7 @@ class Planner:
         writing = _Writing(self._write)
         for share in self.written():
             writing.found(share)
+        self._is_from_beginning = not writing.last
         found = self._found_ranges()
         if found is None and self._only_failed and not writing.last:
             found = self._put_ranges(_Ranges(ranges=[], only_failed=True))
@@ -195,10 +204,12 @@ class Planner:
         """Raises _Overtaken."""
         layers = self._layers
         assert layers is not None  # else nothing has failed
-        for input, failed in itertools.groupby(layers.failures(), lambda each: each.input):
+        taken_up = Totals()
+        for input, failed in itertools.groupby(self._failed_or_marked(layers), lambda each: each.input):
             through = key_order(writing.through.get(input, ""))
             merge = Merge(input, self._inputs[input], self._rules)
             for result in failed:
+                taken_up += totals_of([result])
                 if key_order(result.source) <= through:
                     continue
                 self._pause()
@@ -207,8 +218,22 @@ class Planner:
                     yield writing.write(merge, input)
             if merge.size:
                 yield writing.write(merge, input)
-        writing.kept = msgspec.structs.replace(layers.totals(), failed=0)
+        writing.kept = layers.totals() - taken_up
         self._end(writing, len(self._inputs))
+
+    def _failed_or_marked(self, layers: Layers) -> Iterator[Result]:
+        marked = (found for order in sorted(self._marked()) if (found := self._find(layers, order)) is not None)
+        both = heapq.merge(layers.failures(), marked, key=order_of)
+        return (next(same) for _, same in itertools.groupby(both, order_of))
+
+    def _marked(self) -> set[Order]:
+        return {(input, key_order(source)) for input, source in self._rules.mend}
+
+    def _find(self, layers: Layers, order: Order) -> Result | None:
+        """What earlier rounds know of one image."""
+        input, name = order
+        later = layers.read((input, name[:-1]))
+        return next((each for each in later if order_of(each) >= order), None)
 
     def _end(self, writing: "_Writing", ranges: int) -> None:
         """All is listed."""
@@ -221,6 +246,8 @@ class Planner:
             all_kept=writing.kept + writing.kept_by_shares,
         )
         self._job.put_absent(self._end_key, _ENDS.packed(end))
+        if self._is_from_beginning:  # else a mark may have come when its image was planned already
+            mending.remove(self._job, self._marks)
 
     def _plan_first(self, writing: "_Writing") -> Iterator[Share]:
         """A small share of the first names that are listed, so that work begins while it is found how to go on."""
@@ -239,7 +266,7 @@ class Planner:
     def _cut_ranges(self, writing: "_Writing") -> _Ranges:
         """How all is cut that follows the first share. The first range is that of the first share."""
         ranges = []
-        for index, (place, _) in enumerate(self._inputs):
+        for index, (place, *_) in enumerate(self._inputs):
             whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
             ranges += whole.cut(find_borders(place, whole.after))
         return self._put_ranges(_Ranges(ranges=ranges))
@@ -269,19 +296,17 @@ class Planner:
             yield entry
 
     def _merge(self, each: Range) -> Merge:
-        return Merge(each.input, self._inputs[each.input], self._rules, self._earlier(each))
+        earlier = functools.partial(self._earlier, each.input)
+        return Merge(each.input, self._inputs[each.input], self._rules, earlier, each.after, each.until)
 
-    def _earlier(self, each: Range) -> Iterator[Result]:
-        """What earlier rounds know of a range."""
+    def _earlier(self, input: int, after: str) -> Iterator[Result]:
+        """What earlier rounds know of an input, after a name."""
         if self._layers is None:
-            return
+            return iter(())
         if self._ends is None:
             self._ends = self._layers.ends()
-        until = key_order(each.until)
-        for result in self._layers.read((each.input, key_order(each.after)), self._ends):
-            if result.input != each.input or (until and key_order(result.source) > until):
-                return
-            yield result
+        results = self._layers.read((input, key_order(after)), self._ends)
+        return itertools.takewhile(lambda result: result.input == input, results)
 
     def _write(self, share: Share) -> None:
         """Raises _Overtaken, PlaceError."""

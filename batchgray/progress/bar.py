@@ -125,7 +125,7 @@ class Bar:
                     if self._verbose:
                         self._lines += wording.lines_for_image(event)
                     return
-                case events.Started() | events.WorkerEnded() | events.Checkpoint():
+                case events.Started() | events.WorkerEnded() | events.Checkpoint() | events.Listed():
                     return
                 case events.Planned():
                     self._planned = event
@@ -164,7 +164,7 @@ class Bar:
         """The bar and as many figures as there is room for."""
         counters = self._counters
         share, left = counters.share, counters.seconds_left
-        percent, count = f"{share:4.0%}", f"{counters.done:,}/{counters.total:,}"
+        percent, count = f"{share:4.0%}", f"{counters.done:,}/{counters.total_words}"
         pixels = [quantities.megapixels(counters.pixels)] if counters.pixels else []
         rate = [counters.rate] if counters.rate else []
         eta = [] if left is None or self._flushing_until is not None else [f"{quantities.rounded_duration(left)} left"]

@@ -51,6 +51,8 @@ class Counters:
         self._earlier = _Kind()  # what earlier runs have done
         self._pixels = 0
         self.begun = False
+        self._complete, self._gone, self._before = True, 0, 0
+        self._listed: dict[str, int] = {}
         self._clock = clock
         self._kinds: dict[str, _Kind] = {}
         self._workers: dict[int, _Worker] = {}
@@ -79,13 +81,27 @@ class Counters:
                     self._worker_of.pop(output, None)
             case events.Planned():
                 self._plan(event)
+            case events.Listed():
+                self._list(event)
 
     def _plan(self, event: events.Planned) -> None:
         self.total, self.done, self._most_workers = event.total - event.gone, event.done, event.workers
         self._earlier.bytes, self._earlier.pixels = event.done_bytes, event.done_pixels
+        self._complete, self._gone = event.complete, event.gone
+        self._listed, self._before = event.todo_bytes_by_kind, event.done
         for suffix, size in event.todo_bytes_by_kind.items():
             self._kinds.setdefault(suffix, _Kind()).bytes_left += size
         self._planned = self._began = self._counted = self._clock()
+
+    def _list(self, event: events.Listed) -> None:
+        """What is known of the list now, instead of what was."""
+        self.total, self._complete = event.total - self._gone, event.complete
+        self.done += event.done - self._before
+        for suffix in event.todo_bytes_by_kind.keys() | self._listed.keys():
+            kind = self._kinds.setdefault(suffix, _Kind())
+            more = event.todo_bytes_by_kind.get(suffix, 0) - self._listed.get(suffix, 0)
+            kind.bytes_left = max(0, kind.bytes_left + more)
+        self._listed, self._before = event.todo_bytes_by_kind, event.done
 
     def _start(self, event: events.Started) -> None:
         now = self._clock()
@@ -106,6 +122,11 @@ class Counters:
         kind = self._kinds.setdefault(kind_of(source), _Kind())
         kind.bytes_left = max(0, kind.bytes_left - size)
         return kind
+
+    @property
+    def total_words(self) -> str:
+        """How many images there are, as far as that is known."""
+        return f"{self.total:,}" if self._complete else f"at least {self.total:,}"
 
     @property
     def seconds(self) -> float:

@@ -163,4 +163,5 @@ class Plain:
         failed = f", {counters.failed:,} failed" if counters.failed else ""
         pixels = quantities.megapixels(counters.pixels)
         rate = f", {counters.rate}" if counters.rate else ""
-        return f"{counters.done:,} of {quantities.images(counters.total)}, {pixels}{failed}{rate}{eta}"
+        plural = "s" * (counters.total != 1)
+        return f"{counters.done:,} of {counters.total_words} image{plural}, {pixels}{failed}{rate}{eta}"

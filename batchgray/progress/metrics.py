@@ -73,6 +73,8 @@ class Counts:
         match event:
             case events.Planned():
                 self._plan(event)
+            case events.Listed():
+                self._list(event)
             case events.Done():
                 self._done(event)
             case events.Failed():
@@ -114,6 +116,13 @@ class Counts:
         self.manifest, self.workers, self.started = shown(event.manifest), event.workers, self._now()
         pending = event.total - event.done - event.gone
         self.images |= {"done": event.done, "gone": event.gone, "pending": pending}
+        self._listed, self._done_before = event.total, event.done
+
+    def _list(self, event: events.Listed) -> None:
+        done = event.done - self._done_before
+        self.images["done"] += done
+        self.images["pending"] += event.total - self._listed - done
+        self._listed, self._done_before = event.total, event.done
 
     def _done(self, event: events.Done) -> None:
         self._move("done")

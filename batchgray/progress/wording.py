@@ -54,9 +54,10 @@ def lines_for_image(event: events.Event) -> list[str]:
 
 
 def _planned_line(event: events.Planned) -> str:
-    if not event.todo:
+    if not event.todo and event.complete:
         return f"{images(event.total)}, nothing to do."
-    parts = [f"{images(event.total)}, {event.done:,} done already" if event.done else images(event.total)]
+    total = images(event.total) if event.complete else f"at least {images(event.total)}"
+    parts = [f"{total}, {event.done:,} done already" if event.done else total]
     if event.changed:
         parts.append(f"{event.changed:,} changed since")
     if event.missing:
@@ -65,7 +66,8 @@ def _planned_line(event: events.Planned) -> str:
         parts.append(f"{event.gone:,} gone")
     verb = "Going on with" if event.resumed else "Converting"
     plural = "s" if event.workers > 1 else ""
-    what = f"{verb} {images(event.todo)} ({', '.join(parts)}; {size(event.todo_bytes)})"
+    todo = images(event.todo) if event.complete else "what is listed"
+    what = f"{verb} {todo} ({', '.join(parts)}; {size(event.todo_bytes)})"
     notices = f"; notices from {', '.join(event.notices)}" if len(event.notices) > 1 else ""
     return f"{what}, {event.workers} worker{plural}, to {shown(event.out)}{notices}"
 

@@ -84,16 +84,26 @@ class Folder:
             finally:
                 os.close(fd)
 
-    def stat(self, name: str) -> os.stat_result | None:
+    def marked_names(self) -> list[str]:
+        """As `names`, those of folders with a slash at the end. Links are no folders."""
+        with self._naming(""):
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                with os.scandir(fd) as found:
+                    return [f"{each.name}/" if each.is_dir(follow_symlinks=False) else each.name for each in found]
+            finally:
+                os.close(fd)
+
+    def stat(self, name: str, follow_links: bool = False) -> os.stat_result | None:
         """Of what stands under that name; None where nothing does."""
         with contextlib.suppress(FileNotFoundError), self._naming(name):
-            return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=follow_links)
         return None
 
-    def open(self, name: str) -> BufferedReader:
+    def open(self, name: str, follow_links: bool = False) -> BufferedReader:
         """A regular file, to be read."""
         with self._naming(name):
-            return open_regular(name, follow_links=False, folder=self._fd)
+            return open_regular(name, follow_links=follow_links, folder=self._fd)
 
     def create(self, name: str, flags: int = os.O_WRONLY) -> int:
         """The descriptor of a new file. Raises FileExistsError."""

@@ -1,13 +1,15 @@
 """A place that is a folder: a key is a name below it, and what is under a key is a regular file.
 
 Links on the way to a key are followed as long as they stay in the folder; one that stands under a key itself is never
-followed, listed or taken for the same bytes. Folders are no objects; those that a key needs are made.
+followed, listed or taken for the same bytes, but where a folder is only read. Folders are no objects; those that a key
+needs are made.
 """
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -16,6 +18,7 @@ from batchgray.records import InputVersion
 from batchgray.storage import durable, put_names
 from batchgray.storage.base import BadKey, Changed, Content, Entry, Missing, NoPlace, Put, meaning
 from batchgray.storage.durable import Buffer, Folder
+from batchgray.storage.keys import key_order
 from batchgray.storage.names import is_plain
 
 _READ_BYTES = 8 << 20
@@ -24,26 +27,30 @@ _READ_BYTES = 8 << 20
 class FolderPlace:
     """See `base.Place`. `name` is how the folder is called."""
 
-    def __init__(self, path: Path) -> None:
-        """The folder at a path that the user named. Raises NoPlace, PlaceError."""
+    def __init__(self, path: Path, follow_links: bool = False) -> None:
+        """The folder at a path that the user named. Raises NoPlace, PlaceError.
+
+        With `follow_links` a link to a file is that file, wherever it is: for folders that are only read.
+        """
         self.name = str(path)
         try:
             with meaning():
                 self._folder = Folder.at(path)
         except (Missing, BadKey) as error:
             raise NoPlace("", error.reason) from None
+        self._follow_links = follow_links
         self._closed = False
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """See `Place`. A tree may be deeper than any stack."""
-        with self._about(prefix):
-            ahead = [*self._entries_of("")[::-1]]
+        with self._about(prefix), _Listed(self._folder, self._follow_links) as listed:
+            ahead = listed.keys("")
             while ahead:
-                entry = ahead.pop()
-                if entry.key.endswith("/"):
-                    if _is_ahead(entry.key, prefix, after):
-                        ahead += self._entries_of(entry.key)[::-1]
-                elif entry.key.startswith(prefix) and _order_of(entry.key) > _order_of(after):
+                key = ahead.pop()
+                if key.endswith("/"):
+                    if _is_ahead(key, prefix, after):
+                        ahead += listed.keys(key)
+                elif key.startswith(prefix) and key_order(key) > key_order(after) and (entry := listed.entry(key)):
                     yield entry
 
     def stat(self, key: str) -> Entry:
@@ -109,6 +116,21 @@ class FolderPlace:
                     if found is not None and put_names.is_abandoned(name, now - found.st_mtime):
                         self._folder.remove(name)
 
+    def remove_empty(self, prefix: str) -> None:
+        """Remove the folders below the one of this name that hold no file, however deep they are. Raises PlaceError."""
+        with self._about(prefix):
+            found, ahead = [], [prefix]
+            while ahead:
+                key = ahead.pop()
+                found.append(key)
+                with self._folder.below(key) as folder:
+                    stats = [(name, folder.stat(name)) for name in folder.names()]
+                ahead += [f"{key}/{name}" for name, each in stats if each and stat.S_ISDIR(each.st_mode)]
+            for key in found[:0:-1]:
+                above, _, name = key.rpartition("/")
+                with self._folder.below(above) as folder:
+                    folder.remove_folder(name)  # it stays where there is something in it
+
     def _now(self) -> float:
         """By the clock of the file system, as it dates files. Raises OSError."""
         name = put_names.new_name()
@@ -151,22 +173,10 @@ class FolderPlace:
     def _open(self, key: str) -> Iterator[BufferedReader]:
         """A key's file. Raises OSError, Missing, BadKey."""
         try:
-            with self._above(key) as (folder, name), folder.open(name) as file:
+            with self._above(key) as (folder, name), folder.open(name, self._follow_links) as file:
                 yield file
         except (IsADirectoryError, NotADirectoryError) as error:
             raise Missing(key, str(error.strerror)) from None
-
-    def _entries_of(self, key: str) -> Sequence[Entry]:
-        """What is in the folder with this key, in order: files, and folders by keys that end with a slash."""
-        try:
-            with self._folder.below(key.rstrip("/")) as folder:
-                found = [(name, folder.stat(name)) for name in folder.names() if not name.startswith(put_names.PREFIX)]
-        except (FileNotFoundError, NotADirectoryError):
-            if not key:
-                raise
-            return []  # it went meanwhile
-        entries = [_entry(f"{key}{name}{_mark_of(each)}", each) for name, each in found if each and _is_known(each)]
-        return sorted(entries, key=lambda entry: _order_of(entry.key))
 
     def _write(self, temporary: str, content: Content) -> None:
         """A new file, durable but for its name. Raises OSError; then nothing is left."""
@@ -189,6 +199,53 @@ class FolderPlace:
         except OSError:
             pass
         return Put.OTHER
+
+
+class _Listed(contextlib.AbstractContextManager["_Listed"]):
+    """What is in a folder and below. Of files only the names are held, and each is looked at in its turn."""
+
+    def __init__(self, root: Folder, follow_links: bool) -> None:
+        self._root, self._follow_links = root, follow_links
+        self._above, self._folder = "", root
+
+    def __exit__(self, *exception: object) -> None:
+        self._leave()
+
+    def keys(self, folder: str) -> list[str]:
+        """Of what is in the folder with this key, the last one first; those of folders end with a slash."""
+        try:
+            names = self._enter(folder).marked_names()
+        except (FileNotFoundError, NotADirectoryError):
+            if not folder:
+                raise
+            return []  # it went meanwhile
+        keys = [folder + name for name in names if not name.startswith(put_names.PREFIX)]
+        return sorted(keys, key=key_order, reverse=True)
+
+    def entry(self, key: str) -> Entry | None:
+        """Where a regular file is still there."""
+        above, _, name = key.rpartition("/")
+        try:
+            found = self._enter(f"{above}/" if above else "").stat(name, self._follow_links)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link that leads to itself
+                return None
+            raise
+        return _entry(key, found) if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def _enter(self, folder: str) -> Folder:
+        if folder != self._above:
+            self._leave()
+            self._folder = self._root.below(folder.rstrip("/"))
+            self._above = folder
+        return self._folder
+
+    def _leave(self) -> None:
+        if self._above:
+            self._folder.close()
+        self._above, self._folder = "", self._root
 
 
 class _Unreadable(Exception):
@@ -214,19 +271,7 @@ def _entry(key: str, found: os.stat_result) -> Entry:
     return Entry(key, found.st_size, InputVersion.of(found))
 
 
-def _is_known(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
-
-
-def _mark_of(found: os.stat_result) -> str:
-    return "/" if stat.S_ISDIR(found.st_mode) else ""
-
-
 def _is_ahead(folder: str, prefix: str, after: str) -> bool:
     """Whether a key in the folder with this key can begin with `prefix`, and come after `after`."""
-    late = _order_of(folder) > _order_of(after) or after.startswith(folder)
+    late = key_order(folder) > key_order(after) or after.startswith(folder)
     return late and (folder.startswith(prefix) or prefix.startswith(folder))
-
-
-def _order_of(key: str) -> bytes:
-    return key.encode("utf-8", "surrogateescape")

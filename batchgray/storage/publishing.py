@@ -24,6 +24,10 @@ class Taken(PlaceError):
     """Something that batchgray did not make is under the key."""
 
 
+class TakenInPlace(PlaceError):
+    """Other bytes are under the key than an output's: who put them can't be told in a store."""
+
+
 class IsInput(PlaceError):
     """What is under the key is the input that the output was made of."""
 

@@ -71,6 +71,11 @@ def open_place(name: str, options: StoreOptions) -> Place:
     return open_url(name, options) if is_url(name) else FolderPlace(Path(name))
 
 
+def open_input(name: str, options: StoreOptions) -> Place:
+    """The same, only to be read: in a folder links to files are followed."""
+    return open_url(name, options) if is_url(name) else FolderPlace(Path(name), follow_links=True)
+
+
 def open_url(name: str, options: StoreOptions) -> Place:
     """The place of a URL. Nothing is asked of it yet. Raises BadUrl, ExtraMissing, BadStoreSettings."""
     url = parse_url(name)

@@ -14,7 +14,15 @@ from batchgray.checkpoints.base import Checkpoints
 from batchgray.errors import ImageError
 from batchgray.records import Task
 from batchgray.storage.base import BadKey, Changed, Denied, Full, LockedOut, OtherFileSystem, PlaceError
-from batchgray.storage.publishing import FOLDERS_AT_ONCE, IsInput, Output, OutsidePlace, Publisher, Taken
+from batchgray.storage.publishing import (
+    FOLDERS_AT_ONCE,
+    IsInput,
+    Output,
+    OutsidePlace,
+    Publisher,
+    Taken,
+    TakenInPlace,
+)
 from batchgray.storage.scratch import HeldFile, ScratchFile
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
 
@@ -29,6 +37,8 @@ _FAULTS_OF_ONE_OUTPUT = BadKey, Denied, Changed
 _REFUSED: dict[type[PlaceError], str] = {
     Taken: "batchgray did not make the file that is under the output's name; "
     "move it, or replace it: `batchgray run ... --overwrite`",
+    TakenInPlace: "other bytes are under the output's name: another's, or an earlier version's of batchgray that was "
+    "cut off before its job knew of them; look at them, remove them, and resume",
     IsInput: "its output would replace the image itself; choose another place: `batchgray run ... --out DIR`",
     OutsidePlace: "its folder is a link, or below one, that leads out of the output folder; "
     "replace the link by a folder, or choose another place: `batchgray run ... --out DIR`",
@@ -173,7 +183,7 @@ def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:
     """What to report of an output that could not be written; `needed` bytes would have been its size."""
     if isinstance(error, ImageError):
         return Failed(index=task.index, reason=str(error))
-    if isinstance(error, Taken | IsInput | OutsidePlace):
+    if isinstance(error, Taken | TakenInPlace | IsInput | OutsidePlace):
         return Failed(index=task.index, reason=_REFUSED[type(error)])
     if not isinstance(error, PlaceError):
         return Failed(index=task.index, reason=f"can't write its output: {type(error).__name__}: {error}")

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,8 +32,8 @@ from batchgray.workers.interrupt import Interrupt
 _AT_ONCE = 32  # fetches
 _FEW, _MANY = 2, 64  # images ahead: however large they are, and at most
 _FILES = 2  # of inputs that are no small ones: the one in hand and the next
-_PIECE_BYTES = 8 << 20
-_SHARE_OF_BUDGET = 4  # a small input, or a piece, is at most such a part of it: the one in hand, and one on its way
+_SHARE_OF_BUDGET = 4  # a small input is at most such a part of it: one in hand and one on its way fit together
+_LEAST_PIECE, _LARGEST_PIECE = 1 << 20, 8 << 20  # bytes of an input that becomes a file: a request each
 _FAULTS_OF_ONE_INPUT = Missing, Changed, Denied, BadKey
 _WHY_NOT: dict[type[PlaceError], str] = {
     Missing: "it is not there any more",
@@ -54,12 +54,23 @@ class _Fetch:
 class Fetching:
     """See `inputs.Inputs`: the planned versions of inputs in `place`, within `budget` bytes of memory.
 
-    Files are in `scratch`, by the worker's number.
+    Files are in `scratch`, by the worker's number. `until_certain` waits while the share is in doubt: no image is begun
+    meanwhile, though it was handed out before.
     """
 
-    def __init__(self, place: Place, scratch: Folder, worker: int, interrupt: Interrupt, budget: int) -> None:
+    def __init__(
+        self,
+        place: Place,
+        scratch: Folder,
+        worker: int,
+        interrupt: Interrupt,
+        budget: int,
+        until_certain: Callable[[], None],
+    ) -> None:
         self._place, self._scratch, self._worker, self._interrupt = place, scratch, worker, interrupt
-        self._budget, self._piece = budget, min(_PIECE_BYTES, budget // _SHARE_OF_BUDGET)
+        self._until_certain = until_certain
+        self._budget, self._small = budget, budget // _SHARE_OF_BUDGET
+        self._piece = min(max(_LEAST_PIECE, self._small), _LARGEST_PIECE)
         self._threads = ThreadPoolExecutor(_AT_ONCE, "fetch")
         self._lock = threading.Lock()  # for all that follows
         self._waiting: deque[Task] = deque()
@@ -97,6 +108,7 @@ class Fetching:
         try:
             with self._interrupt.ending_at_once():  # nothing would be lost with it
                 source = fetch.source.result()
+                self._until_certain()
             waited = time.monotonic() - began
             name = source if isinstance(source, str) else task.source
             yield InHand(msgspec.structs.replace(task, source=name, version=task.version.of_copy()), source, waited)
@@ -119,7 +131,7 @@ class Fetching:
         return not self._held or self._held + self._cost(task) <= self._budget
 
     def _is_small(self, task: Task) -> bool:
-        return task.version.size <= self._piece
+        return task.version.size <= self._small
 
     def _cost(self, task: Task) -> int:
         return 2 * min(task.version.size, self._piece)
@@ -165,7 +177,7 @@ class Fetching:
         return str(self._scratch.path / name)
 
     def _name(self, task: Task) -> str:
-        return f"{self._worker}-{task.index}{kind_of(task.source)}"
+        return f"in-{self._worker}-{task.index}{kind_of(task.source)}"
 
     def _read(self, task: Task, start: int, end: int) -> bytes:
         try:

@@ -100,10 +100,10 @@ class ForkServer:
             socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), *fds])
             return Channel(Connection(ours.detach()), FromWorker)
 
-    def preload(self, pillow: bool, png: bool) -> None:
-        """Have the workers to come share what only some images need. Without it each imports that by itself."""
+    def preload(self, *codecs: str) -> None:
+        """Have the workers to come share these modules of the room. Without it each imports them by itself."""
         with contextlib.suppress(OSError):  # it is gone; whoever forks will be told
-            self.channel.send(Preload(pillow=pillow, png=png))
+            self.channel.send(Preload(codecs=frozenset(codecs)))
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a worker. Where it is gone already, or the fork server is, Exited or EOF will tell."""

@@ -192,8 +192,7 @@ class Fork(_Message, frozen=True):
 class Preload(_Message, frozen=True):
     """Import what only some images need, so that the workers that are forked from now on share it."""
 
-    pillow: bool
-    png: bool
+    codecs: frozenset[str]  # modules of that room
 
 
 class Kill(_Message, frozen=True):

@@ -13,7 +13,7 @@ from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.storage.durable import Folder
 from batchgray.storage.lease import Lease, LeasedPlace
 from batchgray.storage.place_publishing import PlacePublisher
-from batchgray.storage.urls import open_place
+from batchgray.storage.urls import open_input, open_place
 from batchgray.workers.committer import Report
 from batchgray.workers.fetching import Fetching
 from batchgray.workers.interrupt import Interrupt
@@ -35,9 +35,10 @@ def opened(
 ) -> Opened:
     """Half of the budget is for inputs, half for outputs. Raises PlaceError."""
     places = msgspec.msgpack.decode(setup.job, type=JobPlaces)
-    out = LeasedPlace(open_place(os.fsdecode(places.out), places.stores), Lease(scratch.path))
-    inputs = open_place(os.fsdecode(places.input), places.stores)
+    lease = Lease(scratch.path)
+    out = LeasedPlace(open_place(os.fsdecode(places.out), places.stores), lease)
+    inputs = open_input(os.fsdecode(places.input), places.stores)
     checkpoints = PlaceCheckpoints(out, places.begun, scratch, setup.pixels)
     budget = setup.on_the_way_bytes // 2
-    fetching = Fetching(inputs, scratch, setup.worker, interrupt, budget)
+    fetching = Fetching(inputs, scratch, setup.worker, interrupt, budget, lease.wait)
     return Opened(fetching, checkpoints, Sender(PlacePublisher(out, scratch), checkpoints, report, broken, budget))

@@ -6,6 +6,7 @@ whole is published, and what is begun is flushed.
 """
 
 import contextlib
+import importlib
 import math
 import os
 import threading
@@ -125,11 +126,9 @@ def _places_of(
 
 def preload(what: Preload) -> None:
     """Import what images need that are no JPEGs (see `opening`), or are to become PNGs."""
-    with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-        if what.pillow:
-            from batchgray.codecs import pillow_probes  # noqa: F401
-        if what.png:
-            from batchgray.codecs import png  # noqa: F401
+    for name in what.codecs:
+        with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
+            importlib.import_module(f"batchgray.codecs.{name}")
 
 
 class Worker:

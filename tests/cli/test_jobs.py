@@ -17,12 +17,8 @@ def images(tmp_path):
 @pytest.mark.parametrize(
     "option",
     [
-        ("--base", "."),
-        ("--files-from", "list"),
         ("--manifest", "m.json"),
         ("--overwrite",),
-        ("--prune",),
-        ("--dry-run",),
         ("--no-lock",),
         ("--times",),
         ("--follow-links",),
@@ -33,6 +29,17 @@ def test_what_a_job_does_not_know_yet_is_refused_in_words(images, tmp_path, opti
     said = batchgray("run", images, "--out", tmp_path / "out", "--job", *option, expect=2).stderr
     assert f"{option[0]} can't be used with --job or a URL yet" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_takes_files_lists_and_a_base(images, tmp_path):
+    for name in ("one/in/b.png", "two.png"):
+        save_gradient(tmp_path / name, 64, 48)
+    (tmp_path / "list").write_text("two.png\none/in\n")
+    out = tmp_path / "out"
+    batchgray("run", images, "--files-from", "list", "--base", ".", "--out", out, "--job", "-q", cwd=tmp_path)
+    assert {name for name in tree(out) if name.endswith(".jpg")} == {"in/a.jpg", "one/in/b.jpg", "two.jpg"}
+    differs = batchgray("run", images, "--out", out, "--job", cwd=tmp_path, expect=2).stderr
+    assert "is another job" in differs or "inputs" in differs
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,22 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
     said = batchgray("report", out).stdout
     assert said == f"Report: {out}/report.html\n"
     assert tree(out).keys() - before.keys() == {"report.html"}
+
+
+def test_a_dry_run_tells_what_a_job_would_convert_and_touches_nothing(images, tmp_path):
+    out = tmp_path / "out"
+    asked = ("run", images, "--out", out, "--job", "--dry-run")
+    lines = [f"{images}/a.png -> {out}/a.jpg", "1 images to convert, 0 done already. Nothing was touched."]
+    assert batchgray(*asked).stdout.splitlines() == lines
+    assert not out.exists()
+    batchgray(*asked[:-1], "-q")
+    before = tree(out)
+    save_gradient(images / "b.png", 64, 48)
+    [event] = [json.loads(line) for line in batchgray(*asked, "--progress", "json").stdout.splitlines()]
+    assert (event["source"], event["output"]) == (f"{images}/b.png", f"{out}/b.jpg")
+    assert batchgray(*asked).stdout.splitlines()[-1] == "1 images to convert, 1 done already. Nothing was touched."
+    assert "other options" in batchgray(*asked, "--quality", 7, expect=2).stderr
+    assert tree(out) == before
 
 
 def test_a_run_on_folders_imports_nothing_of_jobs_and_stores():

@@ -11,12 +11,14 @@ import simplejpeg
 from files import RGB, saved
 from PIL import Image
 
-from batchgray.codecs import jpeg, opening, pillow_probes, transparency
+from batchgray.codecs import jpeg, opening, pillow_probes
 from batchgray.codecs.band_plan import plan_bands
 from batchgray.codecs.band_reader import BandReader
 from batchgray.codecs.jpeg_outline import JpegOutline
+from batchgray.codecs.jpeg_slices import SliceReader
 from batchgray.codecs.png_outline import PngOutline
 from batchgray.errors import ImageError
+from batchgray.kernels.unfilter import Unfilter
 from batchgray.records import InputVersion
 
 PICTURE = Image.fromarray(RGB)
@@ -61,7 +63,7 @@ def test_whatever_a_parser_raises_when_bands_are_planned_is_too(path, monkeypatc
 
 def test_whatever_a_decoder_raises_is_too(path, monkeypatch):
     image = opened(path)
-    monkeypatch.setattr(transparency, "put", raising(IndexError("index out of range")))
+    monkeypatch.setattr(Unfilter, "rows", raising(IndexError("index out of range")))
     monkeypatch.setattr(simplejpeg, "decode_jpeg", raising(IndexError("index out of range")))
     plane = memoryview(bytearray(RGB.size))
     with pytest.raises(ImageError, match=REPORTED):
@@ -72,10 +74,13 @@ def test_whatever_a_decoder_raises_is_too(path, monkeypatch):
 def test_whatever_a_reader_of_bands_raises_is_too(path, monkeypatch):
     image = opened(path)
     image.close()
-    reader = BandReader(path, image, plan_bands(path, image, "bt601"))
+    plan = plan_bands(path, image, "bt601")
+    slices = plan.slices
+    reader = SliceReader(path, image, slices) if slices else BandReader(path, image, plan)
     monkeypatch.setattr(np, "frombuffer", raising(IndexError("index out of range")))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", raising(IndexError("index out of range")))
     with pytest.raises(ImageError, match=REPORTED):
-        reader.rows(0, 8)
+        reader.part(0, 8)()
     monkeypatch.undo()
     reader.close()
 
@@ -102,7 +107,7 @@ class Interrupted(Exception):
 )
 def test_what_reserving_memory_raises_comes_through(tmp_path, error):
     path = tmp_path / "a.webp"
-    path.write_bytes(saved(PICTURE, "WEBP"))
+    path.write_bytes(saved(PICTURE, "WEBP", save_all=True, append_images=[PICTURE.rotate(180)]))
     with pytest.raises(type(error)) as caught:
         opened(str(path), reserve=raising(error))
     assert caught.value is error
@@ -110,14 +115,14 @@ def test_what_reserving_memory_raises_comes_through(tmp_path, error):
 
 def test_each_format_goes_to_its_own_probe(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr(pillow_probes, "PROBES", {"PNG": lambda probe: given.append(probe) or "opened"})
+    monkeypatch.setattr(pillow_probes, "PROBES", {"BMP": lambda probe: given.append(probe) or "opened"})
     monkeypatch.setattr(jpeg.OpenedJpeg, "probe", lambda probe: given.append(probe) or "opened too")
-    for name, format in (("a.png", "PNG"), ("a.jpg", "JPEG")):
+    for name, format in (("a.bmp", "BMP"), ("a.jpg", "JPEG")):
         (tmp_path / name).write_bytes(saved(PICTURE, format))
-    assert opened(str(tmp_path / "a.png"), background=(1, 2, 3)) == "opened"
+    assert opened(str(tmp_path / "a.bmp"), background=(1, 2, 3)) == "opened"
     assert opened(str(tmp_path / "a.jpg")) == "opened too"
     assert [probe.background for probe in given] == [(1, 2, 3), None]
-    assert [probe.version for probe in given] == [opening.version_of(str(tmp_path / n)) for n in ("a.png", "a.jpg")]
+    assert [probe.version for probe in given] == [opening.version_of(str(tmp_path / n)) for n in ("a.bmp", "a.jpg")]
 
 
 def test_no_descriptor_stays_open_of_what_fails(path, monkeypatch):

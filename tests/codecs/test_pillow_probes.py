@@ -9,7 +9,7 @@ from boxed import heic
 from files import RGB, saved
 from PIL import Image, features
 
-from batchgray.codecs import limits, pillow
+from batchgray.codecs import limits, opening, pillow
 from batchgray.codecs.opening import open_image
 from batchgray.codecs.pillow_probes import PROBES
 from batchgray.codecs.signatures import HEAD_BYTES, Format, format_of
@@ -66,6 +66,7 @@ def test_of_pillows_parsers_only_its_own_is_asked(kind, probed, monkeypatch):
         return real(file, formats=formats)
 
     monkeypatch.setattr(pillow.Image, "open", watched)
+    monkeypatch.setattr(opening, "_READERS", {})
     probed(FILES[kind])
     assert asked == [(kind,)]
 
@@ -80,7 +81,8 @@ def test_no_probe_goes_past_the_limit_of_pixels(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [pytest.param("AVIF", marks=AVIF), "WEBP", "PNG", "TIFF", "GIF", "BMP", "JPEG2000"])
-def test_what_reads_a_whole_file_asks_for_the_memory_before(kind, probed):
+def test_what_reads_a_whole_file_asks_for_the_memory_before(kind, probed, monkeypatch):
+    monkeypatch.setattr(opening, "_READERS", {})
     reserved = []
     opened = probed(FILES[kind], reserve=reserved.append)
     size = len(FILES[kind])

@@ -10,7 +10,7 @@ import tiffs
 from harness import decode
 from PIL import Image
 
-from batchgray.codecs import tiff_outline
+from batchgray.codecs import opening, tiff_outline
 from batchgray.codecs.excerpt import Excerpt
 from batchgray.codecs.opening import open_image
 from batchgray.codecs.tiff_outline import TiffOutline
@@ -63,8 +63,9 @@ def test_a_head_has_no_tables_and_changed_values():
 
 
 @pytest.mark.parametrize("compression", [tiffs.NONE, tiffs.DEFLATE])
-def test_what_libtiff_reads_beside_the_picture_is_reserved(tmp_path, compression):
+def test_what_libtiff_reads_beside_the_picture_is_reserved(tmp_path, compression, monkeypatch):
     """It reads the file itself, and so all of its directory."""
+    monkeypatch.setattr(opening, "_READERS", {})
     path = tmp_path / "a.tif"
     path.write_bytes(made(compression=compression))
     source = open_image(str(path), "bt601", 10**9)

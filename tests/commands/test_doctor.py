@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from harness import batchgray
@@ -53,6 +54,60 @@ def test_what_would_stop_a_run_is_exit_1(server):
     said = doctor("oss://photos/gray", **environment(server), expect=1).stdout
     assert "wrong  conditional puts: oss:PutObject is denied" in said
     assert '"oss:PutObject"' in said
+
+
+def trouble(server, **given):
+    """Something that is wrong, by name; returns what the environment has then."""
+    for name, value in given.items():
+        setattr(server, name, value)
+    return environment(server)
+
+
+WRONG = [  # what is wrong, the URL, what is said about it, and what of the other faults is not
+    (trouble, "oss://nowhere/gray", ["there is no bucket nowhere", "check its name"]),
+    (lambda server: trouble(server, denied={"oss:ListObjects"}), "oss://photos/gray", ["oss:ListObjects is denied"]),
+    (lambda server: trouble(server) | {"OSS_REGION": "cn-nowhere"}, "oss://photos/gray", ["is not the region of"]),
+    (
+        lambda server: trouble(server) | {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "x"},
+        "oss://photos/gray",
+        ["the signature is wrong", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
+    ),
+    (
+        lambda server: trouble(server) | {"ALIBABA_CLOUD_ACCESS_KEY_ID": "x"},
+        "oss://photos/gray",
+        ["does not know the access key"],
+    ),
+    (lambda server: trouble(server, skew=3600), "oss://photos/gray", ["this machine's clock is", "set it"]),
+    (
+        lambda server: trouble(server) | {"OSS_ENDPOINT": "http://127.0.0.1:9", "STORE_PATIENCE": "0"},
+        "oss://photos/gray",
+        ["can't be reached"],
+    ),
+]
+WORDS = [
+    "there is no bucket",
+    "is denied",
+    "not the region",
+    "signature is wrong",
+    "access key;",
+    "clock is",
+    "reached",
+]
+
+
+@pytest.mark.parametrize(("wrong", "url", "words"), WRONG, ids=[words[0] for _, _, words in WRONG])
+def test_each_fault_is_told_in_words_of_its_own(server, wrong, url, words):
+    intercepted = {"PYTHONPATH": str(Path(__file__).parents[1] / "support" / "intercept")}
+    said = doctor(url, expect=1, **intercepted, **wrong(server)).stdout
+    for each in words:
+        assert each in said
+    assert sum(each in said for each in WORDS) == 1, said
+
+
+def test_without_its_extra_a_url_says_what_to_install(tmp_path):
+    (tmp_path / "alibabacloud_oss_v2.py").write_text("raise ImportError('not here')")
+    refused = doctor("oss://photos/gray", expect=2, PYTHONPATH=str(tmp_path))
+    assert "batchgray[oss]" in refused.stderr
 
 
 def test_json_has_the_findings_alone(server):

@@ -4,11 +4,12 @@ import pytest
 from made_jobs import SIDE, MadeJob, name
 
 from batchgray.commands import job_status
-from batchgray.commands.job_view import JobView, totals
+from batchgray.commands.job_view import JobView, steadily, totals
 from batchgray.commands.status import status_lines
 from batchgray.manifest import share_log, tally
 from batchgray.manifest.mending import ToMend
 from batchgray.manifest.tally import DoneTally, PlannedTally
+from batchgray.storage.base import Missing
 
 
 @pytest.fixture
@@ -124,3 +125,23 @@ def test_of_many_failures_a_person_is_told_the_first_and_a_program_all(monkeypat
     assert whole.status().failures == []
     assert len(list(whole.failures())) == 60
     assert [(reason.error, reason.count) for reason in whole.status().reasons] == [("bad", 60)]
+
+
+def test_a_round_that_ends_while_it_is_read_is_read_anew():
+    made = MadeJob(4)
+    made.tell_planned()
+    made.finish(1)
+    read = []
+
+    def ending(view):
+        read.append(view.round.number)
+        if len(read) == 1:
+            made.place.put(made.round.finished, b"")
+            made.place.delete(f"{made.round.plan}/{name(1)}")
+            view.images_of(name(1))
+        return dict(totals(view.shares()).counts)
+
+    assert steadily(JobView(made.place), ending) == {"done": 0, "failed": 0, "gone": 0}
+    assert read == [1, 2]
+    with pytest.raises(Missing):
+        steadily(JobView(MadeJob(2).place), lambda view: view.images_of(name(9)))

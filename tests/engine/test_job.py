@@ -167,7 +167,7 @@ def test_a_later_run_takes_what_is_new_or_changed_and_nothing_else(images, out, 
     started = [event.source for event in events if type(event).__name__ == "Started"]
     planned = next(event for event in events if type(event).__name__ == "Planned")
     assert (exit_code, sorted(started)) == (0, ["c.png", "f.png"])
-    assert (planned.total, planned.todo, planned.done, planned.new, planned.changed) == (5, 2, 3, 1, 1)
+    assert (planned.total, planned.todo, planned.done, planned.new, planned.changed) == (6, 2, 3, 1, 1)
     assert (events[-1].done, events[-1].gone, events[-1].newly_gone) == (5, 1, ["d.jpg"])
     batchgray("run", images, "--out", tmp_path / "plain", "-q")
     assert outputs(out).items() >= tree(tmp_path / "plain").items()
@@ -190,6 +190,12 @@ def test_where_nothing_is_new_nothing_is_left_of_the_question(images, out):
     exit_code, events = run(images, out)
     assert (exit_code, events[-1].already_done, events[-1].converted) == (0, 5, 0)
     assert tree(out) == before
+
+
+def test_of_a_job_that_is_over_no_empty_folder_is_left(images, out):
+    run(images, out)
+    name = job_head.read(FolderPlace(out)).prefix
+    assert sorted(path.name for path in (out / name / "1").iterdir()) == ["finished"]
 
 
 def test_resume_tries_again_what_failed_and_looks_for_nothing_new(images, out):

@@ -40,12 +40,12 @@ def run(tmp_path, monkeypatch):
     """A run whose supervisor ends at once, interrupted by a notice; `ended(ledger)` says how."""
 
     def run(ended, sources, notice=NOTICE):
-        def supervisor(_tasks, _inheritance, _checkpoints, _options, ledger, *_):
-            def work():
+        def supervisor(*_):
+            def work(_tasks, ledger, _ready):
                 ended(ledger)
                 return Outcome(notice)
 
-            return SimpleNamespace(run=work)
+            return SimpleNamespace(run=work, close=lambda: None)
 
         monkeypatch.setattr(runs, "Supervisor", supervisor)
         save_gradient(tmp_path / "in" / "a.png", 8, 8)
@@ -92,7 +92,7 @@ def test_a_flush_that_a_full_disk_did_not_take_is_never_acknowledged(run):
     assert source.acknowledged == []
     assert result.exit_code == 75
     assert len(warned) == 1
-    assert "the disk is full" in warned[0]
+    assert "could not be told what was flushed" in warned[0]
     assert "may come again" in warned[0]
 
 

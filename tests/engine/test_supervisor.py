@@ -1,6 +1,7 @@
 """The supervisor, a step at a time: a stub stands for the fork server, and the test plays the workers."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import signal
@@ -693,3 +694,120 @@ def test_what_is_on_the_way_is_no_memory_for_images(tmp_path):
             while channel.waiting(0):
                 answers.append(channel.receive())
             assert isinstance(answers[-1], kind)
+
+
+# workers that live on
+
+
+def finish_all(world, *numbers):
+    """Each worker has done what it was handed."""
+    for number in numbers:
+        images = [image_done(index) for index in world.received(number)]
+        world.says(number, messages.Done(images=images))
+        world.says(number, messages.Idle(chunks=world.workers[number].chunks))
+
+
+def test_workers_that_stay_are_idle_when_all_is_done_and_are_handed_what_comes_next(tmp_path):
+    with making_world(tmp_path, count=2, stay=True) as world:
+        world.begin()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        assert world.it._is_working()
+        finish_all(world, 0, 1)
+        world.it._hand_out_tasks()
+        assert not world.it._is_working()
+        assert [worker.ended for worker in world.workers] == [False, False]
+        world.it._begin(Tasks(2, 2 << 20), world.reporter, lambda: True, stay=True)
+        world.it._hand_out_tasks()
+        assert [world.received(number) for number in (0, 1)] == [[0], [1]]
+        assert len(world.server.workers) == 2
+
+
+def test_workers_that_do_not_stay_end_when_all_is_done(world):
+    world.begin()
+    world.forked(11, 12)
+    world.ready(0, 1)
+    finish_all(world, 0)
+    world.it._hand_out_tasks()
+    finish_all(world, 0, 1)
+    world.it._hand_out_tasks()
+    assert [worker.ended for worker in world.workers] == [True, True]
+
+
+def test_at_a_notice_workers_that_stay_end_too(tmp_path):
+    with making_world(tmp_path, count=2, stay=True) as world:
+        world.begin()
+        world.forked(11, 12)
+        world.it._handle_notice(SIGTERM)
+        assert world.it._is_working()
+        for _ in range(2):
+            world.dies(0, status=0)
+        assert not world.it._is_working()
+        assert world.it.notice == SIGTERM
+
+
+def test_workers_that_were_given_something_else_end_and_others_follow(tmp_path):
+    with making_world(tmp_path, count=2, stay=True) as world:
+        world.begin()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        finish_all(world, 0, 1)
+        inheritance = world.it._pool._inheritance
+        world.it.inherit(inheritance)
+        assert [worker.ended for worker in world.workers] == [False, False]
+        world.it.inherit(dataclasses.replace(inheritance, job=b"another input"))
+        assert [worker.ended for worker in world.workers] == [True, True]
+        world.it._begin(Tasks(1, 2 << 20), world.reporter, lambda: True, stay=True)
+        for pid in (11, 12):
+            world.server.tells(messages.Exited(pid=pid, status=0, peak_bytes=1))
+            world.it._pool.read_server()
+        world.it._reap_workers()
+        world.it._hand_out_tasks()
+        assert [worker.number for worker in world.workers] == [3]
+
+
+def test_what_is_not_ours_any_more_is_killed_and_not_listened_to(tmp_path):
+    with making_world(tmp_path, count=4, stay=True) as world:
+        world.begin()
+        world.forked(11)
+        world.ready(0)
+        told = list(world.reporter.told)
+        world.server.workers[0].send(messages.Done(images=[image_done(0)]))
+        world.server.tells(messages.Exited(pid=11, status=-signal.SIGKILL, peak_bytes=1))
+        world.server.tells(messages.Forked(pid=12))
+        world.server.tells(messages.Exited(pid=12, status=0, peak_bytes=1))
+        world.it.abandon()
+        assert world.workers == []
+        assert (11, signal.SIGKILL) in world.server.signalled
+        assert world.reporter.told == told
+
+
+def test_what_waits_is_shared_out_before_it_is_handed_out(tmp_path):
+    with making_world(tmp_path, count=4) as world:
+        given = []
+        world.it._tasks.share_out = lambda backlog: given.extend(backlog.give_away(1))
+        world.begin()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        assert given[0] == [1, 3]
+        assert [world.received(number) for number in (0, 1)] == [[0], [2]]
+
+
+def test_workers_that_stayed_get_what_comes_next_before_anything_is_waited_for(tmp_path, monkeypatch):
+    """They are idle already, and say nothing that would end the wait: each share would begin a second late."""
+
+    class Waits(Exception):
+        pass
+
+    def wait(_):
+        raise Waits
+
+    with making_world(tmp_path, count=0, stay=True) as world:
+        for _ in range(2):
+            world.it._pool.spawn_worker()
+        world.forked(11, 12)
+        world.ready(0, 1)
+        monkeypatch.setattr(Supervisor, "_dispatch_messages", wait)
+        with pytest.raises(Waits):
+            world.it.run(Tasks(2, 2 << 20), world.reporter, lambda: True, stay=True)
+        assert [world.received(0), world.received(1)] == [[0], [1]]

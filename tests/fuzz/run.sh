@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=$1 seconds=$2
 shift 2
-[ $# -gt 0 ] || set -- manifest journal sidecar intents event markers images size
+export PYTHONPATH=tests/support${PYTHONPATH:+:$PYTHONPATH}
+[ $# -gt 0 ] || set -- manifest journal sidecar intents event markers images metadata pixels size
 mkdir -p .fuzz/findings
 # The targets' own files; a fuzzer ends without cleaning up. In memory, where that can be had.
 TMPDIR=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")

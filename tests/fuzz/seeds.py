@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+from described import CHARACTERS, KEYWORDS, WORDS, packet, resource
 from PIL import Image
 
 from batchgray.checkpoints import sidecar
@@ -109,6 +110,12 @@ def _heics(exif: Image.Exif) -> list[bytes]:
     return found
 
 
+def metadata() -> list[bytes]:
+    words = CHARACTERS + WORDS
+    xmp = packet(KEYWORDS, 'photoshop:ColorMode="3" xmp:Rating="2"')
+    return [xmp, words, resource(0x0404, words), b"XML:com.adobe.xmp\0\0\0\0\0" + xmp]
+
+
 def main(folder: Path) -> None:
     pictures = images()
     seeds = {
@@ -119,9 +126,12 @@ def main(folder: Path) -> None:
         "event": events(),
         "markers": [data for data in pictures if data.startswith((b"\xff\xd8", b"\0\0\0", b"P"))],
         "images": pictures,
+        "metadata": metadata(),
+        "pixels": [data for data in pictures if data.startswith((b"\x89PNG", b"II", b"RIFF"))],
         "size": [b"800M", b"2GiB", b"1.5k", b"1000000"],
     }
-    texts = b"".join(data for target, some in seeds.items() if target not in ("images", "markers") for data in some)
+    no_texts = "images", "markers", "metadata", "pixels"
+    texts = b"".join(data for target, some in seeds.items() if target not in no_texts for data in some)
     words = sorted(set(re.findall(rb'"[\w:.-]+"', texts)))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "words").write_text("".join(f'"\\"{word[1:-1].decode()}\\""\n' for word in words))

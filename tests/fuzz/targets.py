@@ -10,6 +10,7 @@ import contextlib
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import atheris
 
@@ -21,6 +22,7 @@ with atheris.instrument_imports(include=["batchgray"]):
         heif_outline,
         jpeg2000_outline,
         jpeg_outline,
+        metadata,
         opening,
         png_outline,
         pnm_outline,
@@ -28,6 +30,7 @@ with atheris.instrument_imports(include=["batchgray"]):
         tiff_outline,
         webp_outline,
     )
+    from batchgray.codecs.opened import SecondOpinion
     from batchgray.manifest import document
     from batchgray.manifest.files import files_of
     from batchgray.manifest.journal import seed_of
@@ -123,6 +126,50 @@ def fuzz_images(data: bytes) -> None:
     path.write_bytes(data)
     with contextlib.suppress(errors.ImageError):
         opening.open_image(str(path), "luma", 10**9).close()
+
+
+def fuzz_metadata(data: bytes) -> None:
+    """XMP, IPTC, Photoshop's resources and a PNG's texts: what is kept of them is kept again as it is."""
+    besides = metadata.Besides()
+    besides.take_resources(data)
+    besides.take_text(data, slice(0, len(data)))
+    for kind in (metadata.XMP, metadata.IPTC):
+        besides.take(kind, data, slice(0, len(data)))
+    for kind, kept in besides.kept.items():
+        again = metadata.Besides()
+        again.take(kind, kept, slice(0, len(kept)))
+        assert again == metadata.Besides({kind: kept}) or not kept
+
+
+def fuzz_pixels(data: bytes) -> None:
+    """Decoding a picture of up to a megapixel: what is read without Pillow is what Pillow would have read."""
+    path = _FOLDER / "pixels"
+    path.write_bytes(data)
+    readers = dict(opening._READERS)
+    found = _decoded(path)
+    try:
+        opening._READERS.clear()
+        assert found == _decoded(path)
+    finally:
+        opening._READERS.update(readers)
+
+
+def _decoded(path: Path) -> tuple | str:
+    """Sides, notes and colours, of gray those that it stands for; or why there are none."""
+    try:
+        with contextlib.closing(opening.open_image(str(path), "bt601", 10**6)) as opened:
+            shape = opened.height, opened.width, 3 if opened.colour else 1
+            plane = memoryview(bytearray(shape[0] * shape[1] * shape[2]))
+            planes = SimpleNamespace(rgb=plane, gray=plane)
+            try:
+                note = opened.decode(planes)
+            except SecondOpinion as wanted:
+                with contextlib.closing(wanted.opened):
+                    note = wanted.opened.decode(planes)
+            colours = bytes(plane) if opened.colour else b"".join(bytes([value]) * 3 for value in plane)
+            return shape[:2], note, opened.note, opened.exif, colours
+    except errors.ImageError as error:
+        return str(error)
 
 
 def fuzz_size(data: bytes) -> None:

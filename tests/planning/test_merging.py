@@ -5,11 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgray.errors import Collisions, TakenNames
+from batchgray.manifest import mending
+from batchgray.manifest.job_head import JobHead
+from batchgray.manifest.mending import ToMend
 from batchgray.manifest.results import Layers, Result, order_of, totals_of
+from batchgray.options import PixelOptions
 from batchgray.planning import ranges
 from batchgray.planning.merging import Input
 from batchgray.planning.shares import Planner
 from batchgray.storage.memory import MemoryPlace
+
+HEAD = JobHead(job="job", options=PixelOptions(), max_pixels=9, inputs=["in"], include=[], exclude=[])
 
 
 def unwanted(key: str) -> str | None:
@@ -21,7 +27,7 @@ class Job:
 
     def __init__(self, share_images: int = 2) -> None:
         self.job, self.place, self.round = MemoryPlace(), MemoryPlace("in"), 0
-        self.layers = Layers(self.job, "job", 3)
+        self.layers = Layers(self.job, HEAD.prefix, 3)
         self.pruned: list[str] = []
         self._share_images = share_images
 
@@ -40,6 +46,7 @@ class Job:
             self._share_images,
             self.layers,
             only_failed,
+            list(mending.marked(self.job, HEAD)),
             self._prune if prune else lambda gone: False,
         )
         self.shares = list(planner.plan())
@@ -144,6 +151,25 @@ def test_an_output_keeps_its_name_when_another_comes_that_would_have_shared_it(j
     assert job.states() == {"a.png": "done", "a.tif": "done"}
 
 
+@pytest.mark.parametrize("share_images", [1, 2, 9])
+def test_names_that_could_come_out_as_one_are_told_apart_across_a_folder_between_them(share_images):
+    """`a.raw/` stands between `a.jpg` and `a.tif` in the order of names."""
+    job = Job(share_images)
+    job.put("a.bmp.png", "a.jpg", "a.raw/1.jpg", "a.raw/2.jpg", "a.s/1.jpg", "a.tif", "a/x.jpg", "b.jpg")
+    expected = {"a.bmp.png": "a.bmp.jpg", "a.jpg": "a.jpg", "a.tif": "a.tif.jpg", "a/x.jpg": "a/x.jpg"}
+    assert {key: output for key, output in job.run().items() if "/" not in key or "x" in key} == {
+        **expected,
+        "b.jpg": "b.jpg",
+    }
+    assert job.run() == {}
+    job.place.delete("a.jpg")
+    job.put("a.png")
+    assert job.run() == {"a.png": "a.png.jpg"}
+    job.place.delete("a.raw/1.jpg")
+    assert job.run() == {}
+    assert job.states()["a.jpg"] == job.states()["a.raw/1.jpg"] == "gone"
+
+
 def test_what_was_made_of_what_is_gone_is_never_replaced(job):
     job.put("a.jpg")
     job.run()
@@ -168,6 +194,18 @@ def test_what_is_pruned_is_forgotten(job):
     assert job.run() == {"a.jpg": "a.jpg"}
 
 
+@pytest.mark.parametrize("only_failed", [False, True])
+def test_what_is_marked_is_made_anew_whatever_is_there_and_the_mark_is_removed(job, only_failed):
+    job.put("a.jpg", "b.jpg", "b.jpg.jpg", "c.jpg", "d.jpg")
+    job.run(failing=("a.jpg",))
+    marked = [ToMend(input=0, source=name, output=name) for name in ("d.jpg", "b.jpg", "a.jpg", "never.jpg")]
+    mending.mark(job.job, HEAD, marked)
+    assert job.run(only_failed=only_failed) == {name: name for name in ("a.jpg", "b.jpg", "d.jpg")}
+    assert [image.replaces for share in job.shares for image in share.images] == ["*", "*", "*"]
+    assert job.states() == dict.fromkeys(["a.jpg", "b.jpg", "b.jpg.jpg", "c.jpg", "d.jpg"], "done")
+    assert job.run() == {}
+
+
 def test_what_is_not_read_any_more_is_no_less_done(job, monkeypatch):
     job.put("a.jpg", "b.png")
     job.run()
@@ -178,7 +216,7 @@ def test_what_is_not_read_any_more_is_no_less_done(job, monkeypatch):
 
 
 NAMES = st.tuples(
-    st.sampled_from(["a", "b", "a/c", "ä"]), st.sampled_from([".jpg", ".png", ".tif", ".x.png", ".txt"])
+    st.sampled_from(["a", "b", "a/c", "ä", "a.q/c"]), st.sampled_from([".jpg", ".png", ".tif", ".x.png", ".txt"])
 ).map("".join)
 CHANGES = st.dictionaries(NAMES, st.sampled_from(["put", "delete"]), max_size=8)
 

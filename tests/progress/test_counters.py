@@ -43,6 +43,26 @@ def test_images_that_are_gone_are_not_waited_for(counters):
     assert counters.total == 7
 
 
+def listed(total, done, complete, **bytes_of):
+    kinds = {f".{kind}": size for kind, size in bytes_of.items()}
+    todo, size = total - done, sum(kinds.values())
+    return events.Listed(
+        total=total, todo=todo, done=done, todo_bytes=size, todo_bytes_by_kind=kinds, complete=complete
+    )
+
+
+def test_a_list_that_grows_is_told_as_what_there_is_at_least(counters, clock):
+    """What was done meanwhile, here or by other machines, is neither lost nor counted twice."""
+    count(counters, replaced(planned(png=2_000_000), total=2, complete=False), started("a.png"))
+    assert counters.total_words == "at least 2"
+    clock.now += 1
+    count(counters, done("a.png", pixels=1_000_000, seconds=1.0))
+    count(counters, listed(10, 0, False, png=10_000_000))
+    assert (counters.total, counters.done, counters.pixels_left) == (10, 1, 9_000_000)
+    count(counters, listed(10, 4, True, png=6_000_000))
+    assert (counters.total_words, counters.done, counters.pixels_left) == ("10", 5, 5_000_000)
+
+
 def test_what_is_left_is_told_by_pixels_and_each_kind_has_its_own(counters, clock):
     """A megabyte of JPEG has ten times the pixels of one of PNG, and takes a fifth of the time a pixel."""
     count(counters, planned(jpg=3_000_000, png=11_000_000))

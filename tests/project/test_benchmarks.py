@@ -17,6 +17,7 @@ FEW = {
     "throughput": ["--only", "bt601", "--only", "jpegtran"],
     "thumbnails": ["--count", "12", "--only", "draft"],
     "png_output": ["--only", "batchgray", "--only", "Pillow"],
+    "formats": ["--counts", "2", "--kinds", "png", "webp", "--only", "batchgray", "--only", "Pillow"],
     "kernel": ["--megapixels", "1"],
     "checkpoint_cost": ["--count", "2", "--large", "1", "--megapixels", "1"],
     "resume_cost": ["--interruptions", "1", "--workers", "1"],
@@ -105,6 +106,13 @@ def test_a_png_has_its_time_and_its_size_beside_its_peers(measured):
     assert found["batchgray, effort 0", "size"] > found[name, "size"] >= found["batchgray, effort 9", "size"] > 0
     assert found[f"Pillow, its default / {name}", "size ratio"] > 0
     assert ("Pillow pool to PNG / batchgray --format png", "wall ratio") in found
+
+
+def test_other_formats_have_their_peers_and_their_start_up(measured):
+    found = figures(measured, "formats")
+    for kind in ("png", "webp"):
+        assert found[f"{kind}, 2 files: batchgray bt601, start-up", "cpu"] > 0
+        assert found[f"{kind}, 2 files: Pillow convert pool / batchgray bt601", "cpu ratio"] > 0
 
 
 def test_an_interruption_is_timed_from_its_sending(measured):

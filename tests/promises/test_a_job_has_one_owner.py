@@ -12,6 +12,8 @@ import pytest
 from harness import Running, batchgray, tree, wait_until
 from recording import AT_THE_FIRST_CHUNK, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
+ENOUGH_WAITS = 40  # of a worker's first thread: to put a checkpoint takes fewer, and for the lease it waits on and on
+
 
 @pytest.fixture(params=jobs.STAGES)
 def stage(request, tall, tmp_path):
@@ -51,8 +53,9 @@ def test_a_machine_that_slept_leaves_nothing_either(stage, tall_converted, tmp_p
         worker, supervisor = wait_for_stopped_worker(run), psutil.Process(run.process.pid)
         supervisor.suspend()
         batchgray(*stage.run(), env=stage.env(), expect=0)
-        before = stage.log()
+        before, waits = stage.log(), worker.num_ctx_switches().voluntary
         worker.resume()
+        wait_until(lambda: worker.num_ctx_switches().voluntary > waits + ENOUGH_WAITS)
         supervisor.resume()
         run.finish(expect=1)
     assert stage.log() == before

@@ -208,3 +208,44 @@ def test_several_threads_list_at_once(tmp_path):
     with contextlib.closing(FolderPlace(tmp_path)) as place, ThreadPoolExecutor(8) as pool:
         listed = list(pool.map(lambda _: [entry.key for entry in place.list()], range(40)))
     assert all(keys == [f"{number:04}" for number in range(3000)] for keys in listed)
+
+
+def test_a_folder_that_is_only_read_follows_links_to_files(tmp_path):
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (tmp_path / "elsewhere.jpg").write_bytes(b"pixels")
+    (inside / "folder").mkdir()
+    for name, target in {"a.jpg": "../elsewhere.jpg", "b.jpg": "nowhere", "c": "folder", "d": "d"}.items():
+        (inside / name).symlink_to(target)
+    with contextlib.closing(FolderPlace(inside, follow_links=True)) as place:
+        (entry,) = place.list()
+        assert (entry.key, entry.size, place.stat("a.jpg")) == ("a.jpg", 6, entry)
+        assert place.get("a.jpg", entry.version) == b"pixels"
+    with contextlib.closing(FolderPlace(inside)) as place:
+        assert list(place.list()) == []
+
+
+def test_of_a_folder_that_is_listed_only_the_names_are_held(tmp_path):
+    """What is done with each name may take hours: a file is looked at in its turn."""
+    for name in ("a", "b", "c/d", "e"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    with contextlib.closing(FolderPlace(tmp_path)) as place:
+        listed = place.list()
+        assert next(listed).key == "a"
+        (tmp_path / "b").unlink()
+        (tmp_path / "e").write_bytes(b"larger")
+        assert [(entry.key, entry.size) for entry in listed] == [("c/d", 1), ("e", 6)]
+
+
+def test_folders_without_a_file_are_removed_below_a_name_and_nowhere_else(tmp_path):
+    place = FolderPlace(tmp_path)
+    for key in ("r/a/b/c", "r/d/e", "r/f", "other/g/h"):
+        place.put(key, b"")
+    for key in ("r/a/b/c", "r/d/e", "other/g/h"):
+        place.delete(key)
+    place.put("r/d/i", b"")
+    place.remove_empty("r")
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"r", "r/d", "r/d/i", "r/f", "other", "other/g"}
+    place.close()

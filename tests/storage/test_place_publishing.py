@@ -6,9 +6,10 @@ import pytest
 
 from batchgray.storage.base import Full
 from batchgray.storage.durable import Folder
+from batchgray.storage.integrity import checksum
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.place_publishing import PlacePublisher
-from batchgray.storage.publishing import Taken
+from batchgray.storage.publishing import TakenInPlace
 from batchgray.storage.scratch import HeldFile, Scratch
 
 
@@ -45,10 +46,24 @@ def test_the_same_may_be_there_already(folder, place, made):
 
 def test_another_stays(folder, place, made):
     place.put("b.jpg", b"mine")
-    with pytest.raises(Taken):
+    with pytest.raises(TakenInPlace):
         PlacePublisher(place, folder).put("b.jpg", made(b"B"))
     assert place.get("b.jpg") == b"mine"
     assert folder.names() == []
+
+
+@pytest.mark.parametrize("replaces", [str(checksum([b"old"])), "*"])
+def test_what_it_is_told_to_replace_makes_way(folder, place, made, replaces):
+    place.put("b.jpg", b"old")
+    PlacePublisher(place, folder).put("b.jpg", made(b"B"), replaces)
+    assert place.get("b.jpg") == b"B"
+
+
+def test_what_is_not_as_it_was_made_does_not(folder, place, made):
+    place.put("b.jpg", b"mine")
+    with pytest.raises(TakenInPlace):
+        PlacePublisher(place, folder).put("b.jpg", made(b"B"), str(checksum([b"old"])))
+    assert place.get("b.jpg") == b"mine"
 
 
 def test_where_it_fails_no_file_is_left(folder, place, made, monkeypatch):

@@ -91,3 +91,41 @@ def _paeth(a: int, b: int, c: int) -> int:
     if pa <= pb and pa <= pc:
         return a
     return b if pb <= pc else c
+
+
+def unfiltered(filtered: list[list[int]], above: list[int], size: int) -> bytes:
+    """Rows without their filters, whose types come first (PNG, 9.2); a pixel has `size` bytes."""
+    made = bytearray()
+    for kind, *row in filtered:
+        line: list[int] = []
+        for x, value in enumerate(row):
+            left, corner = (line[x - size], above[x - size]) if x >= size else (0, 0)
+            guess = [0, left, above[x], (left + above[x]) // 2, _paeth(left, above[x], corner)][kind]
+            line.append((value + guess) % 256)
+        made += bytes(line)
+        above = line
+    return bytes(made)
+
+
+def lzw(data: bytes) -> bytes:
+    """TIFF's LZW (TIFF 6.0, section 13): codes of 9 bits and more, from the highest on."""
+    codes, strings, string, bits = [(256, 9)], {bytes([i]): i for i in range(256)}, b"", 9
+    count = 258
+    for byte in data:
+        if string + bytes([byte]) in strings:
+            string += bytes([byte])
+            continue
+        codes.append((strings[string], bits))
+        strings[string + bytes([byte])] = count
+        count, string = count + 1, bytes([byte])
+        bits = max(9, count.bit_length())
+        if count == 4094:
+            codes.append((256, bits))
+            strings, count, bits = {bytes([i]): i for i in range(256)}, 258, 9
+    if string:
+        codes.append((strings[string], bits))
+        count += 1
+    codes.append((257, max(9, count.bit_length())))
+    text = "".join(f"{code:0{length}b}" for code, length in codes)
+    text += "0" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big")

@@ -17,6 +17,7 @@ cloud-init cloud-init
 fish fish
 git git
 mkfs.ext4 e2fsprogs
+pdftotext poppler-utils
 setpriv util-linux
 systemd-analyze systemd
 zsh zsh

@@ -13,6 +13,7 @@ from batchgray.records import InputVersion, Task
 from batchgray.storage.base import Unreachable
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
+from batchgray.workers import fetching as fetching_module
 from batchgray.workers.fetching import Fetching
 from batchgray.workers.interrupt import Interrupted
 
@@ -59,6 +60,11 @@ class Interrupt:
         yield
 
 
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(fetching_module, "_LEAST_PIECE", 1000)
+
+
 @pytest.fixture
 def place():
     return Gated()
@@ -76,7 +82,7 @@ def interrupt():
 
 @pytest.fixture
 def fetching(place, folder, interrupt):
-    return Fetching(place, folder, 7, interrupt, BUDGET)
+    return Fetching(place, folder, 7, interrupt, BUDGET, until_certain=lambda: None)
 
 
 def tasks(place, *sizes):
@@ -150,7 +156,7 @@ def test_large_ones_are_files_of_which_only_the_next_is_fetched(fetching, place,
         with fetching.at_hand(task):
             if number + 1 < len(wanted):
                 wait_until_there(fetching)
-                assert sorted(folder.names()) == [f"7-{number}.png", f"7-{number + 1}.png"]
+                assert sorted(folder.names()) == [f"in-7-{number}.png", f"in-7-{number + 1}.png"]
     assert folder.names() == []
     assert place.most <= BUDGET // 2
 
@@ -207,6 +213,32 @@ def test_what_the_next_one_meets_does_not_touch_the_one_at_hand(fetching, place)
     with fetching.at_hand(wanted[0]) as at_hand:
         assert isinstance(fetching._ahead[0].source.exception(DEADLINE), ImageError)
         assert at_hand.source.data == bytes(10)
+
+
+def test_none_is_begun_while_the_share_is_in_doubt(place, folder, interrupt):
+    """It was handed out before, and may be another machine's by now."""
+    certain = threading.Event()
+    waiting = threading.Event()
+    begun = []
+
+    def until_certain():
+        waiting.set()
+        assert certain.wait(DEADLINE)
+
+    def begin():
+        with fetching.at_hand(wanted[0]):
+            begun.append(certain.is_set())
+
+    fetching = Fetching(place, folder, 7, interrupt, BUDGET, until_certain)
+    wanted = tasks(place, 10)
+    fetching.expect(wanted)
+    beginning = threading.Thread(target=begin)
+    beginning.start()
+    assert waiting.wait(DEADLINE)
+    assert begun == []
+    certain.set()
+    beginning.join(DEADLINE)
+    assert begun == [True]
 
 
 def test_interrupted_it_waits_for_none(fetching, place, interrupt):

@@ -112,7 +112,7 @@ def test_what_is_preloaded_is_in_memory_once_for_all_workers_to_come(slot_fd, tm
     with serving() as server:
         assert next_message(server.channel) == Booted()
         early, early_process = forked(server, slot_fd)
-        server.preload(pillow=True, png=False)
+        server.preload("pillow_probes")
         late, late_process = forked(server, slot_fd)
         set_up(early, tmp_path)
         set_up(late, tmp_path)
@@ -125,7 +125,10 @@ def test_what_is_preloaded_is_in_memory_once_for_all_workers_to_come(slot_fd, tm
     ("suffix", "options", "expected"),
     [
         ("jpg", (), False),
-        ("png", (), True),
+        ("png", (), False),
+        ("bmp", (), True),
+        ("tiff", (), False),
+        ("webp", (), False),
         ("jpg", ("--format", "png"), False),
         ("jpg", ("--metadata", "strip"), True),
     ],

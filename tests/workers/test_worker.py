@@ -264,6 +264,7 @@ def test_a_second_opinion_waits_for_its_own_memory(world, tmp_path):
 def test_what_opening_takes_is_asked_for_before_it_is_opened(world, tmp_path, monkeypatch):
     path = save_gradient(tmp_path / "a.webp", 203, 155)
     opened = []
+    monkeypatch.setattr(opening, "_READERS", {})
     monkeypatch.setattr(pillow.Image, "open", lambda *_, **__: opened.append(1) or 1 / 0)
     world.pipe.refusal = Refused(reason="needs 9 MB", remedy="raise --memory")
     world.it._convert(world.task(path))

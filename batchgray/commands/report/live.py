@@ -133,10 +133,13 @@ class Server(ThreadingHTTPServer):
         name = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{name}:{self.port}/"
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that hangs up is no fault."""
+
     def is_called(self, host: str) -> bool:
         """Whether a request's Host is this server: its name, or an address; other names anybody may point here."""
-        parts = urlsplit(f"//{host}")
         try:
+            parts = urlsplit(f"//{host}")
             name, port = parts.hostname or "", parts.port or 80
         except ValueError:
             return False
@@ -166,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.headers.get("Sec-Fetch-Site") not in _FROM_HERE:
             self._answer(HTTPStatus.FORBIDDEN)
         else:
-            self._answer_path(*urlsplit(self.path)[2:4])
+            self._answer_path(*self.path.partition("?")[::2])
 
     do_HEAD = do_GET
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchgray import texts
 from batchgray.commands import job_status, sessions, status
-from batchgray.commands.job_view import JobView, viewing
+from batchgray.commands.job_view import JobView, steadily, viewing
 from batchgray.commands.report import charts, pictures
 from batchgray.commands.report.pictures import Framing, Gallery, Original, Pair
 from batchgray.commands.report.timeline import Timeline, busy_times, timeline, times_of
@@ -101,29 +101,33 @@ def job_subject(name: str, stores: StoreOptions, folder: Path, framed: Framing, 
     `look` is as with `job_status.first_status`.
     """
     with viewing(name, stores) as view:
-        found = job_status.first_status(view, look)
-        stays = view.stays(_STAYS)
-        sample = list(_sampled(view))
-        gallery = _job_gallery(view, stores, folder, sample)
-        runs = busy_times(stays) or times_of(view.finished())
-        return Subject(
-            out=view.place.name,
-            manifest=view.name,
-            options=view.head.options,
-            max_pixels=view.head.max_pixels,
-            inputs=view.head.inputs,
-            versions=[view.head.batchgray],
-            figures=found,
-            running=found.state == "running",
-            runs=runs,
-            undated=max(0, found.counts.done - sum(run.images for run in runs)),
-            interruptions=found.interruptions,
-            earlier=[],
-            failures=[(failure.path, failure.error) for failure in found.failures],
-            pairs=gallery.pairs(_chosen(view, sample), framed),
-            notes=_notes(sample, gallery.name_of),
-            machines=timeline(stays),
-        )
+        return steadily(view, lambda view: _of_job(view, stores, folder, framed, look))
+
+
+def _of_job(view: JobView, stores: StoreOptions, folder: Path, framed: Framing, look: bool) -> Subject:
+    found = job_status.first_status(view, look)
+    stays = view.stays(_STAYS)
+    sample = list(_sampled(view))
+    gallery = _job_gallery(view, stores, folder, sample)
+    runs = busy_times(stays) or times_of(view.finished())
+    return Subject(
+        out=view.place.name,
+        manifest=view.name,
+        options=view.head.options,
+        max_pixels=view.head.max_pixels,
+        inputs=view.head.inputs,
+        versions=[view.head.batchgray],
+        figures=found,
+        running=found.state == "running",
+        runs=runs,
+        undated=max(0, found.counts.done - sum(run.images for run in runs)),
+        interruptions=found.interruptions,
+        earlier=[],
+        failures=[(failure.path, failure.error) for failure in found.failures],
+        pairs=gallery.pairs(_chosen(view, sample), framed),
+        notes=_notes(sample, gallery.name_of),
+        machines=timeline(stays),
+    )
 
 
 def _notes(images: Iterable[Image], name_of: Callable[[Image], str]) -> list[texts.Shared]:

@@ -7,17 +7,16 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 import tiffs
 from boxed import codestream, heic
+from browser import CHROMIUM, QUIET, Page, needs_browser
 from harness import DEADLINE, Running, batchgray, manifest_of, save_gradient
 from PIL import Image as Pillow
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -30,19 +29,6 @@ from batchgray.manifest.records import Image, Interruption, Manifest, Run
 from batchgray.manifest.store import Store
 from batchgray.options import PixelOptions
 
-CHROMIUM = shutil.which("chromium")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--dump-dom",
-]
 HOSTILE = [
     "<script>alert('name')</script>.jpg",
     "</script ><img src=x onerror=alert(1)>.jpg",
@@ -54,32 +40,6 @@ HOSTILE = [
     "javascript:alert(3).jpg",
     "\u2028line\u2029 separators.jpg",
 ]
-
-
-class Page(HTMLParser):
-    """What a browser would find: `tags` with their attributes, and the text of each element that has an id."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text = [], text
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def of(self, name, **wanted):
-        return [found for tag, found in self.tags if tag == name and wanted.items() <= found.items()]
-
-    def counts(self):
-        """The summary's numbers by their words."""
-        found = re.findall(r"<dt>([^<]*)</dt><dd>([\d,.]+)", self.text)
-        return {word: int(number.replace(",", "")) for word, number in found if "." not in number}
-
-    def rows(self):
-        """The failures that are drawn."""
-        body = re.search(r'<tbody id="rows">(.*?)</tbody>', self.text, re.DOTALL)[1]
-        cells = re.findall(r"<tr><td><bdi>(.*?)</bdi></td><td>(.*?)</td></tr>", body, re.DOTALL)
-        return [(html.unescape(name), html.unescape(reason)) for name, reason in cells]
 
 
 def image(name, state="done", **fields):
@@ -133,9 +93,6 @@ def in_browser(path, folder, fragment=""):
         check=True,
     )
     return Page(done.stdout), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
 
 # the numbers

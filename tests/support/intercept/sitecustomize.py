@@ -26,7 +26,7 @@ from pathlib import Path
 
 # What batchgray.storage.durable may use of `os` beside the operations below. Anything else would be missing in the
 # record, and is refused by name.
-_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor|listdir|stat|pread")
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor|listdir|scandir|stat|pread")
 
 _libc = ctypes.CDLL(None)
 
@@ -281,3 +281,7 @@ if "SHARE_IMAGES" in os.environ:
     import points
 
     points.cut_shares(int(os.environ["SHARE_IMAGES"]))
+if "SPLIT_SECONDS" in os.environ:
+    import points
+
+    points.shorten_the_parts(float(os.environ["SPLIT_SECONDS"]))
