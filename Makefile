@@ -51,7 +51,7 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 	TEST_BATCHGRAY_RESUMES=$(or $(RESUMES),200) TEST_BATCHGRAY_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
 	TEST_BATCHGRAY_EVENTS=$(or $(ROUNDS),200) TEST_BATCHGRAY_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -s \
-		--timeout 0 tests/promises/test_a_job_survives_whatever_comes.py
+		--timeout 3600 tests/promises/test_a_job_survives_whatever_comes.py
 	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/project/test_packaging.py
 
 lint: .venv/tested  ## ruff, mypy, codespell, and the layers of the architecture
