@@ -6,9 +6,10 @@
     R/plan/end        the listing is through: how many shares there are, and in which order their names are
 
 The listing streams: a share is written as soon as it is full, and work on it can begin. The first is small. The names
-that follow it are listed in one stream, until there are many: only then they are cut into ranges. Shares are numbered as they are written; each belongs to one range, and those of a range are in
-the order of their names. A planner may be interrupted; the next one begins in each range after the last name that its
-last share tells of. Where two plan at once, a share is what the first of them put, and the other goes on from there.
+that follow it are listed in one stream, until there are many: only then they are cut into ranges. Shares are numbered
+as they are written; each belongs to one range, and those of a range are in the order of their names. A planner may be
+interrupted; the next one begins in each range after the last name that its last share tells of. Where two plan at once,
+a share is what the first of them put, and the other goes on from there.
 
 Against the results of earlier rounds a listing is held as two sorted streams (see `merging`): then shares have only
 what is new, changed or failed.
