@@ -75,6 +75,7 @@ class NodeActor:
     def __init__(self, metadata_url: str | None) -> None:
         self._metadata_url = metadata_url
         self._process: subprocess.Popen[bytes] | None = None
+        self._readers: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
         self._counts = _Line("")
@@ -97,12 +98,15 @@ class NodeActor:
             start_new_session=True,  # a signal for Ray's process group is none for it
         )
         for stream, read in ((self._process.stdout, self._read_lines), (self._process.stderr, self._read_words)):
-            threading.Thread(target=read, args=[stream], daemon=True).start()
+            reader = threading.Thread(target=read, args=[stream], daemon=True)
+            reader.start()
+            self._readers.append(reader)
         return self._process.pid
 
     def news(self) -> bytes:
         """A msgpack of News."""
-        exit_code = self._process.poll() if self._process else None
+        ended = self._process is not None and not any(reader.is_alive() for reader in self._readers)
+        exit_code = self._process.poll() if self._process and ended else None
         with self._lock:
             counts, self._counts = self._counts, _Line("")
             news = News(
@@ -137,9 +141,10 @@ class NodeActor:
 
     def _read_lines(self, stream: IO[bytes]) -> None:
         decoder = msgspec.json.Decoder(_Line)
-        for line in stream:
-            with contextlib.suppress(msgspec.DecodeError):
-                self._take(decoder.decode(line))
+        with stream:
+            for line in stream:
+                with contextlib.suppress(msgspec.DecodeError):
+                    self._take(decoder.decode(line))
 
     def _take(self, told: _Line) -> None:
         with self._lock:
@@ -152,6 +157,10 @@ class NodeActor:
                 self._messages.append(told.message)
 
     def _read_words(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            with self._lock:
-                self._words = (self._words + line.decode("utf-8", "replace"))[-_KEPT_WORDS:]
+        with stream:
+            for line in stream:
+                self._take_words(line)
+
+    def _take_words(self, line: bytes) -> None:
+        with self._lock:
+            self._words = (self._words + line.decode("utf-8", "replace"))[-_KEPT_WORDS:]
