@@ -29,8 +29,7 @@ test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	@$(MAKE) --no-print-directory test-ray
 
 test-ray: .venv/rayed  ## the tests on a Ray cluster, in a network of their own
-	TEST_BATCHGRAY_RAY=1 unshare --net $(shell [ "$$(id -u)" = 0 ] || echo --map-root-user) \
-		$(BIN)/python -m pytest -q -W default tests/ray $(PYTEST)
+	@tests/ray/run.sh $(BIN)/python -m pytest -q -W default tests/ray $(PYTEST)
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
