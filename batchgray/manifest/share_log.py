@@ -117,6 +117,11 @@ class ShareLog:
         return self._number
 
     @property
+    def last_key(self) -> str:
+        """The key of the last entry."""
+        return self._key(self._number)
+
+    @property
     def epoch(self) -> int:
         """How often the share was taken."""
         return self._last.epoch if self._last else 0

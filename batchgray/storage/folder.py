@@ -58,6 +58,9 @@ class FolderPlace:
         with self._about(key), self._open(key) as file:
             return _entry(key, os.fstat(file.fileno()))
 
+    def age(self, key: str) -> None:
+        """See `Place`: whose clock it is that the times are of can't be told."""
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         """See `Place`. What is written to while it is read is Changed too."""
         with self._about(key), self._open(key) as file:
