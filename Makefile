@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint soak photos fuzz bench bench-report docs dist clean
+.PHONY: help run test test-ray check coverage lint soak photos fuzz bench bench-report docs dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -26,6 +26,11 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	@tests/support/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	@$(MAKE) --no-print-directory test-ray
+
+test-ray: .venv/rayed  ## the tests on a Ray cluster, in a network of their own
+	TEST_BATCHGRAY_RAY=1 unshare --net $(shell [ "$$(id -u)" = 0 ] || echo --map-root-user) \
+		$(BIN)/python -m pytest -q -W default tests/ray $(PYTEST)
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
@@ -115,6 +120,11 @@ clean:  ## remove the virtual environments and what tools left
 
 .venv/documented: .venv/installed
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+.venv/rayed: .venv/tested
+	@echo "Installing Ray into .venv ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[ray]'
 	@touch $@
 
 .venv/tested: .venv/installed
