@@ -55,6 +55,24 @@ def test_an_owner_that_slept_while_its_share_was_taken_writes_nothing_that_count
     assert set(stage.kept()) == jobs.FINISHED
 
 
+def test_an_owner_that_wakes_up_while_another_is_at_its_share_leaves_it_alone(stage, tall_converted, tmp_path):
+    first_record = Recording(tmp_path / "first", AT_THE_FIRST_CHUNK)
+    in_the_middle = Recording(tmp_path / "second", Rule("tile", r"tall\.jpg", after=30))
+    with Running(*stage.run(), env=stage.env(first_record)) as first:
+        supervisor = wait_for_stopped(first)
+        with Running(*stage.run(), env=stage.env(in_the_middle)) as second:
+            worker = wait_for_stopped_worker(second)
+            supervisor.resume()
+            first.finish(expect=1)
+            assert "Another machine has taken share" in first.error
+            owners = [(entry.epoch, f" {second.process.pid} " in entry.owner) for entry in stage.log()]
+            assert {(1, False), (2, True)} == set(owners)
+            worker.resume()
+            second.finish(expect=0)
+    assert stage.outputs() == tree(tall_converted)
+    assert set(stage.kept()) == jobs.FINISHED
+
+
 def test_a_machine_that_slept_leaves_nothing_either(stage, tall_converted, tmp_path):
     """Its worker wakes up first, and would put a checkpoint of an image that another machine has finished."""
     saved = Rule("return", SAVE, times=0)
