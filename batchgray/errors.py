@@ -182,7 +182,7 @@ class IsNoJob(UsageError):
 
 
 class JobDiffers(UsageError):
-    """{0} is of a job with other options ({1}). Use the same options, or another --out."""
+    """{0} is of a job with other options ({1}). Use the same options, another --out, or --overwrite."""
 
 
 class NotForJobs(UsageError):

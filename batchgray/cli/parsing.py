@@ -14,7 +14,6 @@ _NOT_FOR_JOBS = {
     "follow_links": "a link in a folder is no object",
     "times": "a store gives its own",
     "manifest": "the head of a job is the manifest.json of its output place",
-    "overwrite": "convert into another place",
     "resume_prune": "`batchgray run` looks for what is gone, and prunes",
     "no_lock": "a job needs no lock",
     "input_root": "a job reads the INPUTs that it was begun with",
@@ -55,7 +54,9 @@ def fleet_options(given: dict[str, Any]) -> options.FleetOptions:
 
 
 def refuse_for_jobs(given: dict[str, Any]) -> None:
-    """Raises NotForJobs for an option that a job does not know yet."""
+    """Raises NotForJobs for an option that a job does not know yet, UsageError for two that exclude each other."""
+    if given.get("overwrite") and (given["join"] or given["shard"]):
+        raise UsageError("--overwrite is for one machine: begin the job anew with it, and have others --join without.")
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
             raise errors.NotForJobs(f"--{name.removeprefix('resume_').replace('_', '-')}", reason)

@@ -186,6 +186,7 @@ def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobO
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        overwrite=given["overwrite"],
         prune=given["prune"],
     )
 

@@ -40,7 +40,7 @@ class JobPlan:
 
     def _view(self, stack: contextlib.ExitStack) -> JobView | None:
         """The job that is there already, if there is one."""
-        if not is_url(self._out) and not os.path.isdir(Path(self._out)):
+        if self._options.overwrite or (not is_url(self._out) and not os.path.isdir(Path(self._out))):
             return None
         try:
             return stack.enter_context(viewing(self._out, self._stores))

@@ -25,6 +25,7 @@ from batchgray.planning.round_results import results_of
 from batchgray.planning.shares import Planner
 from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _AT_ONCE = 16  # requests that wait for their answers
 
@@ -81,6 +82,17 @@ def tidy_up(place: Place, round: Round) -> None:
 def _remove_log(place: Place, keys: list[str]) -> None:
     for key in reversed(keys):
         place.delete(key)
+
+
+def remove_overwritten(place: Place, job: str) -> None:
+    """What is left of a job, but for the marks of its rounds: they keep off whoever worked on it, and wakes up late."""
+    prefix = f"{FLIGHT_FOLDER}/{job}"
+    others = [entry.key for entry in place.list(f"{prefix}/") if not entry.key.endswith("/finished")]
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, reversed(others)))
+    if others and isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(prefix)
 
 
 class Finisher:

@@ -13,7 +13,7 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import foresight, session
+from batchgray.engine import finishing, foresight, session
 from batchgray.engine.crew import Crew
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
@@ -31,6 +31,7 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
+from batchgray.planning.overwriting import replacing_what_is_there
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Missing, Place, PlaceError
@@ -43,7 +44,7 @@ from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
 from batchgray.storage.urls import StoreOptions, open_input, open_place
 from batchgray.workers import job_places
-from batchgray.workers.forkserver import ForkServer
+from batchgray.workers.forkserver import ForkServer, forking
 
 _ROUNDS = 3  # that one command adds at most, of what changes again and again
 
@@ -75,11 +76,15 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
         with _naming_places(out_name):
-            before = job_head.find(out)
+            before = None if options.overwrite else job_head.find(out)
         _refuse_inputs(options, inputs, places, out, before, asked)
         with _naming_places(out_name):
             _refuse_unfit(out)
-            head = job_head.begin(out, asked)
+            head = (
+                _begin_afresh(asked, out, places, options, means, inbox)
+                if options.overwrite
+                else job_head.begin(out, asked)
+            )
         _refuse_other(asked, head, out)
         return _Job(stack, head, out, places, options.engine, means, inbox, lists=True, prune=options.prune).work()
 
@@ -120,11 +125,18 @@ class _Job:
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
 
+    def abandon(self) -> None:
+        """Nobody works on it now, and nobody will. Raises ManifestLocked, and what `work` raises."""
+        machine = self._machine(self._stack.enter_context(machine_folder()))
+        self._round_work(machine, job_round.current(self._out, self._head.prefix)).abandon()
+
     def work(self) -> ExitCode:
         """Go on with the round that was begun, if one was; then see whether there is something for another.
 
         Raises BatchgrayError, PlaceError.
         """
+        if self._head.overwritten is not msgspec.UNSET:
+            finishing.remove_overwritten(self._out, self._head.overwritten)
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
         work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
@@ -203,6 +215,8 @@ class _Job:
         if self._prune:
             self._prunings.append(JobPruning(self._inputs, self._out, pause))
             planning["prune"] = self._prunings[-1]
+        if self._head.overwrite and round.number == 1:
+            planning["permit"] = replacing_what_is_there(self._out)
         return Planner(self._out, round.prefix, **planning)
 
     def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
@@ -332,6 +346,7 @@ def _named_inputs(options: JobOptions, out_name: str, stores: StoreOptions) -> l
         None if options.base is None else job_inputs.full_name(options.base),
         options.exclude,
         lambda url: _is_object(url, stores),
+        options.overwrite,
     )
 
 
@@ -362,7 +377,25 @@ def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
         files=[InputFile(input=index, name=name) for index, each in enumerate(inputs) for name in each.files],
         include=list(options.include),
         exclude=list(options.exclude),
+        overwrite=options.overwrite,
     )
+
+
+def _begin_afresh(
+    asked: JobHead, out: Place, places: Sequence[Place], options: JobOptions, means: Means, inbox: Inbox
+) -> JobHead:
+    """The head of a new job, instead of the one that may be there. Raises ManifestLocked where somebody works on it."""
+    before = job_head.job_in(out)
+    if before is not None:
+        with contextlib.ExitStack() as stack:
+            there = msgspec.structs.replace(asked, job=before)
+            own = msgspec.structs.replace(means, server=stack.enter_context(forking()))  # it ends with this job
+            _Job(stack, there, out, places, options.engine, own, inbox, lists=False).abandon()
+        asked = msgspec.structs.replace(asked, overwritten=before)
+    head = job_head.begin_afresh(out, asked)
+    if head.job != asked.job:
+        raise errors.ManifestLocked(job_head.name_in(out), "another `batchgray run`")
+    return head
 
 
 def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
@@ -395,7 +428,7 @@ def refuse_job(options: JobOptions, stores: StoreOptions) -> list[JobInput]:
         if is_url(out_name) or os.path.isdir(out_name):
             out = stack.enter_context(_open(out_name, stores))
             with _naming_places(out_name):
-                before = job_head.find(out)
+                before = None if options.overwrite else job_head.find(out)
         _refuse_inputs(options, inputs, places, out, before, asked)
         if out is not None and before is not None:
             _refuse_other(asked, before, out)

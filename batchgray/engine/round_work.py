@@ -88,6 +88,15 @@ class RoundWork:
         self.totals.goes_on = has_begun
         self.totals.resumed = has_begun or self._round.number > 1
 
+    def abandon(self) -> None:
+        """Instead of all else: nobody works on it, and whoever wakes up late finds it over. Raises as `begin`."""
+        try:
+            self.begin(self._round.has_begun(self._machine.out))
+            finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
+            self._machine.out.put_absent(self._round.finished, b"")
+        finally:
+            self._wake.close()
+
     def nothing_to_do(self) -> None:
         """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
         finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))

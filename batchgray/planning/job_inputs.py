@@ -27,11 +27,17 @@ def full_name(name: str) -> str:
 
 
 def named_inputs(
-    names: Sequence[str], out: str, base: str | None, exclude: Sequence[str], is_object: Callable[[str], bool]
+    names: Sequence[str],
+    out: str,
+    base: str | None,
+    exclude: Sequence[str],
+    is_object: Callable[[str], bool],
+    overwrite: bool = False,
 ) -> list[JobInput]:
     """The INPUTs as they are listed: folders and prefixes, each once, and single files and objects by their places.
 
-    `names`, `out` and `base` are full names; `is_object` says of a URL whether it is one object.
+    `names`, `out` and `base` are full names; `is_object` says of a URL whether it is one object. With `overwrite`
+    outputs replace what is there.
 
     Raises NoSuchInput, OutputIsInput, BaseNotFolder, NotBelowBase, NotForJobs.
     """
@@ -40,7 +46,7 @@ def named_inputs(
     files = [name for name in dict.fromkeys(names) if _is_file(name, is_object)]
     trees = [name for name in dict.fromkeys(names) if name not in files]
     outermost = [name for name in trees if not any(is_within(name, other) for other in trees)]
-    for name in trees:
+    for name in (*trees, *(files if overwrite else ())):  # a file that is one may come out, but replaces nothing
         _refuse_within(name, out)
     single = [name for name in files if is_within(name, out) or not any(is_within(name, tree) for tree in outermost)]
     taken = choosing((), exclude)

@@ -32,7 +32,7 @@ from batchgray.manifest.mending import Mark
 from batchgray.manifest.records import Count
 from batchgray.manifest.results import LayerEnd, Layers, Order, Result, Totals, order_of, totals_of
 from batchgray.options import Format
-from batchgray.planning.merging import Input, Merge, Rules, Unwanted
+from batchgray.planning.merging import Input, Merge, Permit, Rules, Unwanted
 from batchgray.planning.planned import PlannedImage, Share, with_names
 from batchgray.planning.ranges import MANY_NAMES, Range, find_borders
 from batchgray.storage.base import Entry, Missing, Place, Put
@@ -96,8 +96,8 @@ class Planner:
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
     `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
     alone: nothing is listed, each image is looked at. What is marked is mended too, and the `marks` are removed once
-    they are in the plan. `prune` see `merging.Rules`. `pause` is called at least each second while shares are planned,
-    and may raise.
+    they are in the plan. `prune` and `permit` see `merging.Rules`. `pause` is called at least each second while shares
+    are planned, and may raise.
     """
 
     def __init__(
@@ -112,12 +112,13 @@ class Planner:
         only_failed: bool = False,
         marks: Sequence[Mark] = (),
         prune: Callable[[Result], bool] = lambda gone: False,
+        permit: Permit = lambda images: images,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
         self._marks, self._share_images = marks, share_images
         mend = {(each.input, each.source) for mark in marks for each in mark.outputs}
-        self._rules = Rules(format, kind_of_unwanted, mend, prune)
+        self._rules = Rules(format, kind_of_unwanted, mend, prune, permit)
         self._layers, self._only_failed, self._pause = layers, only_failed, pause
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
         self._is_from_beginning = False

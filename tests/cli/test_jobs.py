@@ -18,7 +18,6 @@ def images(tmp_path):
     "option",
     [
         ("--manifest", "m.json"),
-        ("--overwrite",),
         ("--no-lock",),
         ("--times",),
         ("--follow-links",),
