@@ -7,7 +7,8 @@ made of what stands fast, and are put under names that are taken by then; all el
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from batchgray.checkpoints.place import PlaceCheckpoints
@@ -27,6 +28,7 @@ from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 
 _AT_ONCE = 16  # requests that wait for their answers
+_MOST_LATE = 100  # objects that late machines may have left
 
 
 def parts_left(board: Board, head: JobHead, reader: Planner, pause: Callable[[], None]) -> list[str]:
@@ -56,6 +58,45 @@ def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None])
     for output in checkpoints.left():
         pause()
         checkpoints.discard(output)
+
+
+def tidy_up(place: Place, round: Round) -> None:
+    """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap.
+
+    Raises PlaceError.
+    """
+    _remove(place, round, (entry.key for entry in place.list(f"{round.prefix}/")))
+
+
+def sweep(place: Place, round: Round) -> None:
+    """Remove what this machine, or another, has put after the end of a round that others have finished.
+
+    Much of it is left to them: they are still at it. What stays if they die of it, the next run removes.
+    """
+    found = list(itertools.islice((entry.key for entry in place.list(f"{round.prefix}/")), _MOST_LATE + 1))
+    if len(found) <= _MOST_LATE:
+        _remove(place, round, found)
+
+
+def _remove(place: Place, round: Round, keys: Iterable[str]) -> None:
+    logs: dict[str, list[str]] = {}
+    others: list[str] = []
+    for key in keys:
+        if key.startswith(f"{round.logs}/"):
+            logs.setdefault(key.rpartition("/")[0], []).append(key)
+        elif key != round.finished:
+            others.append(key)
+
+    def remove_log(keys: list[str]) -> None:
+        for key in reversed(keys):
+            place.delete(key)
+
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, others))
+        list(threads.map(remove_log, logs.values()))
+    if isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(round.prefix)
 
 
 class Finisher:
@@ -92,28 +133,8 @@ class Finisher:
         self._place.put_absent(self._round.finished, b"")
         if self._round.number > 1:
             layers.sweep()
-        self._tidy_up()
+        tidy_up(self._place, self._round)
         return True
-
-    def _tidy_up(self) -> None:
-        """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
-        logs: dict[str, list[str]] = {}
-        others: list[str] = []
-        for entry in self._place.list(f"{self._round.prefix}/"):
-            if entry.key.startswith(f"{self._round.logs}/"):
-                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
-            elif entry.key != self._round.finished:
-                others.append(entry.key)
-        with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
-            list(threads.map(self._place.delete, others))
-            list(threads.map(self._remove_log, logs.values()))
-        if isinstance(self._place, FolderPlace):
-            with contextlib.suppress(PlaceError):  # another machine does so, too
-                self._place.remove_empty(self._round.prefix)
-
-    def _remove_log(self, keys: list[str]) -> None:
-        for key in reversed(keys):
-            self._place.delete(key)
 
     def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""

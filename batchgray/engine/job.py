@@ -13,7 +13,7 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import foresight, session
+from batchgray.engine import finishing, foresight, session
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -125,6 +125,8 @@ class _Job:
         """
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
+        if round.number > 1:  # whoever finished the one before may have died of tidying it up
+            finishing.tidy_up(self._out, round.previous)
         work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
         if not has_begun and not self._is_more(round):
             work.nothing_to_do()

@@ -24,7 +24,7 @@ from batchgray.manifest.results import Layers, Totals
 from batchgray.manifest.tally import PlannedTally
 from batchgray.notices.inbox import Complaint, InterruptionNotice
 from batchgray.planning.shares import Planner
-from batchgray.storage.base import PlaceError
+from batchgray.storage.base import Missing, PlaceError
 from batchgray.storage.folder import FolderPlace
 
 _LIST_SECONDS = 0.3  # in which a short list is complete before the first image
@@ -73,8 +73,9 @@ class RoundWork:
     def begin(self, has_begun: bool) -> None:
         """See what there is, if anything. Raises ManifestLocked, DamagedLog, DamagedPlan, PlaceError."""
         if has_begun:
-            self._look()
-            self._keeper.look()
+            with self._unless_over():
+                self._look()
+                self._keeper.look()
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
         if not self._keeper.take() and not self._machine.fleet.joins:
@@ -96,8 +97,12 @@ class RoundWork:
         try:
             self._wait_for_the_list()
             outcome = Outcome(self._machine.inbox.notice)
-            while outcome.notice is None and (taken := self._next_share()):
-                outcome = self._work_on(taken)
+            while outcome.notice is None and not self.is_over:
+                with self._unless_over():
+                    taken = self._next_share()
+                    if taken is None:
+                        break
+                    outcome = self._work_on(taken)
             self._announce()
         finally:
             self._take_idle_mark_off()
@@ -151,7 +156,7 @@ class RoundWork:
 
     def _is_over(self) -> bool:
         """Whether nothing more is to come. What is to be done when all is done, is done."""
-        if not self._board.all_done or self._machine.fleet.joins:
+        if not self._board.all_done or self._machine.fleet.joins or not self._keeper.is_ours:
             self._look_if_due()
         if self._board.all_done and self._keeper.is_ours:
             with contextlib.suppress(errors.InterruptedEarly):  # the notice is heard, and others finish
@@ -160,10 +165,26 @@ class RoundWork:
         if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
             return True
         if self._board.over:
-            self.is_over = True
-            self._keeper.forget()
-            self._tell_results(self._layers.totals())
+            self._end_with_others()
         return self.is_over
+
+    def _end_with_others(self) -> None:
+        """Another machine has finished the round."""
+        self.is_over = True
+        self._keeper.forget()
+        self._take_idle_mark_off()
+        finishing.sweep(self._machine.out, self._round)
+        self._tell_results(self._layers.totals())
+
+    @contextlib.contextmanager
+    def _unless_over(self) -> Iterator[None]:
+        """What is read of a round is not there any more where another machine has finished it meanwhile."""
+        try:
+            yield
+        except Missing:
+            if not self._round.is_finished(self._machine.out):
+                raise
+            self._end_with_others()
 
     def _finish(self) -> bool:
         """Whether the round is over now. Parts of shares may be found that are still to be done."""
