@@ -175,7 +175,7 @@ class RoundWork:
 
     def _is_over(self) -> bool:
         """Whether nothing more is to come. What is to be done when all is done, is done."""
-        if not self._board.all_done or self._machine.fleet.joins:
+        if not self._board.all_done or self._machine.fleet.joins or not self._keeper.is_ours:
             self._look_if_due()
         if self._board.all_done and self._keeper.is_ours:
             with contextlib.suppress(errors.InterruptedEarly):  # the notice is heard, and others finish

@@ -152,3 +152,14 @@ def test_an_idle_machine_gets_a_part_of_the_last_share(tmp_path):
 
 def names(count: int) -> list[str]:
     return [f"{number:08d}" for number in range(1, count + 1)]
+
+
+def test_what_a_machine_leaves_that_dies_at_the_very_end_is_removed_by_the_next(stage, converted, tmp_path):
+    """It has put the mark that the round is over, and nothing of the rest is removed."""
+    recording = Recording(tmp_path / "end", Rule("call", "batchgray.engine.finishing:tidy_up"))
+    with Running(*stage.run("--join"), env=stage.env(recording)) as run:
+        wait_for_stopped(run).kill()
+    assert set(stage.kept()) > jobs.FINISHED
+    batchgray(*stage.run("--join"), env=stage.env())
+    assert set(stage.kept()) == jobs.FINISHED
+    assert stage.outputs() == converted
