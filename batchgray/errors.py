@@ -329,5 +329,13 @@ class ExtraMissing(UsageError):
     """{0} needs a package that is not installed ({1}): install batchgray[{2}]."""
 
 
+class RayUnreachable(UsageError):
+    """No Ray cluster answers at {0} ({1}). Start one (`ray start --head`), or name it: --ray-address HOST:6379."""
+
+
+class NodesRefuse(UsageError):
+    """No node of the Ray cluster can work; {0}: {1}. Install the same batchgray on the driver and on all nodes."""
+
+
 class BadStoreSettings(UsageError):
     """can't tell how to reach {0}: {1}. docs/stores.md has the settings of each store."""

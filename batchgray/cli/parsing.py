@@ -39,19 +39,14 @@ def pixel_options(given: dict[str, Any]) -> options.PixelOptions:
 
 
 def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
-    """Whether a run keeps a job: where it is asked for, and wherever a place is in a store."""
-    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "", given["base"] or "")))
+    """Whether a run keeps a job: where it is asked for, where others work on it, and where a place is in a store."""
+    together = given["join"] or given["shard"] or given["engine"] == "ray"
+    places = (*inputs, given["out"], given["manifest"] or "", given["base"] or "")
+    return given["job"] or together or any(map(is_url, places))
 
 
 def fleet_options(given: dict[str, Any]) -> options.FleetOptions:
     return options.FleetOptions(join=given["join"], shard=given["shard"])
-
-
-def refuse_without_job(given: dict[str, Any]) -> None:
-    """Raises UsageError for an option that only a job knows."""
-    for name in ("join", "shard"):
-        if given[name]:
-            raise UsageError(f"--{name} takes a job: give --job too, or a URL.")
 
 
 def refuse_for_jobs(given: dict[str, Any]) -> None:
@@ -61,6 +56,17 @@ def refuse_for_jobs(given: dict[str, Any]) -> None:
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
             raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
+
+
+def node_arguments(place: str, given: dict[str, Any]) -> list[str]:
+    """The command line of a supervisor that joins the job in a place, on a node of a cluster."""
+    place = place if is_url(place) else os.path.realpath(place)
+    notices = {"auto": "auto", "none": "none", "smq": "none"}.get(given["notices"], "metadata")
+    line = ["resume", place, "--join", "--progress", "json", "--notices", notices]
+    for name in ("memory", "checkpoint", "grace", "metadata_url"):
+        if given[name] is not None:
+            line += [f"--{name.replace('_', '-')}", str(given[name])]
+    return line
 
 
 def notice_options(given: dict[str, Any]) -> Any:

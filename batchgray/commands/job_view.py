@@ -28,6 +28,7 @@ from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Planner
 from batchgray.storage import integrity
 from batchgray.storage.base import Missing, Place, PlaceError
+from batchgray.storage.locking import lives_here
 from batchgray.storage.urls import StoreOptions, open_place
 
 ShareState = Literal["done", "open", "free", "waiting"]
@@ -296,12 +297,17 @@ class JobView:
         return mending.mark(self.place, self.head, outputs)
 
     def look_for_life(self, holders: Sequence[Holder], sleep: Callable[[float], None] = time.sleep) -> None:
-        """Find out which machines are alive, by this machine's clock alone: no two clocks are compared.
+        """Find out which machines are alive. No clocks of two machines are compared.
 
-        It ends at the first sign of life; without one, after the time in which a machine gives one, and another that
-        it may be late.
+        A process of this machine is there, or is not; how old an entry is a store may tell by its own clock. Else logs
+        are looked at, until the first sign of life; without one, for the time in which a machine gives one, and another
+        that it may be late.
         """
-        looked = [(holder, self._open_log(holder.share)) for holder in holders[:_LOOKED_AT]]
+        for holder in holders[:_LOOKED_AT]:
+            holder.alive = self._is_alive(holder)
+        if any(holder.alive for holder in holders):
+            return
+        looked = [(holder, self._open_log(holder.share)) for holder in holders[:_LOOKED_AT] if holder.alive is None]
         until = time.monotonic() + 2 * share_log.RENEW_SECONDS
         over = not looked
         while not over:
@@ -315,6 +321,17 @@ class JobView:
                     holder.alive = False
             if not over:
                 sleep(_LOOK_AGAIN_SECONDS)
+
+    def _is_alive(self, holder: Holder) -> bool | None:
+        """What can be told at once; None where that is nothing."""
+        if (lives := lives_here(holder.owner)) is not None:
+            return lives
+        log = self._open_log(holder.share)
+        try:
+            age = self.place.age(log.last_key)
+        except Missing:  # the round has just been finished
+            return None
+        return None if age is None else age < share_log.STALE_SECONDS
 
     def _open_log(self, name: str) -> ShareLog:
         """That of a share that was open when it was read, as far as that was."""

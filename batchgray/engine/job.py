@@ -14,6 +14,7 @@ import msgspec
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine import finishing, foresight, session
+from batchgray.engine.crew import Crew
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -43,20 +44,21 @@ from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
 from batchgray.storage.urls import StoreOptions, open_input, open_place
 from batchgray.workers import job_places
-from batchgray.workers.forkserver import ForkServer, forking
+from batchgray.workers.forkserver import ForkServer
 
 _ROUNDS = 3  # that one command adds at most, of what changes again and again
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job is given besides its options; as with `runs.run`."""
+    """What a job is given besides its options; as with `runs.run`. Where a `crew` works, there is no `server`."""
 
     stores: StoreOptions
     emit: Listener
     sources: Sequence[NoticeListener]
-    server: ForkServer
+    server: ForkServer | None
     ready: Callable[[], bool]
     fleet: FleetOptions = FleetOptions()
+    crew: Crew | None = None
 
 
 def run_job(options: JobOptions, means: Means) -> ExitCode:
@@ -154,6 +156,8 @@ class _Job:
             finishing.remove_overwritten(self._out, self._head.overwritten)
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
+        if round.number > 1:  # whoever finished the one before may have died of tidying it up
+            finishing.tidy_up(self._out, round.previous)
         work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
         if not has_begun and not self._is_more(round):
             work.nothing_to_do()
@@ -206,8 +210,10 @@ class _Job:
         head, engine = self._head, self._engine
         checkpoints = PlaceCheckpoints(self._out, head.begun, folder.folder, head.options)
         inheritance = functools.partial(self._inheritance, folder)
-        supervisor = Supervisor(inheritance(0), checkpoints, engine, self._means.server, self._inbox)
-        self._stack.callback(supervisor.close)
+        server, supervisor = self._means.server, None
+        if server is not None:
+            supervisor = Supervisor(inheritance(0), checkpoints, engine, server, self._inbox)
+            self._stack.callback(supervisor.close)
         return Machine(
             head=head,
             name=self._name,
@@ -219,12 +225,13 @@ class _Job:
             lease=Lease(folder.folder.path, make=True),
             checkpoints=checkpoints,
             supervisor=supervisor,
+            crew=self._means.crew,
             inbox=self._inbox,
             notices=[source.name for source in self._means.sources],
             inheritance=inheritance,
             ready=self._means.ready,
             send=self._send,
-            preload=lambda planned: session.preload(self._means.server, planned, head.options),
+            preload=lambda planned: session.preload(server, planned, head.options) if server else None,
         )
 
     def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
@@ -413,7 +420,7 @@ def _begin_afresh(
     if before is not None:
         with contextlib.ExitStack() as stack:
             there = msgspec.structs.replace(asked, job=before)
-            own = msgspec.structs.replace(means, server=stack.enter_context(forking()))  # it ends with this job
+            own = msgspec.structs.replace(means, server=None, crew=None, fleet=FleetOptions())  # nothing is converted
             _Job(stack, there, out, places, options.engine, own, inbox, lists=False).abandon()
         asked = msgspec.structs.replace(asked, overwritten=before)
     head = job_head.begin_afresh(out, asked)

@@ -5,10 +5,11 @@
     R/plan/00000002   ...
     R/plan/end        the listing is through: how many shares there are, and in which order their names are
 
-The listing streams: a share is written as soon as it is full, and work on it can begin. The first is small, and does
-not wait for the ranges. Shares are numbered as they are written; each belongs to one range, and those of a range are in
-the order of their names. A planner may be interrupted; the next one begins in each range after the last name that its
-last share tells of. Where two plan at once, a share is what the first of them put, and the other goes on from there.
+The listing streams: a share is written as soon as it is full, and work on it can begin. The first is small. The names
+that follow it are listed in one stream, until there are many: only then they are cut into ranges. Shares are numbered
+as they are written; each belongs to one range, and those of a range are in the order of their names. A planner may be
+interrupted; the next one begins in each range after the last name that its last share tells of. Where two plan at once,
+a share is what the first of them put, and the other goes on from there.
 
 Against the results of earlier rounds a listing is held as two sorted streams (see `merging`): then shares have only
 what is new, changed or failed.
@@ -33,7 +34,7 @@ from batchgray.manifest.results import LayerEnd, Layers, Order, Result, Totals, 
 from batchgray.options import Format
 from batchgray.planning.merging import Input, Merge, Permit, Rules, Unwanted
 from batchgray.planning.planned import PlannedImage, Share, with_names
-from batchgray.planning.ranges import FEW_NAMES, Range, find_borders
+from batchgray.planning.ranges import MANY_NAMES, Range, find_borders
 from batchgray.storage.base import Entry, Missing, Place, Put
 from batchgray.storage.keys import key_order
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
@@ -46,6 +47,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 SHARE_IMAGES = 5000
 FIRST_IMAGES = 250  # of the first share, which the first image waits for
+FIRST_NAMES = 1000  # that it tells of at most: a store lists them with one answer
 _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at most some thousand
 _FIRST = 1  # the number of the first share
 
@@ -70,7 +72,7 @@ class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
-    """In the order of names, for one input after another; all that the first share does not tell of.
+    """In the order of names, for one input after another; all that the first shares do not tell of.
 
     With `only_failed` nothing is listed: the round is of what failed before, and with `and_gone` of what is gone, too.
     """
@@ -183,6 +185,7 @@ class Planner:
         if found is None:
             if not writing.last:
                 yield from self._plan_first(writing)
+            yield from self._plan_stream(writing)
             found = self._cut_ranges(writing)
         ranges = found.ranges
         rest = [self._rest_of(index, each, writing) for index, each in enumerate(ranges)]
@@ -261,7 +264,7 @@ class Planner:
         whole = Range(input=0)
         merge = self._merge(whole)
         names = self._list(whole)
-        for _ in merge.add(itertools.islice(names, FEW_NAMES)):
+        for _ in merge.add(itertools.islice(names, FIRST_NAMES)):
             if merge.size >= min(FIRST_IMAGES, self._share_images):
                 break
         else:
@@ -270,12 +273,30 @@ class Planner:
         if merge.size:
             yield writing.write(merge, 0)
 
+    def _plan_stream(self, writing: "_Writing") -> Iterator[Share]:
+        """Full shares of the names that follow, and of all that is left where these are not many.
+
+        What many leave for the next share is listed again, with the range that it is in.
+        """
+        rest = Range(input=0, after=writing.through.get(0, ""))
+        merge, listed = self._merge(rest), 0
+        with contextlib.closing(SideBySide([lambda: itertools.islice(self._list(rest), MANY_NAMES)])) as listing:
+            for _, entries, is_end in listing.batches(self._pause):
+                listed += len(entries)
+                if is_end and listed >= MANY_NAMES:
+                    return
+                for _ in merge.end() if is_end else merge.add(entries):
+                    if merge.size >= self._share_images:
+                        yield writing.write(merge, 0)
+        if merge.size:
+            yield writing.write(merge, 0)
+
     def _cut_ranges(self, writing: "_Writing") -> _Ranges:
-        """How all is cut that follows the first share. The first range is that of the first share."""
+        """How all is cut that follows the first shares. The first range is theirs."""
         ranges = []
         for index, (place, *_) in enumerate(self._inputs):
             whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
-            ranges += whole.cut(find_borders(place, whole.after))
+            ranges += whole.cut(find_borders(place, whole.after, pause=self._pause))
         return self._put_ranges(_Ranges(ranges=ranges))
 
     def _put_ranges(self, ranges: _Ranges) -> _Ranges:
@@ -290,10 +311,14 @@ class Planner:
             return None
 
     def _rest_of(self, index: int, whole: Range, writing: "_Writing") -> Range:
-        """What of a range no share tells of."""
-        through = writing.through.get(index, "")
-        later = key_order(through) > key_order(whole.after)
-        return msgspec.structs.replace(whole, after=through) if later else whole
+        """What of a range no share tells of.
+
+        Another planner may have put one more of the first shares before it learned of the ranges. All of these belong
+        to the first range, wherever they end, and came before the shares of all others.
+        """
+        first = writing.through.get(0, "") if whole.input == 0 else ""
+        after = max(whole.after, writing.through.get(index, ""), first, key=key_order)
+        return msgspec.structs.replace(whole, after=after)
 
     def _list(self, each: Range) -> Iterator[Entry]:
         until = key_order(each.until)

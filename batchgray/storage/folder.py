@@ -59,6 +59,9 @@ class FolderPlace:
         with self._about(key), self._open(key) as file:
             return _entry(key, os.fstat(file.fileno()))
 
+    def age(self, key: str) -> None:
+        """See `Place`: whose clock it is that the times are of can't be told."""
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         """See `Place`. What is written to while it is read is Changed too."""
         with self._about(key), self._open(key) as file:
@@ -249,12 +252,13 @@ class _Listed(contextlib.AbstractContextManager["_Listed"]):
     def _enter(self, folder: str) -> Folder:
         if folder != self._above:
             self._leave()
-            self._folder = self._root.below(folder.rstrip("/"))
-            self._above = folder
+            if folder:
+                self._folder = self._root.below(folder.rstrip("/"))
+                self._above = folder
         return self._folder
 
     def _leave(self) -> None:
-        if self._above:
+        if self._folder is not self._root:
             self._folder.close()
         self._above, self._folder = "", self._root
 
