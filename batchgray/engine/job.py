@@ -31,7 +31,7 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
-from batchgray.planning.overwriting import replacing_what_is_there
+from batchgray.planning.overwriting import refuse_links_into, replacing_what_is_there
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Missing, Place, PlaceError
@@ -389,6 +389,9 @@ def _refuse_inputs(
     asked: JobHead,
 ) -> None:
     """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
+    if options.overwrite and not is_url(options.out):
+        folders = (each.place for each in inputs if not each.files and not is_url(each.place))
+        refuse_links_into(job_inputs.full_name(options.out), folders)
     with _naming_places(", ".join(asked.inputs)):
         looked_at = job_listing.listed(inputs, places, job_inputs.full_name(options.out))
         job_inputs.refuse_collisions(inputs, [place for place, *_ in looked_at], options.pixels.format)
