@@ -11,12 +11,8 @@ from batchgray.errors import UsageError
 from batchgray.storage.names import is_url
 
 _NOT_FOR_JOBS = {
-    "follow_links": "a link in a folder is no object",
-    "times": "a store gives its own",
+    "follow_links": "name the folders that the links lead to",
     "manifest": "the head of a job is the manifest.json of its output place",
-    "resume_prune": "`batchgray run` looks for what is gone, and prunes",
-    "no_lock": "a job needs no lock",
-    "input_root": "a job reads the INPUTs that it was begun with",
 }
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
 
@@ -59,7 +55,7 @@ def refuse_for_jobs(given: dict[str, Any]) -> None:
         raise UsageError("--overwrite is for one machine: begin the job anew with it, and have others --join without.")
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
-            raise errors.NotForJobs(f"--{name.removeprefix('resume_').replace('_', '-')}", reason)
+            raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
 
 
 def node_arguments(place: str, given: dict[str, Any]) -> list[str]:

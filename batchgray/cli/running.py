@@ -10,7 +10,7 @@ import click
 
 from batchgray import errors, options
 from batchgray.cli import parsing
-from batchgray.cli.flags import ANY_PLACE, FOLDER, MANIFEST, PLACE, Choice, Name, option, options_of_both
+from batchgray.cli.flags import ANY_PLACE, MANIFEST, PLACE, Choice, Name, option, options_of_both
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.streams import as_json_line, leave, say
 
@@ -142,12 +142,12 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
 @option(
     "--input-root",
     multiple=True,
-    type=FOLDER,
-    metavar="DIR",
-    help="Where an input folder moved to; once for each, in the run's order.",
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Where an input folder moved to, or a job's INPUT; once for each, in the run's order.",
 )
 @options_of_both
-def resume(manifest: Path | str, input_root: tuple[Path, ...], **given: Any) -> None:
+def resume(manifest: Path | str, input_root: tuple[str, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
     if isinstance(manifest, str):
         _resume_job(manifest, input_root, given)
@@ -159,9 +159,12 @@ def resume(manifest: Path | str, input_root: tuple[Path, ...], **given: Any) -> 
         _resume_job(str(Path(manifest).parent), input_root, given)
 
 
-def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
+def _resume_run(manifest: Path | str, input_root: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     asked = options.ResumeOptions(
-        manifest=manifest, engine=parsing.engine_options(given), input_roots=input_root, prune=given["prune"]
+        manifest=manifest,
+        engine=parsing.engine_options(given),
+        input_roots=tuple(map(Path, input_root)),
+        prune=given["prune"],
     )
     with _forking() as server:
         from batchgray.engine import runs
@@ -191,10 +194,9 @@ def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobO
     )
 
 
-def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
-    parsing.refuse_for_jobs({**given, "input_root": input_root, "resume_prune": given["prune"]})
+def _resume_job(place: str, input_root: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     engine = parsing.engine_options(given)
-    _work_on_job(place, given, lambda job, means: job.resume_job(place, engine, means))
+    _work_on_job(place, given, lambda job, means: job.resume_job(place, engine, means, input_root, given["prune"]))
 
 
 def _work_on_job(place: str | Path, given: dict[str, Any], work: Callable[[Any, Any], int]) -> NoReturn:

@@ -31,7 +31,7 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
-from batchgray.planning.overwriting import replacing_what_is_there
+from batchgray.planning.overwriting import refuse_links_into, replacing_what_is_there
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Missing, Place, PlaceError
@@ -44,7 +44,7 @@ from batchgray.storage.names import is_url
 from batchgray.storage.trial import try_store
 from batchgray.storage.urls import StoreOptions, open_input, open_place
 from batchgray.workers import job_places
-from batchgray.workers.forkserver import ForkServer, forking
+from batchgray.workers.forkserver import ForkServer
 
 _ROUNDS = 3  # that one command adds at most, of what changes again and again
 
@@ -89,16 +89,28 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
         return _Job(stack, head, out, places, options.engine, means, inbox, lists=True, prune=options.prune).work()
 
 
-def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
-    """Go on with the job whose head is in the place of this name. All else is as with `run_job`."""
+def resume_job(
+    name: str, engine: EngineOptions, means: Means, input_roots: Sequence[str] = (), prune: bool = False
+) -> ExitCode:
+    """Go on with the job whose head is in the place of this name. All else is as with `run_job`.
+
+    `input_roots` are where its inputs are now, in the head's order; none where they did not move. With `prune` outputs
+    of inputs that are known to be gone are removed, if they are as they were made.
+    """
     with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
         out = stack.enter_context(_open(job_inputs.full_name(name), means.stores))
         with _naming_places(name):
             head = job_head.read(out)
             _refuse_unfit(out)
+        inputs = job_inputs.moved(head.inputs, list(map(job_inputs.full_name, input_roots)), out.name)
+        if engine.times:
+            job_inputs.refuse_times([out.name, *inputs])
+        has_moved = inputs != head.inputs
+        head = msgspec.structs.replace(head, inputs=inputs)
         places = [stack.enter_context(_open(each, means.stores, open_input)) for each in head.inputs]
-        return _Job(stack, head, out, places, engine, means, inbox, lists=False).work()
+        job = _Job(stack, head, out, places, engine, means, inbox, lists=False, prune=prune, has_moved=has_moved)
+        return job.work()
 
 
 class _Job:
@@ -115,13 +127,18 @@ class _Job:
         inbox: Inbox,
         lists: bool,
         prune: bool = False,
+        has_moved: bool = False,
     ) -> None:
-        """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else."""
+        """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else.
+
+        With `has_moved` the head is told where the inputs are, as soon as nobody else works on the job.
+        """
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
         self._inputs = job_listing.listed(head.listed, inputs, out.name)
         self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
+        self._has_moved = has_moved
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
 
@@ -144,6 +161,7 @@ class _Job:
         work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
         if not has_begun and not self._is_more(round):
             work.nothing_to_do()
+            self._tell_where_inputs_are()
             return self._end(Outcome(self._inbox.notice), work)
         outcome = self._work_on(work, has_begun)
         for _ in range(_ROUNDS):
@@ -158,8 +176,14 @@ class _Job:
 
     def _work_on(self, work: RoundWork, has_begun: bool) -> Outcome:
         work.begin(has_begun)
+        self._tell_where_inputs_are()
         with _losing_places(self._out.name):
             return work.run()
+
+    def _tell_where_inputs_are(self) -> None:
+        if self._has_moved:
+            self._has_moved = False
+            job_head.move_inputs(self._out, self._head)
 
     def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
         """Whether to look for more when a round is over: what came since it was listed, or changed meanwhile."""
@@ -172,7 +196,8 @@ class _Job:
         if next(mending.marked(self._out, self._head), None) is not None:
             return True
         if not self._lists:
-            return self._layers.totals().failed > 0
+            totals = self._layers.totals()
+            return totals.failed > 0 or (self._prune and totals.gone > 0)
         planning = self._planning(session.pause(self._inbox))
         nowhere = Planner(MemoryPlace(), "nowhere", prune=lambda gone: self._prune, **planning)
         return next(nowhere.plan(), None) is not None
@@ -213,7 +238,7 @@ class _Job:
         """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
         only_failed = round.number > 1 and not self._lists
         marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
-        planning = self._planning(pause) | {"only_failed": only_failed, "marks": marks}
+        planning = self._planning(pause) | {"only_failed": only_failed, "and_gone": self._prune, "marks": marks}
         if self._prune:
             self._prunings.append(JobPruning(self._inputs, self._out, pause))
             planning["prune"] = self._prunings[-1]
@@ -240,6 +265,7 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             cores=self._engine.workers,
+            times=self._head.times or self._engine.times,
             on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
             job=job_places.packed(
                 self._head.inputs[input],
@@ -342,6 +368,8 @@ def _is_object(url: str, stores: StoreOptions) -> bool:
 
 
 def _named_inputs(options: JobOptions, out_name: str, stores: StoreOptions) -> list[JobInput]:
+    if options.engine.times:
+        job_inputs.refuse_times([out_name, *options.inputs])
     return job_inputs.named_inputs(
         [job_inputs.full_name(name) for name in options.inputs],
         out_name,
@@ -361,6 +389,9 @@ def _refuse_inputs(
     asked: JobHead,
 ) -> None:
     """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
+    if options.overwrite and not is_url(options.out):
+        folders = (each.place for each in inputs if not each.files and not is_url(each.place))
+        refuse_links_into(job_inputs.full_name(options.out), folders)
     with _naming_places(", ".join(asked.inputs)):
         looked_at = job_listing.listed(inputs, places, job_inputs.full_name(options.out))
         job_inputs.refuse_collisions(inputs, [place for place, *_ in looked_at], options.pixels.format)
@@ -379,6 +410,7 @@ def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
         files=[InputFile(input=index, name=name) for index, each in enumerate(inputs) for name in each.files],
         include=list(options.include),
         exclude=list(options.exclude),
+        times=options.engine.times,
         overwrite=options.overwrite,
     )
 
@@ -391,7 +423,7 @@ def _begin_afresh(
     if before is not None:
         with contextlib.ExitStack() as stack:
             there = msgspec.structs.replace(asked, job=before)
-            own = msgspec.structs.replace(means, server=stack.enter_context(forking()))  # it ends with this job
+            own = msgspec.structs.replace(means, server=None, crew=None, fleet=FleetOptions())  # nothing is converted
             _Job(stack, there, out, places, options.engine, own, inbox, lists=False).abandon()
         asked = msgspec.structs.replace(asked, overwritten=before)
     head = job_head.begin_afresh(out, asked)
@@ -408,7 +440,7 @@ def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
         for name, value in there["options"].items()
         if value != asked["options"][name]
     }
-    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude"
+    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude", "times"
     others = {f"{name} {there[name]}" for name in names if there[name] != asked[name]}
     if pixels or others:
         raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))

@@ -57,6 +57,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     `job` names the place of plan and logs: `.batchgray/JOB/` below the output place. `state` and `totals` are what the
     last round that is over came to, for whoever reads no more than the head: the results are what counts.
 
+    `times` says whether outputs get the modification times of their inputs, which takes folders for both.
+
     With `overwrite` its first round replaces outputs that are there; `overwritten` is the job that was here before.
     """
 
@@ -73,6 +75,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     files: list[InputFile] = []
     include: list[str]
     exclude: list[str]
+    times: bool = False
     overwrite: bool = False
     overwritten: FolderName | msgspec.UnsetType = msgspec.UNSET
     state: Literal["complete", "complete_with_failures"] | msgspec.UnsetType = msgspec.UNSET
@@ -124,6 +127,11 @@ def begin_afresh(out: Place, head: JobHead) -> JobHead:
     if job_in(out) == head.overwritten:
         out.put(HEAD_KEY, _HEADS.line(head))
     return read(out)
+
+
+def move_inputs(out: Place, head: JobHead) -> None:
+    """Put into the head where its inputs are now. Raises PlaceError."""
+    out.put(HEAD_KEY, _HEADS.line(head))
 
 
 def job_in(out: Place) -> str | None:

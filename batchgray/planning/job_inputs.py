@@ -80,6 +80,26 @@ def _refuse_within(tree: str, out: str) -> None:
         raise errors.NotForJobs(f"{tree}, an INPUT within the output place,", "choose another output place")
 
 
+def moved(inputs: Sequence[str], roots: Sequence[str], out: str) -> list[str]:
+    """Where a job's inputs are now, by full names; `roots` are the full names of all, or none is given.
+
+    Raises RootsMismatch, OutputIsInput, NotForJobs; InputGone for a folder that is not there.
+    """
+    if roots and len(roots) != len(inputs):
+        raise errors.RootsMismatch(len(roots), len(inputs), ", ".join(map(errors.shown, inputs)))
+    for root in set(roots).difference(inputs):
+        _refuse_within(root, out)
+    for folder in (name for name in roots or inputs if not is_url(name) and not os.path.isdir(name)):
+        raise errors.InputGone(folder, "images", "now there is no folder of that name")
+    return list(roots or inputs)
+
+
+def refuse_times(names: Sequence[str]) -> None:
+    """Of a job between these places. Raises NotForJobs."""
+    for name in filter(is_url, names):
+        raise errors.NotForJobs(f"--times with {name}", "modification times are those of files; leave the option out")
+
+
 def _prefix(tree: str, base: str | None, alone: bool) -> str:
     """What stands before the output names of all that is in it. Raises NotBelowBase."""
     if base is None:

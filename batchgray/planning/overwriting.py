@@ -1,5 +1,6 @@
 """What an overwriting job may replace: whatever is under the names of its outputs when they are planned."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from batchgray import errors
+from batchgray.planning.job_listing import is_within
 from batchgray.planning.merging import Permit
 from batchgray.planning.planned import PlannedImage
 from batchgray.storage.base import Place
@@ -24,6 +27,19 @@ def replacing_what_is_there(out: Place) -> Permit:
         return [msgspec.structs.replace(each, replaces="*") if each.output in there else each for each in images]
 
     return permit
+
+
+def refuse_links_into(out: str, folders: Iterable[str]) -> None:
+    """What an input is a link to is never replaced. Names are full ones. Raises OutputIsSource."""
+    ahead = list(folders)
+    while ahead:
+        with contextlib.suppress(OSError), os.scandir(ahead.pop()) as entries:  # listing it will tell why
+            for entry in entries:
+                if entry.is_symlink() and is_within(target := os.path.realpath(entry.path), out):
+                    if os.path.isfile(target):
+                        raise errors.OutputIsSource(target)
+                elif entry.is_dir(follow_symlinks=False) and entry.path != out:
+                    ahead.append(entry.path)
 
 
 def _there(out: Place, names: Sequence[str]) -> set[str]:

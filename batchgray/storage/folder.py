@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -96,6 +97,16 @@ class FolderPlace:
                 self._folder.remove(temporary)
             folder.sync()  # also for what another made: it counts from now on
         return result
+
+    def set_time(self, key: str, mtime_ns: int) -> bool:
+        """Give a file a modification time, in nanoseconds, durably. False where the file system won't have it."""
+        with self._about(key), self._above(key) as (folder, name), folder.open(name) as file:
+            try:
+                os.utime(file.fileno(), ns=(time.time_ns(), mtime_ns))
+            except OSError:
+                return False
+            durable.sync(file.fileno())
+        return True
 
     def delete(self, key: str) -> None:
         """See `Place`."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from batchgray.planning.overwriting import replacing_what_is_there
+from batchgray import errors
+from batchgray.planning.overwriting import refuse_links_into, replacing_what_is_there
 from batchgray.planning.planned import PlannedImage
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.memory import MemoryPlace
@@ -48,3 +49,17 @@ def test_in_a_folder_a_link_is_something_too(tmp_path):
     place = FolderPlace(tmp_path)
     assert permitted(place) == ["a.jpg", "b/x.jpg"]
     place.close()
+
+
+def test_what_an_input_is_a_link_to_is_no_output(tmp_path):
+    out, images = tmp_path / "in" / "gray", tmp_path / "in"
+    (images / "sub").mkdir(parents=True)
+    out.mkdir()
+    (out / "x.jpg").touch()
+    (out / "ours.jpg").symlink_to("x.jpg")
+    (images / "sub" / "elsewhere.jpg").symlink_to("../a.jpg")
+    (images / "folder").symlink_to("gray")
+    refuse_links_into(str(out), [str(images)])
+    (images / "sub" / "y.png").symlink_to("../gray/x.jpg")
+    with pytest.raises(errors.OutputIsSource, match=r"gray/x\.jpg"):
+        refuse_links_into(str(out), [str(images)])
