@@ -117,6 +117,7 @@ class _Job:
         self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
+        session.preload_clients(means.server, [*head.inputs, out.name])
 
     def work(self) -> ExitCode:
         """Go on with the round that was begun, if one was; then see whether there is something for another.
@@ -195,6 +196,8 @@ class _Job:
         only_failed = round.number > 1 and not self._lists
         marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
         planning = self._planning(pause) | {"only_failed": only_failed, "marks": marks}
+        if round.number == 1:
+            planning["layers"] = None  # there are none yet
         if self._prune:
             self._prunings.append(JobPruning(self._inputs, self._out, pause))
             planning["prune"] = self._prunings[-1]
