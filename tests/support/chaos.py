@@ -1,4 +1,4 @@
-"""Machines that join a job and are stopped, killed and given notice at random moments, over a server that loses answers.
+"""Machines that join a job and are stopped, killed and given notice at random moments; the server loses answers, too.
 
 A machine is a process group of its own with all that its processes start, and a folder of its own for what is
 temporary: what is killed leaves it for good, as a disk that dies with its instance.
@@ -149,7 +149,7 @@ class Chaos:
         return Survived(self.events, codes, machines)
 
     def _look_after(self, machine: Machine, codes: list[int]) -> None:
-        if machine.is_running or machine.process.returncode == 0 and machine.name in self._asleep:
+        if machine.is_running or (machine.process.returncode == 0 and machine.name in self._asleep):
             return
         code = machine.process.returncode
         if code == 0:
