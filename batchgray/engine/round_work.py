@@ -170,9 +170,12 @@ class RoundWork:
             elif (taken := self._board.take()) is not None:
                 self._take_idle_mark_off()
                 return taken
+            elif self._board.may_take:
+                self._look_at = 0.0  # others were sooner with several
             if self._is_over():
                 break
-            self._wait()
+            if self._machine.crew is not None or not self._board.may_take:
+                self._wait()
         return None
 
     def _is_over(self) -> bool:
