@@ -5,13 +5,16 @@ the paper is filed.
 """
 
 import json
+import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiffs
 from harness import Running, batchgray, events_of, leftovers, manifest_of, named, tree
+from jobs import LEASE_ALONE
 from naive import BY_METHOD, over
 from PIL import Image, PngImagePlugin
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -22,6 +25,15 @@ from batchgray.storage import sealing
 SIDE = 1200  # in bands, its planes take more than LIMIT
 LIMIT = 16 << 20
 IN_BANDS = ("--memory", LIMIT, "--workers", 1)
+
+
+@pytest.fixture(autouse=True)
+def _large(request, monkeypatch):
+    """What is converted in bands is called large here: memory alone would have to be too short for the decoders."""
+    bands = IN_BANDS in getattr(request.node, "callspec", SimpleNamespace(params={})).params.values()
+    if bands:
+        for name, value in {**LEASE_ALONE, "LARGE_PIXELS": "1000000"}.items():
+            monkeypatch.setenv(name, value)
 
 
 def signature(width: int, height: int) -> np.ndarray:
@@ -89,7 +101,8 @@ def test_a_background_is_what_is_seen_through(pictures, tmp_path, method, backgr
         "none",
     )
     batchgray(*arguments, "--out", tmp_path / "wide", "--memory", "1G")
-    batchgray(*arguments, "--out", tmp_path / "tight", *IN_BANDS)
+    large = {**os.environ, **LEASE_ALONE, "LARGE_PIXELS": "1000000"}
+    batchgray(*arguments, "--out", tmp_path / "tight", *IN_BANDS, env=large)
     assert tree(tmp_path / "tight") == tree(tmp_path / "wide")
     for name, width, height in (("signature.png", SIDE, SIDE), ("small.png", 200, 100)):
         with Image.open(tmp_path / "wide" / name) as image:
@@ -143,11 +156,12 @@ def test_a_note_outlives_the_worker(pictures, tmp_path, rule, background):
 
 
 @pytest.mark.parametrize("background", ["none", "#204060"])
-def test_a_resumed_image_is_composited_and_noted_like_any_other(tmp_path, background):
+def test_a_resumed_image_is_composited_and_noted_like_any_other(tmp_path, background, monkeypatch):
     """What is transparent lies in the first bands, which the resumed run does not read again."""
     pixels = signature(SIDE, SIDE)
     pixels[SIDE // 4 :, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
+    monkeypatch.setenv("LARGE_PIXELS", "1000000")
     recording = Recording(tmp_path / "record", Rule("band", "a.jpg", after=3))
     arguments = ("run", tmp_path / "a.png", "--background", background, "--tile-rows", 8)
     with Running(*arguments, "--out", tmp_path / "out", *IN_BANDS, env=recording.environment) as run:
