@@ -274,6 +274,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: int = 1_000_000_000
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
     overwrite: bool = False
     prune: bool = False
 

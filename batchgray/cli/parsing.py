@@ -11,7 +11,6 @@ from batchgray.errors import UsageError
 from batchgray.storage.names import is_url
 
 _NOT_FOR_JOBS = {
-    "follow_links": "name the folders that the links lead to",
     "manifest": "the head of a job is the manifest.json of its output place",
 }
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit

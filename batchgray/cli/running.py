@@ -189,6 +189,7 @@ def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobO
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        follow_links=given["follow_links"],
         overwrite=given["overwrite"],
         prune=given["prune"],
     )

@@ -57,9 +57,10 @@ class JobPlan:
         layers = None if view is None else Layers(view.place, view.head.prefix)
         self.already_done = layers.totals().done if layers else 0
         with contextlib.ExitStack() as stack:
+            besides = self._out if self._options.follow_links else None
             try:
                 places = [
-                    stack.enter_context(contextlib.closing(open_input(each.place, self._stores)))
+                    stack.enter_context(contextlib.closing(open_input(each.place, self._stores, besides)))
                     for each in self._inputs
                 ]
                 inputs = job_listing.listed(self._inputs, places, self._out)

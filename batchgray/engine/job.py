@@ -71,7 +71,8 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
         inbox = stack.enter_context(session.listening(means.sources))
         inputs = _named_inputs(options, out_name, means.stores)
         asked = _head_of(options, inputs)
-        places = [stack.enter_context(_open(each.place, means.stores, open_input)) for each in inputs]
+        opening = _opening(options.follow_links, out_name)
+        places = [stack.enter_context(_open(each.place, means.stores, opening)) for each in inputs]
         if not is_url(out_name):
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
@@ -108,7 +109,8 @@ def resume_job(
             job_inputs.refuse_times([out.name, *inputs])
         has_moved = inputs != head.inputs
         head = msgspec.structs.replace(head, inputs=inputs)
-        places = [stack.enter_context(_open(each, means.stores, open_input)) for each in head.inputs]
+        opening = _opening(head.follow_links, out.name)
+        places = [stack.enter_context(_open(each, means.stores, opening)) for each in head.inputs]
         job = _Job(stack, head, out, places, engine, means, inbox, lists=False, prune=prune, has_moved=has_moved)
         return job.work()
 
@@ -276,6 +278,7 @@ class _Job:
                 self._out.name,
                 self._head.begun,
                 msgspec.structs.replace(self._means.stores, patience=share_log.AWAY_SECONDS),
+                self._head.follow_links,
             ),
         )
 
@@ -347,6 +350,11 @@ def _open(
         yield place
 
 
+def _opening(follow_links: bool, out: str) -> Callable[[str, StoreOptions], Place]:
+    """How INPUTs are opened; `out` is the output place's full name."""
+    return functools.partial(open_input, links_besides=out if follow_links else None)
+
+
 def _refuse_unfit(out: Place) -> None:
     """A store is tried: one that does not keep put-if-absent can't keep a job. Raises UnfitPlace."""
     if isinstance(out, FolderPlace):
@@ -414,6 +422,7 @@ def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
         files=[InputFile(input=index, name=name) for index, each in enumerate(inputs) for name in each.files],
         include=list(options.include),
         exclude=list(options.exclude),
+        follow_links=options.follow_links,
         times=options.engine.times,
         overwrite=options.overwrite,
     )
@@ -444,7 +453,7 @@ def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
         for name, value in there["options"].items()
         if value != asked["options"][name]
     }
-    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude", "times"
+    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude", "follow_links", "times"
     others = {f"{name} {there[name]}" for name in names if there[name] != asked[name]}
     if pixels or others:
         raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))
@@ -459,7 +468,8 @@ def refuse_job(options: JobOptions, stores: StoreOptions) -> list[JobInput]:
     with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inputs = _named_inputs(options, out_name, stores)
         asked = _head_of(options, inputs)
-        places = [stack.enter_context(_open(each.place, stores, open_input)) for each in inputs]
+        opening = _opening(options.follow_links, out_name)
+        places = [stack.enter_context(_open(each.place, stores, opening)) for each in inputs]
         out, before = None, None
         if not is_url(out_name):
             foresight.check_folder(Path(out_name))

@@ -57,7 +57,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     `job` names the place of plan and logs: `.batchgray/JOB/` below the output place. `state` and `totals` are what the
     last round that is over came to, for whoever reads no more than the head: the results are what counts.
 
-    `times` says whether outputs get the modification times of their inputs, which takes folders for both.
+    With `follow_links` links to folders are followed. `times` says whether outputs get the modification times of their
+    inputs, which takes folders for both.
 
     With `overwrite` its first round replaces outputs that are there; `overwritten` is the job that was here before.
     """
@@ -75,6 +76,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     files: list[InputFile] = []
     include: list[str]
     exclude: list[str]
+    follow_links: bool = False
     times: bool = False
     overwrite: bool = False
     overwritten: FolderName | msgspec.UnsetType = msgspec.UNSET

@@ -18,9 +18,9 @@ from batchgray.extras import HEIF_SUFFIXES, is_installed
 from batchgray.options import SUFFIXES, Format
 from batchgray.planning.base_folder import path_below
 from batchgray.planning.left_out import FILTERED, HIDDEN, NO_SUFFIX, LeftOut
-from batchgray.planning.links import Ways, file_id
 from batchgray.records import LINKED_FOLDERS, InputVersion
 from batchgray.storage.guards import without_dots
+from batchgray.storage.links import Ways, file_id
 from batchgray.storage.names import kind_of
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from batchgray import errors
 from batchgray.manifest.job_head import JobInput
@@ -18,6 +19,7 @@ from batchgray.storage.base import Place
 from batchgray.storage.keys import key_order
 from batchgray.storage.names import is_url, kind_of
 
+_AT_ONCE = 16  # INPUTs that are looked at
 MOST_FILES = 1000  # as INPUTs; they are in the head
 
 
@@ -43,22 +45,25 @@ def named_inputs(
     """
     if base is not None and not is_url(base) and not os.path.isdir(base):
         raise errors.BaseNotFolder(base)
-    files = [name for name in dict.fromkeys(names) if _is_file(name, is_object)]
-    trees = [name for name in dict.fromkeys(names) if name not in files]
+    with ThreadPoolExecutor(_AT_ONCE, "stat") as threads:  # a store takes its time for each answer
+        distinct = list(dict.fromkeys(names))
+        are_files = dict(zip(distinct, threads.map(lambda name: _is_file(name, is_object), distinct), strict=True))
+    files = [name for name in distinct if are_files[name]]
+    trees = [name for name in distinct if not are_files[name]]
     outermost = [name for name in trees if not any(is_within(name, other) for other in trees)]
     for name in (*trees, *(files if overwrite else ())):  # a file that is one may come out, but replaces nothing
         _refuse_within(name, out)
     single = [name for name in files if is_within(name, out) or not any(is_within(name, tree) for tree in outermost)]
-    taken = choosing((), exclude)
-    for name in (name for name in (*trees, *files) if name not in single):
-        for tree in (tree for tree in outermost if is_within(name, tree)):
-            if taken(name_below(tree, name if name in files else f"{name}/a.jpg")) is not None:
-                raise errors.NotForJobs(f"{name}, which is left out of {tree},", "convert it by itself")
     if len(single) > MOST_FILES:
         raise errors.NotForJobs(
             f"{len(single):,} files as INPUTs",
             "name folders or prefixes, and choose by `batchgray run ... --include GLOB`",
         )
+    taken = choosing((), exclude)
+    for name in {*trees, *files}.difference(single):
+        for tree in (tree for tree in outermost if is_within(name, tree)):
+            if taken(name_below(tree, name if are_files[name] else f"{name}/a.jpg")) is not None:
+                raise errors.NotForJobs(f"{name}, which is left out of {tree},", "convert it by itself")
     found = [JobInput(name, _prefix(name, base, len(outermost) == 1), []) for name in outermost]
     return found + _by_places(single, base)
 

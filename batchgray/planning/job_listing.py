@@ -1,7 +1,9 @@
 """What the planner lists of a job's INPUTs: nothing below the output place, and of single files no more than these."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from batchgray.manifest.job_head import JobInput
@@ -9,6 +11,7 @@ from batchgray.planning.merging import Input
 from batchgray.storage.base import Entry, Missing, Place
 from batchgray.storage.keys import key_order
 
+_AT_ONCE = 16  # objects that are asked for
 _LAST = "\U0010ffff"  # after it no name in a store comes
 
 
@@ -56,10 +59,16 @@ class NamedFiles(_Narrowed):
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """See `Place`."""
-        for name in self._names:
-            if name.startswith(prefix) and key_order(name) > key_order(after):
-                with contextlib.suppress(Missing):
-                    yield self._place.stat(name)
+        first = key_order(after)
+        names = (name for name in self._names if name.startswith(prefix) and key_order(name) > first)
+        with ThreadPoolExecutor(_AT_ONCE, "stat") as threads:
+            while some := list(itertools.islice(names, _AT_ONCE)):
+                yield from (entry for entry in threads.map(self._find, some) if entry is not None)
+
+    def _find(self, name: str) -> Entry | None:
+        with contextlib.suppress(Missing):
+            return self._place.stat(name)
+        return None
 
 
 class WithoutFolder(_Narrowed):

@@ -57,7 +57,7 @@ class FolderPlace:
     def stat(self, key: str) -> Entry:
         """See `Place`."""
         with self._about(key), self._open(key) as file:
-            return _entry(key, os.fstat(file.fileno()))
+            return entry_of(key, os.fstat(file.fileno()))
 
     def age(self, key: str) -> None:
         """See `Place`: whose clock it is that the times are of can't be told."""
@@ -247,7 +247,7 @@ class _Listed(contextlib.AbstractContextManager["_Listed"]):
             if error.errno == errno.ELOOP:  # a link that leads to itself
                 return None
             raise
-        return _entry(key, found) if found is not None and stat.S_ISREG(found.st_mode) else None
+        return entry_of(key, found) if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def _enter(self, folder: str) -> Folder:
         if folder != self._above:
@@ -282,7 +282,8 @@ def _pieces(content: Content) -> Iterator[Buffer]:
         raise _Unreadable(error) from None
 
 
-def _entry(key: str, found: os.stat_result) -> Entry:
+def entry_of(key: str, found: os.stat_result) -> Entry:
+    """Of a regular file that the system tells of."""
     return Entry(key, found.st_size, InputVersion.of(found))
 
 

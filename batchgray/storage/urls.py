@@ -70,8 +70,15 @@ def open_place(name: str, options: StoreOptions) -> Place:
     return open_url(name, options) if is_url(name) else FolderPlace(Path(name))
 
 
-def open_input(name: str, options: StoreOptions) -> Place:
-    """The same, only to be read: in a folder links to files are followed."""
+def open_input(name: str, options: StoreOptions, links_besides: str | None = None) -> Place:
+    """The same, only to be read: in a folder links to files are followed.
+
+    So are links to folders, but to what is in `links_besides`, a real path, if that is given.
+    """
+    if links_besides is not None and not is_url(name):
+        from batchgray.storage.linked_folder import LinkedFolder
+
+        return LinkedFolder(Path(name), links_besides)
     return open_url(name, options) if is_url(name) else FolderPlace(Path(name), follow_links=True)
 
 

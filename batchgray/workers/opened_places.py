@@ -40,7 +40,8 @@ def opened(
     unleased = open_place(os.fsdecode(places.out), places.stores)
     out = LeasedPlace(unleased, lease)
     timed = unleased if setup.times and isinstance(unleased, FolderPlace) else None
-    inputs = open_input(os.fsdecode(places.input), places.stores)
+    out_name = os.fsdecode(places.out)
+    inputs = open_input(os.fsdecode(places.input), places.stores, out_name if places.follow_links else None)
     checkpoints = PlaceCheckpoints(out, places.begun, scratch, setup.pixels)
     budget = setup.on_the_way_bytes // 2
     fetching = Fetching(inputs, scratch, setup.worker, interrupt, budget, lease.wait)

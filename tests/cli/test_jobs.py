@@ -19,7 +19,6 @@ def images(tmp_path):
     "option",
     [
         ("--manifest", "m.json"),
-        ("--follow-links",),
     ],
     ids=" ".join,
 )
@@ -49,6 +48,23 @@ def test_outputs_get_the_times_of_their_inputs(images, tmp_path):
     assert "times True" in batchgray("run", images, "--out", out, "--job", expect=2).stderr
     said = batchgray("run", images, "--out", "memory:///x", "--times", expect=2).stderr
     assert "--times with memory:///x can't be used" in said
+
+
+def test_links_to_folders_are_followed_where_that_is_asked_for(images, tmp_path):
+    save_gradient(tmp_path / "elsewhere" / "b.png", 64, 48)
+    out = images / "gray"
+    for name, target in (("more", "../elsewhere"), ("again", "."), ("made", "gray"), ("m.raw", "../elsewhere")):
+        (images / name).symlink_to(target)
+    batchgray("run", images, "--out", tmp_path / "plain", "--follow-links", "--exclude", "made", "-q")
+    for _ in range(2):
+        batchgray("run", images, "--out", out, "--job", "--follow-links", "-q")
+        made = {name for name in tree(out) if name.endswith(".jpg")}
+        assert made == {name for name in tree(tmp_path / "plain") if name.endswith(".jpg")}
+        assert made == {"a.jpg", "more/b.jpg", "m.raw/b.jpg"}
+    batchgray("resume", out, "-q")
+    dry = batchgray("run", images, "--out", tmp_path / "new", "--job", "--follow-links", "--dry-run").stdout
+    assert f"{images}/more/b.png -> {tmp_path}/new/more/b.jpg" in dry
+    assert "follow_links True" in batchgray("run", images, "--out", out, "--job", expect=2).stderr
 
 
 def test_the_inputs_of_a_job_may_move(images, tmp_path):

@@ -1,6 +1,7 @@
 """What is listed of a job's INPUTs: nothing of the job's own, and of single files no more than these."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,18 @@ def test_in_a_folder(tmp_path, depth):
     ((narrowed, *_),) = listed([JobInput(str(tmp_path), "", [])], [place], str(out))
     assert [os.fsencode(entry.key) for entry in narrowed.list()] == [b"a.jpg", b"b.jpg", b"sub/c.jpg", b"\xf5.jpg"]
     place.close()
+
+
+def test_named_objects_are_asked_for_side_by_side_and_told_in_order():
+    together = threading.Barrier(4)
+
+    class Slow(MemoryPlace):
+        def stat(self, key):
+            together.wait(timeout=60)
+            return super().stat(key)
+
+    place, names = Slow("oss://b/x"), [f"{number}.jpg" for number in range(8)]
+    for name in names[1:]:
+        place.put(name, b"")
+    ((narrowed, *_),) = listed([JobInput("oss://b/x", "", names)], [place], "oss://c")
+    assert [entry.key for entry in narrowed.list()] == names[1:]

@@ -265,3 +265,15 @@ def test_folders_without_a_file_are_removed_below_a_name_and_nowhere_else(tmp_pa
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {"r", "r/d", "r/d/i", "r/f", "other", "other/g"}
     place.close()
+
+
+def test_a_file_is_given_a_time_and_what_is_linked_is_not(path, place, tmp_path):
+    place.put("a/b.jpg", b"x")
+    assert place.set_time("a/b.jpg", 1_500_000_000_123_456_789)
+    assert place.stat("a/b.jpg").version.mtime_ns == 1_500_000_000_123_456_789
+    (tmp_path / "elsewhere").touch()
+    before = (tmp_path / "elsewhere").stat().st_mtime_ns
+    (path / "link").symlink_to("../elsewhere")
+    with pytest.raises(BadKey):
+        place.set_time("link", 5)
+    assert (tmp_path / "elsewhere").stat().st_mtime_ns == before
