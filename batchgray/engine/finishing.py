@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
 from batchgray.engine.share import plan_of
-from batchgray.manifest import job_head, job_round, tally
+from batchgray.manifest import job_head, job_round, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Layers, Result, Totals
-from batchgray.manifest.share_log import LogEntry
 from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
 from batchgray.planning.shares import Planner
 from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _AT_ONCE = 16  # requests that wait for their answers
 
@@ -58,6 +58,42 @@ def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None])
         checkpoints.discard(output)
 
 
+def tidy_up(place: Place, round: Round) -> None:
+    """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap.
+
+    For whoever has put the mark, and for a machine that finds it: it may have been late with something itself.
+    """
+    logs: dict[str, list[str]] = {}
+    others: list[str] = []
+    for entry in place.list(f"{round.prefix}/"):
+        if entry.key.startswith(f"{round.logs}/"):
+            logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+        elif entry.key != round.finished:
+            others.append(entry.key)
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, others))
+        list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
+    if isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(round.prefix)
+
+
+def _remove_log(place: Place, keys: list[str]) -> None:
+    for key in reversed(keys):
+        place.delete(key)
+
+
+def remove_overwritten(place: Place, job: str) -> None:
+    """What is left of a job, but for the marks of its rounds: they keep off whoever worked on it, and wakes up late."""
+    prefix = f"{FLIGHT_FOLDER}/{job}"
+    others = [entry.key for entry in place.list(f"{prefix}/") if not entry.key.endswith("/finished")]
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, reversed(others)))
+    if others and isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(prefix)
+
+
 class Finisher:
     """Ends a round on whose board all is done. `totals` are those of the whole job, when `finish` has returned."""
 
@@ -83,7 +119,9 @@ class Finisher:
         """
         layers, plan = Layers(self._place, self._head.prefix), self._reader.end()
         if plan.images:
-            layers.write(self._round.number, plan.images, self._results(pause), plan.all_kept, pause)
+            with ThreadPoolExecutor(_AT_ONCE, "reading") as threads:
+                results = self._results(threads, pause)
+                layers.write(self._round.number, plan.images, results, plan.all_kept, pause)
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
@@ -92,30 +130,10 @@ class Finisher:
         self._place.put_absent(self._round.finished, b"")
         if self._round.number > 1:
             layers.sweep()
-        self._tidy_up()
+        tidy_up(self._place, self._round)
         return True
 
-    def _tidy_up(self) -> None:
-        """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
-        logs: dict[str, list[str]] = {}
-        others: list[str] = []
-        for entry in self._place.list(f"{self._round.prefix}/"):
-            if entry.key.startswith(f"{self._round.logs}/"):
-                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
-            elif entry.key != self._round.finished:
-                others.append(entry.key)
-        with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
-            list(threads.map(self._place.delete, others))
-            list(threads.map(self._remove_log, logs.values()))
-        if isinstance(self._place, FolderPlace):
-            with contextlib.suppress(PlaceError):  # another machine does so, too
-                self._place.remove_empty(self._round.prefix)
-
-    def _remove_log(self, keys: list[str]) -> None:
-        for key in reversed(keys):
-            self._place.delete(key)
-
-    def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
+    def _results(self, threads: ThreadPoolExecutor, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""
         parts: dict[int, list[str]] = {}
         for share in self._board.shares:
@@ -124,13 +142,11 @@ class Finisher:
         def images_of(share: Share) -> list[Image]:
             pause()
             names = sorted(parts[share.number], key=_age)
-            entries = [entry for name in names for entry in self._entries(name)]
+            logs = (share_log.read_log(self._place, self._round.log(name), threads) for name in names)
+            entries = [entry for log in logs for entry in log]
             return replayed(self._head, share, entries, job_round.name_of(share.number)).images
 
         return results_of(self._reader, images_of)
-
-    def _entries(self, name: str) -> list[LogEntry]:
-        return self._board.log_of(name).catch_up()
 
 
 def _age(name: str) -> int:

@@ -2,7 +2,7 @@
 
 The names themselves say where: a few requests at once ask for the first name after some string, and so find where names
 begin to differ, and which characters stand there: years, cameras, the first digit of a number. Nothing is known of how
-many names are in a range, so there are more of them than threads.
+many names are in a range, so there are more of them than threads. Of a short listing nothing is cut.
 
 A border never falls between names that could come out as the same output, those that are equal up to the first dot of
 their last part: there is no dot in the last part of a border. So each range is planned by itself.
@@ -23,7 +23,8 @@ from batchgray.storage.keys import key_order
 from batchgray.storage.side_by_side import THREADS
 
 MOST_RANGES = 64
-FEW_NAMES = 1000  # which a store lists with one answer; so few are not cut
+MANY_NAMES = 20_000  # fewer are not cut: their shares would be small, and each costs some requests after one another
+_PAUSE_NAMES = 1000  # which a store lists with one answer
 _ENOUGH = THREADS
 _MOST_SECONDS = 1.0  # after that what was found has to do
 _WAYS = THREADS  # how many strings are asked for at once
@@ -47,12 +48,15 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
         return [Range(input=self.input, after=after, until=until) for after, until in itertools.pairwise(names)]
 
 
-def find_borders(place: Place, after: str, clock: Callable[[], float] = time.monotonic) -> list[str]:
+def find_borders(
+    place: Place, after: str, clock: Callable[[], float] = time.monotonic, pause: Callable[[], None] = lambda: None
+) -> list[str]:
     """Where to cut what a place lists after a name, in order. Raises PlaceError.
 
-    A folder is not cut: to read a part of one takes as long as all of it.
+    A folder is not cut: to read a part of one takes as long as all of it. Nor are few names; `pause` is called while
+    they are counted, and may raise.
     """
-    if isinstance(place, FolderPlace) or not _has_many(place, after):
+    if isinstance(place, FolderPlace) or not _has_many(place, after, pause):
         return []
     with ThreadPoolExecutor(_WAYS, "probe") as threads:
 
@@ -113,8 +117,13 @@ class _Search:
         return high if high < len(first) else None
 
 
-def _has_many(place: Place, after: str) -> bool:
-    return sum(1 for _ in itertools.islice(place.list(after=after), FEW_NAMES)) == FEW_NAMES
+def _has_many(place: Place, after: str, pause: Callable[[], None]) -> bool:
+    for count, _ in enumerate(place.list(after=after), 1):
+        if count % _PAUSE_NAMES == 0:
+            pause()
+        if count == MANY_NAMES:
+            return True
+    return False
 
 
 def _first_after(place: Place, string: str) -> str:

@@ -5,10 +5,11 @@
     R/plan/00000002   ...
     R/plan/end        the listing is through: how many shares there are, and in which order their names are
 
-The listing streams: a share is written as soon as it is full, and work on it can begin. The first is small, and does
-not wait for the ranges. Shares are numbered as they are written; each belongs to one range, and those of a range are in
-the order of their names. A planner may be interrupted; the next one begins in each range after the last name that its
-last share tells of. Where two plan at once, a share is what the first of them put, and the other goes on from there.
+The listing streams: a share is written as soon as it is full, and work on it can begin. The first is small. The names
+that follow it are listed in one stream, until there are many: only then they are cut into ranges. Shares are numbered
+as they are written; each belongs to one range, and those of a range are in the order of their names. A planner may be
+interrupted; the next one begins in each range after the last name that its last share tells of. Where two plan at once,
+a share is what the first of them put, and the other goes on from there.
 
 Against the results of earlier rounds a listing is held as two sorted streams (see `merging`): then shares have only
 what is new, changed or failed.
@@ -31,9 +32,9 @@ from batchgray.manifest.mending import Mark
 from batchgray.manifest.records import Count
 from batchgray.manifest.results import LayerEnd, Layers, Order, Result, Totals, order_of, totals_of
 from batchgray.options import Format
-from batchgray.planning.merging import Input, Merge, Rules, Unwanted
+from batchgray.planning.merging import Input, Merge, Permit, Rules, Unwanted
 from batchgray.planning.planned import PlannedImage, Share, with_names
-from batchgray.planning.ranges import FEW_NAMES, Range, find_borders
+from batchgray.planning.ranges import MANY_NAMES, Range, find_borders
 from batchgray.storage.base import Entry, Missing, Place, Put
 from batchgray.storage.keys import key_order
 from batchgray.storage.sealing import SealedRecords, UnreadableRecord
@@ -46,6 +47,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 SHARE_IMAGES = 5000
 FIRST_IMAGES = 250  # of the first share, which the first image waits for
+FIRST_NAMES = 1000  # that it tells of at most: a store lists them with one answer
 _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at most some thousand
 _FIRST = 1  # the number of the first share
 
@@ -70,13 +72,14 @@ class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
-    """In the order of names, for one input after another; all that the first share does not tell of.
+    """In the order of names, for one input after another; all that the first shares do not tell of.
 
-    With `only_failed` nothing is listed: the round is of what failed before.
+    With `only_failed` nothing is listed: the round is of what failed before, and with `and_gone` of what is gone, too.
     """
 
     ranges: list[Range]
     only_failed: bool = False
+    and_gone: bool = False
 
 
 class _Overtaken(Exception):
@@ -93,9 +96,9 @@ class Planner:
 
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
     `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
-    alone: nothing is listed, each image is looked at. What is marked is mended too, and the `marks` are removed once
-    they are in the plan. `prune` see `merging.Rules`. `pause` is called at least each second while shares are planned,
-    and may raise.
+    alone, and of what is gone `and_gone`: nothing is listed, each image is looked at. What is marked is mended too, and
+    the `marks` are removed once they are in the plan. `prune` and `permit` see `merging.Rules`. `pause` is called at
+    least each second while shares are planned, and may raise.
     """
 
     def __init__(
@@ -111,30 +114,35 @@ class Planner:
         marks: Sequence[Mark] = (),
         prune: Callable[[Result], bool] = lambda gone: False,
         pause: Callable[[], None] = lambda: None,
+        permit: Permit = lambda images: images,
+        and_gone: bool = False,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
         self._marks, self._share_images = marks, share_images
         mend = {(each.input, each.source) for mark in marks for each in mark.outputs}
-        self._rules = Rules(format, kind_of_unwanted, mend, prune)
+        self._rules = Rules(format, kind_of_unwanted, mend, prune, permit)
         self._layers, self._only_failed, self._pause = layers, only_failed, pause
+        self._and_gone = and_gone
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
+        self._end_seen: PlanEnd | None = None  # it never changes
         self._is_from_beginning = False
 
     def shares(self) -> Iterator[Share]:
         """All shares in their order, each as soon as it is written. Raises as `plan` does."""
         last = 0
-        for share in self.written():
-            last = share.number
-            yield share
-        for share in self.plan():
-            if share.number > last:
-                yield share
+        while self._end_key not in (keys := self._keys()):
+            with contextlib.suppress(_Overtaken):
+                for share in self._plan(keys, tell_all=True):
+                    if share.number > last:
+                        last = share.number
+                        yield share
+        yield from self._read_shares(keys, last)
 
     def plan(self) -> Iterator[Share]:
         """Write what is missing, and give it as it is written. Raises DamagedPlan, Collisions, PlaceError."""
-        while not self.is_through():
+        while self._end_key not in (keys := self._keys()):
             with contextlib.suppress(_Overtaken):
-                yield from self._plan()
+                yield from self._plan(keys)
 
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, PlaceError."""
@@ -143,7 +151,9 @@ class Planner:
 
     def end(self) -> PlanEnd:
         """What is known when all is listed. Raises Missing where it is not, DamagedPlan, PlaceError."""
-        return _read(self._job, self._end_key, _ENDS)
+        if self._end_seen is None:
+            self._end_seen = _read(self._job, self._end_key, _ENDS)
+        return self._end_seen
 
     def ignored_at_the_end(self) -> dict[str, int]:
         """What was not taken of the names that no share tells of. Raises Missing where the listing is not through."""
@@ -151,9 +161,18 @@ class Planner:
 
     def written(self) -> Iterator[Share]:
         """Those that are there by now. Raises DamagedPlan, PlaceError."""
-        for number, entry in enumerate(self._job.list(f"{self._prefix}/plan/0"), 1):
-            if entry.key != self._key(number):
-                raise DamagedPlan(f"{self._job.name}{entry.key}", f"share {number} is not there")
+        yield from self._read_shares(self._keys())
+
+    def _keys(self) -> list[str]:
+        """Of what is there of the plan: one request tells of a thousand shares, and of what is not there."""
+        return [entry.key for entry in self._job.list(f"{self._prefix}/plan/")]
+
+    def _read_shares(self, keys: Sequence[str], after: int = 0) -> Iterator[Share]:
+        """Those behind a number. Raises DamagedPlan, PlaceError."""
+        shares = (key for key in keys if key.rpartition("/")[2].isdecimal())
+        for number, key in itertools.islice(enumerate(shares, 1), after, None):
+            if key != self._key(number):
+                raise DamagedPlan(f"{self._job.name}{key}", f"share {number} is not there")
             yield self.share(number)
 
     def is_through(self) -> bool:
@@ -164,21 +183,24 @@ class Planner:
             return False
         return True
 
-    def _plan(self) -> Iterator[Share]:
-        """Raises _Overtaken."""
+    def _plan(self, keys: Sequence[str], tell_all: bool = False) -> Iterator[Share]:
+        """Go on from what is there, by its keys; with `tell_all` that is given too. Raises _Overtaken."""
         writing = _Writing(self._write)
-        for share in self.written():
+        for share in self._read_shares(keys):
             writing.found(share)
+            if tell_all:
+                yield share
         self._is_from_beginning = not writing.last
-        found = self._found_ranges()
+        found = _read(self._job, self._ranges_key, _RANGES) if self._ranges_key in keys else None
         if found is None and self._only_failed and not writing.last:
-            found = self._put_ranges(_Ranges(ranges=[], only_failed=True))
+            found = self._put_ranges(_Ranges(ranges=[], only_failed=True, and_gone=self._and_gone))
         if found is not None and found.only_failed:
-            yield from self._plan_failed(writing)
+            yield from self._plan_failed(writing, found.and_gone)
             return
         if found is None:
             if not writing.last:
                 yield from self._plan_first(writing)
+            yield from self._plan_stream(writing)
             found = self._cut_ranges(writing)
         ranges = found.ranges
         rest = [self._rest_of(index, each, writing) for index, each in enumerate(ranges)]
@@ -200,12 +222,12 @@ class Planner:
                 if is_end:
                     writing.leave(merge)
 
-    def _plan_failed(self, writing: "_Writing") -> Iterator[Share]:
+    def _plan_failed(self, writing: "_Writing", and_gone: bool) -> Iterator[Share]:
         """Raises _Overtaken."""
         layers = self._layers
         assert layers is not None  # else nothing has failed
-        taken_up = Totals()
-        for input, failed in itertools.groupby(self._failed_or_marked(layers), lambda each: each.input):
+        taken_up = kept = Totals()
+        for input, failed in itertools.groupby(self._looked_at(layers, and_gone), lambda each: each.input):
             through = key_order(writing.through.get(input, ""))
             merge = Merge(input, self._inputs[input], self._rules)
             for result in failed:
@@ -218,13 +240,16 @@ class Planner:
                     yield writing.write(merge, input)
             if merge.size:
                 yield writing.write(merge, input)
-        writing.kept = layers.totals() - taken_up
+            kept += merge.kept  # which no share tells of
+        writing.kept = layers.totals() - taken_up + kept
         self._end(writing, len(self._inputs))
 
-    def _failed_or_marked(self, layers: Layers) -> Iterator[Result]:
+    def _looked_at(self, layers: Layers, and_gone: bool) -> Iterator[Result]:
+        """What failed, is marked, or is gone: each once."""
         marked = (found for order in sorted(self._marked()) if (found := self._find(layers, order)) is not None)
-        both = heapq.merge(layers.failures(), marked, key=order_of)
-        return (next(same) for _, same in itertools.groupby(both, order_of))
+        gone = (each for each in layers.read() if each.state == "gone") if and_gone else iter(())
+        all_of_them = heapq.merge(layers.failures(), marked, gone, key=order_of)
+        return (next(same) for _, same in itertools.groupby(all_of_them, order_of))
 
     def _marked(self) -> set[Order]:
         return {(input, key_order(source)) for input, source in self._rules.mend}
@@ -254,7 +279,7 @@ class Planner:
         whole = Range(input=0)
         merge = self._merge(whole)
         names = self._list(whole)
-        for _ in merge.add(itertools.islice(names, FEW_NAMES)):
+        for _ in merge.add(itertools.islice(names, FIRST_NAMES)):
             if merge.size >= min(FIRST_IMAGES, self._share_images):
                 break
         else:
@@ -263,12 +288,30 @@ class Planner:
         if merge.size:
             yield writing.write(merge, 0)
 
+    def _plan_stream(self, writing: "_Writing") -> Iterator[Share]:
+        """Full shares of the names that follow, and of all that is left where these are not many.
+
+        What many leave for the next share is listed again, with the range that it is in.
+        """
+        rest = Range(input=0, after=writing.through.get(0, ""))
+        merge, listed = self._merge(rest), 0
+        with contextlib.closing(SideBySide([lambda: itertools.islice(self._list(rest), MANY_NAMES)])) as listing:
+            for _, entries, is_end in listing.batches(self._pause):
+                listed += len(entries)
+                if is_end and listed >= MANY_NAMES:
+                    return
+                for _ in merge.end() if is_end else merge.add(entries):
+                    if merge.size >= self._share_images:
+                        yield writing.write(merge, 0)
+        if merge.size:
+            yield writing.write(merge, 0)
+
     def _cut_ranges(self, writing: "_Writing") -> _Ranges:
-        """How all is cut that follows the first share. The first range is that of the first share."""
+        """How all is cut that follows the first shares. The first range is theirs."""
         ranges = []
         for index, (place, *_) in enumerate(self._inputs):
             whole = Range(input=index, after=writing.through.get(0, "") if index == 0 else "")
-            ranges += whole.cut(find_borders(place, whole.after))
+            ranges += whole.cut(find_borders(place, whole.after, pause=self._pause))
         return self._put_ranges(_Ranges(ranges=ranges))
 
     def _put_ranges(self, ranges: _Ranges) -> _Ranges:
@@ -276,17 +319,15 @@ class Planner:
         self._job.put_absent(self._ranges_key, _RANGES.packed(ranges))
         return _read(self._job, self._ranges_key, _RANGES)
 
-    def _found_ranges(self) -> _Ranges | None:
-        try:
-            return _read(self._job, self._ranges_key, _RANGES)
-        except Missing:
-            return None
-
     def _rest_of(self, index: int, whole: Range, writing: "_Writing") -> Range:
-        """What of a range no share tells of."""
-        through = writing.through.get(index, "")
-        later = key_order(through) > key_order(whole.after)
-        return msgspec.structs.replace(whole, after=through) if later else whole
+        """What of a range no share tells of.
+
+        Another planner may have put one more of the first shares before it learned of the ranges. All of these belong
+        to the first range, wherever they end, and came before the shares of all others.
+        """
+        first = writing.through.get(0, "") if whole.input == 0 else ""
+        after = max(whole.after, writing.through.get(index, ""), first, key=key_order)
+        return msgspec.structs.replace(whole, after=after)
 
     def _list(self, each: Range) -> Iterator[Entry]:
         until = key_order(each.until)

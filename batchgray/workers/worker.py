@@ -55,7 +55,6 @@ from batchgray.workers.messages import (
     WantsMore,
 )
 
-_NO_TIME = "the input's modification time could not be kept"
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
@@ -125,10 +124,10 @@ def _places_of(
 
 
 def preload(what: Preload) -> None:
-    """Import what images need that are no JPEGs (see `opening`), or are to become PNGs."""
-    for name in what.codecs:
+    """Import what images need that are no JPEGs (see `opening`), or are to become PNGs; and the client of a store."""
+    for name in what.modules:
         with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-            importlib.import_module(f"batchgray.codecs.{name}")
+            importlib.import_module(f"batchgray.{name}")
 
 
 class Worker:
@@ -282,7 +281,7 @@ class Worker:
         """Give a file its input's time, where that is asked for. Returns the record, with a note if it failed."""
         if not self._setup.times or isinstance(file, HeldFile) or file.set_time(record.version.mtime_ns):
             return record
-        return msgspec.structs.replace(record, note=joined(record.note, _NO_TIME))
+        return msgspec.structs.replace(record, note=joined(record.note, committer.NO_TIME))
 
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""

@@ -1,6 +1,7 @@
 """One owner an epoch, whatever is paused, lost or late: two machines and more over one log."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -215,6 +216,24 @@ def test_a_lease_counts_from_when_its_entry_was_first_sent(machines, place, cloc
     assert second.take()
 
 
+def test_what_was_read_before_an_answer_failed_is_told_by_the_next_look(machines, place, monkeypatch):
+    first, second = machines
+    first.take()
+    first.record([done(1)])
+    first.sync()
+    get = place.get
+
+    def fail_once(key, *given):
+        monkeypatch.setattr(place, "get", get)
+        raise Unreachable(key, "no answer")
+
+    monkeypatch.setattr(place, "get", lambda key, *given: (fail_once if key.endswith("2") else get)(key, *given))
+    with pytest.raises(Unreachable):
+        second.catch_up()
+    assert [entry.kind for entry in second.catch_up()] == ["open", "renew"]
+    assert second.catch_up() == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"not compressed", b"half"])
 def test_an_entry_that_is_not_as_it_was_written_is_refused_by_name(machines, place, damage):
     first, second = machines
@@ -225,11 +244,25 @@ def test_an_entry_that_is_not_as_it_was_written_is_refused_by_name(machines, pla
         second.catch_up()
 
 
+def test_a_log_is_read_with_several_requests_at_once(machines, place):
+    first, second = machines
+    first.take()
+    for number in range(20):
+        first.record([ImageChange(image=number, state="done")])
+        first.sync()
+    with ThreadPoolExecutor(4) as threads:
+        found = share_log.read_log(place, PREFIX, threads)
+    assert found == second.catch_up()
+    assert [change.image for entry in found for change in entry.changes] == list(range(20))
+
+
 def test_a_log_with_a_gap_is_refused(machines, place):
     first, second = machines
     first.take()
     first.sync()
     place.delete(f"{PREFIX}/00000001")
+    with ThreadPoolExecutor(4) as threads, pytest.raises(DamagedLog, match="entry 1 is not there"):
+        share_log.read_log(place, PREFIX, threads)
     with pytest.raises(DamagedLog, match="entry 1 is not there"):
         second.catch_up()
 

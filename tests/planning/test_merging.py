@@ -226,7 +226,7 @@ CHANGES = st.dictionaries(NAMES, st.sampled_from(["put", "delete"]), max_size=8)
 def test_round_after_round_it_is_what_a_dictionary_would_say(rounds, share_images):
     job, known = Job(share_images), {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "FEW_NAMES", 2)
+        patch.setattr(ranges, "MANY_NAMES", 2)
         for changes, failing in rounds:
             for key, change in changes.items():
                 job.put(key) if change == "put" else job.place.delete(key)

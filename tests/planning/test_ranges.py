@@ -40,13 +40,13 @@ def holding(keys) -> Counting:
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(ranges, "FEW_NAMES", 100)
+    monkeypatch.setattr(ranges, "MANY_NAMES", 100)
 
 
 @pytest.mark.parametrize("keys", LISTINGS.values(), ids=LISTINGS)
 def test_any_names_are_cut_with_few_requests(few, keys):
     place = holding(keys)
-    borders = find_borders(place, "")
+    borders = find_borders(place, "", clock=lambda: 0.0)
     assert 7 <= len(borders) < ranges.MOST_RANGES
     assert place.requests < 450
     sizes = [
@@ -61,10 +61,25 @@ def test_no_border_is_before_where_a_planner_is(few):
     assert borders == [name for name in borders if name > "img_001500.jpg"]
 
 
-def test_few_names_are_one_range():
-    place = holding(["a.jpg", "b.jpg"])
+def test_few_names_are_one_range(monkeypatch):
+    place = holding(LISTINGS["digits"])
     assert find_borders(place, "") == []
     assert place.requests == 1
+    monkeypatch.setattr(ranges, "MANY_NAMES", 2001)
+    assert find_borders(place, "") == []
+    monkeypatch.setattr(ranges, "MANY_NAMES", 2000)
+    assert find_borders(place, "")
+
+
+def test_counting_many_names_can_be_stopped():
+    class Stopped(Exception):
+        pass
+
+    def pause():
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        find_borders(holding(LISTINGS["digits"]), "", pause=pause)
 
 
 def test_a_folder_is_not_cut(few, tmp_path):
@@ -87,11 +102,11 @@ def test_names_that_could_come_out_as_one_are_in_one_range(names, after):
     place.list = lambda prefix="", after="": iter(  # names that no place can hold too
         [Name(name) for name in sorted(names, key=str.encode) if name.encode() > after.encode()]
     )
-    few, ranges.FEW_NAMES = ranges.FEW_NAMES, 1
+    few, ranges.MANY_NAMES = ranges.MANY_NAMES, 1
     try:
         borders = find_borders(place, after)
     finally:
-        ranges.FEW_NAMES = few
+        ranges.MANY_NAMES = few
     assert borders == sorted(set(borders), key=str.encode)
     assert all(border.encode() > after.encode() for border in borders)
     for name, other in itertools.combinations(names, 2):

@@ -190,8 +190,8 @@ class Unsteady(MemoryPlace):
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(ranges, "FEW_NAMES", 2)
-    monkeypatch.setattr(shares, "FEW_NAMES", 2)
+    monkeypatch.setattr(ranges, "MANY_NAMES", 2)
+    monkeypatch.setattr(shares, "MANY_NAMES", 2)
 
 
 def many() -> MemoryPlace:
@@ -208,11 +208,13 @@ def planned(found) -> dict[tuple[int, str], tuple]:
 def test_ranges_are_listed_side_by_side(few):
     job, place = MemoryPlace(), many()
     waiting = threading.Barrier(2, timeout=30)  # two listings have begun before one goes on
-    begun = set()
+    threads, begun = set(), set()
 
     class Slow(MemoryPlace):
         def list(self, prefix="", after=""):
-            if threading.current_thread().name == "listing" and len(begun) < 2:
+            thread = threading.current_thread().name.partition("_")[0]
+            threads.add(thread)
+            if thread == "listing" and "probe" in threads and len(begun) < 2:
                 begun.add(after)
                 waiting.wait()
             return place.list(prefix, after)
@@ -220,6 +222,25 @@ def test_ranges_are_listed_side_by_side(few):
     found = list(planner(job, Slow()).shares())
     assert len(planned(found)) == 80
     assert len({share.range for share in found}) > 3
+
+
+def numbered(count: int) -> MemoryPlace:
+    return holding(*(f"{number % 9}/{number:05}.jpg" for number in range(count)))
+
+
+def test_the_shares_of_a_short_listing_are_as_large_as_may_be():
+    """Each costs some requests after one another; the first is small, as the first image waits for it."""
+    found = list(planner(MemoryPlace(), numbered(3000), share_images=2000).shares())
+    assert [len(share.images) for share in found] == [250, 2000, 750]
+
+
+def test_only_what_follows_many_names_is_cut(monkeypatch):
+    monkeypatch.setattr(ranges, "MANY_NAMES", 1000)
+    monkeypatch.setattr(shares, "MANY_NAMES", 1000)
+    found = list(planner(MemoryPlace(), numbered(3000), share_images=400).shares())
+    assert [(share.range, len(share.images)) for share in found[:3]] == [(0, 250), (0, 400), (0, 400)]
+    assert len({share.range for share in found}) > 5
+    assert sum(len(share.images) for share in found) == 3000
 
 
 def test_the_end_tells_the_order_of_names(few):
@@ -238,8 +259,8 @@ def test_a_plan_that_was_interrupted_at_any_request_is_that_of_one_stream(stops,
     job, place = Unsteady(), Unsteady()
     place._objects = many()._objects
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "FEW_NAMES", 2)
-        patch.setattr(shares, "FEW_NAMES", 2)
+        patch.setattr(ranges, "MANY_NAMES", 2)
+        patch.setattr(shares, "MANY_NAMES", 2)
         for left, is_done in stops:
             failing = job if fails_in_job else place
             failing.left, failing.is_done = left, is_done
@@ -257,8 +278,8 @@ def test_two_planners_that_overtake_each_other_make_one_plan(turns, share_images
     whole = planned(planner(MemoryPlace(), many()).shares())
     job, place = MemoryPlace(), many()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "FEW_NAMES", 2)
-        patch.setattr(shares, "FEW_NAMES", 2)
+        patch.setattr(ranges, "MANY_NAMES", 2)
+        patch.setattr(shares, "MANY_NAMES", 2)
         planners = [planner(job, place, share_images=share_images).plan() for _ in range(2)]
         for turn in turns:
             next(planners[turn], None)
