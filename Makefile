@@ -9,7 +9,7 @@ TARGETS ?=
 
 BIN := .venv/bin
 BENCH_BIN := .venv-bench/bin
-BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch large stores
+BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost resume_cost notice_latency scaling memory dispatch large stores joined
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pictures
+import psutil
 from common import HERE, Measured, Row, batchgray, children_seconds, fresh, main, paired
+from stores import adopt_orphans
 
 
 class Figures(NamedTuple):
@@ -48,6 +50,7 @@ class Place(NamedTuple):
 
 def measured(place: Place, workers: list[int], options: list[str]) -> Figures:
     """As many supervisors as there are numbers of workers, over the same job."""
+    others = set(psutil.Process().children())
     out, cpu, began = place.next_out(), children_seconds(), time.monotonic()
     running = [
         subprocess.Popen(
@@ -63,6 +66,8 @@ def measured(place: Place, workers: list[int], options: list[str]) -> Figures:
         ends.append(time.monotonic() - began)
         if process.returncode:
             sys.exit(f"exit {process.returncode}: {error.decode(errors='replace')}")
+    for orphan in set(psutil.Process().children()) - others:  # workers, whose fork server was killed
+        os.waitpid(orphan.pid, 0)
     return Figures(ends[0], ends[-1], children_seconds() - cpu)
 
 
@@ -116,6 +121,7 @@ def rows_of(name: str, found: dict[str, list[Figures]]) -> list[Row]:
 
 
 def measure(given: argparse.Namespace, work: Path) -> Measured:
+    adopt_orphans()
     photographs = pictures.flat_copy(given.images, work / "originals")
     small = pictures.thumbnails(photographs, work / "small", 1000)
     folders = {

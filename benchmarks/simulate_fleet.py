@@ -50,6 +50,8 @@ class Setting(NamedTuple):
     heard: bool
     latency: float = 0.02
     seed: int = 1
+    put_price: float = 0.005  # of a thousand PUT and LIST
+    get_price: float = 0.0004  # of a thousand GET and HEAD
 
 
 class Store(MemoryPlace):
@@ -336,8 +338,13 @@ class Fleet:
             "search_requests": self.search_requests,
             "longest_search": self.longest_search,
             "requests": requests,
+            "price": round(self._price(requests), 3),
             "requests_an_hour_and_node": round(sum(requests.values()) * 3600 / seconds / setting.nodes),
         }
+
+    def _price(self, requests: dict[str, int]) -> float:
+        puts, gets = requests["PUT"] + requests["LIST"], requests["GET"] + requests["HEAD"]
+        return (puts * self.setting.put_price + gets * self.setting.get_price) / 1000
 
 
 def main() -> None:
@@ -348,16 +355,41 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--lives", type=float, nargs="+", default=[600.0, 3600.0, 36000.0], help="seconds")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "simulate_fleet.json")
+    parser.add_argument("--put-price", type=float, default=0.005, help="of a thousand PUT or LIST")
+    parser.add_argument("--get-price", type=float, default=0.0004, help="of a thousand GET or HEAD")
+    parser.add_argument("--plot", type=Path, metavar="SVG")
     given = parser.parse_args()
     found = []
     for nodes in given.nodes:
         for life in given.lives:
             for heard in (True, False):
-                setting = Setting(nodes, given.shares, given.images // given.shares, given.rate, life, heard)
+                images = given.images // given.shares
+                prices = {"put_price": given.put_price, "get_price": given.get_price}
+                setting = Setting(nodes, given.shares, images, given.rate, life, heard, **prices)
                 found.append(Fleet(setting).run())
                 print(json.dumps(found[-1]), flush=True)
     given.json.parent.mkdir(exist_ok=True)
     given.json.write_text(json.dumps(found, indent=1) + "\n")
+    if given.plot:
+        plot(found, given.plot)
+
+
+def plot(found: list[dict], path: Path) -> None:
+    """How much longer than the ideal it took, and the images made twice, by the mean of lifetimes."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for name, axis in zip(("ratio", "lost_images"), axes, strict=True):
+        for heard in (True, False):
+            rows = [each for each in found if each["heard"] == heard and each["nodes"] == found[0]["nodes"]]
+            label = "notices heard" if heard else "not heard"
+            axis.plot([each["life"] / 60 for each in rows], [each[name] for each in rows], "o-", label=label)
+        axis.set_xscale("log")
+        axis.set_xlabel("mean lifetime, minutes")
+        axis.legend()
+    axes[0].set_ylabel("time / ideal")
+    axes[1].set_ylabel("images made twice")
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def options(parser) -> None:
 
 
 def measure(given, work: Path) -> Measured:
-    _adopt_orphans()
+    adopt_orphans()
     flat = pictures.flat_copy(given.images, work / "flat")
     folders = {
         "photographs": pictures.twelve_megapixels(flat, work / "photographs", given.photographs),
@@ -175,7 +175,7 @@ def _on_a_store(store: Server, workers: int) -> Figures:
     return Figures(*found, after - server, asked - requests, events[-1]["waited"], worked, first)
 
 
-def _adopt_orphans() -> None:
+def adopt_orphans() -> None:
     """A job ends with its fork server killed, and so nobody would count what its workers took."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
