@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage lint soak photos fuzz bench bench-report docs dist clean
+.PHONY: help run test test-ray check coverage lint soak soak-join photos fuzz bench bench-report docs dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -26,6 +26,10 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	@tests/support/packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	@$(MAKE) --no-print-directory test-ray
+
+test-ray: .venv/rayed  ## the tests on a Ray cluster, in a network of their own
+	@tests/ray/run.sh $(BIN)/python -m pytest -q -W default tests/ray $(PYTEST)
 
 check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
@@ -45,7 +49,15 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 		tests/promises/test_resumed_tree_equals_uninterrupted_tree.py -k random_moments
 	TEST_BATCHGRAY_RESUMES=$(or $(RESUMES),200) TEST_BATCHGRAY_FAULTS=all $(BIN)/python -m pytest -s --timeout 0 \
 		tests/promises/test_a_power_cut_breaks_no_promise.py tests/promises/test_faults_on_the_disk.py
+	TEST_BATCHGRAY_EVENTS=$(or $(ROUNDS),200) TEST_BATCHGRAY_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -s \
+		--timeout 3600 tests/promises/test_a_job_survives_whatever_comes.py
 	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/project/test_packaging.py
+
+soak-join: .venv/tested  ## EVENTS=120 stops, kills, notices and lost answers of 4 machines that join, over JOINED=2000 photographs
+	@test -d "$(BENCH_IMAGES)" || $(MAKE) photos
+	TEST_BATCHGRAY_JOIN_EVENTS=$(or $(EVENTS),120) TEST_BATCHGRAY_JOIN_IMAGES=$(or $(JOINED),2000) \
+		$(BIN)/python -m pytest -s --timeout 0 --seed $(or $(SEED),$(shell date +%s)) --images "$(BENCH_IMAGES)" \
+		tests/promises/test_machines_that_die_and_sleep_end_in_one_tree.py
 
 lint: .venv/tested  ## ruff, mypy, codespell, and the layers of the architecture
 	$(BIN)/ruff check .
@@ -113,6 +125,11 @@ clean:  ## remove the virtual environments and what tools left
 
 .venv/documented: .venv/installed
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+.venv/rayed: .venv/tested
+	@echo "Installing Ray into .venv ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[ray]'
 	@touch $@
 
 .venv/tested: .venv/installed

@@ -182,7 +182,7 @@ class IsNoJob(UsageError):
 
 
 class JobDiffers(UsageError):
-    """{0} is of a job with other options ({1}). Use the same options, or another --out."""
+    """{0} is of a job with other options ({1}). Use the same options, another --out, or --overwrite."""
 
 
 class NotForJobs(UsageError):
@@ -327,6 +327,14 @@ az://CONTAINER/PREFIX."""
 
 class ExtraMissing(UsageError):
     """{0} needs a package that is not installed ({1}): install batchgray[{2}]."""
+
+
+class RayUnreachable(UsageError):
+    """No Ray cluster answers at {0} ({1}). Start one (`ray start --head`), or name it: --ray-address HOST:6379."""
+
+
+class NodesRefuse(UsageError):
+    """No node of the Ray cluster can work; {0}: {1}. Install the same batchgray on the driver and on all nodes."""
 
 
 class BadStoreSettings(UsageError):

@@ -140,6 +140,13 @@ class Warned(_Event, frozen=True):
     message: str
 
 
+class Node(_Event, frozen=True, kw_only=True):
+    """Something about a machine of a cluster that works on the job, in words: it came, it goes, it can't work."""
+
+    node: str
+    message: str
+
+
 class Notice(_Event, frozen=True):
     """An interruption: from where, which, when the machine goes, and how many seconds there are to flush.
 
@@ -251,6 +258,7 @@ Event = (
     | WorkerEnded
     | Checkpoint
     | Warned
+    | Node
     | Notice
     | Flushed
     | Summary

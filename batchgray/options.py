@@ -262,7 +262,8 @@ class ResumeOptions(msgspec.Struct, frozen=True, kw_only=True):
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One `batchgray run` on a job: INPUTs and output place are folders or URLs, as they were given.
 
-    All else is as with RunOptions.
+    With `overwrite` it is a new job, instead of one that may be there, and replaces outputs that are there. All else is
+    as with RunOptions.
     """
 
     inputs: tuple[str, ...]
@@ -273,6 +274,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: int = 1_000_000_000
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    overwrite: bool = False
     prune: bool = False
 
     def __post_init__(self) -> None:

@@ -62,7 +62,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     `replaces` says what may be at the output's name already: "" nothing, "*" anything, else the checksum of the file
     that an earlier conversion put there. `preview` says whether a partial JPEG may be drawn: not where its name is
-    another image's output.
+    another image's output. `output_time` is the modification time in nanoseconds that an output is to have in the end,
+    where that is asked for and can't be told by the version.
     """
 
     index: int
@@ -73,4 +74,5 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     version: InputVersion
     replaces: str = ""
     preview: bool = True
+    output_time: int = 0
     resumable: bool = False  # there is a sidecar

@@ -39,6 +39,8 @@ _SAMPLES = {
     "JobDiffers": ["oss://gray/2026/manifest.json", "--quality 75"],
     "LinkInTheWay": ["/out/.batchgray"],
     "NotForJobs": ["--prune", "what was made stays"],
+    "RayUnreachable": ["10.0.0.1:6379", "Connection refused"],
+    "NodesRefuse": ["spot-1-3f2a9c", "it has batchgray 0.2.0, and this one is 0.1.0"],
     "UnfitPlace": ["oss://gray/2026", "versioning: it is Enabled"],
     "PlaceUnusable": ["oss://gray/2026", "it can't be reached"],
     "PlaceLost": ["gray/2026: it can't be reached"],

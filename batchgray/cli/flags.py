@@ -273,6 +273,18 @@ options_of_both = _together(
         metavar="I/N",
         help="Of a job, take every N-th share from the I-th on and no other; for schedulers that number their tasks.",
     ),
+    option(
+        "--engine",
+        type=Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who converts: this machine, or the nodes of a Ray cluster, as a job.",
+    ),
+    option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="HOST:PORT of the Ray cluster.  [default: RAY_ADDRESS in the environment, or one on this machine]",
+    ),
     NO_LOCK,
     option("--any-instance", is_flag=True, help="React to every instance's notice (a queue of one's own)."),
     *QUEUE_OPTIONS,

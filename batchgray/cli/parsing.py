@@ -11,13 +11,8 @@ from batchgray.errors import UsageError
 from batchgray.storage.names import is_url
 
 _NOT_FOR_JOBS = {
-    "follow_links": "a link in a folder is no object",
-    "times": "a store gives its own",
+    "follow_links": "name the folders that the links lead to",
     "manifest": "the head of a job is the manifest.json of its output place",
-    "overwrite": "convert into another place",
-    "resume_prune": "`batchgray run` looks for what is gone, and prunes",
-    "no_lock": "a job needs no lock",
-    "input_root": "a job reads the INPUTs that it was begun with",
 }
 _LEAST_MEMORY = 1 << 20  # less is a forgotten unit
 
@@ -44,26 +39,34 @@ def pixel_options(given: dict[str, Any]) -> options.PixelOptions:
 
 
 def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
-    """Whether a run keeps a job: where it is asked for, and wherever a place is in a store."""
-    return given["job"] or any(map(is_url, (*inputs, given["out"], given["manifest"] or "", given["base"] or "")))
+    """Whether a run keeps a job: where it is asked for, where others work on it, and where a place is in a store."""
+    together = given["join"] or given["shard"] or given["engine"] == "ray"
+    places = (*inputs, given["out"], given["manifest"] or "", given["base"] or "")
+    return given["job"] or together or any(map(is_url, places))
 
 
 def fleet_options(given: dict[str, Any]) -> options.FleetOptions:
     return options.FleetOptions(join=given["join"], shard=given["shard"])
 
 
-def refuse_without_job(given: dict[str, Any]) -> None:
-    """Raises UsageError for an option that only a job knows."""
-    for name in ("join", "shard"):
-        if given[name]:
-            raise UsageError(f"--{name} takes a job: give --job too, or a URL.")
-
-
 def refuse_for_jobs(given: dict[str, Any]) -> None:
-    """Raises NotForJobs for an option that a job does not know yet."""
+    """Raises NotForJobs for an option that a job does not know yet, UsageError for two that exclude each other."""
+    if given.get("overwrite") and (given["join"] or given["shard"]):
+        raise UsageError("--overwrite is for one machine: begin the job anew with it, and have others --join without.")
     for name, reason in _NOT_FOR_JOBS.items():
         if given.get(name):
-            raise errors.NotForJobs(f"--{name.removeprefix('resume_').replace('_', '-')}", reason)
+            raise errors.NotForJobs(f"--{name.replace('_', '-')}", reason)
+
+
+def node_arguments(place: str, given: dict[str, Any]) -> list[str]:
+    """The command line of a supervisor that joins the job in a place, on a node of a cluster."""
+    place = place if is_url(place) else os.path.realpath(place)
+    notices = {"auto": "auto", "none": "none", "smq": "none"}.get(given["notices"], "metadata")
+    line = ["resume", place, "--join", "--progress", "json", "--notices", notices]
+    for name in ("memory", "checkpoint", "grace", "metadata_url"):
+        if given[name] is not None:
+            line += [f"--{name.replace('_', '-')}", str(given[name])]
+    return line
 
 
 def notice_options(given: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +10,7 @@ import click
 
 from batchgray import errors, options
 from batchgray.cli import parsing
-from batchgray.cli.flags import ANY_PLACE, FOLDER, MANIFEST, PLACE, Choice, Name, option, options_of_both
+from batchgray.cli.flags import ANY_PLACE, MANIFEST, PLACE, Choice, Name, option, options_of_both
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.streams import as_json_line, leave, say
 
@@ -111,7 +111,6 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
             _print_job_plan(_job_options(named, given), given)
             return
         _run_job(named, given)
-    parsing.refuse_without_job(given)
     asked = options.RunOptions(
         inputs=named,
         out=given["out"],
@@ -143,16 +142,16 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
 @option(
     "--input-root",
     multiple=True,
-    type=FOLDER,
-    metavar="DIR",
-    help="Where an input folder moved to; once for each, in the run's order.",
+    type=PLACE,
+    metavar="DIR-OR-URL",
+    help="Where an input folder moved to, or a job's INPUT; once for each, in the run's order.",
 )
 @options_of_both
-def resume(manifest: Path | str, input_root: tuple[Path, ...], **given: Any) -> None:
+def resume(manifest: Path | str, input_root: tuple[str, ...], **given: Any) -> None:
     """Go on exactly where an interrupted or crashed run stopped."""
     if isinstance(manifest, str):
         _resume_job(manifest, input_root, given)
-    if given["join"] or given["shard"]:
+    if given["join"] or given["shard"] or given["engine"] == "ray":
         _resume_job(str(Path(manifest).parent), input_root, given)
     try:
         _resume_run(manifest, input_root, given)
@@ -160,9 +159,12 @@ def resume(manifest: Path | str, input_root: tuple[Path, ...], **given: Any) -> 
         _resume_job(str(Path(manifest).parent), input_root, given)
 
 
-def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
+def _resume_run(manifest: Path | str, input_root: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     asked = options.ResumeOptions(
-        manifest=manifest, engine=parsing.engine_options(given), input_roots=input_root, prune=given["prune"]
+        manifest=manifest,
+        engine=parsing.engine_options(given),
+        input_roots=tuple(map(Path, input_root)),
+        prune=given["prune"],
     )
     with _forking() as server:
         from batchgray.engine import runs
@@ -174,7 +176,7 @@ def _resume_run(manifest: Path | str, input_root: tuple[Path, ...], given: dict[
 
 def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     asked = _job_options(inputs, given)
-    _work_on_job(given, lambda job, means: job.run_job(asked, means))
+    _work_on_job(given["out"], given, lambda job, means: job.run_job(asked, means))
 
 
 def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobOptions:
@@ -187,22 +189,33 @@ def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobO
         max_pixels=given["max_pixels"],
         include=given["include"],
         exclude=given["exclude"],
+        overwrite=given["overwrite"],
         prune=given["prune"],
     )
 
 
-def _resume_job(place: str, input_root: tuple[Path, ...], given: dict[str, Any]) -> NoReturn:
-    parsing.refuse_for_jobs({**given, "input_root": input_root, "resume_prune": given["prune"]})
+def _resume_job(place: str, input_root: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
     engine = parsing.engine_options(given)
-    _work_on_job(given, lambda job, means: job.resume_job(place, engine, means))
+    _work_on_job(place, given, lambda job, means: job.resume_job(place, engine, means, input_root, given["prune"]))
 
 
-def _work_on_job(given: dict[str, Any], work: Callable[[Any, Any], int]) -> NoReturn:
+def _work_on_job(place: str | Path, given: dict[str, Any], work: Callable[[Any, Any], int]) -> NoReturn:
+    working = _driving if given["engine"] == "ray" else _joining
+    with working(str(place), given) as means:
+        from batchgray.engine import job
+
+        exit_code = work(job, means)
+    leave(exit_code)
+
+
+@contextlib.contextmanager
+def _joining(place: str, given: dict[str, Any]) -> Iterator[Any]:
+    """This machine's means."""
     with _forking() as server:
         from batchgray.engine import job
 
         with _listening(given) as feed:
-            means = job.Means(
+            yield job.Means(
                 stores=parsing.store_options(given),
                 emit=feed,
                 sources=_sources(given, feed.abandon_reader),
@@ -210,8 +223,41 @@ def _work_on_job(given: dict[str, Any], work: Callable[[Any, Any], int]) -> NoRe
                 ready=feed.ready,
                 fleet=parsing.fleet_options(given),
             )
-            exit_code = work(job, means)
-    leave(exit_code)
+
+
+@contextlib.contextmanager
+def _driving(place: str, given: dict[str, Any]) -> Iterator[Any]:
+    """Those of a driver on a Ray cluster. Raises UsageError."""
+    from batchgray import events
+    from batchgray.engine import job
+    from batchgray.engine.ray import driver
+    from batchgray.notices.listeners import choose_fleet_listeners
+
+    if given["shard"]:
+        raise errors.UsageError(
+            "--shard is for schedulers that number their tasks; --engine ray gives out shares itself."
+        )
+    with _listening(given) as feed:
+        engine = parsing.engine_options({**given, "workers": None})
+        arguments, url = parsing.node_arguments(place, given), given["metadata_url"]
+        with driver.driving(
+            given["ray_address"],
+            arguments,
+            given["workers"],
+            engine.grace,
+            url,
+            lambda node, message: feed(events.Node(node=node, message=message)),
+        ) as fleet:
+            own, listener = choose_fleet_listeners(parsing.notice_options(given), feed.abandon_reader, fleet.is_node)
+            yield job.Means(
+                stores=parsing.store_options(given),
+                emit=feed,
+                sources=driver.heard_by(fleet, own, listener),
+                server=None,
+                ready=feed.ready,
+                fleet=options.FleetOptions(join=True),
+                crew=fleet,
+            )
 
 
 def _listening(given: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:

@@ -27,7 +27,7 @@ from batchgray.options import Method
 _CACHED_ROWS = 800
 _TABLE_BYTES = 32  # of libtiff's, for each number in a table of strips or tiles
 _MCUS_TOGETHER = 16  # rows of MCUs in a slice; those around it are decoded twice
-_PIECES_TOGETHER = 2  # of a TIFF: where bands don't end with a piece, one is read twice
+_ROWS_TOGETHER = 128  # at least, of a TIFF: where bands don't end with a piece, one is read twice
 _LARGEST_PIECE = 32 << 20  # bytes as decoded, of a TIFF that is read by several threads
 _LONGEST_STRIP = 128  # rows; higher ones of a TIFF are read row by row
 
@@ -54,7 +54,7 @@ class BandPlan:
         """Rows that are read at once at least."""
         if self.slices:
             return _MCUS_TOGETHER * self.slices.mcu_height
-        return _PIECES_TOGETHER * self.pieces.rows if self.pieces else 1
+        return self.pieces.rows * -(-_ROWS_TOGETHER // self.pieces.rows) if self.pieces else 1
 
     def scratch_bytes(self, height: int, band_rows: int, cores: int = 1) -> int:
         """About what reading holds for so many threads.

@@ -6,9 +6,13 @@ from typing import BinaryIO
 
 from batchgray.codecs.excerpt import Contents, excerpt
 from batchgray.codecs.limits import MOST_FRAMES
+from batchgray.codecs.metadata import XMP, Besides
 from batchgray.errors import ImageError
 
 _MOST_BLOCKS = 1_000_000
+_XMP_HEAD = b"!\xff\x0bXMP DataXMP"
+# XMP stands there as it is, not in blocks of a stated length; whoever takes its letters for lengths ends in this.
+_XMP_TAIL = bytes([1, *range(255, -1, -1), 0])
 
 
 @dataclass
@@ -21,6 +25,7 @@ class GifOutline:
     frames: int = 0
     kept: list[slice] = field(default_factory=list)
     window: tuple[slice, ...] = ()
+    besides: Besides = field(default_factory=Besides)
 
     @classmethod
     def walk(cls, data: Contents) -> "GifOutline":
@@ -49,6 +54,8 @@ class GifOutline:
                 at += 1
                 if introducer == 0x21 and data[start + 1] == 0xF9:
                     control = slice(start, at)
+                elif introducer == 0x21 and data[start : start + len(_XMP_HEAD)] == _XMP_HEAD:
+                    outline._take_xmp(data, slice(start, at))
                 elif introducer == 0x2C and outline.frames == 1:
                     outline.kept += [*([control] if control else []), slice(start, at)]
         except IndexError:  # cut off
@@ -65,6 +72,13 @@ class GifOutline:
         left, top, width, height = struct.unpack("<4H", frame)
         if left or top or width < across or height < down:
             self.window = slice(top, top + height), slice(left, left + width)
+
+    def _take_xmp(self, data: Contents, block: slice) -> None:
+        packet = slice(block.start + len(_XMP_HEAD), block.stop - len(_XMP_TAIL))
+        if packet.start < packet.stop and data[packet.stop : block.stop] == _XMP_TAIL:
+            self.besides.take(XMP, data, packet)
+        else:
+            self.besides.dropped.add(XMP)
 
     def without_metadata(self, data: Contents) -> BinaryIO:
         """The file with nothing but its first frame: no comments, no other frames."""

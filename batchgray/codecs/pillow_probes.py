@@ -67,6 +67,7 @@ def _take_key(opened: OpenedWithPillow, outline: PngOutline) -> None:
 def _probe_gif(given: ProbeInput) -> OpenedImage:
     outline = GifOutline.walk(given.data)
     opened = OpenedWithPillow.probe(given, "GIF", outline.without_metadata(given.data))
+    opened.besides = outline.besides
     opened.note = frames_note(outline.frames)
     opened.take_samples(replace(opened.samples, window=outline.window))
     return opened

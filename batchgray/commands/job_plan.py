@@ -11,7 +11,7 @@ from batchgray.errors import NoSuchManifest, PlaceUnusable
 from batchgray.manifest.job_head import JobInput
 from batchgray.manifest.results import Layers
 from batchgray.options import JobOptions
-from batchgray.planning import job_inputs
+from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Content, PlaceError, Put
@@ -40,7 +40,7 @@ class JobPlan:
 
     def _view(self, stack: contextlib.ExitStack) -> JobView | None:
         """The job that is there already, if there is one."""
-        if not is_url(self._out) and not os.path.isdir(Path(self._out)):
+        if self._options.overwrite or (not is_url(self._out) and not os.path.isdir(Path(self._out))):
             return None
         try:
             return stack.enter_context(viewing(self._out, self._stores))
@@ -62,7 +62,7 @@ class JobPlan:
                     stack.enter_context(contextlib.closing(open_input(each.place, self._stores)))
                     for each in self._inputs
                 ]
-                inputs = job_inputs.listed(self._inputs, places)
+                inputs = job_listing.listed(self._inputs, places, self._out)
                 wanted = choosing(self._options.include, self._options.exclude)
                 planner = Planner(_Nowhere(), "nowhere", inputs, self._options.pixels.format, wanted, layers=layers)
                 for share in planner.plan():

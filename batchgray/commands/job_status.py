@@ -6,7 +6,8 @@ from itertools import islice
 import msgspec
 
 from batchgray.commands import sessions
-from batchgray.commands.job_view import Holder, JobView, Totals, steadily, totals, viewing
+from batchgray.commands.job_figures import Holder, Totals, totals
+from batchgray.commands.job_view import JobView, steadily, viewing
 from batchgray.commands.status import Counts, Failure, JobFigures, Machine, Shares, Status
 from batchgray.manifest import outcome
 from batchgray.manifest.job_head import JobHead

@@ -9,17 +9,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import groupby, islice
-from typing import Literal, NamedTuple, TypeVar
+from typing import TypeVar
 
+from batchgray.commands.job_figures import (
+    Holder,
+    ShareFigures,
+    ShareState,
+    Stay,
+    figures_of_results,
+    figures_of_tally,
+    holder_of,
+    seconds_between,
+    splits_in,
+    stay_of,
+    stays_in,
+    work_of,
+)
 from batchgray.errors import PlaceUnusable
 from batchgray.manifest import job_head, job_round, mending, outcome, results, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import lineage_of, name_of, number_of, parent_of
 from batchgray.manifest.mending import ToMend
-from batchgray.manifest.records import Image, Interruption
+from batchgray.manifest.records import Image
 from batchgray.manifest.results import Layers, Result
 from batchgray.manifest.share_log import DamagedLog, Kind, LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
@@ -28,9 +40,8 @@ from batchgray.planning.replay import replayed
 from batchgray.planning.shares import Planner
 from batchgray.storage import integrity
 from batchgray.storage.base import Missing, Place, PlaceError
+from batchgray.storage.locking import lives_here
 from batchgray.storage.urls import StoreOptions, open_place
-
-ShareState = Literal["done", "open", "free", "waiting"]
 
 PLAN = "plan"  # how the log of whoever plans, and ends, a round is called
 
@@ -76,67 +87,6 @@ def steadily(view: "JobView", read: Callable[["JobView"], _R]) -> _R:
     return read(view)
 
 
-@dataclass
-class Holder:
-    """A machine that has a share: who, since when, and its last sign of life, both by its own clock.
-
-    `images`, `pixels` and `seconds` are what it did of the share since it took it. `alive` is whether a sign of life
-    came while its log was looked at; None where that was not for long enough to tell.
-    """
-
-    share: str
-    owner: str
-    since: str
-    last_sign: str
-    images: int
-    pixels: int
-    seconds: float
-    alive: bool | None = None
-
-
-class Stay(NamedTuple):
-    """A share on a machine: from when to when by its clock, how it ended, and what was done of it.
-
-    `ending` is `open` where it has not ended, as far as is known, `lost` where another machine took the share over.
-    """
-
-    share: str
-    owner: str
-    since: str
-    until: str
-    ending: Literal["open", "free", "done", "lost"]
-    images: int
-    pixels: int
-
-    @property
-    def began(self) -> datetime:
-        """1970 where its machine wrote what is no time."""
-        return _moment(self.since)
-
-    @property
-    def start_ms(self) -> int:
-        return int(1000 * self.began.timestamp())
-
-    @property
-    def end_ms(self) -> int:
-        return max(self.start_ms, int(1000 * _moment(self.until).timestamp()))
-
-
-@dataclass
-class ShareFigures:
-    """What a share comes to. Without a state it is none: what earlier rounds came to."""
-
-    name: str
-    state: ShareState | None
-    counts: Counter[str] = field(default_factory=Counter)
-    pixels: int = 0
-    source_bytes: int = 0
-    output_bytes: int = 0
-    seconds: float = 0.0
-    interruptions: list[Interruption] = field(default_factory=list)
-    holder: Holder | None = None
-
-
 class JobView:
     """`place` is where the outputs are. What is read may raise PlaceError, DamagedPlan, DamagedLog."""
 
@@ -162,7 +112,7 @@ class JobView:
     def shares(self) -> Iterator[ShareFigures]:
         """All that there are by now; what earlier rounds came to is told as one more, without a state."""
         if self.round.number > 1:
-            yield _of_results(self._earlier(), self.is_over)
+            yield figures_of_results(self._earlier(), self.is_over)
         if self.is_over:
             return
         planned = {each.share: each for each in tally.planned(self.place, self.round)}
@@ -172,7 +122,7 @@ class JobView:
 
         def figures(name: str) -> ShareFigures:
             if name in done:
-                return _of_tally(done[name])
+                return figures_of_tally(done[name])
             if name in begun or name not in planned:
                 return self._of_log(name)
             return ShareFigures(name, "waiting", Counter(pending=planned[name].images))
@@ -191,7 +141,7 @@ class JobView:
         """The machine that lists the INPUTs, or ends the round, where one does."""
         log = self._open_logs[PLAN] = self._log(PLAN)
         entries = log.catch_up()
-        return _holder(PLAN, entries) if _STATES[log.state] == "open" else None
+        return holder_of(PLAN, entries) if _STATES[log.state] == "open" else None
 
     def failures(self, names: Iterable[str]) -> Iterator[Image]:
         """The failed images of these shares; of a job that is over all."""
@@ -258,9 +208,9 @@ class JobView:
         images = replayed(self.head, self._planner.share(number_of(name)), entries, self.round.log(name)).images
         members = list(range(len(images)))
         for part, log in zip(lineage[1:], logs, strict=False):
-            members = _splits(log)[int(part.rpartition("-")[2]) - 1]
-        given = {index for split in _splits(logs[-1]) for index in split}
-        return [images[index] for index in members if index not in given], len(_splits(logs[-1]))
+            members = splits_in(log)[int(part.rpartition("-")[2]) - 1]
+        given = {index for split in splits_in(logs[-1]) for index in split}
+        return [images[index] for index in members if index not in given], len(splits_in(logs[-1]))
 
     def stays(self, most: int = 1000) -> list[Stay]:
         """Which machines had which shares, of `most` shares at most, taken evenly."""
@@ -283,9 +233,9 @@ class JobView:
         if name in done:
             ends = [share_log.read_entry(self.place, self.round.log(name), number) for number in sorted({1, count})]
             if ends[0].epoch == ends[-1].epoch:
-                return [_stay(name, ends, done[name].done, done[name].pixels, True)]
-        stays = _stays(self._log(name).catch_up())
-        return [_stay(name, stay, *_work_of(stay), stay is stays[-1]) for stay in stays]
+                return [stay_of(name, ends, done[name].done, done[name].pixels, True)]
+        stays = stays_in(self._log(name).catch_up())
+        return [stay_of(name, stay, *work_of(stay), stay is stays[-1]) for stay in stays]
 
     def marked(self) -> dict[str, ToMend]:
         """The outputs that are marked to be made anew, by their names."""
@@ -296,12 +246,17 @@ class JobView:
         return mending.mark(self.place, self.head, outputs)
 
     def look_for_life(self, holders: Sequence[Holder], sleep: Callable[[float], None] = time.sleep) -> None:
-        """Find out which machines are alive, by this machine's clock alone: no two clocks are compared.
+        """Find out which machines are alive. No clocks of two machines are compared.
 
-        It ends at the first sign of life; without one, after the time in which a machine gives one, and another that
-        it may be late.
+        A process of this machine is there, or is not; how old an entry is a store may tell by its own clock. Else logs
+        are looked at, until the first sign of life; without one, for the time in which a machine gives one, and another
+        that it may be late.
         """
-        looked = [(holder, self._open_log(holder.share)) for holder in holders[:_LOOKED_AT]]
+        for holder in holders[:_LOOKED_AT]:
+            holder.alive = self._is_alive(holder)
+        if any(holder.alive for holder in holders):
+            return
+        looked = [(holder, self._open_log(holder.share)) for holder in holders[:_LOOKED_AT] if holder.alive is None]
         until = time.monotonic() + 2 * share_log.RENEW_SECONDS
         over = not looked
         while not over:
@@ -315,6 +270,17 @@ class JobView:
                     holder.alive = False
             if not over:
                 sleep(_LOOK_AGAIN_SECONDS)
+
+    def _is_alive(self, holder: Holder) -> bool | None:
+        """What can be told at once; None where that is nothing."""
+        if (lives := lives_here(holder.owner)) is not None:
+            return lives
+        log = self._open_log(holder.share)
+        try:
+            age = self.place.age(log.last_key)
+        except Missing:  # the round has just been finished
+            return None
+        return None if age is None else age < share_log.STALE_SECONDS
 
     def _open_log(self, name: str) -> ShareLog:
         """That of a share that was open when it was read, as far as that was."""
@@ -357,94 +323,16 @@ class JobView:
             pixels=figures.pixels,
             source_bytes=figures.source_bytes,
             output_bytes=figures.output_bytes,
-            seconds=sum(_seconds_between(stay[0].at, stay[-1].at) for stay in _stays(entries)),
+            seconds=sum(seconds_between(stay[0].at, stay[-1].at) for stay in stays_in(entries)),
             interruptions=[entry.interruption for entry in entries if entry.interruption],
-            holder=_holder(name, entries) if state == "open" else None,
+            holder=holder_of(name, entries) if state == "open" else None,
         )
-
-
-def _of_tally(tally: DoneTally) -> ShareFigures:
-    return ShareFigures(
-        name=tally.share,
-        state="done",
-        counts=Counter(done=tally.done, failed=tally.failed),
-        pixels=tally.pixels,
-        source_bytes=tally.source_bytes,
-        output_bytes=tally.output_bytes,
-    )
-
-
-def _of_results(totals: results.Totals, is_over: bool) -> ShareFigures:
-    """What rounds that are over came to. A later round tries again whatever failed, and tells of it."""
-    return ShareFigures(
-        name="",
-        state=None,
-        counts=Counter(done=totals.done, failed=totals.failed if is_over else 0, gone=totals.gone),
-        pixels=totals.pixels,
-        source_bytes=totals.source_bytes,
-        output_bytes=totals.output_bytes,
-    )
-
-
-def _splits(log: Iterable[LogEntry]) -> list[list[int]]:
-    return [entry.split for entry in log if entry.split]
 
 
 def _image_of(result: Result) -> Image:
     same = {name: getattr(result, name) for name in Image.__struct_fields__ if name in Result.__struct_fields__}
     tiles = int(result.state == "done")
     return Image(root=result.input, tiles_done=tiles, tiles_total=tiles or None, **same)
-
-
-def _holder(name: str, entries: Sequence[LogEntry]) -> Holder:
-    """What the present owner of a share did since it took it."""
-    stay = _stays(entries)[-1]
-    done, pixels = _work_of(stay)
-    return Holder(
-        share=name,
-        owner=stay[-1].owner,
-        since=stay[0].at,
-        last_sign=stay[-1].at,
-        images=done,
-        pixels=pixels,
-        seconds=_seconds_between(stay[0].at, stay[-1].at),
-    )
-
-
-def _work_of(entries: Iterable[LogEntry]) -> tuple[int, int]:
-    """How many images were done, and of how many pixels."""
-    done = {change.image: change for entry in entries for change in entry.changes if change.state == "done"}
-    sides = ((change.width or 0, change.height or 0) for change in done.values())
-    return len(done), sum(width * height for width, height in sides)
-
-
-def _stay(name: str, entries: Sequence[LogEntry], images: int, pixels: int, is_last: bool) -> Stay:
-    first, last = entries[0], entries[-1]
-    ending = last.kind if last.kind in ("free", "done") else "open" if is_last else "lost"
-    return Stay(name, first.owner, first.at, last.at, ending, images, pixels)
-
-
-def _moment(at: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC)
-    return moment.replace(tzinfo=moment.tzinfo or UTC)
-
-
-def _stays(entries: Iterable[LogEntry]) -> list[list[LogEntry]]:
-    """The entries of each owner of a share, one after another: the times of one are of one clock."""
-    stays: list[list[LogEntry]] = []
-    for entry in entries:
-        if not stays or stays[-1][-1].epoch != entry.epoch:
-            stays.append([])
-        stays[-1].append(entry)
-    return stays
-
-
-def _seconds_between(first: str, last: str) -> float:
-    """Of two times of one clock in ISO 8601; 0 where they are none, or the clock was set back."""
-    return max(0.0, (_moment(last) - _moment(first)).total_seconds())
 
 
 def _last_in_a_row(done: Mapping[str, DoneTally], name: str) -> str:
@@ -469,37 +357,3 @@ def _side_by_side(call: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]
     with ThreadPoolExecutor(_THREADS) as pool:
         while some := list(islice(left, 4 * _THREADS)):
             yield from pool.map(call, some)
-
-
-@dataclass
-class Totals:
-    """What all shares come to. `with_failures` are the names of those with failed images."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    shares: Counter[str] = field(default_factory=Counter)
-    pixels: int = 0
-    source_bytes: int = 0
-    output_bytes: int = 0
-    seconds: float = 0.0
-    holders: list[Holder] = field(default_factory=list)
-    interruptions: list[Interruption] = field(default_factory=list)
-    with_failures: list[str] = field(default_factory=list)
-
-    def add(self, share: ShareFigures) -> None:
-        self.counts.update(share.counts)
-        self.shares.update([share.state] if share.state else [])
-        self.pixels += share.pixels
-        self.source_bytes += share.source_bytes
-        self.output_bytes += share.output_bytes
-        self.seconds += share.seconds
-        self.interruptions += share.interruptions
-        self.holders += [share.holder] if share.holder else []
-        self.with_failures += [share.name] if share.counts["failed"] else []
-
-
-def totals(shares: Iterable[ShareFigures]) -> Totals:
-    """Of the shares, one after another."""
-    found = Totals()
-    for share in shares:
-        found.add(share)
-    return found

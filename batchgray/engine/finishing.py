@@ -24,6 +24,7 @@ from batchgray.planning.round_results import results_of
 from batchgray.planning.shares import Planner
 from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _AT_ONCE = 16  # requests that wait for their answers
 
@@ -55,6 +56,42 @@ def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None])
     for output in checkpoints.left():
         pause()
         checkpoints.discard(output)
+
+
+def tidy_up(place: Place, round: Round) -> None:
+    """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap.
+
+    For whoever has put the mark, and for a machine that finds it: it may have been late with something itself.
+    """
+    logs: dict[str, list[str]] = {}
+    others: list[str] = []
+    for entry in place.list(f"{round.prefix}/"):
+        if entry.key.startswith(f"{round.logs}/"):
+            logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
+        elif entry.key != round.finished:
+            others.append(entry.key)
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, others))
+        list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
+    if isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(round.prefix)
+
+
+def _remove_log(place: Place, keys: list[str]) -> None:
+    for key in reversed(keys):
+        place.delete(key)
+
+
+def remove_overwritten(place: Place, job: str) -> None:
+    """What is left of a job, but for the marks of its rounds: they keep off whoever worked on it, and wakes up late."""
+    prefix = f"{FLIGHT_FOLDER}/{job}"
+    others = [entry.key for entry in place.list(f"{prefix}/") if not entry.key.endswith("/finished")]
+    with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
+        list(threads.map(place.delete, reversed(others)))
+    if others and isinstance(place, FolderPlace):
+        with contextlib.suppress(PlaceError):  # another machine does so, too
+            place.remove_empty(prefix)
 
 
 class Finisher:
@@ -93,28 +130,8 @@ class Finisher:
         self._place.put_absent(self._round.finished, b"")
         if self._round.number > 1:
             layers.sweep()
-        self._tidy_up()
+        tidy_up(self._place, self._round)
         return True
-
-    def _tidy_up(self) -> None:
-        """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap."""
-        logs: dict[str, list[str]] = {}
-        others: list[str] = []
-        for entry in self._place.list(f"{self._round.prefix}/"):
-            if entry.key.startswith(f"{self._round.logs}/"):
-                logs.setdefault(entry.key.rpartition("/")[0], []).append(entry.key)
-            elif entry.key != self._round.finished:
-                others.append(entry.key)
-        with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
-            list(threads.map(self._place.delete, others))
-            list(threads.map(self._remove_log, logs.values()))
-        if isinstance(self._place, FolderPlace):
-            with contextlib.suppress(PlaceError):  # another machine does so, too
-                self._place.remove_empty(self._round.prefix)
-
-    def _remove_log(self, keys: list[str]) -> None:
-        for key in reversed(keys):
-            self._place.delete(key)
 
     def _results(self, threads: ThreadPoolExecutor, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""

@@ -13,7 +13,8 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import foresight, session
+from batchgray.engine import finishing, foresight, session
+from batchgray.engine.crew import Crew
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -28,8 +29,9 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
-from batchgray.planning import job_inputs
+from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
+from batchgray.planning.overwriting import refuse_links_into, replacing_what_is_there
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Missing, Place, PlaceError
@@ -48,14 +50,15 @@ _ROUNDS = 3  # that one command adds at most, of what changes again and again
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job is given besides its options; as with `runs.run`."""
+    """What a job is given besides its options; as with `runs.run`. Where a `crew` works, there is no `server`."""
 
     stores: StoreOptions
     emit: Listener
     sources: Sequence[NoticeListener]
-    server: ForkServer
+    server: ForkServer | None
     ready: Callable[[], bool]
     fleet: FleetOptions = FleetOptions()
+    crew: Crew | None = None
 
 
 def run_job(options: JobOptions, means: Means) -> ExitCode:
@@ -73,25 +76,41 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
             stack.enter_context(session.folders(Path(out_name)))
         out = stack.enter_context(_open(out_name, means.stores))
         with _naming_places(out_name):
-            before = job_head.find(out)
+            before = None if options.overwrite else job_head.find(out)
         _refuse_inputs(options, inputs, places, out, before, asked)
         with _naming_places(out_name):
             _refuse_unfit(out)
-            head = job_head.begin(out, asked)
+            head = (
+                _begin_afresh(asked, out, places, options, means, inbox)
+                if options.overwrite
+                else job_head.begin(out, asked)
+            )
         _refuse_other(asked, head, out)
         return _Job(stack, head, out, places, options.engine, means, inbox, lists=True, prune=options.prune).work()
 
 
-def resume_job(name: str, engine: EngineOptions, means: Means) -> ExitCode:
-    """Go on with the job whose head is in the place of this name. All else is as with `run_job`."""
+def resume_job(
+    name: str, engine: EngineOptions, means: Means, input_roots: Sequence[str] = (), prune: bool = False
+) -> ExitCode:
+    """Go on with the job whose head is in the place of this name. All else is as with `run_job`.
+
+    `input_roots` are where its inputs are now, in the head's order; none where they did not move. With `prune` outputs
+    of inputs that are known to be gone are removed, if they are as they were made.
+    """
     with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
         out = stack.enter_context(_open(job_inputs.full_name(name), means.stores))
         with _naming_places(name):
             head = job_head.read(out)
             _refuse_unfit(out)
+        inputs = job_inputs.moved(head.inputs, list(map(job_inputs.full_name, input_roots)), out.name)
+        if engine.times:
+            job_inputs.refuse_times([out.name, *inputs])
+        has_moved = inputs != head.inputs
+        head = msgspec.structs.replace(head, inputs=inputs)
         places = [stack.enter_context(_open(each, means.stores, open_input)) for each in head.inputs]
-        return _Job(stack, head, out, places, engine, means, inbox, lists=False).work()
+        job = _Job(stack, head, out, places, engine, means, inbox, lists=False, prune=prune, has_moved=has_moved)
+        return job.work()
 
 
 class _Job:
@@ -108,27 +127,43 @@ class _Job:
         inbox: Inbox,
         lists: bool,
         prune: bool = False,
+        has_moved: bool = False,
     ) -> None:
-        """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else."""
+        """`lists` says whether it is looked for what is new; else what failed is tried again, and nothing else.
+
+        With `has_moved` the head is told where the inputs are, as soon as nobody else works on the job.
+        """
         self._stack, self._head, self._out, self._engine = stack, head, out, engine
         self._means, self._inbox = means, inbox
         self._name = job_head.name_in(out)
-        self._inputs = job_inputs.listed(head.listed, inputs)
+        self._inputs = job_listing.listed(head.listed, inputs, out.name)
         self._layers, self._lists, self._prune = Layers(out, head.prefix), lists, prune
+        self._has_moved = has_moved
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
-        session.preload_clients(means.server, [*head.inputs, out.name])
+        if means.server is not None:
+            session.preload_clients(means.server, [*head.inputs, out.name])
+
+    def abandon(self) -> None:
+        """Nobody works on it now, and nobody will. Raises ManifestLocked, and what `work` raises."""
+        machine = self._machine(self._stack.enter_context(machine_folder()))
+        self._round_work(machine, job_round.current(self._out, self._head.prefix)).abandon()
 
     def work(self) -> ExitCode:
         """Go on with the round that was begun, if one was; then see whether there is something for another.
 
         Raises BatchgrayError, PlaceError.
         """
+        if self._head.overwritten is not msgspec.UNSET:
+            finishing.remove_overwritten(self._out, self._head.overwritten)
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
+        if round.number > 1:  # whoever finished the one before may have died of tidying it up
+            finishing.tidy_up(self._out, round.previous)
         work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
         if not has_begun and not self._is_more(round):
             work.nothing_to_do()
+            self._tell_where_inputs_are()
             return self._end(Outcome(self._inbox.notice), work)
         outcome = self._work_on(work, has_begun)
         for _ in range(_ROUNDS):
@@ -143,8 +178,14 @@ class _Job:
 
     def _work_on(self, work: RoundWork, has_begun: bool) -> Outcome:
         work.begin(has_begun)
+        self._tell_where_inputs_are()
         with _losing_places(self._out.name):
             return work.run()
+
+    def _tell_where_inputs_are(self) -> None:
+        if self._has_moved:
+            self._has_moved = False
+            job_head.move_inputs(self._out, self._head)
 
     def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
         """Whether to look for more when a round is over: what came since it was listed, or changed meanwhile."""
@@ -157,7 +198,8 @@ class _Job:
         if next(mending.marked(self._out, self._head), None) is not None:
             return True
         if not self._lists:
-            return self._layers.totals().failed > 0
+            totals = self._layers.totals()
+            return totals.failed > 0 or (self._prune and totals.gone > 0)
         planning = self._planning(session.pause(self._inbox))
         nowhere = Planner(MemoryPlace(), "nowhere", prune=lambda gone: self._prune, **planning)
         return next(nowhere.plan(), None) is not None
@@ -170,8 +212,10 @@ class _Job:
         head, engine = self._head, self._engine
         checkpoints = PlaceCheckpoints(self._out, head.begun, folder.folder, head.options)
         inheritance = functools.partial(self._inheritance, folder)
-        supervisor = Supervisor(inheritance(0), checkpoints, engine, self._means.server, self._inbox)
-        self._stack.callback(supervisor.close)
+        server, supervisor = self._means.server, None
+        if server is not None:
+            supervisor = Supervisor(inheritance(0), checkpoints, engine, server, self._inbox)
+            self._stack.callback(supervisor.close)
         return Machine(
             head=head,
             name=self._name,
@@ -183,24 +227,27 @@ class _Job:
             lease=Lease(folder.folder.path, make=True),
             checkpoints=checkpoints,
             supervisor=supervisor,
+            crew=self._means.crew,
             inbox=self._inbox,
             notices=[source.name for source in self._means.sources],
             inheritance=inheritance,
             ready=self._means.ready,
             send=self._send,
-            preload=lambda planned: session.preload(self._means.server, planned, head.options),
+            preload=lambda planned: session.preload(server, planned, head.options) if server else None,
         )
 
     def _planner(self, round: Round, pause: Callable[[], None]) -> Planner:
         """What makes the shares: it lists, or takes what failed. `pause` is called now and then."""
         only_failed = round.number > 1 and not self._lists
         marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
-        planning = self._planning(pause) | {"only_failed": only_failed, "marks": marks}
+        planning = self._planning(pause) | {"only_failed": only_failed, "and_gone": self._prune, "marks": marks}
         if round.number == 1:
             planning["layers"] = None  # there are none yet
         if self._prune:
             self._prunings.append(JobPruning(self._inputs, self._out, pause))
             planning["prune"] = self._prunings[-1]
+        if self._head.overwrite and round.number == 1:
+            planning["permit"] = replacing_what_is_there(self._out)
         return Planner(self._out, round.prefix, **planning)
 
     def _planning(self, pause: Callable[[], None]) -> dict[str, Any]:
@@ -222,6 +269,7 @@ class _Job:
             max_pixels=self._head.max_pixels,
             checkpoint=self._engine.checkpoint,
             cores=self._engine.workers,
+            times=self._head.times or self._engine.times,
             on_the_way_bytes=on_the_way_bytes(self._engine.memory, self._engine.workers),
             job=job_places.packed(
                 self._head.inputs[input],
@@ -324,12 +372,15 @@ def _is_object(url: str, stores: StoreOptions) -> bool:
 
 
 def _named_inputs(options: JobOptions, out_name: str, stores: StoreOptions) -> list[JobInput]:
+    if options.engine.times:
+        job_inputs.refuse_times([out_name, *options.inputs])
     return job_inputs.named_inputs(
         [job_inputs.full_name(name) for name in options.inputs],
         out_name,
         None if options.base is None else job_inputs.full_name(options.base),
         options.exclude,
         lambda url: _is_object(url, stores),
+        options.overwrite,
     )
 
 
@@ -342,11 +393,15 @@ def _refuse_inputs(
     asked: JobHead,
 ) -> None:
     """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
+    if options.overwrite and not is_url(options.out):
+        folders = (each.place for each in inputs if not each.files and not is_url(each.place))
+        refuse_links_into(job_inputs.full_name(options.out), folders)
     with _naming_places(", ".join(asked.inputs)):
-        job_inputs.refuse_collisions(inputs, places, options.pixels.format)
+        looked_at = job_listing.listed(inputs, places, job_inputs.full_name(options.out))
+        job_inputs.refuse_collisions(inputs, [place for place, *_ in looked_at], options.pixels.format)
         layers = Layers(out, before.prefix) if out and before and before.inputs == asked.inputs else None
         wanted = choosing(options.include, options.exclude)
-        job_inputs.refuse_nothing_found(job_inputs.listed(inputs, places), wanted, layers, options.prune)
+        job_inputs.refuse_nothing_found(looked_at, wanted, layers, options.prune)
 
 
 def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
@@ -359,7 +414,26 @@ def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
         files=[InputFile(input=index, name=name) for index, each in enumerate(inputs) for name in each.files],
         include=list(options.include),
         exclude=list(options.exclude),
+        times=options.engine.times,
+        overwrite=options.overwrite,
     )
+
+
+def _begin_afresh(
+    asked: JobHead, out: Place, places: Sequence[Place], options: JobOptions, means: Means, inbox: Inbox
+) -> JobHead:
+    """The head of a new job, instead of the one that may be there. Raises ManifestLocked where somebody works on it."""
+    before = job_head.job_in(out)
+    if before is not None:
+        with contextlib.ExitStack() as stack:
+            there = msgspec.structs.replace(asked, job=before)
+            own = msgspec.structs.replace(means, server=None, crew=None, fleet=FleetOptions())  # nothing is converted
+            _Job(stack, there, out, places, options.engine, own, inbox, lists=False).abandon()
+        asked = msgspec.structs.replace(asked, overwritten=before)
+    head = job_head.begin_afresh(out, asked)
+    if head.job != asked.job:
+        raise errors.ManifestLocked(job_head.name_in(out), "another `batchgray run`")
+    return head
 
 
 def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
@@ -370,7 +444,7 @@ def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
         for name, value in there["options"].items()
         if value != asked["options"][name]
     }
-    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude"
+    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude", "times"
     others = {f"{name} {there[name]}" for name in names if there[name] != asked[name]}
     if pixels or others:
         raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))
@@ -392,7 +466,7 @@ def refuse_job(options: JobOptions, stores: StoreOptions) -> list[JobInput]:
         if is_url(out_name) or os.path.isdir(out_name):
             out = stack.enter_context(_open(out_name, stores))
             with _naming_places(out_name):
-                before = job_head.find(out)
+                before = None if options.overwrite else job_head.find(out)
         _refuse_inputs(options, inputs, places, out, before, asked)
         if out is not None and before is not None:
             _refuse_other(asked, before, out)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchgray import events
+from batchgray.engine.crew import Progress
 from batchgray.engine.ledger import Ledger
 from batchgray.engine.share import SharePlan
 from batchgray.errors import INPUT_CHANGED
@@ -87,6 +88,7 @@ class JobTotals:
         self._earlier: dict[str, DoneTally] = {}  # what was done of a share before this machine had it
         self._open: dict[str, Counter[ImageState]] = {}  # what this machine had, and is not done
         self._ours: Counter[str] = Counter()
+        self._elsewhere = Progress()
         self._waited = 0.0
         self._kept = self._changed = self._retried = self._gone = self._pruned = 0
         self._newly_gone: list[str] = []
@@ -157,6 +159,10 @@ class JobTotals:
             self._open[plan.name] = states
         else:
             self.done(plan.tally)
+
+    def elsewhere(self, told: Progress) -> None:
+        """Supervisors that this machine looks after have done more."""
+        self._elsewhere = Progress(*map(sum, zip(self._elsewhere, told, strict=True)))
 
     def all_listed(self, end: PlanEnd) -> None:
         """What no share tells of."""
@@ -238,14 +244,14 @@ class JobTotals:
             state="interrupted" if interrupted else finished,
             total=total,
             done=states["done"],
-            already_done=states["done"] - ours["converted"],
-            converted=ours["converted"],
+            already_done=max(0, states["done"] - ours["converted"] - self._elsewhere.done),
+            converted=ours["converted"] + self._elsewhere.done,
             failed=states["failed"],
             partial=states["partial"],
             pending=pending,
-            pixels=ours["pixels"],
-            source_bytes=ours["source_bytes"],
-            output_bytes=ours["output_bytes"],
+            pixels=ours["pixels"] + self._elsewhere.pixels,
+            source_bytes=ours["source_bytes"] + self._elsewhere.source_bytes,
+            output_bytes=ours["output_bytes"] + self._elsewhere.output_bytes,
             seconds=seconds,
             waited=self._waited,
             ignored=dict(self.ignored),
@@ -283,7 +289,7 @@ class JobTotals:
         """`todo` is what there was when this machine came to know of it, but for what others have done since."""
         states = self._states()
         total = self._total()
-        done = states["done"] - self._ours["converted"]
+        done = max(states["done"] - self._ours["converted"], min(self._elsewhere.done, total - states["failed"]))
         by_kind: Counter[str] = Counter()
         for name, sizes in self._bytes.items():
             if name not in self._done or self._was_ours(name):

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from batchgray.errors import BatchgrayError
 from batchgray.manifest import share_log
 from batchgray.manifest.share_log import ShareLog, ShareLost
-from batchgray.storage.base import PlaceError
+from batchgray.storage.base import Busy, Full, PlaceError, Unreachable
 
 _TICK_SECONDS = 0.5
 
@@ -29,7 +29,7 @@ class _Stopped(Exception):
 class PlanKeeper(Generic[News]):
     """Keeps `log`, the plan's, and lists while it is ours: `shares` yields something for each as it is written.
 
-    `news` are those that came since it was read; `failure` is why the listing can't go on. `wake` is called, by any of
+    `news` are those that came since it was read; `failure` is why it can't go on. `wake` is called, by any of
     the threads, when there is something to see.
     """
 
@@ -85,7 +85,7 @@ class PlanKeeper(Generic[News]):
         self._keeper.start()
 
     def check(self) -> None:
-        """Raises what made the listing fail."""
+        """Raises what made it fail."""
         if self.failure is not None:
             raise self.failure
 
@@ -111,11 +111,11 @@ class PlanKeeper(Generic[News]):
         while not self._closing.wait(_TICK_SECONDS):
             try:
                 self._renew_or_take()
-            except PlaceError:
+            except (Busy, Unreachable, Full):
                 continue  # it is tried again; a log that is not renewed is given up by others' clocks
             except ShareLost:
                 self._stop_listing.set()
-            except BatchgrayError as error:
+            except (BatchgrayError, PlaceError) as error:
                 self._fail(error)
             self._list_if_ours()
 

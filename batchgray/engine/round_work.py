@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from batchgray import errors, events
 from batchgray.engine import finishing, session
 from batchgray.engine.board import Board, Shard, Taken
+from batchgray.engine.crew import Crew, Standing
 from batchgray.engine.job_totals import JobTotals, ShareSize
 from batchgray.engine.plan_keeper import PlanKeeper
 from batchgray.engine.share import SharePlan, plan_of
@@ -21,12 +22,15 @@ from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import job_round, share_log, tally
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.results import Layers, Totals
+from batchgray.manifest.share_log import DamagedLog
 from batchgray.manifest.tally import PlannedTally
 from batchgray.notices.inbox import Complaint, InterruptionNotice
-from batchgray.planning.shares import Planner
+from batchgray.planning.shares import DamagedPlan, Planner
 from batchgray.storage.base import PlaceError
 from batchgray.storage.folder import FolderPlace
 
+_TELL_SECONDS = 1.0  # between two events of what a crew has done
+_TEND_SECONDS = 0.3  # between two looks at a crew
 _LIST_SECONDS = 0.3  # in which a short list is complete before the first image
 _READ_AT_ONCE = 16  # shares whose sizes no tally tells
 
@@ -57,6 +61,7 @@ class RoundWork:
         self._told: events.Planned | events.Listed | None = None
         self._look_at = 0.0
         self._idle_mark = ""
+        self._tell_at = 0.0
 
     @property
     def durable(self) -> bool:
@@ -85,6 +90,15 @@ class RoundWork:
         self.totals.goes_on = has_begun
         self.totals.resumed = has_begun or self._round.number > 1
 
+    def abandon(self) -> None:
+        """Instead of all else: nobody works on it, and whoever wakes up late finds it over. Raises as `begin`."""
+        try:
+            self.begin(self._round.has_begun(self._machine.out))
+            finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
+            self._machine.out.put_absent(self._round.finished, b"")
+        finally:
+            self._wake.close()
+
     def nothing_to_do(self) -> None:
         """Tell what the job has come to, instead of all else, and remove what a late machine has left."""
         finishing.remove_checkpoints(self._machine.checkpoints, session.pause(self._machine.inbox))
@@ -100,11 +114,20 @@ class RoundWork:
             outcome = Outcome(self._machine.inbox.notice)
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
+            if self._machine.crew is not None:
+                self._machine.crew.drain(self._standing)
             self._announce()
+        except (DamagedLog, DamagedPlan, PlaceError):  # what is read may have been removed meanwhile
+            if not self._round.is_finished(self._machine.out):
+                raise
+            outcome = Outcome(self._machine.inbox.notice)
+            self._end_with_the_round()
         finally:
             self._take_idle_mark_off()
             self._keeper.stop()
             self._wake.close()
+        if self.is_over and not self.finished_here:
+            finishing.tidy_up(self._machine.out, self._round)  # our threads may have been late with something
         return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
 
     def _sweep(self) -> None:
@@ -142,18 +165,22 @@ class RoundWork:
     def _next_share(self) -> Taken | None:
         """Wait for one. None where nothing more is to come for this machine, or a notice came."""
         while self._hear() is None:
-            taken = self._board.take()
-            if taken is not None:
+            if self._machine.crew is not None:
+                self._tend(self._machine.crew)
+            elif (taken := self._board.take()) is not None:
                 self._take_idle_mark_off()
                 return taken
+            elif self._board.may_take:
+                self._look_at = 0.0  # others were sooner with several
             if self._is_over():
                 break
-            self._wait()
+            if self._machine.crew is not None or not self._board.may_take:
+                self._wait()
         return None
 
     def _is_over(self) -> bool:
         """Whether nothing more is to come. What is to be done when all is done, is done."""
-        if not self._board.all_done or self._machine.fleet.joins:
+        if not self._board.all_done or self._machine.fleet.joins or not self._keeper.is_ours:
             self._look_if_due()
         if self._board.all_done and self._keeper.is_ours:
             with contextlib.suppress(errors.InterruptedEarly):  # the notice is heard, and others finish
@@ -162,10 +189,14 @@ class RoundWork:
         if self._machine.fleet.shard and self._board.ours_done and not self._board.all_done:
             return True
         if self._board.over:
-            self.is_over = True
-            self._keeper.forget()
-            self._tell_results(self._layers.totals())
+            self._end_with_the_round()
         return self.is_over
+
+    def _end_with_the_round(self) -> None:
+        """Another machine has ended it."""
+        self.is_over = True
+        self._keeper.forget()
+        self._tell_results(self._layers.totals())
 
     def _finish(self) -> bool:
         """Whether the round is over now. Parts of shares may be found that are still to be done."""
@@ -190,9 +221,26 @@ class RoundWork:
 
     def _wait(self) -> None:
         """Until there may be something new."""
-        if self._machine.fleet.joins:
+        seconds = max(0.0, self._look_at - time.monotonic())
+        if self._machine.crew is not None:
+            seconds = min(seconds, _TEND_SECONDS)
+        elif self._machine.fleet.joins:
             self._set_idle_mark()
-        self._wake.wait(max(0.0, self._look_at - time.monotonic()))
+        self._wake.wait(seconds)
+
+    # supervisors elsewhere
+
+    def _tend(self, crew: Crew) -> None:
+        self.totals.elsewhere(crew.tend(self._standing))
+        if time.monotonic() >= self._tell_at:
+            self._announce()
+            self._tell_at = time.monotonic() + _TELL_SECONDS
+
+    def _standing(self, owner: str) -> Standing:
+        self._look()
+        kinds = {share.kind for share in self._board.shares if share.owner.startswith(owner)}
+        held = any(share.owner.startswith(owner) for share in self._board.held)
+        return "holds" if held else "free" if "free" in kinds else "nothing"
 
     def _wait_for_the_list(self) -> None:
         until = time.monotonic() + _LIST_SECONDS
@@ -272,7 +320,8 @@ class RoundWork:
         """What is planned, when it is told first; then how it grows."""
         machine = self._machine
         if self._told is None:
-            planned = self.totals.planned(machine.engine.workers, machine.notices)
+            workers = machine.crew.workers if machine.crew else machine.engine.workers
+            planned = self.totals.planned(workers, machine.notices)
             machine.preload(planned)
             self._told = planned
             machine.send(planned)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
+from batchgray.engine.crew import Crew
 from batchgray.engine.job_totals import JobTotals
 from batchgray.engine.ledger import Ledger
 from batchgray.engine.pool import Inheritance
@@ -34,7 +35,7 @@ class Machine:
     """What this machine works on a job with. `owner` is what it is called, `name` what the job is.
 
     `inheritance` makes what workers are given, for the INPUT of that number; `preload` is called with what is planned,
-    before the first worker is forked.
+    before the first worker is forked. Without a `supervisor` of its own it has a `crew`, and converts nothing.
     """
 
     head: JobHead
@@ -46,7 +47,8 @@ class Machine:
     folder: MachineFolder
     lease: Lease
     checkpoints: PlaceCheckpoints
-    supervisor: Supervisor
+    supervisor: Supervisor | None
+    crew: Crew | None
     inbox: Inbox
     notices: list[str]
     inheritance: Callable[[int], Inheritance]
@@ -79,17 +81,23 @@ class ShareWork:
         tasks = ShareTasks(plan, self._resumable(plan), books)
         try:
             with self._giving_back(log):
-                machine.supervisor.inherit(machine.inheritance(plan.share.input))
-                return machine.supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
+                self._supervisor.inherit(machine.inheritance(plan.share.input))
+                return self._supervisor.run(tasks, ledger, lambda: self._may_begin_more(log), stay=True)
         except ShareLost as lost:
             self._give_up(plan, tasks)
             if not joins:
                 raise
             machine.send(events.Warned(message=str(lost)))
-            return Outcome(machine.supervisor.notice or machine.inbox.notice)
+            return Outcome(self._supervisor.notice or machine.inbox.notice)
         finally:
             ledger.close()
             self._sum_up(plan, log, ledger)
+
+    @property
+    def _supervisor(self) -> Supervisor:
+        if self._machine.supervisor is None:
+            raise AssertionError("a machine without workers takes no share")
+        return self._machine.supervisor
 
     def _resumable(self, plan: SharePlan) -> set[int]:
         begun = self._machine.checkpoints.names()
@@ -106,7 +114,7 @@ class ShareWork:
         except ShareLost:
             raise
         except BaseException:
-            self._machine.supervisor.close()
+            self._supervisor.close()
             if log.is_ours and not log.in_doubt:
                 with contextlib.suppress(PlaceError, ShareLost):
                     log.sync("free")
@@ -130,7 +138,7 @@ class ShareWork:
     def _give_up(self, plan: SharePlan, tasks: ShareTasks) -> None:
         """Another has the share. Nothing of what our workers put may stay where all is finished by now."""
         machine = self._machine
-        machine.supervisor.abandon()
+        self._supervisor.abandon()
         for index in tasks.handed_out:
             if plan.manifest.images[index].state != "done":
                 machine.checkpoints.withdraw(plan.share.images[index].output)
@@ -142,7 +150,8 @@ class ShareWork:
     def _sum_up(self, plan: SharePlan, log: ShareLog, ledger: Ledger) -> None:
         machine = self._machine
         self.full = ledger.disk_full and not ledger.durable
-        self.durable = ledger.durable or (machine.supervisor.notice or machine.inbox.notice) is None
+        notice = self._supervisor.notice or machine.inbox.notice  # the supervisor has taken it out of the inbox
+        self.durable = ledger.durable or notice is None
         if ledger.unreachable is not None:
             machine.send(events.Warned(message=_not_told(machine.out.name, ledger.unreachable)))
         self._totals.end(plan, ledger, ours=log.is_ours or log.state in ("free", "done"))

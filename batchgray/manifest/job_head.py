@@ -26,6 +26,7 @@ VERSION = 2
 HEAD_KEY = "manifest.json"
 
 _LONGEST = 1 << 24
+_NAME = re.compile(rb'"job"\s*:\s*"([0-9a-f]{8})"')
 _JOB = re.compile(rb'\s*\{\s*"version"\s*:\s*2\s*,\s*"batchgray"\s*:\s*"[^"]*"\s*,\s*"kind"\s*:\s*"job"')
 _PLAIN = re.compile(rb'\s*\{\s*"version"\s*:\s*1\s*,\s*"batchgray"')
 
@@ -55,6 +56,10 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `job` names the place of plan and logs: `.batchgray/JOB/` below the output place. `state` and `totals` are what the
     last round that is over came to, for whoever reads no more than the head: the results are what counts.
+
+    `times` says whether outputs get the modification times of their inputs, which takes folders for both.
+
+    With `overwrite` its first round replaces outputs that are there; `overwritten` is the job that was here before.
     """
 
     version: int = VERSION
@@ -70,6 +75,9 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     files: list[InputFile] = []
     include: list[str]
     exclude: list[str]
+    times: bool = False
+    overwrite: bool = False
+    overwritten: FolderName | msgspec.UnsetType = msgspec.UNSET
     state: Literal["complete", "complete_with_failures"] | msgspec.UnsetType = msgspec.UNSET
     totals: Totals | msgspec.UnsetType = msgspec.UNSET
 
@@ -107,6 +115,34 @@ def begin(out: Place, head: JobHead) -> JobHead:
     Raises PlaceError, and what `read` raises.
     """
     return head if out.put_absent(HEAD_KEY, _HEADS.line(head)) is Put.CREATED else read(out)
+
+
+def begin_afresh(out: Place, head: JobHead) -> JobHead:
+    """Put a head in the place of the one of the job that it overwrites. Raises PlaceError, and what `job_in` raises.
+
+    Returns the one that is there now: that of another job, where somebody else was sooner.
+    """
+    if head.overwritten is msgspec.UNSET:
+        return begin(out, head)
+    if job_in(out) == head.overwritten:
+        out.put(HEAD_KEY, _HEADS.line(head))
+    return read(out)
+
+
+def move_inputs(out: Place, head: JobHead) -> None:
+    """Put into the head where its inputs are now. Raises PlaceError."""
+    out.put(HEAD_KEY, _HEADS.line(head))
+
+
+def job_in(out: Place) -> str | None:
+    """Which job the head is of, where there is one, or the ruin of one. Raises PlaceError, and what `read` raises."""
+    try:
+        head = find(out)
+    except errors.DamagedManifest:
+        if (name := _NAME.search(out.get(HEAD_KEY, end=_LONGEST))) is None:
+            raise
+        return name[1].decode()
+    return None if head is None else head.job
 
 
 def tell_totals(out: Place, head: JobHead, totals: Totals) -> None:

@@ -53,6 +53,10 @@ class Round(NamedTuple):
     def next(self) -> "Round":
         return self._replace(number=self.number + 1)
 
+    @property
+    def previous(self) -> "Round":
+        return self._replace(number=self.number - 1)
+
     def is_finished(self, place: Place) -> bool:
         """Raises PlaceError."""
         try:

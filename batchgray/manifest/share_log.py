@@ -30,7 +30,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 import msgspec
 
@@ -104,6 +104,7 @@ class ShareLog:
         self._number = 0
         self._moved_at = self._renewed_at = self._looked_at = clock()
         self._unsent: list[ImageChange] = []
+        self._unseen: list[LogEntry] = []  # read, and not given to anybody yet
         self._pending: _Pending | None = None
         self._owned_epoch: int | None = None
 
@@ -116,6 +117,11 @@ class ShareLog:
     def number(self) -> int:
         """Of the last entry; 0 where there is none."""
         return self._number
+
+    @property
+    def last_key(self) -> str:
+        """The key of the last entry."""
+        return self._key(self._number)
 
     @property
     def epoch(self) -> int:
@@ -134,9 +140,20 @@ class ShareLog:
         return self._owned_epoch == self.epoch and self.state not in _ENDINGS and not is_ending
 
     def catch_up(self) -> list[LogEntry]:
-        """The entries since the last look. Raises DamagedLog, StorageError."""
+        """The entries since the last look that came to its end; none where they are removed, as the round is over.
+
+        Raises DamagedLog, PlaceError.
+        """
         self._looked_at = self._clock()
-        found: list[LogEntry] = []
+        try:
+            self._follow()
+        except (DamagedLog, Missing):  # a late machine may have put one where others are gone
+            if not self._is_over():
+                raise
+        found, self._unseen = self._unseen, []
+        return found
+
+    def _follow(self) -> None:
         after = self._key(self._number) if self._number else ""
         for each in self._place.list(f"{self._prefix}/", after):
             number = self._number + 1
@@ -144,8 +161,7 @@ class ShareLog:
                 raise DamagedLog(f"{self._place.name}{each.key}", f"entry {number} is not there")
             entry = self._read(number)
             self._advance(number, entry)
-            found.append(entry)
-        return found
+            self._unseen.append(entry)
 
     def looked_within(self, seconds: float) -> bool:
         """Whether `catch_up` was called so short a time ago."""
@@ -163,7 +179,7 @@ class ShareLog:
         return self.state != "done" and self._clock() - self._moved_at >= STALE_SECONDS
 
     def take(self) -> bool:
-        """Become the owner, if it can be taken and no other is sooner. Raises StorageError.
+        """Become the owner, if it can be taken and no other is sooner. Raises PlaceError.
 
         Where that left open whether it was done, the next call finds out.
         """
@@ -204,11 +220,11 @@ class ShareLog:
     def sync(
         self, kind: Kind = "renew", interruption: Interruption | None = None, split: list[int] | None = None
     ) -> None:
-        """Put what was recorded; `free` gives the share back, `done` closes it. Raises ShareLost, StorageError.
+        """Put what was recorded; `free` gives the share back, `done` closes it. Raises ShareLost, PlaceError.
 
         `split` are images to be given away, for which this share has recorded all that it ever will.
 
-        After a StorageError nothing is forgotten: the next call tries the same again, before all else.
+        After a PlaceError nothing is forgotten: the next call tries the same again, before all else.
         """
         with self._syncing:
             if self._pending is not None:
@@ -243,18 +259,27 @@ class ShareLog:
         return _Pending(self._number + 1, entry, _ENTRIES.packed(entry), self._clock())
 
     def _put(self, pending: _Pending) -> None:
-        """Raises ShareLost, StorageError."""
+        """Raises ShareLost, PlaceError."""
         self._pending = pending
         there = pending.entry
         if self._place.put_absent(self._key(pending.number), pending.data) is not Put.CREATED:
-            there = self._read(pending.number)
+            try:
+                there = self._read(pending.number)
+            except Missing:
+                if self._is_over():
+                    self._lose_all()
+                raise
         if there.nonce == pending.entry.nonce and self._is_over():
             self._place.delete(self._key(pending.number))
-            self._pending, self._owned_epoch = None, None
-            raise ShareLost(self._name, _FINISHED)
+            self._lose_all()
         self._advance(pending.number, there)
         if there.nonce != pending.entry.nonce:
             raise ShareLost(self._name, self.owner)
+
+    def _lose_all(self) -> NoReturn:
+        """Raises ShareLost."""
+        self._pending, self._owned_epoch = None, None
+        raise ShareLost(self._name, _FINISHED)
 
     def _advance(self, number: int, entry: LogEntry) -> None:
         """One entry further; it may be the one that was put without an answer, or stand in its place."""

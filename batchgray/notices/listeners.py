@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from batchgray.cloud.instance import METADATA_URL, Credentials, address_of, known_url
+from batchgray.notices.fleet import FleetListener
 from batchgray.notices.inbox import NoticeListener
 from batchgray.notices.metadata import MetadataListener
 from batchgray.notices.signals import SignalSource
@@ -65,3 +67,14 @@ def choose_listeners(options: NoticeOptions, afterwards: Callable[[], object]) -
     if "metadata" in asked or (automatic and options.known_metadata_url):
         listeners.append(MetadataListener(options.known_metadata_url or METADATA_URL))
     return listeners
+
+
+def choose_fleet_listeners(
+    options: NoticeOptions, afterwards: Callable[[], object], is_node: Callable[[str], bool]
+) -> tuple[list[NoticeListener], FleetListener | None]:
+    """What a driver hears for itself: signals, and its own metadata; and what hears the queue for its nodes."""
+    asked = options.notices.split(",")
+    listens = "smq" in asked or (options.notices == "auto" and options.endpoint)
+    fleet = FleetListener(options.smq(required="smq" in asked), is_node) if listens else None
+    own = "none" if options.notices == "smq" else options.notices.removeprefix("smq,")
+    return choose_listeners(structs.replace(options, notices=own, endpoint=None), afterwards), fleet

@@ -238,12 +238,15 @@ class SmqListener:
                 text = f"message {message.message_id} in queue {self._options.queue} is left alone: {error}"
                 self._put(Complaint(text))
             return None
-        if event is not None and (self._options.any_instance or event.instance_id == self._instance_id):
+        if event is not None and self._is_ours(event):
             return None if self._is_left_over(message) else event
         if self._first_time(message.message_id):
             whose = f"of instance {event.instance_id}" if event else "of another kind"
             _log.info("message %s %s is left alone", message.message_id, whose)
         return None
+
+    def _is_ours(self, event: SpotEvent) -> bool:
+        return self._options.any_instance or event.instance_id == self._instance_id
 
     def _is_left_over(self, message: Message) -> bool:
         """Whether the instance has outlived its event. Seen when it first comes: a flush may take its time."""

@@ -1,11 +1,9 @@
 """The INPUTs of a job: what is refused of them before any work, and under which names they come out."""
 
-import contextlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from batchgray import errors
 from batchgray.manifest.job_head import JobInput
@@ -13,9 +11,10 @@ from batchgray.manifest.results import Layers
 from batchgray.options import SUFFIXES, Format
 from batchgray.planning.base_folder import path_below
 from batchgray.planning.discovery import image_suffixes, raise_pairs
+from batchgray.planning.job_listing import is_within, name_below
 from batchgray.planning.merging import Input
 from batchgray.planning.wanted import choosing
-from batchgray.storage.base import Entry, Missing, Place
+from batchgray.storage.base import Place
 from batchgray.storage.keys import key_order
 from batchgray.storage.names import is_url, kind_of
 
@@ -28,11 +27,17 @@ def full_name(name: str) -> str:
 
 
 def named_inputs(
-    names: Sequence[str], out: str, base: str | None, exclude: Sequence[str], is_object: Callable[[str], bool]
+    names: Sequence[str],
+    out: str,
+    base: str | None,
+    exclude: Sequence[str],
+    is_object: Callable[[str], bool],
+    overwrite: bool = False,
 ) -> list[JobInput]:
     """The INPUTs as they are listed: folders and prefixes, each once, and single files and objects by their places.
 
-    `names`, `out` and `base` are full names; `is_object` says of a URL whether it is one object.
+    `names`, `out` and `base` are full names; `is_object` says of a URL whether it is one object. With `overwrite`
+    outputs replace what is there.
 
     Raises NoSuchInput, OutputIsInput, BaseNotFolder, NotBelowBase, NotForJobs.
     """
@@ -40,15 +45,15 @@ def named_inputs(
         raise errors.BaseNotFolder(base)
     files = [name for name in dict.fromkeys(names) if _is_file(name, is_object)]
     trees = [name for name in dict.fromkeys(names) if name not in files]
-    outermost = [name for name in trees if not any(_is_within(name, other) for other in trees)]
-    for name in outermost:
-        _refuse_around(name, out)
+    outermost = [name for name in trees if not any(is_within(name, other) for other in trees)]
+    for name in (*trees, *(files if overwrite else ())):  # a file that is one may come out, but replaces nothing
+        _refuse_within(name, out)
+    single = [name for name in files if is_within(name, out) or not any(is_within(name, tree) for tree in outermost)]
     taken = choosing((), exclude)
-    for name in (*trees, *files):
-        for tree in (tree for tree in outermost if _is_within(name, tree)):
-            if taken(_below(tree, name if name in files else f"{name}/a.jpg")) is not None:
+    for name in (name for name in (*trees, *files) if name not in single):
+        for tree in (tree for tree in outermost if is_within(name, tree)):
+            if taken(name_below(tree, name if name in files else f"{name}/a.jpg")) is not None:
                 raise errors.NotForJobs(f"{name}, which is left out of {tree},", "convert it by itself")
-    single = [name for name in files if not any(_is_within(name, tree) for tree in outermost)]
     if len(single) > MOST_FILES:
         raise errors.NotForJobs(
             f"{len(single):,} files as INPUTs",
@@ -67,12 +72,32 @@ def _is_file(name: str, is_object: Callable[[str], bool]) -> bool:
     return not os.path.isdir(name)
 
 
-def _refuse_around(tree: str, out: str) -> None:
-    """Raises OutputIsInput, NotForJobs."""
+def _refuse_within(tree: str, out: str) -> None:
+    """What is below the output place is nobody's input. Raises OutputIsInput, NotForJobs."""
     if tree == out:
         raise errors.OutputIsInput(out)
-    if _is_within(tree, out) or _is_within(out, tree):
-        raise errors.NotForJobs("an output place in an INPUT, or around one,", "choose another")
+    if is_within(tree, out):
+        raise errors.NotForJobs(f"{tree}, an INPUT within the output place,", "choose another output place")
+
+
+def moved(inputs: Sequence[str], roots: Sequence[str], out: str) -> list[str]:
+    """Where a job's inputs are now, by full names; `roots` are the full names of all, or none is given.
+
+    Raises RootsMismatch, OutputIsInput, NotForJobs; InputGone for a folder that is not there.
+    """
+    if roots and len(roots) != len(inputs):
+        raise errors.RootsMismatch(len(roots), len(inputs), ", ".join(map(errors.shown, inputs)))
+    for root in set(roots).difference(inputs):
+        _refuse_within(root, out)
+    for folder in (name for name in roots or inputs if not is_url(name) and not os.path.isdir(name)):
+        raise errors.InputGone(folder, "images", "now there is no folder of that name")
+    return list(roots or inputs)
+
+
+def refuse_times(names: Sequence[str]) -> None:
+    """Of a job between these places. Raises NotForJobs."""
+    for name in filter(is_url, names):
+        raise errors.NotForJobs(f"--times with {name}", "modification times are those of files; leave the option out")
 
 
 def _prefix(tree: str, base: str | None, alone: bool) -> str:
@@ -134,32 +159,6 @@ def _in_a_tree(mirrored: str, inputs: Sequence[JobInput], places: Sequence[Place
     return ""
 
 
-class NamedFiles:
-    """Some objects of a place, as a place of its own to list; what is not there is passed over."""
-
-    def __init__(self, place: Place, names: Sequence[str]) -> None:
-        self.name = place.name
-        self._place, self._names = place, names
-
-    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
-        """See `Place`."""
-        for name in self._names:
-            if name.startswith(prefix) and key_order(name) > key_order(after):
-                with contextlib.suppress(Missing):
-                    yield self._place.stat(name)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._place, name)
-
-
-def listed(inputs: Sequence[JobInput], places: Sequence[Place]) -> list[Input]:
-    """What the planner lists."""
-    return [
-        Input(NamedFiles(place, each.files) if each.files else place, each.mirrored, bool(each.files))
-        for each, place in zip(inputs, places, strict=True)
-    ]
-
-
 def refuse_nothing_found(
     inputs: Sequence[Input], kind_of_unwanted: Callable[[str], str | None], layers: Layers | None, prune: bool
 ) -> None:
@@ -190,14 +189,6 @@ def _has_image(input: Input, kind_of_unwanted: Callable[[str], str | None], kind
 
 def _had_image(layers: Layers, input: int) -> bool:
     return any(result.input == input for result in itertools.islice(layers.read((input, b"")), 1))
-
-
-def _below(tree: str, name: str) -> str:
-    return name[len(tree.rstrip("/")) + 1 :]
-
-
-def _is_within(name: str, other: str) -> bool:
-    return name.startswith(f"{other.rstrip('/')}/")
 
 
 def _last_part(name: str) -> str:

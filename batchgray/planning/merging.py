@@ -23,6 +23,7 @@ from batchgray.storage.keys import key_order
 
 Named = TypeVar("Named", Entry, Result)
 Unwanted = Callable[[str], str | None]
+Permit = Callable[[list[PlannedImage]], list[PlannedImage]]
 
 _LAST = "\U0010ffff"  # the last character: after it no name in a folder comes
 
@@ -42,13 +43,15 @@ class Rules(NamedTuple):
     """What holds for all of a job. `kind_of_unwanted` says of a key why it is not taken, None where it is an image.
 
     `prune` removes what was made of an image that is gone, and says whether that is to be forgotten. `mend` are the
-    images, by input and name, that are to be made anew, whatever is under their outputs' names.
+    images, by input and name, that are to be made anew, whatever is under their outputs' names. `permit` is given the
+    images of a share, and says of each what it may replace.
     """
 
     format: Format
     kind_of_unwanted: Unwanted
     mend: Collection[tuple[int, str]] = ()
     prune: Callable[[Result], bool] = lambda gone: False
+    permit: Permit = lambda images: images
 
 
 class _Item(NamedTuple):
@@ -132,7 +135,7 @@ class Merge:
             range=range,
             through=self._through,
             ignored=dict(self.ignored),
-            images=self.images,
+            images=self._rules.permit(self.images),
             noted=sorted(self.noted, key=order_of),
             kept=self.kept,
             changed=self._changed,

@@ -32,7 +32,7 @@ from batchgray.manifest.mending import Mark
 from batchgray.manifest.records import Count
 from batchgray.manifest.results import LayerEnd, Layers, Order, Result, Totals, order_of, totals_of
 from batchgray.options import Format
-from batchgray.planning.merging import Input, Merge, Rules, Unwanted
+from batchgray.planning.merging import Input, Merge, Permit, Rules, Unwanted
 from batchgray.planning.planned import PlannedImage, Share, with_names
 from batchgray.planning.ranges import MANY_NAMES, Range, find_borders
 from batchgray.storage.base import Entry, Missing, Place, Put
@@ -74,11 +74,12 @@ class PlanEnd(msgspec.Struct, frozen=True, kw_only=True):
 class _Ranges(msgspec.Struct, frozen=True, kw_only=True):
     """In the order of names, for one input after another; all that the first shares do not tell of.
 
-    With `only_failed` nothing is listed: the round is of what failed before.
+    With `only_failed` nothing is listed: the round is of what failed before, and with `and_gone` of what is gone, too.
     """
 
     ranges: list[Range]
     only_failed: bool = False
+    and_gone: bool = False
 
 
 class _Overtaken(Exception):
@@ -95,9 +96,9 @@ class Planner:
 
     `kind_of_unwanted` says of a key why it is not taken, in a word or two, None where it is an image to convert.
     `layers` are the results of earlier rounds; with `only_failed` a round that is not begun is of what failed in these
-    alone: nothing is listed, each image is looked at. What is marked is mended too, and the `marks` are removed once
-    they are in the plan. `prune` see `merging.Rules`. `pause` is called at least each second while shares are planned,
-    and may raise.
+    alone, and of what is gone `and_gone`: nothing is listed, each image is looked at. What is marked is mended too, and
+    the `marks` are removed once they are in the plan. `prune` and `permit` see `merging.Rules`. `pause` is called at
+    least each second while shares are planned, and may raise.
     """
 
     def __init__(
@@ -113,12 +114,15 @@ class Planner:
         marks: Sequence[Mark] = (),
         prune: Callable[[Result], bool] = lambda gone: False,
         pause: Callable[[], None] = lambda: None,
+        permit: Permit = lambda images: images,
+        and_gone: bool = False,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
         self._marks, self._share_images = marks, share_images
         mend = {(each.input, each.source) for mark in marks for each in mark.outputs}
-        self._rules = Rules(format, kind_of_unwanted, mend, prune)
+        self._rules = Rules(format, kind_of_unwanted, mend, prune, permit)
         self._layers, self._only_failed, self._pause = layers, only_failed, pause
+        self._and_gone = and_gone
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
         self._end_seen: PlanEnd | None = None  # it never changes
         self._is_from_beginning = False
@@ -189,9 +193,9 @@ class Planner:
         self._is_from_beginning = not writing.last
         found = _read(self._job, self._ranges_key, _RANGES) if self._ranges_key in keys else None
         if found is None and self._only_failed and not writing.last:
-            found = self._put_ranges(_Ranges(ranges=[], only_failed=True))
+            found = self._put_ranges(_Ranges(ranges=[], only_failed=True, and_gone=self._and_gone))
         if found is not None and found.only_failed:
-            yield from self._plan_failed(writing)
+            yield from self._plan_failed(writing, found.and_gone)
             return
         if found is None:
             if not writing.last:
@@ -218,12 +222,12 @@ class Planner:
                 if is_end:
                     writing.leave(merge)
 
-    def _plan_failed(self, writing: "_Writing") -> Iterator[Share]:
+    def _plan_failed(self, writing: "_Writing", and_gone: bool) -> Iterator[Share]:
         """Raises _Overtaken."""
         layers = self._layers
         assert layers is not None  # else nothing has failed
-        taken_up = Totals()
-        for input, failed in itertools.groupby(self._failed_or_marked(layers), lambda each: each.input):
+        taken_up = kept = Totals()
+        for input, failed in itertools.groupby(self._looked_at(layers, and_gone), lambda each: each.input):
             through = key_order(writing.through.get(input, ""))
             merge = Merge(input, self._inputs[input], self._rules)
             for result in failed:
@@ -236,13 +240,16 @@ class Planner:
                     yield writing.write(merge, input)
             if merge.size:
                 yield writing.write(merge, input)
-        writing.kept = layers.totals() - taken_up
+            kept += merge.kept  # which no share tells of
+        writing.kept = layers.totals() - taken_up + kept
         self._end(writing, len(self._inputs))
 
-    def _failed_or_marked(self, layers: Layers) -> Iterator[Result]:
+    def _looked_at(self, layers: Layers, and_gone: bool) -> Iterator[Result]:
+        """What failed, is marked, or is gone: each once."""
         marked = (found for order in sorted(self._marked()) if (found := self._find(layers, order)) is not None)
-        both = heapq.merge(layers.failures(), marked, key=order_of)
-        return (next(same) for _, same in itertools.groupby(both, order_of))
+        gone = (each for each in layers.read() if each.state == "gone") if and_gone else iter(())
+        all_of_them = heapq.merge(layers.failures(), marked, gone, key=order_of)
+        return (next(same) for _, same in itertools.groupby(all_of_them, order_of))
 
     def _marked(self) -> set[Order]:
         return {(input, key_order(source)) for input, source in self._rules.mend}

@@ -20,6 +20,8 @@ def lines_for(event: events.Event) -> list[str]:
             return [_planned_line(event)]
         case events.Warned():
             return [f"warning: {event.message}"]
+        case events.Node():
+            return [f"node {shown(event.node)}: {shown(event.message)}"]
         case events.Notice():
             return [_notice_line(event)]
         case events.Flushed():
@@ -32,7 +34,7 @@ def lines_for(event: events.Event) -> list[str]:
 def lines_for_trouble(event: events.Event) -> list[str]:
     """The same in quiet mode: only what is not as it should be."""
     match event:
-        case events.Warned() | events.Notice() | events.Flushed():
+        case events.Warned() | events.Node() | events.Notice() | events.Flushed():
             return lines_for(event)
         case events.Summary():
             return reason_lines(event.reasons) + _next_lines(event)

@@ -115,6 +115,12 @@ class Place(Protocol):
     def stat(self, key: str) -> Entry:
         """Raises Missing."""
 
+    def age(self, key: str) -> float | None:
+        """For how many seconds the object has been there, by the place's own clock alone; None where it tells none.
+
+        Raises Missing.
+        """
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from `start` to `end`, or as many of them as there are.
 

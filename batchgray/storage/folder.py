@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -58,6 +59,9 @@ class FolderPlace:
         with self._about(key), self._open(key) as file:
             return _entry(key, os.fstat(file.fileno()))
 
+    def age(self, key: str) -> None:
+        """See `Place`: whose clock it is that the times are of can't be told."""
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         """See `Place`. What is written to while it is read is Changed too."""
         with self._about(key), self._open(key) as file:
@@ -93,6 +97,16 @@ class FolderPlace:
                 self._folder.remove(temporary)
             folder.sync()  # also for what another made: it counts from now on
         return result
+
+    def set_time(self, key: str, mtime_ns: int) -> bool:
+        """Give a file a modification time, in nanoseconds, durably. False where the file system won't have it."""
+        with self._about(key), self._above(key) as (folder, name), folder.open(name) as file:
+            try:
+                os.utime(file.fileno(), ns=(time.time_ns(), mtime_ns))
+            except OSError:
+                return False
+            durable.sync(file.fileno())
+        return True
 
     def delete(self, key: str) -> None:
         """See `Place`."""
@@ -238,12 +252,13 @@ class _Listed(contextlib.AbstractContextManager["_Listed"]):
     def _enter(self, folder: str) -> Folder:
         if folder != self._above:
             self._leave()
-            self._folder = self._root.below(folder.rstrip("/"))
-            self._above = folder
+            if folder:
+                self._folder = self._root.below(folder.rstrip("/"))
+                self._above = folder
         return self._folder
 
     def _leave(self) -> None:
-        if self._above:
+        if self._folder is not self._root:
             self._folder.close()
         self._above, self._folder = "", self._root
 

@@ -58,6 +58,9 @@ class LeasedPlace:
     def stat(self, key: str) -> Entry:
         return self._place.stat(key)
 
+    def age(self, key: str) -> float | None:
+        return self._place.age(key)
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         return self._place.get(key, version, start, end)
 

@@ -12,6 +12,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NewType, Protocol
 
 from batchgray.storage.durable import Folder
@@ -78,7 +79,38 @@ class Lock(Protocol):
 
 def this_process(since: str) -> str:
     """This process as a lock's owner, since a time in ISO 8601 (UTC)."""
-    return f"process {os.getpid()} on {socket.gethostname()}, since {since}"
+    return f"{process_on(os.getpid(), socket.gethostname())}, since {since}"
+
+
+def process_on(number: int, host: str) -> str:
+    """What the owner's text of a process begins with."""
+    return f"process {number} on {host}"
+
+
+def lives_here(owner: str) -> bool | None:
+    """Whether the process that an owner's text names is there; None where it is another machine's.
+
+    A process that took its number since then is taken for it.
+    """
+    match = re.match(r"process (\d+) on (.+?), since ", owner)
+    if match is None or match[2] != socket.gethostname():
+        return None
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return not _is_zombie(match[1])
+
+
+def _is_zombie(number: str) -> bool:
+    """Whether a process is dead, and only its parent has not heard of it. Of no other system than Linux is it known."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] in (["Z"], ["X"])
 
 
 class FolderLock:

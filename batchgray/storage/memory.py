@@ -28,6 +28,9 @@ class MemoryPlace:
             self._find(key)
             return self._entry(key)
 
+    def age(self, key: str) -> None:
+        """See `Place`: it has no clock."""
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         with self._lock:
             data, found = self._find(key)

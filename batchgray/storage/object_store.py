@@ -7,11 +7,13 @@ obstore is the Rust crate object_store. What is to be known of it:
 - a missing bucket is told apart from a missing object only where the answer has a document. For a HEAD, which has none,
   the bucket is listed, the first time;
 - not every store lists in the order of the keys' bytes: one that does not is Unfit;
-- it lists no object whose name has an empty part, or a part `.` or `..`, and nothing behind it: that is a BadKey.
+- it lists no object whose name has an empty part, or a part `.` or `..`, and nothing behind it: that is a BadKey;
+- its limit of time for a request is a store's, whatever the size: what is large goes through a store of its own.
 
 Outputs are single puts: there are no parts that could be left behind.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -29,10 +31,31 @@ from batchgray.storage.retrying import Again, persist
 PATIENCE_SECONDS = 60.0
 MOST_KEY_BYTES = 1024
 _PAGE = 1000
+_REQUEST_SECONDS = 60.0
+_SLOWEST = 256_000  # bytes a second: a connection that is slower does not work
 
 T = TypeVar("T")
 
 Store = Any  # one of obstore's
+
+
+class Stores:
+    """One store of obstore's as several, whose requests have more seconds the larger they are.
+
+    `make` makes it for requests of at most so many seconds. Each has connections of its own, so they are few.
+    """
+
+    def __init__(self, make: Callable[[float], Store]) -> None:
+        """The one for what is small is made at once: raises what `make` does."""
+        self._made = functools.cache(make)
+        self.small = self._made(_REQUEST_SECONDS)
+
+    def of(self, size: int) -> Store:
+        """For a request that carries so many bytes, there or back."""
+        seconds = _REQUEST_SECONDS
+        while size / _SLOWEST > seconds:
+            seconds *= 2
+        return self._made(seconds)
 
 
 class ObjectStorePlace:
@@ -44,13 +67,13 @@ class ObjectStorePlace:
     def __init__(
         self,
         name: str,
-        store: Store,
+        stores: Stores,
         prefix: str,
         actions: dict[str, str] | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.name = name
-        self._store = store
+        self._stores, self._store = stores, stores.small
         self._keys = KeySpace(prefix, MOST_KEY_BYTES)
         self._actions = actions or {}
         self._patience = patience
@@ -72,6 +95,9 @@ class ObjectStorePlace:
         found = self._head(key)
         return Entry(key, found["size"], _version(found))
 
+    def age(self, key: str) -> None:
+        """See `Place`: whose clock it is that the times are of can't be told."""
+
     def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
         if end is not None and end <= start:
             found = self.stat(key).version
@@ -82,18 +108,22 @@ class ObjectStorePlace:
         if (start, end) != (0, None):
             options["range"] = {"offset": start} if end is None else (start, end)
         full = self._keys.full(key)
-        return self._call("get", key, lambda: self._read(full, options))
+        size = (end if end is not None else version.size if version is not None else 0) - start
+        store = self._stores.of(size)
+        return self._call("get", key, lambda: self._read(store, full, options))
 
     def put(self, key: str, content: Content) -> None:
         full, body = self._keys.full(key), read_all(content)
-        self._call("put", key, lambda: obstore.put(self._store, full, body, use_multipart=False))
+        store = self._stores.of(memoryview(body).nbytes)
+        self._call("put", key, lambda: obstore.put(store, full, body, use_multipart=False))
 
     def put_absent(self, key: str, content: Content) -> Put:
         full, body = self._keys.full(key), read_all(content)
+        store = self._stores.of(memoryview(body).nbytes)
 
         def create() -> Put:
             try:
-                obstore.put(self._store, full, body, mode="create", use_multipart=False)
+                obstore.put(store, full, body, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return self._compare(key, body)
             return Put.CREATED
@@ -120,9 +150,9 @@ class ObjectStorePlace:
                 self._is_bucket_seen = True
             raise
 
-    def _read(self, full: str, options: Any) -> bytes:
+    def _read(self, store: Store, full: str, options: Any) -> bytes:
         try:
-            return obstore.get(self._store, full, options=options).bytes().to_bytes()
+            return obstore.get(store, full, options=options).bytes().to_bytes()
         except BaseError as error:
             if failure_of(error).is_behind_the_end:
                 return b""
@@ -136,7 +166,7 @@ class ObjectStorePlace:
                 return Put.OTHER
             if _version(found).etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
                 return Put.SAME
-            return Put.SAME if self.get(key) == body else Put.OTHER
+            return Put.SAME if self.get(key, end=found["size"]) == body else Put.OTHER
         except Missing:  # it was removed meanwhile, and the name is free
             raise Again(Changed(key, "it comes and goes")) from None
 

@@ -17,7 +17,6 @@ from batchgray.storage.keys import bad_bucket
 from batchgray.storage.names import is_plain, is_url, split_url
 
 _OSS_HOST = re.compile(r"oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
-_REQUEST_SECONDS = 60
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,23 +150,27 @@ def _open_az(url: Url, options: StoreOptions) -> Place:
 def _open_memory(url: Url, options: StoreOptions) -> Place:
     from obstore.store import MemoryStore
 
-    from batchgray.storage.object_store import ObjectStorePlace
+    from batchgray.storage.object_store import ObjectStorePlace, Stores
 
-    return ObjectStorePlace(str(url), MemoryStore(), url.prefix, patience=options.patience)
+    store = MemoryStore()
+    return ObjectStorePlace(str(url), Stores(lambda _seconds: store), url.prefix, patience=options.patience)
 
 
 def _cloud_place(url: Url, kind: Callable[..., object], actions: dict[str, str], options: StoreOptions) -> Place:
     """obstore reads endpoint, region and credentials from the usual variables. http is spoken where they say so."""
     from obstore.exceptions import BaseError
 
-    from batchgray.storage.object_store import ObjectStorePlace
+    from batchgray.storage.object_store import ObjectStorePlace, Stores
 
-    client = {"allow_http": True, "timeout": f"{_REQUEST_SECONDS}s", "connect_timeout": "10s"}
+    def make(seconds: float) -> object:
+        client = {"allow_http": True, "timeout": f"{seconds:.0f}s", "connect_timeout": "10s"}
+        return kind(url.bucket, client_options=client, retry_config={"max_retries": 0})
+
     try:
-        store = kind(url.bucket, client_options=client, retry_config={"max_retries": 0})
+        stores = Stores(make)
     except (BaseError, ValueError) as error:
         raise errors.BadStoreSettings(url, str(error).partition("\n")[0]) from None
-    return ObjectStorePlace(str(url), store, url.prefix, actions, options.patience)
+    return ObjectStorePlace(str(url), stores, url.prefix, actions, options.patience)
 
 
 SCHEMES = {

@@ -25,7 +25,7 @@ _NEVER = -1
 _MMAP_MAX = 65536
 
 # Left to itself, glibc would raise what it keeps with libvips's rows, and keep three times the memory.
-LITTLE, MUCH = 64 << 10, 16 << 20
+LITTLE, MUCH = 64 << 10, 32 << 20
 
 
 def keep() -> None:
@@ -44,7 +44,7 @@ def returned(above: int = LITTLE) -> Iterator[None]:
     if set_option:
         set_option(_M_MMAP_MAX, _MMAP_MAX)
         set_option(_M_MMAP_THRESHOLD, above)
-        set_option(_M_TRIM_THRESHOLD, 2 * above)
+        set_option(_M_TRIM_THRESHOLD, above)
     give_back()
     try:
         yield

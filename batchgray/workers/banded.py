@@ -130,23 +130,25 @@ class Conversion:
         team: "Team",
     ) -> int:
         """Returns the rows that were written."""
-        taken = 0
+        taken, unsaved = 0, False
         checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
 
         def take(made: _Made) -> None:
-            nonlocal taken
+            nonlocal taken, unsaved
             if made.is_new:
                 self.plane.ignored |= reader.ignored
                 self._keep(made)
+                unsaved = True
             for piece in writer.add(made.prepared, made.bands[-1].bottom):
                 file.write(piece)
             taken = made.bands[-1].bottom
 
         def look() -> bool:
-            nonlocal checkpoint_at
+            nonlocal checkpoint_at, unsaved
             if interrupt.heard and not (self.plane.complete and writer.is_prompt):
                 return True
-            if time.monotonic() >= checkpoint_at:
+            if unsaved and time.monotonic() >= checkpoint_at:
+                unsaved = False  # what is taken meanwhile may be in it or not
                 self.checkpoint()
                 checkpoint_at = time.monotonic() + seconds * _SHARE_OF_INTERVAL
             return False

@@ -43,6 +43,7 @@ _REFUSED: dict[type[PlaceError], str] = {
     OutsidePlace: "its folder is a link, or below one, that leads out of the output folder; "
     "replace the link by a folder, or choose another place: `batchgray run ... --out DIR`",
 }
+NO_TIME = "the input's modification time could not be kept"
 
 
 class Written(NamedTuple):

@@ -111,7 +111,10 @@ class Fetching:
                 self._until_certain()
             waited = time.monotonic() - began
             name = source if isinstance(source, str) else task.source
-            yield InHand(msgspec.structs.replace(task, source=name, version=task.version.of_copy()), source, waited)
+            copied = msgspec.structs.replace(
+                task, source=name, version=task.version.of_copy(), output_time=task.version.mtime_ns
+            )
+            yield InHand(copied, source, waited)
         finally:
             self._let_go(fetch)
 

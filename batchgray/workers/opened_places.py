@@ -11,6 +11,7 @@ import msgspec
 
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.storage.durable import Folder
+from batchgray.storage.folder import FolderPlace
 from batchgray.storage.lease import Lease, LeasedPlace
 from batchgray.storage.place_publishing import PlacePublisher
 from batchgray.storage.urls import open_input, open_place
@@ -36,9 +37,12 @@ def opened(
     """Half of the budget is for inputs, half for outputs. Raises PlaceError."""
     places = msgspec.msgpack.decode(setup.job, type=JobPlaces)
     lease = Lease(scratch.path)
-    out = LeasedPlace(open_place(os.fsdecode(places.out), places.stores), lease)
+    unleased = open_place(os.fsdecode(places.out), places.stores)
+    out = LeasedPlace(unleased, lease)
+    timed = unleased if setup.times and isinstance(unleased, FolderPlace) else None
     inputs = open_input(os.fsdecode(places.input), places.stores)
     checkpoints = PlaceCheckpoints(out, places.begun, scratch, setup.pixels)
     budget = setup.on_the_way_bytes // 2
     fetching = Fetching(inputs, scratch, setup.worker, interrupt, budget, lease.wait)
-    return Opened(fetching, checkpoints, Sender(PlacePublisher(out, scratch), checkpoints, report, broken, budget))
+    sender = Sender(PlacePublisher(out, scratch), checkpoints, report, broken, budget, timed)
+    return Opened(fetching, checkpoints, sender)

@@ -10,11 +10,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from batchgray.checkpoints.base import Checkpoints
+from batchgray.codecs.faults import joined
 from batchgray.storage.base import PlaceError, meaning
+from batchgray.storage.folder import FolderPlace
 from batchgray.storage.place_publishing import PlacePublisher
 from batchgray.storage.scratch import HeldFile
-from batchgray.workers.committer import Report, Written, failure
+from batchgray.workers.committer import NO_TIME, Report, Written, failure
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
 
 _AT_ONCE = 32  # puts
@@ -26,7 +30,10 @@ _Answer = ImageDone | Failed | OutputFault
 
 
 class Sender(threading.Thread):
-    """See `committer.Outbox`. `held_bytes` is how large an output may be that is kept in memory."""
+    """See `committer.Outbox`. `held_bytes` is how large an output may be that is kept in memory.
+
+    In `timed`, the folder that the outputs are put into, they get the modification times of their inputs.
+    """
 
     def __init__(
         self,
@@ -35,8 +42,10 @@ class Sender(threading.Thread):
         report: Report,
         broken: Callable[[BaseException], None],
         budget: int,
+        timed: FolderPlace | None = None,
     ) -> None:
         super().__init__(name="sender", daemon=True)
+        self._timed = timed
         self._publisher, self._checkpoints = publisher, checkpoints
         self._report, self._broken, self._budget = report, broken, budget
         self.held_bytes = budget // 2
@@ -97,10 +106,12 @@ class Sender(threading.Thread):
             self._changed.notify_all()
 
     def _publish(self, written: Written) -> _Answer:
-        output = written.task.output
+        output, done = written.task.output, written.done
         try:
             with meaning(output):
                 self._publisher.put(output, written.file, written.task.replaces)
+                if self._timed is not None and not self._timed.set_time(output, written.task.output_time):
+                    done = msgspec.structs.replace(done, note=joined(done.note, NO_TIME))
                 if written.begun and written.task.preview:
                     self._checkpoints.discard_preview(output)
         except Exception as error:  # whatever it is, it costs this output and no other
@@ -108,4 +119,4 @@ class Sender(threading.Thread):
         if written.begun:
             with contextlib.suppress(PlaceError):  # it is cleaned up when the job is finished
                 self._checkpoints.remove(output)
-        return written.done
+        return done

@@ -55,7 +55,6 @@ from batchgray.workers.messages import (
     WantsMore,
 )
 
-_NO_TIME = "the input's modification time could not be kept"
 _PROMPT_SECONDS = 0.005  # in which the supervisor hands out what there is
 
 
@@ -282,7 +281,7 @@ class Worker:
         """Give a file its input's time, where that is asked for. Returns the record, with a note if it failed."""
         if not self._setup.times or isinstance(file, HeldFile) or file.set_time(record.version.mtime_ns):
             return record
-        return msgspec.structs.replace(record, note=joined(record.note, _NO_TIME))
+        return msgspec.structs.replace(record, note=joined(record.note, committer.NO_TIME))
 
     def _is_there(self, task: Task) -> bool:
         """Whether the source is as it was planned; one that is away for a while is no reason to give up its bands."""

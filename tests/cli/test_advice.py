@@ -53,7 +53,7 @@ def options_of(name):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_an_error_names_options_that_the_command_has(kind):
     parts = kind.__doc__.split("`")
-    for given in parts[1::2]:
+    for given in (part for part in parts[1::2] if not part.startswith("ray ")):
         words = given.removeprefix("batchgray ").split()
         name = " ".join(words[:2]) if words[0] == "smq" else words[0]
         assert set(OPTION.findall(given)) <= options_of(name), given

@@ -1,6 +1,7 @@
 """What run, resume and the reading commands make of jobs and URLs."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -18,9 +19,6 @@ def images(tmp_path):
     "option",
     [
         ("--manifest", "m.json"),
-        ("--overwrite",),
-        ("--no-lock",),
-        ("--times",),
         ("--follow-links",),
     ],
     ids=" ".join,
@@ -29,6 +27,63 @@ def test_what_a_job_does_not_know_yet_is_refused_in_words(images, tmp_path, opti
     said = batchgray("run", images, "--out", tmp_path / "out", "--job", *option, expect=2).stderr
     assert f"{option[0]} can't be used with --job or a URL yet" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_needs_no_lock(images, tmp_path):
+    batchgray("run", images, "--out", tmp_path / "out", "--job", "--no-lock", "-q")
+    batchgray("resume", tmp_path / "out", "--no-lock", "-q")
+
+
+def test_outputs_get_the_times_of_their_inputs(images, tmp_path):
+    save_gradient(images / "sub" / "b.png", 64, 2000)
+    moments = {"a": 1_500_000_000_123_456_789, "sub/b": 1_400_000_000_987_654_321}
+    for name, moment in moments.items():
+        os.utime(images / f"{name}.png", ns=(moment, moment))
+    out = tmp_path / "out"
+    batchgray("run", images, "--out", out, "--job", "--times", "--memory", "30M", "-q")
+    assert {name: (out / f"{name}.jpg").stat().st_mtime_ns for name in moments} == moments
+    (out / "a.jpg").unlink()
+    batchgray("verify", out, "--mend", expect=3)
+    batchgray("resume", out, "-q")
+    assert (out / "a.jpg").stat().st_mtime_ns == moments["a"]
+    assert "times True" in batchgray("run", images, "--out", out, "--job", expect=2).stderr
+    said = batchgray("run", images, "--out", "memory:///x", "--times", expect=2).stderr
+    assert "--times with memory:///x can't be used" in said
+
+
+def test_the_inputs_of_a_job_may_move(images, tmp_path):
+    out, moved = tmp_path / "out", tmp_path / "elsewhere"
+    whole = (images / "a.png").read_bytes()
+    (images / "b.png").write_bytes(whole[:-100])
+    batchgray("run", images, "--out", out, "--job", "-q", expect=3)
+    images.rename(moved)
+    assert "--input-root DIR" in batchgray("resume", out, expect=2).stderr
+    said = batchgray("resume", out, "--input-root", moved, "--input-root", moved, expect=2).stderr
+    assert f"the run has 1 input folders ({images})" in said
+    (moved / "b.png").write_bytes(whole)
+    batchgray("resume", out, "--input-root", moved, "-q")
+    assert tree(out)["a.jpg"] == tree(out)["b.jpg"]
+    assert json.loads((out / "manifest.json").read_text())["inputs"] == [str(moved)]
+    batchgray("resume", out, "-q")
+    batchgray("run", moved, "--out", out, "--job", "-q")
+    assert "an INPUT within the output place" in batchgray("resume", out, "--input-root", out / "x", expect=2).stderr
+
+
+def test_resume_prunes_what_is_known_to_be_gone(images, tmp_path):
+    out = tmp_path / "out"
+    for name in ("b.png", "c.png", "d.png"):
+        save_gradient(images / name, 64, 48)
+    batchgray("run", images, "--out", out, "--job", "-q")
+    away = [(images / name).rename(tmp_path / name) for name in ("b.png", "c.png")]
+    batchgray("run", images, "--out", out, "--job", "-q")
+    (images / "d.png").unlink()  # which nobody has looked for
+    away[1].rename(images / "c.png")
+    batchgray("resume", out, "--prune", "-q")
+    assert {name for name in tree(out) if name.endswith(".jpg")} == {"a.jpg", "c.jpg", "d.jpg"}
+    counts = json.loads(batchgray("status", out, "--json").stdout)["counts"]
+    assert (counts["done"], counts["gone"], counts["total"]) == (3, 0, 3)
+    batchgray("resume", out, "--prune", "-q")
+    batchgray("verify", out)
 
 
 def test_a_job_takes_files_lists_and_a_base(images, tmp_path):
@@ -46,7 +101,6 @@ def test_a_job_takes_files_lists_and_a_base(images, tmp_path):
     "arguments",
     [
         ("run", "in", "--out", "out", "--manifest", "oss://gray/m.json"),
-        ("resume", "memory:///x", "--input-root", "in"),
     ],
     ids=" ".join,
 )

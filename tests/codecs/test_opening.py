@@ -15,6 +15,7 @@ from batchgray.codecs import jpeg, opening, pillow_probes
 from batchgray.codecs.band_plan import plan_bands
 from batchgray.codecs.band_reader import BandReader
 from batchgray.codecs.jpeg_outline import JpegOutline
+from batchgray.codecs.jpeg_slices import SliceReader
 from batchgray.codecs.png_outline import PngOutline
 from batchgray.errors import ImageError
 from batchgray.kernels.unfilter import Unfilter
@@ -73,10 +74,13 @@ def test_whatever_a_decoder_raises_is_too(path, monkeypatch):
 def test_whatever_a_reader_of_bands_raises_is_too(path, monkeypatch):
     image = opened(path)
     image.close()
-    reader = BandReader(path, image, plan_bands(path, image, "bt601"))
+    plan = plan_bands(path, image, "bt601")
+    slices = plan.slices
+    reader = SliceReader(path, image, slices) if slices else BandReader(path, image, plan)
     monkeypatch.setattr(np, "frombuffer", raising(IndexError("index out of range")))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", raising(IndexError("index out of range")))
     with pytest.raises(ImageError, match=REPORTED):
-        reader.rows(0, 8)
+        reader.part(0, 8)()
     monkeypatch.undo()
     reader.close()
 

@@ -4,7 +4,8 @@ import pytest
 from made_jobs import SIDE, MadeJob, name
 
 from batchgray.commands import job_status
-from batchgray.commands.job_view import JobView, steadily, totals
+from batchgray.commands.job_figures import totals
+from batchgray.commands.job_view import JobView, steadily
 from batchgray.commands.status import status_lines
 from batchgray.manifest import share_log, tally
 from batchgray.manifest.mending import ToMend

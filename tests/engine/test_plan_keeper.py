@@ -9,6 +9,7 @@ from batchgray.engine.plan_keeper import PlanKeeper
 from batchgray.manifest import share_log
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.share_log import ShareLog
+from batchgray.storage.base import Busy, Denied, Full, NoPlace, PlaceError, Unreachable
 from batchgray.storage.memory import MemoryPlace
 
 ROUND = Round(".batchgray/j", 1)
@@ -137,6 +138,50 @@ def test_what_is_wrong_with_the_list_is_raised_to_whoever_asks(place):
     world.wait(lambda: world.keeper.failure)
     with pytest.raises(errors.Collisions):
         world.keeper.check()
+    world.keeper.stop()
+
+
+class Refusing(MemoryPlace):
+    """Puts nothing any more while `refusal` is set; counts how often it was asked."""
+
+    refusal: PlaceError | None = None
+
+    def __init__(self):
+        super().__init__()
+        self.refused = threading.Semaphore(0)
+
+    def put_absent(self, key, content):
+        if self.refusal is not None:
+            self.refused.release()
+            raise self.refusal
+        return super().put_absent(key, content)
+
+
+@pytest.mark.parametrize("refusal", [Denied("a", "put is denied"), NoPlace("", "no bucket")])
+def test_a_place_that_takes_no_sign_of_life_any_more_is_told(refusal):
+    """As it is where the log of a share can't be put."""
+    place = Refusing()
+    world = World(place, None)
+    world.keeper.take()
+    world.keeper.start(through=True)
+    place.refusal = refusal
+    world.wait(lambda: world.keeper.failure)
+    with pytest.raises(type(refusal)):
+        world.keeper.check()
+    place.refusal = None
+    world.keeper.stop()
+
+
+@pytest.mark.parametrize("refusal", [Busy("a", "503"), Unreachable("a", "500"), Full("a", "no room")])
+def test_a_place_that_may_work_later_is_asked_again(refusal):
+    place = Refusing()
+    world = World(place, None)
+    world.keeper.take()
+    world.keeper.start(through=True)
+    place.refusal = refusal
+    assert all(place.refused.acquire(timeout=DEADLINE) for _ in range(2))
+    world.keeper.check()
+    place.refusal = None
     world.keeper.stop()
 
 

@@ -216,6 +216,24 @@ def test_a_lease_counts_from_when_its_entry_was_first_sent(machines, place, cloc
     assert second.take()
 
 
+def test_what_was_read_before_an_answer_failed_is_told_by_the_next_look(machines, place, monkeypatch):
+    first, second = machines
+    first.take()
+    first.record([done(1)])
+    first.sync()
+    get = place.get
+
+    def fail_once(key, *given):
+        monkeypatch.setattr(place, "get", get)
+        raise Unreachable(key, "no answer")
+
+    monkeypatch.setattr(place, "get", lambda key, *given: (fail_once if key.endswith("2") else get)(key, *given))
+    with pytest.raises(Unreachable):
+        second.catch_up()
+    assert [entry.kind for entry in second.catch_up()] == ["open", "renew"]
+    assert second.catch_up() == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"not compressed", b"half"])
 def test_an_entry_that_is_not_as_it_was_written_is_refused_by_name(machines, place, damage):
     first, second = machines

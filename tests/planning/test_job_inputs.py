@@ -7,10 +7,8 @@ import pytest
 from batchgray import errors
 from batchgray.manifest.job_head import JobInput
 from batchgray.manifest.results import Layers, Result, Totals
-from batchgray.planning.job_inputs import full_name, listed, named_inputs, refuse_collisions, refuse_nothing_found
+from batchgray.planning.job_inputs import full_name, named_inputs, refuse_collisions, refuse_nothing_found
 from batchgray.planning.merging import Input
-from batchgray.planning.shares import Planner
-from batchgray.planning.wanted import choosing
 from batchgray.storage.memory import MemoryPlace
 
 
@@ -36,11 +34,10 @@ def named(folder):
     ("inputs", "given", "error"),
     [
         (["oss://b/x"], {"out": "oss://b/x"}, errors.OutputIsInput),
-        (["oss://b/x"], {"out": "oss://b/x/y"}, errors.NotForJobs),
         (["oss://b/x/y"], {"out": "oss://b/x"}, errors.NotForJobs),
-        (["oss://b"], {"out": "oss://b/x"}, errors.NotForJobs),
+        (["oss://b", "oss://b/x/y"], {"out": "oss://b/x"}, errors.NotForJobs),
         (["FOLDER/none"], {}, errors.NoSuchInput),
-        (["FOLDER"], {"out": "FOLDER/sub"}, errors.NotForJobs),
+        (["FOLDER/sub"], {"out": "FOLDER"}, errors.NotForJobs),
         (["FOLDER", "FOLDER/.hidden.jpg"], {}, errors.NotForJobs),
         (["FOLDER", "FOLDER/sub"], {"exclude": ["sub"]}, errors.NotForJobs),
         (["oss://b/x"], {"base": "oss://b/y"}, errors.NotBelowBase),
@@ -67,6 +64,15 @@ def test_folders_and_prefixes_come_out_under_their_names(named):
 def test_each_is_listed_once(named):
     assert named("oss://b/x", "oss://b/x/y", "oss://b/x") == [("oss://b/x", "", [])]
     assert named("FOLDER/a.jpg", "FOLDER", "FOLDER/sub") == [("FOLDER", "", [])]
+
+
+def test_a_place_around_that_of_the_outputs_is_an_input(named, folder):
+    assert named("oss://b", out="oss://b/x") == [("oss://b", "", [])]
+    (Path(folder) / "sub" / "b").write_bytes(b"x")
+    assert named("FOLDER", "FOLDER/sub/b", "FOLDER/a.jpg", out="FOLDER/sub") == [
+        ("FOLDER", "", []),
+        ("FOLDER/sub", "", ["b"]),  # which is named, and so taken
+    ]
 
 
 def test_files_and_objects_are_those_of_their_places(named, folder):
@@ -106,21 +112,6 @@ def test_what_comes_out_as_one_is_refused():
         refuse_collisions([tree._replace(mirrored="x/")] * 2, [place, place], "jpeg")
     below = JobInput("oss://b/y/b", "b/", ["c.png", "e.png"])
     refuse_collisions([tree, below, JobInput("oss://b/y", "", ["b.png", "b.tif"])], [place, other, other], "jpeg")
-
-
-def test_single_files_are_listed_and_planned_as_they_are_named():
-    place = MemoryPlace("oss://b/x")
-    for key in ("a.jpg", "b.txt", "c", "d.png"):
-        place.put(key, b"1")
-    inputs = listed([JobInput("oss://b/x", "y/", ["b.txt", "c", "d.png", "gone.jpg"])], [place])
-    plan = Planner(MemoryPlace(), "job/1", inputs, "jpeg", choosing((), ()))
-    (share,) = plan.plan()
-    assert [(image.source, image.output) for image in share.images] == [
-        ("b.txt", "y/b.jpg"),
-        ("c", "y/c.jpg"),
-        ("d.png", "y/d.jpg"),
-    ]
-    assert inputs[0].place.get("c") == b"1"
 
 
 def test_a_folder_has_one_name(folder, tmp_path):

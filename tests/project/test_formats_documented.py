@@ -128,17 +128,42 @@ def test_a_dry_run_and_the_doctor_write_what_is_documented(tmp_path):
     check("doctor", json.loads(batchgray("doctor", "--json", "--instance-id", "i-1").stdout))
 
 
+def shape(key):
+    """A key with every figure as N, and the names that a job makes up as the page writes them."""
+    key = re.sub(r"^\.batchgray/[0-9a-f]{8}/", ".batchgray/JOB/", key)
+    key = re.sub(r"(?<=/mend/).+", "NAME", re.sub(r"(?<=/begun/)[0-9a-f]+", "HASH", key))
+    return re.sub(r"\d+", "N", key)
+
+
+def keys_below(out):
+    return {path.relative_to(out).as_posix() for path in out.glob(".batchgray/**/*") if path.is_file()}
+
+
 def test_a_job_writes_what_is_documented(tmp_path):
-    save_gradient(tmp_path / "in" / "a.png", 64, 48)
+    for name in ("a.png", "c.png"):
+        save_gradient(tmp_path / "in" / name, 64, 480, exact=True)
     (tmp_path / "in" / "b.jpg").write_bytes(b"none")
-    out = tmp_path / "out"
-    batchgray("run", tmp_path / "in", "--out", out, "--job", "-q", expect=3)
+    out, recording = tmp_path / "out", Recording(tmp_path / "record", Rule("tile", r"c\.jpg", after=1, hold=True))
+    arguments = ("run", tmp_path / "in", "--out", out, "--job", "--workers", 1, "--tile-rows", 8)
+    with Running(*arguments, env=recording.environment) as running:
+        interrupt_held(running, recording)
+        check_lines("events", "\n".join(map(json.dumps, running.finish(expect=75))))
     check("job", json.loads((out / "manifest.json").read_text("utf-8")))
-    entries = sorted(out.glob(".batchgray/*/log/00000001/*"))
-    assert len(entries) >= 2
+    entries = sorted(out.glob(".batchgray/*/1/log/*/*"))
+    assert {entry.parent.name for entry in entries} == {"plan", "00000001"}
     for entry in entries:
         check("job-log", json.loads(zlib.decompress(entry.read_bytes())))
     check("status", json.loads(batchgray("status", out, "--json").stdout))
-    (share,) = out.glob(".batchgray/*/plan/00000001")
+    (share,) = out.glob(".batchgray/*/1/plan/00000001")
     planned = json.loads(zlib.decompress(share.read_bytes()))
-    assert [image[:2] for image in planned["images"]] == [["a.png", "a.jpg"], ["b.jpg", "b.jpg"]]
+    assert [image[:2] for image in planned["images"]] == [["a.png", "a.jpg"], ["b.jpg", "b.jpg"], ["c.png", "c.jpg"]]
+    keys = keys_below(out)
+    batchgray("resume", out, "-q", expect=3)
+    (out / "a.jpg").write_bytes(b"damaged")
+    batchgray("verify", out, "--mend", expect=3)
+    check("status", json.loads(batchgray("status", out, "--json").stdout))
+    keys |= keys_below(out)
+    found = {shape(key) for key in keys}
+    assert {".batchgray/JOB/begun/HASH.tiles", ".batchgray/JOB/mend/NAME", ".batchgray/JOB/results/N-failed-N"} <= found
+    table = (SCHEMAS.parent / "formats.md").read_text("utf-8").partition("\n## Jobs\n")[2].partition("\n### ")[0]
+    assert found <= {shape(key) for key in re.findall(r"^\| `(\.batchgray/\S+)` \|", table, re.MULTILINE)}

@@ -13,7 +13,7 @@ from harness import Running, batchgray, is_alive, named, tree, wait_until
 from recording import Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
 
 IN_THE_MIDDLE = Rule("tile", r"tall\.jpg", after=30)
-BEFORE_THE_LOG_TELLS = Rule("call", "batchgray.manifest.share_log:ShareLog.sync")
+BEFORE_THE_LOG_TELLS = Rule("call", "batchgray.engine.share:ShareBooks.record")
 
 
 @pytest.fixture(params=jobs.STAGES)
@@ -76,7 +76,7 @@ def test_a_kill_between_an_output_and_the_log(tall_stage, tall_converted, tmp_pa
     stage, recording = tall_stage, Recording(tmp_path / "record", BEFORE_THE_LOG_TELLS)
     with Running(*stage.run(), env=stage.env(recording)) as run:
         supervisor = wait_for_stopped(run)
-        wait_until(lambda: "tall.jpg" in stage.outputs())
+        assert "tall.jpg" in stage.outputs()
         assert not [change for entry in stage.log() for change in entry.changes]
         supervisor.send_signal(signal.SIGKILL)
         run.kill()

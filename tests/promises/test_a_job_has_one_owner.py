@@ -10,9 +10,18 @@ import jobs
 import psutil
 import pytest
 from harness import Running, batchgray, tree, wait_until
-from recording import AT_THE_FIRST_CHUNK, Recording, Rule, interrupt, wait_for_stopped, wait_for_stopped_worker
+from recording import (
+    AT_THE_FIRST_CHUNK,
+    Recording,
+    Rule,
+    interrupt,
+    is_stopped,
+    wait_for_stopped,
+    wait_for_stopped_worker,
+)
 
-ENOUGH_WAITS = 40  # of a worker's first thread: to put a checkpoint takes fewer, and for the lease it waits on and on
+SAVE = "batchgray.checkpoints.place:PlaceCheckpoints.save"
+LOOK_AT_THE_LEASE = Rule("call", "batchgray.storage.lease:ownclock.machine_clock", times=0)
 
 
 @pytest.fixture(params=jobs.STAGES)
@@ -46,16 +55,38 @@ def test_an_owner_that_slept_while_its_share_was_taken_writes_nothing_that_count
     assert set(stage.kept()) == jobs.FINISHED
 
 
+def test_an_owner_that_wakes_up_while_another_is_at_its_share_leaves_it_alone(stage, tall_converted, tmp_path):
+    first_record = Recording(tmp_path / "first", AT_THE_FIRST_CHUNK)
+    in_the_middle = Recording(tmp_path / "second", Rule("tile", r"tall\.jpg", after=30))
+    with Running(*stage.run(), env=stage.env(first_record)) as first:
+        supervisor = wait_for_stopped(first)
+        with Running(*stage.run(), env=stage.env(in_the_middle)) as second:
+            worker = wait_for_stopped_worker(second)
+            supervisor.resume()
+            first.finish(expect=1)
+            assert "Another machine has taken share" in first.error
+            owners = [(entry.epoch, f" {second.process.pid} " in entry.owner) for entry in stage.log()]
+            assert {(1, False), (2, True)} == set(owners)
+            worker.resume()
+            second.finish(expect=0)
+    assert stage.outputs() == tree(tall_converted)
+    assert set(stage.kept()) == jobs.FINISHED
+
+
 def test_a_machine_that_slept_leaves_nothing_either(stage, tall_converted, tmp_path):
     """Its worker wakes up first, and would put a checkpoint of an image that another machine has finished."""
-    recording = Recording(tmp_path / "record", Rule("call", "batchgray.checkpoints.place:PlaceCheckpoints.save"))
+    saved = Rule("return", SAVE, times=0)
+    recording = Recording(tmp_path / "record", Rule("call", SAVE), LOOK_AT_THE_LEASE, saved)
     with Running(*stage.run("--checkpoint", 0.001), env=stage.env(recording)) as run:
         worker, supervisor = wait_for_stopped_worker(run), psutil.Process(run.process.pid)
-        supervisor.suspend()
+        with recording.holding():  # else it may be stopped with the log in hand, which the worker needs
+            supervisor.suspend()
+            wait_until(lambda: is_stopped(supervisor))
         batchgray(*stage.run(), env=stage.env(), expect=0)
-        before, waits = stage.log(), worker.num_ctx_switches().voluntary
+        before, looks = stage.log(), recording.met(1)
         worker.resume()
-        wait_until(lambda: worker.num_ctx_switches().voluntary > waits + ENOUGH_WAITS)
+        wait_until(lambda: recording.met(1) > looks + 1 or recording.met(2))
+        assert not recording.met(2), "it has put its checkpoint"
         supervisor.resume()
         run.finish(expect=1)
     assert stage.log() == before

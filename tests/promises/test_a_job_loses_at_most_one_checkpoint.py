@@ -8,7 +8,7 @@ import pytest
 from harness import Running, named, tree
 from recording import Recording, Rule, wait_for_stopped_worker
 
-TILES = 60
+TILES = 20
 
 
 @pytest.fixture

@@ -292,6 +292,8 @@ def changing_call(call: ast.Call) -> str | None:
         return name if any(isinstance(word, str) and WRITING.fullmatch(word) for word in words) else None
     if name == "remove":
         return name if owner == "os" else None
+    if name == "copy":
+        return name if owner in ("", "shutil") else None
     if name == "replace":
         return name if owner == "os" or (len(call.args) == 1 and not call.keywords) else None
     return name if name in CHANGES else None

@@ -76,7 +76,8 @@ def test_without_the_extra_they_fail_with_the_figures_and_its_name(pictures, tmp
         assert "over the limit of 31 MB; install batchgray[large] to convert it in bands, or raise --memory" in error
 
 
-LARGE = (6000, 5400)  # from 32 megapixels on bands are the way, whatever memory there is
+LARGE = (3000, 2000)
+IN_BANDS, IN_MEMORY = {"LARGE_PIXELS": "1000000"}, {"LARGE_PIXELS": "1000000000"}  # from so many pixels on
 
 
 @pytest.mark.parametrize("options", [(), ("--format", "png"), ("--method", "luma", "--quality", 93)])
@@ -85,10 +86,10 @@ def test_a_large_image_is_the_same_whatever_cores_work_at_it(tmp_path, options):
     save_gradient(tmp_path / "in" / "b.jpg", *LARGE, quality=80, exact=True, progressive=True)
     save_gradient(tmp_path / "in" / "c.tif", *LARGE, exact=True)
     arguments = ("run", tmp_path / "in", *options, "--memory", "2G", "--progress", "none", "--out")
-    in_memory = Recording(tmp_path / "record").environment | {"LARGE_PIXELS": str(10**9)}
-    batchgray(*arguments, tmp_path / "whole", env=in_memory)
+    environment = Recording(tmp_path / "record").environment
+    batchgray(*arguments, tmp_path / "whole", env=environment | IN_MEMORY)
     for workers in (1, 2, 5):
-        batchgray(*arguments, tmp_path / str(workers), "--workers", workers)
+        batchgray(*arguments, tmp_path / str(workers), "--workers", workers, env=environment | IN_BANDS)
         assert tree(tmp_path / str(workers)) == tree(tmp_path / "whole")
         assert leftovers(tmp_path / str(workers)) == []
 
@@ -102,7 +103,8 @@ def test_what_bands_can_not_take_is_converted_in_memory(tmp_path, workers):
     at = data.index(b"\xff\xda")
     path.write_bytes(data[:at] + b"stray bytes" + data[at:])
     arguments = ("run", tmp_path / "in", "--out", tmp_path / "out", "--memory", "2G", "--workers", workers)
-    assert "11 extraneous bytes" in batchgray(*arguments).stdout
+    environment = Recording(tmp_path / "record").environment | IN_BANDS
+    assert "11 extraneous bytes" in batchgray(*arguments, env=environment).stdout
     assert tree(tmp_path / "out").keys() == {"a.jpg", "b.jpg"}
     assert leftovers(tmp_path / "out") == []
 

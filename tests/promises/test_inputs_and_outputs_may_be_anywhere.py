@@ -78,3 +78,19 @@ def test_from_one_kind_of_place_to_another(plain, opened, source, target):
     kept = {key.split("/", 2)[2].partition("/")[0] for key in own if key != "manifest.json"}
     assert kept == {"results", "1"}
     assert [entry.key for entry in inputs.list()] == sorted(tree(images), key=str.encode)
+
+
+@pytest.mark.parametrize("kind", ["folder", "oss"])
+def test_the_output_place_may_be_within_an_input(plain, opened, kind):
+    """What is made there is nobody's input, however often the command is given."""
+    (images, expected), (name, place) = plain, opened(kind)
+    for key, data in tree(images).items():
+        place.put(key, data)
+    out, env = f"{name}/gray/all", os.environ | jobs.LEASE_ALONE
+    for _ in range(2):
+        batchgray("run", name, "--out", out, "--job", "--workers", 1, "-q", env=env)
+        made = {entry.key: place.get(entry.key) for entry in place.list("gray/") if "/.batchgray/" not in entry.key}
+        assert made.pop("gray/all/manifest.json")
+        assert made == {f"gray/all/{key}": data for key, data in expected.items()}
+    place.put("gray/all/sub/a.jpg", b"")
+    assert "within the output place" in batchgray("run", f"{out}/sub", "--out", out, "--job", env=env, expect=2).stderr

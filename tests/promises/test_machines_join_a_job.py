@@ -135,7 +135,7 @@ def test_an_idle_machine_gets_a_part_of_the_last_share(tmp_path):
     taken = Recording(tmp_path / "second", Rule("call", "batchgray.engine.share_work:ShareWork.run"))
     with jobs.folders(images, tmp_path) as stage:
         stage.environment |= {"SPLIT_SECONDS": "0.0001", "SHARE_LEASE": "20"}
-        with Running(*stage.run("--join", "--memory", "1M"), env=stage.env(held)) as first:
+        with Running(*stage.run("--join", "--memory", "4M"), env=stage.env(held)) as first:
             worker = wait_for_stopped_worker(first)
             with Running(*stage.run("--join"), env=stage.env(taken)) as second:
                 supervisor = wait_for_stopped(second)
@@ -145,10 +145,21 @@ def test_an_idle_machine_gets_a_part_of_the_last_share(tmp_path):
                 wait_until(lambda: len(stage.outputs()) >= len(part) + 9)
                 worker.resume()
                 first.finish(expect=0)
-                assert len(named(second.finish(expect=0), "done")) == len(part) > 1
+                assert len(named(second.finish(expect=0), "done")) >= len(part) > 1
         assert stage.outputs() == tree(tmp_path / "gray")
         assert set(stage.kept()) == jobs.FINISHED
 
 
 def names(count: int) -> list[str]:
     return [f"{number:08d}" for number in range(1, count + 1)]
+
+
+def test_what_a_machine_leaves_that_dies_at_the_very_end_is_removed_by_the_next(stage, converted, tmp_path):
+    """It has put the mark that the round is over, and nothing of the rest is removed."""
+    recording = Recording(tmp_path / "end", Rule("call", "batchgray.engine.finishing:tidy_up"))
+    with Running(*stage.run("--join"), env=stage.env(recording)) as run:
+        wait_for_stopped(run).kill()
+    assert set(stage.kept()) > jobs.FINISHED
+    batchgray(*stage.run("--join"), env=stage.env())
+    assert set(stage.kept()) == jobs.FINISHED
+    assert stage.outputs() == converted

@@ -6,7 +6,7 @@ If this broke, keywords and captions that somebody wrote in years would be gone 
 import signal
 
 import pytest
-from described import CHARACTERS, KEYWORDS, WORDS, packet, resource
+from described import CHARACTERS, KEYWORDS, WORDS, in_gif, packet, resource
 from harness import Running, batchgray, leftovers, manifest_of, tree
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -32,6 +32,8 @@ def picture(path, side):
         image.save(path, tiffinfo={700: PACKET, 33723: CHARACTERS + WORDS})
     else:
         image.save(path, xmp=PACKET)
+    if suffix == ".gif":
+        path.write_bytes(path.read_bytes()[:-1] + in_gif(PACKET) + b";")
     if suffix == ".jpg":
         data = path.read_bytes()
         path.write_bytes(data[:2] + made(0xED, b"Photoshop 3.0\0" + resource(0x0404, CHARACTERS + WORDS)) + data[2:])
@@ -46,9 +48,9 @@ def kept_in(path):
 
 
 @pytest.mark.parametrize("memory", [(), IN_BANDS], ids=["in memory", "in bands"])
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif"])
 def test_they_are_in_the_outputs_unless_they_were_to_go(tmp_path, memory, suffix):
-    picture(tmp_path / "in" / f"a.{suffix}", SIDE if memory and suffix != "webp" else 64)
+    picture(tmp_path / "in" / f"a.{suffix}", SIDE if memory and suffix not in ("webp", "gif") else 64)
     options = ("--progress", "none", *memory)
     for metadata in ("keep", "strip"):
         batchgray("run", tmp_path / "in", "--out", tmp_path / metadata, "--metadata", metadata, *options)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import inspect
 import io
+import itertools
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from batchgray.storage import durable
-from batchgray.storage.base import BadKey, Changed, Full, NoPlace, Put
+from batchgray.storage.base import BadKey, Changed, Full, Missing, NoPlace, Put
 from batchgray.storage.folder import FolderPlace
 
 
@@ -208,6 +209,21 @@ def test_several_threads_list_at_once(tmp_path):
     with contextlib.closing(FolderPlace(tmp_path)) as place, ThreadPoolExecutor(8) as pool:
         listed = list(pool.map(lambda _: [entry.key for entry in place.list()], range(40)))
     assert all(keys == [f"{number:04}" for number in range(3000)] for keys in listed)
+
+
+def test_nothing_that_is_asked_for_leaves_a_descriptor_open(place):
+    """A job lists and reads all day."""
+    for key in "a/b/c", "a/d", "e", "f/g", "h":  # folders come between files
+        place.put(key, b"1")
+    before = os.listdir("/proc/self/fd")
+    for entry in [*place.list(), *place.list("a/"), *place.list(after="e"), *itertools.islice(place.list(), 2)]:
+        place.get(entry.key)
+        place.stat(entry.key)
+        assert place.put_absent(entry.key, b"1") is Put.SAME
+    with pytest.raises(Missing):
+        place.get("a/x")
+    place.delete("a/d")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_folder_that_is_only_read_follows_links_to_files(tmp_path):

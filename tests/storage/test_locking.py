@@ -13,7 +13,7 @@ import pytest
 
 from batchgray.storage import locking
 from batchgray.storage.durable import Folder
-from batchgray.storage.locking import AlreadyHeld, CannotLock, FolderLock
+from batchgray.storage.locking import AlreadyHeld, CannotLock, FolderLock, lives_here, process_on
 
 SINCE = "2026-11-22T18:00:00Z"
 ME = locking.this_process(SINCE)
@@ -252,3 +252,15 @@ def test_where_locks_are_refused_nothing_is_held_and_nothing_need_be_left(lock, 
     assert lock.owner() is None
     lock.remove_unused()
     assert folder.names() == []
+
+
+def test_a_process_of_this_machine_is_there_or_not_and_one_of_another_is_not_known():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        text = f"{process_on(child.pid, socket.gethostname())}, since 2026-11-26T20:00:00Z"
+        assert lives_here(text) is True
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert lives_here(text) is False, "it is dead, though nobody has been told"
+    assert lives_here(text) is False
+    assert lives_here(text.replace(socket.gethostname(), "elsewhere")) is None
+    assert lives_here("machine 1") is None

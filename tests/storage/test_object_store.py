@@ -8,10 +8,12 @@ import threading
 
 import pytest
 from obstore.exceptions import BaseError
+from obstore.store import MemoryStore
 from stores import LocalS3
 
-from batchgray.storage import object_store, retrying, urls
+from batchgray.storage import object_store, retrying
 from batchgray.storage.base import BadKey, Busy, Denied, LockedOut, Missing, NoPlace, Put, Unreachable
+from batchgray.storage.object_store import ObjectStorePlace, Stores
 from batchgray.storage.urls import StoreOptions, open_url
 
 
@@ -110,12 +112,56 @@ def test_what_is_refused_is_told_in_words(answering, status, code, kind, words):
 
 
 def test_a_store_that_hangs_is_bounded(monkeypatch):
-    monkeypatch.setattr(urls, "_REQUEST_SECONDS", 1)
+    monkeypatch.setattr(object_store, "_REQUEST_SECONDS", 1.0)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         for name, value in LocalS3.variables(f"http://127.0.0.1:{silent.getsockname()[1]}").items():
             monkeypatch.setenv(name, value)
         with pytest.raises(Unreachable):
             open_url("s3://photos/in", StoreOptions(patience=0.1)).get("a")
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [(0, 60), (15_360_000, 60), (15_360_001, 120), (100_000_000, 480), (5_000_000_000, 30720)]
+)
+def test_a_request_has_more_time_the_larger_it_is(size, seconds):
+    """A slow connection is given up at 256 kB/s, as with OSS; a store is made once for all of about a size."""
+    made = []
+    stores = Stores(lambda limit: made.append(limit) or limit)
+    assert [stores.of(size), stores.of(size)] == [seconds] * 2
+    assert made == ([60] if seconds == 60 else [60, seconds])
+
+
+class Sizes(Stores):
+    """Asked for what is to be sent and read."""
+
+    def __init__(self):
+        store = MemoryStore()
+        super().__init__(lambda _seconds: store)
+        self.asked = []
+
+    def of(self, size):
+        self.asked.append(size)
+        return super().of(size)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda place, version: place.put("a", bytes(1000)),
+        lambda place, version: place.put_absent("b", bytearray(1000)),
+        lambda place, version: place.get("a", version, end=1000),
+        lambda place, version: place.get("a", start=3, end=1003),
+        lambda place, version: place.get("a", version, start=1000),
+    ],
+)
+def test_all_that_is_sent_and_read_has_the_time_of_its_size(call):
+    sizes = Sizes()
+    place = ObjectStorePlace("memory://", sizes, "")
+    place.put("a", bytes(2000))
+    version = place.stat("a").version
+    sizes.asked.clear()
+    call(place, version)
+    assert sizes.asked == [1000]
 
 
 @pytest.fixture

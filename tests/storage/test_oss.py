@@ -251,6 +251,16 @@ def test_what_is_denied_is_told_by_its_action(server, opened, action, operation)
     assert server.requests[operation] == 1
 
 
+def test_how_old_an_object_is_is_told_by_the_stores_clock_alone(server, opened):
+    server.skew = -300
+    place = opened()
+    place.put("a", b"A")
+    server.skew = 300
+    assert 590 < place.age("a") < 600 + DEADLINE
+    with pytest.raises(Missing):
+        place.age("b")
+
+
 @pytest.mark.parametrize("skew", [3600, -3600])
 def test_a_clock_that_is_off_is_told_with_how_much(server, opened, skew):
     server.skew = skew

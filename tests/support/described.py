@@ -37,3 +37,8 @@ def resource(kind: int, data: bytes, name: bytes = b"") -> bytes:
 
 CHARACTERS = dataset(1, 90, b"\x1b%G")
 WORDS = dataset(2, 0, b"\0\4") + dataset(2, 25, b"Schnee") + dataset(2, 120, "Größe\0".encode())
+
+
+def in_gif(xmp: bytes) -> bytes:
+    """The block of a GIF that has a packet, as Adobe's specification says (XMP part 3)."""
+    return b"!\xff\x0bXMP DataXMP" + xmp + b"\x01" + bytes(range(255, -1, -1)) + b"\0"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from batchgray.commands.job_view import Stay
+from batchgray.commands.job_figures import Stay
 from batchgray.commands.sessions import Converted, Session
 from batchgray.manifest.records import Run
 

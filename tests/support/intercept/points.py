@@ -146,10 +146,10 @@ def _change_share_log(seconds: float):
 
 def call_large(pixels: int) -> None:
     """From now on images of so many pixels are converted in bands, whatever memory there is, and no others."""
-    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.workers.in_memory": _change_in_memory(pixels)}))
+    sys.meta_path.insert(0, _Watcher(None, {}, {"batchgray.workers.in_memory": _change_what_is_large(pixels)}))
 
 
-def _change_in_memory(pixels: int):
+def _change_what_is_large(pixels: int):
     def change(_gate, in_memory) -> None:
         in_memory.LARGE_PIXELS = pixels
 
