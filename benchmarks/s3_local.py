@@ -20,7 +20,9 @@ import sys
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote
@@ -28,6 +30,7 @@ from urllib.request import urlopen
 from xml.sax.saxutils import escape, unescape
 
 _PAGE = 1000
+_LOADERS = 16
 _REASONS = {200: "OK", 204: "No Content", 206: "Partial Content", 404: "Not Found", 412: "Precondition Failed"}
 _NOW = formatdate(usegmt=True)
 
@@ -171,9 +174,14 @@ class LocalS3:
         }
 
     def load(self, prefix: str, folder: Path) -> None:
-        """Put the files of a folder below BUCKET/PREFIX."""
+        """Put the files of a folder below BUCKET/PREFIX, some at once as each answer is late."""
+        with ThreadPoolExecutor(_LOADERS) as threads:
+            parts = [sorted(folder.iterdir())[number::_LOADERS] for number in range(_LOADERS)]
+            list(threads.map(partial(self._load, prefix), parts))
+
+    def _load(self, prefix: str, paths: list[Path]) -> None:
         connection = http.client.HTTPConnection(self.endpoint.removeprefix("http://"))
-        for path in sorted(folder.iterdir()):
+        for path in paths:
             connection.request("PUT", f"/{prefix}/{quote(path.name)}", path.read_bytes())
             connection.getresponse().read()
         connection.close()
