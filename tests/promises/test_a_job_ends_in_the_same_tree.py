@@ -68,6 +68,7 @@ def test_after_a_kill_of_everything(tall_stage, tall_converted, tmp_path):
     with Running(*stage.run(), env=stage.env(recording)) as run:
         wait_for_stopped_worker(run)
         run.kill()
+    stage.place.put(f"{jobs.first_round(stage).idle('00000001')}/dead", b"")  # of a machine that waited for work
     go_on(stage, tall_converted, *stage.run())
 
 
