@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-ray check coverage lint soak photos fuzz bench bench-report docs dist clean
+.PHONY: help run test test-ray check coverage lint soak soak-join photos fuzz bench bench-report docs dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -52,6 +52,12 @@ soak: .venv/tested  ## ROUNDS=200 kills at random moments, RESUMES=200 power cut
 	TEST_BATCHGRAY_EVENTS=$(or $(ROUNDS),200) TEST_BATCHGRAY_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -s \
 		--timeout 3600 tests/promises/test_a_job_survives_whatever_comes.py
 	TEST_BATCHGRAY_INSTALL=1 $(BIN)/python -m pytest --timeout 0 tests/project/test_packaging.py
+
+soak-join: .venv/tested  ## EVENTS=120 stops, kills, notices and lost answers of 4 machines that join, over JOINED=2000 photographs
+	@test -d "$(BENCH_IMAGES)" || $(MAKE) photos
+	TEST_BATCHGRAY_JOIN_EVENTS=$(or $(EVENTS),120) TEST_BATCHGRAY_JOIN_IMAGES=$(or $(JOINED),2000) \
+		$(BIN)/python -m pytest -s --timeout 0 --seed $(or $(SEED),$(shell date +%s)) --images "$(BENCH_IMAGES)" \
+		tests/promises/test_machines_that_die_and_sleep_end_in_one_tree.py
 
 lint: .venv/tested  ## ruff, mypy, codespell, and the layers of the architecture
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from batchgray.ownclock import machine_clock
 from batchgray.storage.base import Missing, Place
 
 _READ_AT_ONCE = 16  # last entries; of more logs, only those that stand still are read
+_MOST_TRIES = 8  # to take a share, between two looks
 _GAP_SHARES = 20  # whose logs are rather listed than passed over by another LIST
 
 
@@ -208,13 +209,19 @@ class Board:
     def take(self) -> Taken | None:
         """Become the owner of a share that may be taken; None where there is none now. Raises DamagedLog, PlaceError.
 
-        Where that left open whether it was done, the next call finds out.
+        Where that left open whether it was done, the next call finds out. None, too, where others were sooner with
+        several: what is known is old then, and one look tells of more than many tries.
         """
-        for share in self._in_order():
+        for share in self._in_order()[:_MOST_TRIES]:
             taken = self._try(share)
             if taken is not None:
                 return taken
         return None
+
+    @property
+    def may_take(self) -> bool:
+        """Whether there is a share that may be taken, as far as is known."""
+        return any(self._may_be_taken(share) and self.is_ours(share.name) for share in self._shares.values())
 
     def _in_order(self) -> list[Followed]:
         """What was begun comes first."""

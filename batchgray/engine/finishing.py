@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
 from batchgray.engine.share import plan_of
-from batchgray.manifest import job_head, job_round, tally
+from batchgray.manifest import job_head, job_round, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Layers, Result, Totals
-from batchgray.manifest.share_log import LogEntry
 from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
@@ -120,7 +119,9 @@ class Finisher:
         """
         layers, plan = Layers(self._place, self._head.prefix), self._reader.end()
         if plan.images:
-            layers.write(self._round.number, plan.images, self._results(pause), plan.all_kept, pause)
+            with ThreadPoolExecutor(_AT_ONCE, "reading") as threads:
+                results = self._results(threads, pause)
+                layers.write(self._round.number, plan.images, results, plan.all_kept, pause)
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
             return False
@@ -132,7 +133,7 @@ class Finisher:
         tidy_up(self._place, self._round)
         return True
 
-    def _results(self, pause: Callable[[], None]) -> Iterator[Result]:
+    def _results(self, threads: ThreadPoolExecutor, pause: Callable[[], None]) -> Iterator[Result]:
         """In the order of the names."""
         parts: dict[int, list[str]] = {}
         for share in self._board.shares:
@@ -141,13 +142,11 @@ class Finisher:
         def images_of(share: Share) -> list[Image]:
             pause()
             names = sorted(parts[share.number], key=_age)
-            entries = [entry for name in names for entry in self._entries(name)]
+            logs = (share_log.read_log(self._place, self._round.log(name), threads) for name in names)
+            entries = [entry for log in logs for entry in log]
             return replayed(self._head, share, entries, job_round.name_of(share.number)).images
 
         return results_of(self._reader, images_of)
-
-    def _entries(self, name: str) -> list[LogEntry]:
-        return self._board.log_of(name).catch_up()
 
 
 def _age(name: str) -> int:

@@ -141,6 +141,8 @@ class _Job:
         self._has_moved = has_moved
         self._prunings: list[JobPruning] = []
         self._began = time.monotonic()
+        if means.server is not None:
+            session.preload_clients(means.server, [*head.inputs, out.name])
 
     def abandon(self) -> None:
         """Nobody works on it now, and nobody will. Raises ManifestLocked, and what `work` raises."""
@@ -239,6 +241,8 @@ class _Job:
         only_failed = round.number > 1 and not self._lists
         marks = list(mending.marked(self._out, self._head)) if round.number > 1 else []
         planning = self._planning(pause) | {"only_failed": only_failed, "and_gone": self._prune, "marks": marks}
+        if round.number == 1:
+            planning["layers"] = None  # there are none yet
         if self._prune:
             self._prunings.append(JobPruning(self._inputs, self._out, pause))
             planning["prune"] = self._prunings[-1]

@@ -40,8 +40,11 @@ class Planned(Protocol):
 class Books(Protocol):
     """Where the ledger writes: a manifest and its journal (`Store`), or the log of a share.
 
-    What fails raises OSError or PlaceError.
+    With `commit_has_all`, to commit writes what was recorded: syncing just before would only cost time. What fails
+    raises OSError or PlaceError.
     """
+
+    commit_has_all: bool
 
     @property
     def path(self) -> Path | str:
@@ -252,6 +255,8 @@ class Ledger:
         with self._noticing_a_full_disk():
             if interruption:
                 self._store.record_interruption(interruption)
+        if self._store.commit_has_all:
+            return False
         with self._noticing_a_full_disk():
             self._store.sync()
         return not self.disk_full and self.unreachable is None

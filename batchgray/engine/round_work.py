@@ -80,6 +80,8 @@ class RoundWork:
         if has_begun:
             self._look()
             self._keeper.look()
+        else:
+            self._look_at = time.monotonic() + _look_seconds()  # nobody has done anything yet
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
         if not self._keeper.take() and not self._machine.fleet.joins:
@@ -168,9 +170,12 @@ class RoundWork:
             elif (taken := self._board.take()) is not None:
                 self._take_idle_mark_off()
                 return taken
+            elif self._board.may_take:
+                self._look_at = 0.0  # others were sooner with several
             if self._is_over():
                 break
-            self._wait()
+            if self._machine.crew is not None or not self._board.may_take:
+                self._wait()
         return None
 
     def _is_over(self) -> bool:
@@ -305,11 +310,11 @@ class RoundWork:
         for share in self._make_planner(check).shares():
             check()
             size = ShareSize.of(share)
+            yield size  # work on it begins meanwhile
             if size.name not in known:
                 with contextlib.suppress(PlaceError):  # it is a hint
                     planned = PlannedTally(size.name, size.images, size.bytes.total())
                     tally.put_planned(self._machine.out, self._round, planned)
-            yield size
 
     def _announce(self) -> None:
         """What is planned, when it is told first; then how it grows."""

@@ -4,7 +4,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,6 +16,8 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import PixelOptions
 from batchgray.planning.discovery import JPEG_SUFFIXES
 from batchgray.storage import durable
+from batchgray.storage.names import is_url
+from batchgray.storage.urls import parse_url
 from batchgray.workers.forkserver import ForkServer
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
@@ -92,7 +94,13 @@ def preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -
     if pixels.format == "png":
         wanted.add("png")
     if wanted:
-        server.preload(*wanted)
+        server.preload(*(f"codecs.{name}" for name in wanted))
+
+
+def preload_clients(server: ForkServer, places: Iterable[str]) -> None:
+    """The client of OSS, where workers will want it: to import it takes as long as a photograph or two."""
+    if any(is_url(name) and parse_url(name).scheme == "oss" for name in places):
+        server.preload("storage.oss")
 
 
 class Wake:

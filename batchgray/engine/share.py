@@ -167,6 +167,7 @@ class ShareBooks:
         clock: Callable[[], float] = machine_clock,
     ) -> None:
         self.path: str = path
+        self.commit_has_all = True
         self._plan, self._place, self._round = plan, place, round
         self._log, self._lease, self._joined, self._clock = log, lease, joined, clock
         lease.extend(log.certain_until)
@@ -178,6 +179,7 @@ class ShareBooks:
 
     def commit(self, manifest: Manifest) -> None:
         """Close the share where nothing is left of it, or give it back."""
+        self._put_splits()
         finished = manifest.state in ("complete", "complete_with_failures")
         self._log.sync("done" if finished else "free", self._interruption)
         if finished:
@@ -192,9 +194,7 @@ class ShareBooks:
         self._interruption = msgspec.structs.replace(interruption, run=None)
 
     def sync(self) -> None:
-        while self._splits:
-            self._put_split(self._splits[0])
-            self._splits.popleft()
+        self._put_splits()
         self._log.sync()
         self._lease.extend(self._log.certain_until)
         self._look_for_idle()
@@ -217,6 +217,11 @@ class ShareBooks:
             for images, mark in zip(backlog.give_away(parts), marks, strict=False):
                 self._plan.give_away(images)
                 self._splits.append(_Split(images, mark))
+
+    def _put_splits(self) -> None:
+        while self._splits:
+            self._put_split(self._splits[0])
+            self._splits.popleft()
 
     def _put_split(self, split: _Split) -> None:
         self._log.sync(split=split.images)

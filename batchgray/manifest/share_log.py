@@ -29,6 +29,7 @@ The rules, and why they hold:
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, NoReturn
 
 import msgspec
@@ -316,6 +317,15 @@ def read_entry(place: Place, prefix: str, number: int) -> LogEntry:
         return _ENTRIES.unpack(data)
     except UnreadableRecord as error:
         raise DamagedLog(f"{place.name}{key}", brief(str(error))) from None
+
+
+def read_log(place: Place, prefix: str, threads: ThreadPoolExecutor) -> list[LogEntry]:
+    """All entries of a log, several asked for at once. Raises Missing, DamagedLog, PlaceError."""
+    keys = [each.key for each in place.list(f"{prefix}/")]
+    for number, key in enumerate(keys, 1):
+        if key != _key_of(prefix, number):
+            raise DamagedLog(f"{place.name}{key}", f"entry {number} is not there")
+    return list(threads.map(lambda number: read_entry(place, prefix, number), range(1, len(keys) + 1)))
 
 
 def _key_of(prefix: str, number: int) -> str:

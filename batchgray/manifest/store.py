@@ -43,6 +43,8 @@ class Store:
     or what a crash left of those. Raises ForeignFile.
     """
 
+    commit_has_all = False  # on a full disk the journal finds space where the document does not
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files = files_of(path)

@@ -124,23 +124,25 @@ class Planner:
         self._layers, self._only_failed, self._pause = layers, only_failed, pause
         self._and_gone = and_gone
         self._ends: list[LayerEnd] | None = None  # those of the layers, once they are known
+        self._end_seen: PlanEnd | None = None  # it never changes
         self._is_from_beginning = False
 
     def shares(self) -> Iterator[Share]:
         """All shares in their order, each as soon as it is written. Raises as `plan` does."""
         last = 0
-        for share in self.written():
-            last = share.number
-            yield share
-        for share in self.plan():
-            if share.number > last:
-                yield share
+        while self._end_key not in (keys := self._keys()):
+            with contextlib.suppress(_Overtaken):
+                for share in self._plan(keys, tell_all=True):
+                    if share.number > last:
+                        last = share.number
+                        yield share
+        yield from self._read_shares(keys, last)
 
     def plan(self) -> Iterator[Share]:
         """Write what is missing, and give it as it is written. Raises DamagedPlan, Collisions, PlaceError."""
-        while not self.is_through():
+        while self._end_key not in (keys := self._keys()):
             with contextlib.suppress(_Overtaken):
-                yield from self._plan()
+                yield from self._plan(keys)
 
     def share(self, number: int) -> Share:
         """One that is written. Raises Missing, DamagedPlan, PlaceError."""
@@ -149,7 +151,9 @@ class Planner:
 
     def end(self) -> PlanEnd:
         """What is known when all is listed. Raises Missing where it is not, DamagedPlan, PlaceError."""
-        return _read(self._job, self._end_key, _ENDS)
+        if self._end_seen is None:
+            self._end_seen = _read(self._job, self._end_key, _ENDS)
+        return self._end_seen
 
     def ignored_at_the_end(self) -> dict[str, int]:
         """What was not taken of the names that no share tells of. Raises Missing where the listing is not through."""
@@ -157,9 +161,18 @@ class Planner:
 
     def written(self) -> Iterator[Share]:
         """Those that are there by now. Raises DamagedPlan, PlaceError."""
-        for number, entry in enumerate(self._job.list(f"{self._prefix}/plan/0"), 1):
-            if entry.key != self._key(number):
-                raise DamagedPlan(f"{self._job.name}{entry.key}", f"share {number} is not there")
+        yield from self._read_shares(self._keys())
+
+    def _keys(self) -> list[str]:
+        """Of what is there of the plan: one request tells of a thousand shares, and of what is not there."""
+        return [entry.key for entry in self._job.list(f"{self._prefix}/plan/")]
+
+    def _read_shares(self, keys: Sequence[str], after: int = 0) -> Iterator[Share]:
+        """Those behind a number. Raises DamagedPlan, PlaceError."""
+        shares = (key for key in keys if key.rpartition("/")[2].isdecimal())
+        for number, key in itertools.islice(enumerate(shares, 1), after, None):
+            if key != self._key(number):
+                raise DamagedPlan(f"{self._job.name}{key}", f"share {number} is not there")
             yield self.share(number)
 
     def is_through(self) -> bool:
@@ -170,13 +183,15 @@ class Planner:
             return False
         return True
 
-    def _plan(self) -> Iterator[Share]:
-        """Raises _Overtaken."""
+    def _plan(self, keys: Sequence[str], tell_all: bool = False) -> Iterator[Share]:
+        """Go on from what is there, by its keys; with `tell_all` that is given too. Raises _Overtaken."""
         writing = _Writing(self._write)
-        for share in self.written():
+        for share in self._read_shares(keys):
             writing.found(share)
+            if tell_all:
+                yield share
         self._is_from_beginning = not writing.last
-        found = self._found_ranges()
+        found = _read(self._job, self._ranges_key, _RANGES) if self._ranges_key in keys else None
         if found is None and self._only_failed and not writing.last:
             found = self._put_ranges(_Ranges(ranges=[], only_failed=True, and_gone=self._and_gone))
         if found is not None and found.only_failed:
@@ -303,12 +318,6 @@ class Planner:
         """Returns those that are there now."""
         self._job.put_absent(self._ranges_key, _RANGES.packed(ranges))
         return _read(self._job, self._ranges_key, _RANGES)
-
-    def _found_ranges(self) -> _Ranges | None:
-        try:
-            return _read(self._job, self._ranges_key, _RANGES)
-        except Missing:
-            return None
 
     def _rest_of(self, index: int, whole: Range, writing: "_Writing") -> Range:
         """What of a range no share tells of.

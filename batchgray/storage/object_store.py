@@ -5,7 +5,7 @@ obstore is the Rust crate object_store. What is to be known of it:
 - it may be imported and constructed before a fork; once it was used, it hangs in a child;
 - its own retries know no lost answer of a conditional put, so that all trying again is done here (retrying);
 - a missing bucket is told apart from a missing object only where the answer has a document. For a HEAD, which has none,
-  the bucket is listed once;
+  the bucket is listed, the first time;
 - not every store lists in the order of the keys' bytes: one that does not is Unfit;
 - it lists no object whose name has an empty part, or a part `.` or `..`, and nothing behind it: that is a BadKey;
 - its limit of time for a request is a store's, whatever the size: what is large goes through a store of its own.
@@ -77,6 +77,7 @@ class ObjectStorePlace:
         self._keys = KeySpace(prefix, MOST_KEY_BYTES)
         self._actions = actions or {}
         self._patience = patience
+        self._is_bucket_seen = False
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """A page is asked for when the one before is used up; after a fault it goes on behind the last one."""
@@ -144,7 +145,9 @@ class ObjectStorePlace:
         try:
             return self._call("get", key, lambda: obstore.head(self._store, full))
         except Missing:
-            next(self.list(), None)  # raises NoPlace where it is the bucket that is not there
+            if not self._is_bucket_seen:
+                next(self.list(), None)  # raises NoPlace where it is the bucket that is not there
+                self._is_bucket_seen = True
             raise
 
     def _read(self, store: Store, full: str, options: Any) -> bytes:

@@ -100,10 +100,13 @@ class ForkServer:
             socket.send_fds(self._socket, [b"\0"], [theirs.fileno(), *fds])
             return Channel(Connection(ours.detach()), FromWorker)
 
-    def preload(self, *codecs: str) -> None:
-        """Have the workers to come share these modules of the room. Without it each imports them by itself."""
+    def preload(self, *modules: str) -> None:
+        """Have the workers to come share modules of this package. Without it each imports them by itself.
+
+        To import one must neither start a thread nor open anything: workers would inherit it.
+        """
         with contextlib.suppress(OSError):  # it is gone; whoever forks will be told
-            self.channel.send(Preload(codecs=frozenset(codecs)))
+            self.channel.send(Preload(modules=frozenset(modules)))
 
     def signal(self, pid: int, signum: int) -> None:
         """Signal a worker. Where it is gone already, or the fork server is, Exited or EOF will tell."""

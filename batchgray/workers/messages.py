@@ -190,9 +190,9 @@ class Fork(_Message, frozen=True):
 
 
 class Preload(_Message, frozen=True):
-    """Import what only some images need, so that the workers that are forked from now on share it."""
+    """Import what only some images or places need, so that the workers that are forked from now on share it."""
 
-    codecs: frozenset[str]  # modules of that room
+    modules: frozenset[str]  # of this package, as `codecs.png`
 
 
 class Kill(_Message, frozen=True):

@@ -124,10 +124,10 @@ def _places_of(
 
 
 def preload(what: Preload) -> None:
-    """Import what images need that are no JPEGs (see `opening`), or are to become PNGs."""
-    for name in what.codecs:
+    """Import what images need that are no JPEGs (see `opening`), or are to become PNGs; and the client of a store."""
+    for name in what.modules:
         with contextlib.suppress(Exception):  # a worker that needs it will tell what is wrong
-            importlib.import_module(f"batchgray.codecs.{name}")
+            importlib.import_module(f"batchgray.{name}")
 
 
 class Worker:

@@ -78,6 +78,18 @@ def test_machines_that_join_begin_at_different_ends():
     assert taken != set(names(10))
 
 
+def test_who_finds_several_shares_taken_looks_before_it_tries_them_all():
+    fleet = Fleet(100)
+    late, busy = fleet.board("late", alone=False), fleet.board("busy")
+    taken = {busy.take().name for _ in range(99)}
+    fleet.place.gets = 0
+    assert late.take() is None
+    assert late.may_take
+    assert fleet.place.gets < 20
+    late.look()
+    assert late.take().name not in taken
+
+
 def test_a_share_that_was_given_back_is_taken_first_with_what_its_log_told(fleet):
     first, second = fleet.board(), fleet.board("second")
     first.take()

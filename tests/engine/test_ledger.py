@@ -225,6 +225,24 @@ def test_an_interruption_is_in_the_synced_journal_before_the_document_is_replace
     assert (found.state, [(item.event_id, item.run) for item in found.interruptions]) == ("interrupted", [("E5", 0)])
 
 
+def test_where_the_end_has_all_that_was_recorded_nothing_is_synced_before_it(books, monkeypatch):
+    """The log of a share: each entry costs it two requests, one after the other."""
+    monkeypatch.setattr(books.store, "commit_has_all", True)
+    monkeypatch.setattr(books.store, "sync", fails(errno.EIO))
+    books.ledger.done([done(0)])
+    books.ledger.commit(NOTICE)
+    assert books.ledger.durable
+    assert books.loaded().images[0].state == "done"
+
+
+def test_where_the_end_that_has_all_finds_no_space_nothing_counts_as_durable(books, monkeypatch):
+    monkeypatch.setattr(books.store, "commit_has_all", True)
+    document_fails(books, monkeypatch)
+    books.ledger.done([done(0)])
+    books.ledger.commit(NOTICE)
+    assert (books.ledger.disk_full, books.ledger.durable) == (True, False)
+
+
 def test_on_a_full_disk_the_journal_has_the_work_and_the_interruption_and_that_counts_as_durable(books, monkeypatch):
     document_fails(books, monkeypatch)
     books.ledger.done([done(0)])

@@ -126,6 +126,20 @@ def test_a_share_is_done_when_what_it_kept_is_done_and_its_part_has_the_rest(wor
     assert (figures.done, figures.splits) == (7, 1)
 
 
+def test_the_last_entry_has_what_is_left_but_for_parts_that_were_given_away(world):
+    world.works(20, 2)
+    world.is_asked_by("idle")
+    world.works(20, 2)
+    world.backlog._tasks.share_out(world.backlog)
+    before = world.log.number
+    world.books.record([done(4)])
+    world.plan.manifest.state = "interrupted"
+    world.books.commit(world.plan.manifest)
+    split, last = world.log_of(NAME).catch_up()[before:]
+    assert (split.split, last.kind) == ([5, 7, 9], "free")
+    assert [change.image for change in [*split.changes, *last.changes]] == [4]
+
+
 def test_a_split_that_was_not_answered_is_told_once(world, monkeypatch):
     world.works(20, 2)
     world.is_asked_by("idle")

@@ -1,6 +1,7 @@
 """One owner an epoch, whatever is paused, lost or late: two machines and more over one log."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -243,11 +244,25 @@ def test_an_entry_that_is_not_as_it_was_written_is_refused_by_name(machines, pla
         second.catch_up()
 
 
+def test_a_log_is_read_with_several_requests_at_once(machines, place):
+    first, second = machines
+    first.take()
+    for number in range(20):
+        first.record([ImageChange(image=number, state="done")])
+        first.sync()
+    with ThreadPoolExecutor(4) as threads:
+        found = share_log.read_log(place, PREFIX, threads)
+    assert found == second.catch_up()
+    assert [change.image for entry in found for change in entry.changes] == list(range(20))
+
+
 def test_a_log_with_a_gap_is_refused(machines, place):
     first, second = machines
     first.take()
     first.sync()
     place.delete(f"{PREFIX}/00000001")
+    with ThreadPoolExecutor(4) as threads, pytest.raises(DamagedLog, match="entry 1 is not there"):
+        share_log.read_log(place, PREFIX, threads)
     with pytest.raises(DamagedLog, match="entry 1 is not there"):
         second.catch_up()
 

@@ -185,6 +185,16 @@ def test_a_missing_bucket_is_told_from_a_missing_object(s3):
             ask()
 
 
+def test_only_the_first_missing_object_has_the_bucket_listed(s3, monkeypatch):
+    place = open_url(f"s3://{s3.bucket()}", StoreOptions())
+    listed, true = [], place.list
+    monkeypatch.setattr(place, "list", lambda: (listed.append(1), true())[1])
+    for key in "abc":
+        with pytest.raises(Missing):
+            place.stat(key)
+    assert len(listed) == 1
+
+
 def test_a_listing_that_breaks_goes_on_behind_its_last_object(monkeypatch):
     monkeypatch.setattr(retrying, "_FIRST_SECONDS", 0.001)
     monkeypatch.setattr(object_store, "_PAGE", 2)

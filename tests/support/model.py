@@ -348,7 +348,7 @@ class Machine(threading.Thread):
             self._work_on(taken)
         elif board.all_done and self._plan_is_ours():
             return self._finish()
-        else:
+        elif not board.may_take:
             self._set_idle_mark()
             self._pass()
         return False

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 from harness import DEADLINE, Running, save_gradient
+from jobs import STAGES
 from recording import Recording, Rule, wait_for_stopped_worker
 
 from batchgray import errors
@@ -112,7 +113,7 @@ def test_what_is_preloaded_is_in_memory_once_for_all_workers_to_come(slot_fd, tm
     with serving() as server:
         assert next_message(server.channel) == Booted()
         early, early_process = forked(server, slot_fd)
-        server.preload("pillow_probes")
+        server.preload("codecs.pillow_probes")
         late, late_process = forked(server, slot_fd)
         set_up(early, tmp_path)
         set_up(late, tmp_path)
@@ -141,6 +142,22 @@ def test_a_run_preloads_what_its_images_need(tmp_path, suffix, options, expected
     with Running(*command, env=recording.environment) as run:
         worker = wait_for_stopped_worker(run)
         found = [has_pillow(process) for process in (worker.parent(), worker)]
+        worker.resume()
+        run.finish(expect=0)
+    assert found == [expected, expected]
+
+
+def has_client_of_oss(process):
+    return any("/Crypto/" in found.path for found in process.memory_maps())
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("folders", False), ("oss", True)])
+def test_a_job_preloads_the_client_of_its_store(tmp_path, kind, expected):
+    save_gradient(tmp_path / "in" / "a.jpg", 64, 48)
+    recording = Recording(tmp_path / "record", Rule("tile", r"^a\."))
+    with STAGES[kind](tmp_path / "in", tmp_path) as stage, Running(*stage.run(), env=stage.env(recording)) as run:
+        worker = wait_for_stopped_worker(run)
+        found = [has_client_of_oss(process) for process in (worker.parent(), worker)]
         worker.resume()
         run.finish(expect=0)
     assert found == [expected, expected]

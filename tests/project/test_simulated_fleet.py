@@ -1,0 +1,27 @@
+"""The simulation of a fleet runs, on the real board and logs, and its figures hang together."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from simulate_fleet import BOOT_SECONDS, Fleet, Setting
+
+SMALL = Setting(nodes=6, shares=30, share_images=5000, images_a_second=100.0, life=None, heard=True)
+
+
+def test_a_fleet_that_nobody_leaves_takes_hardly_longer_than_the_ideal():
+    figures = Fleet(SMALL).run()
+    assert 1 <= figures["ratio"] < 1.3
+    assert (figures["deaths"], figures["lost_images"]) == (0, 0)
+    assert figures["longest_search"] < 200
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_machines_that_die_cost_their_replacement_and_at_most_a_checkpoint(heard):
+    figures = Fleet(SMALL._replace(life=2 * BOOT_SECONDS, heard=heard)).run()
+    assert figures["deaths"] > 3
+    assert figures["lost_images"] <= (0 if heard else figures["deaths"] * SMALL.images_a_second)
+    assert figures["ratio"] < 2.5
