@@ -68,6 +68,7 @@ def test_after_a_kill_of_everything(tall_stage, tall_converted, tmp_path):
     with Running(*stage.run(), env=stage.env(recording)) as run:
         wait_for_stopped_worker(run)
         run.kill()
+    stage.place.put(f"{jobs.first_round(stage).idle('00000001')}/dead", b"")  # of a machine that waited for work
     go_on(stage, tall_converted, *stage.run())
 
 
@@ -81,6 +82,19 @@ def test_a_kill_between_an_output_and_the_log(tall_stage, tall_converted, tmp_pa
         supervisor.send_signal(signal.SIGKILL)
         run.kill()
     go_on(stage, tall_converted, *stage.run())
+
+
+def test_of_an_image_that_was_begun_and_then_fails_nothing_is_left(tall, tmp_path):
+    with jobs.oss(tall, tmp_path) as stage:
+        recording = Recording(tmp_path / "record", IN_THE_MIDDLE)
+        with Running(*stage.run(), env=stage.env(recording)) as run:
+            interrupt(run, wait_for_stopped_worker(run))
+            run.finish(expect=75)
+        assert "begun" in stage.kept()
+        stage.server.put("photos", "2026/tall.jpg", b"no image any more")
+        batchgray(*stage.run(), env=stage.env(), expect=3)
+        assert stage.outputs() == {}
+        assert set(stage.kept()) - {"2/finished"} == jobs.FINISHED
 
 
 def test_on_a_store_that_loses_answers_and_is_slow(samples, converted, tmp_path, oss_local):

@@ -52,6 +52,11 @@ class Stage:
         return ShareLog(self.place, of.log(share), "a test", of.finished).catch_up()
 
 
+def first_round(stage: Stage) -> Round:
+    """What the keys of the job's first round are."""
+    return Round(job_head.read(stage.place).prefix, 1)
+
+
 INTERCEPT = Path(__file__).parent / "intercept"
 LEASE_ALONE = {"PYTHONPATH": os.pathsep.join([str(INTERCEPT), os.environ.get("PYTHONPATH", "")])}
 
