@@ -16,8 +16,6 @@ from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import PixelOptions
 from batchgray.planning.discovery import JPEG_SUFFIXES
 from batchgray.storage import durable
-from batchgray.storage.names import is_url
-from batchgray.storage.urls import parse_url
 from batchgray.workers.forkserver import ForkServer
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
@@ -99,7 +97,7 @@ def preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -
 
 def preload_clients(server: ForkServer, places: Iterable[str]) -> None:
     """The client of OSS, where workers will want it: to import it takes as long as a photograph or two."""
-    if any(is_url(name) and parse_url(name).scheme == "oss" for name in places):
+    if any(name.startswith("oss://") for name in places):
         server.preload("storage.oss")
 
 

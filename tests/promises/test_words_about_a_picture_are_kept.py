@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from described import CHARACTERS, KEYWORDS, WORDS, in_gif, packet, resource
 from harness import Running, batchgray, leftovers, manifest_of, tree
+from jobs import LEASE_ALONE
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
