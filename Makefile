@@ -25,7 +25,7 @@ run: .venv/installed $(if $(filter ./images,$(IMAGES)),./images)  ## convert IMA
 
 test: .venv/tested lint  ## install with the test extras, lint, run the tests
 	@tests/support/packages.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST)
 	@$(MAKE) --no-print-directory test-ray
 
 test-ray: .venv/rayed  ## the tests on a Ray cluster, in a network of their own

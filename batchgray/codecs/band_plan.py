@@ -79,20 +79,23 @@ class Pieces(NamedTuple):
     parts: Callable[[mmap.mmap, tuple[int, int]], Sequence[slice | bytes]]
 
 
-def plan_bands(path: str, opened: OpenedImage, method: Method) -> BandPlan:
-    """How to read an input that was opened before in bands. Raises ImageError where that can't be done."""
+def plan_bands(path: str, opened: OpenedImage, method: Method, sliced: bool = True) -> BandPlan:
+    """How to read an input that was opened before in bands. Raises ImageError where that can't be done.
+
+    Without `sliced` a JPEG is read by libvips, which knows a way round many faults.
+    """
     with (
         image_failures,
         open_unchanged(path, opened.version) as file,
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
     ):
-        return _plan(data, opened, method)
+        return _plan(data, opened, method, sliced)
 
 
-def _plan(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan:
+def _plan(data: mmap.mmap, opened: OpenedImage, method: Method, sliced: bool) -> BandPlan:
     match format_of(data[:HEAD_BYTES]):
         case "JPEG":
-            return _plan_jpeg(data, opened, method)
+            return _plan_jpeg(data, opened, method, sliced)
         case "PNG":
             return _plan_png(data)
         case "TIFF":
@@ -106,14 +109,14 @@ def _plan(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan:
 _UNTRANSFORMED = b"\xff\xd8" + markers.made(markers.APP14, b"Adobe\0\x64\0\0\0\0\0")
 
 
-def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method) -> BandPlan:
+def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method, sliced: bool) -> BandPlan:
     outline = JpegOutline.walk(data)
     colorspace = jpeg.colorspace_of(data, outline)
     if method == "luma" and colorspace not in ("Gray", "YCbCr", "CMYK", "YCCK"):
         raise ImageError(f"the Y' of a JPEG that holds {colorspace or 'such samples'} can't be had in bands")
     luma = method == "luma" and colorspace == "YCbCr"
     sliceable = colorspace in ("Gray", "YCbCr") or (colorspace == "RGB" and method != "luma")
-    slices = JpegLayout.of(data, outline) if sliceable else None
+    slices = JpegLayout.of(data, outline) if sliceable and sliced else None
     if slices:
         row_bytes = opened.width * (3 if opened.colour else 1)
         return BandPlan(format="JPEG", row_bytes=row_bytes, held_bytes=0, parts=(), slices=slices)

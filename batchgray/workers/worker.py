@@ -151,6 +151,7 @@ class Worker:
         self._chunks = self._scratch_bytes = 0
         self._wanted_more = False
         self._waited = 0.0
+        self._sliced = False  # whether the image in hand was read in slices
         self._outbox.start()
         threading.Thread(target=interrupt.end_while_decoding, args=[self._outbox.finish], daemon=True).start()
 
@@ -228,11 +229,11 @@ class Worker:
             with contextlib.suppress(ImageError):
                 return self._take_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
         except TooLarge as error:
-            return self._take_bands(in_hand, started, error)
+            return self._take_bands_either_way(in_hand, started, error)
         try:  # it can't be read in bands, or has a fault there that another decoder may know a way round
             return self._make_in_memory(in_hand, started)
         except TooLarge as error:
-            return self._take_bands(in_hand, started, error)
+            return self._take_bands_either_way(in_hand, started, error)
 
     def _make_in_memory(self, in_hand: InHand, started: float, below: float = math.inf) -> committer.Written:
         made = self._converter.make(in_hand.task, in_hand.source, started, below)
@@ -251,17 +252,36 @@ class Worker:
         with self._scratch.file_of(in_hand.source.data, in_hand.task.version.mtime_ns) as path:
             yield msgspec.structs.replace(in_hand.task, source=path)
 
-    def _take_bands(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
+    def _take_bands_either_way(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
+        """With a fault in its slices, an image that memory is too short for is read in bands by another decoder.
+
+        Raises ImageError, Interrupted, PlaceError.
+        """
+        self._sliced = False
+        try:
+            return self._take_bands(in_hand, started, too_large)
+        except ImageError as fault:
+            if not self._sliced:
+                raise
+            try:
+                return self._take_bands(in_hand, started, too_large, sliced=False)
+            except ImageError:
+                raise fault from None
+
+    def _take_bands(
+        self, in_hand: InHand, started: float, too_large: TooLarge, sliced: bool = True
+    ) -> committer.Written:
         """The way of what is large (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         with self._in_a_file(in_hand) as task:
-            return self._make_in_bands(task, started, too_large)
+            return self._make_in_bands(task, started, too_large, sliced)
 
-    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge) -> committer.Written:
+    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge, sliced: bool) -> committer.Written:
         source = self._converter.open(task.source)
         source.close()
         record, metadata = self._converter.describe(source)
         self._slot.describe(record)
-        plan, team = self._plan_bands(task, source, too_large)
+        plan, team = self._plan_bands(task, source, too_large, sliced)
+        self._sliced = plan.slices is not None
         with self._interrupt.ending_at_once():  # what is there already is looked through
             told = self._channel.send if self._checkpoints.keeps_planes else _untold
             conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
@@ -291,11 +311,11 @@ class Worker:
             return False
 
     def _plan_bands(
-        self, task: Task, source: OpenedImage, too_large: TooLarge
+        self, task: Task, source: OpenedImage, too_large: TooLarge, sliced: bool
     ) -> tuple[band_plan.BandPlan, banded.Team]:
         """How the source can be read in bands, and who converts them, with the memory for it. Raises ImageError."""
         try:
-            plan = band_plan.plan_bands(task.source, source, self._pixels.method)
+            plan = band_plan.plan_bands(task.source, source, self._pixels.method, sliced)
             if not plan.slices:
                 band_reader.check_installed()
         except band_reader.PyvipsMissing:

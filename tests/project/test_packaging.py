@@ -165,7 +165,8 @@ def test_the_release_page_gets_what_make_dist_made():
     make, publish = (step["run"] for step in release["jobs"]["release"]["steps"] if "run" in step)
     assert make == 'make dist TAG="$TAG"'
     assert publish.startswith('gh release create "$TAG" dist/* --verify-tag ')
-    assert run("make", "-n", "dist", "TAG=v9", cwd=ROOT).splitlines()[-1].endswith("make_dist.py dist --tag v9")
+    steps = run("make", "--no-print-directory", "-n", "dist", "TAG=v9", cwd=ROOT).splitlines()
+    assert any(step.endswith("make_dist.py dist --tag v9") for step in steps)
 
 
 @pytest.mark.skipif("TEST_BATCHGRAY_INSTALL" not in os.environ, reason="downloads all it needs: see make soak")

@@ -158,16 +158,18 @@ def test_a_note_outlives_the_worker(pictures, tmp_path, rule, background):
 @pytest.mark.parametrize("background", ["none", "#204060"])
 def test_a_resumed_image_is_composited_and_noted_like_any_other(tmp_path, background, monkeypatch):
     """What is transparent lies in the first bands, which the resumed run does not read again."""
-    pixels = signature(SIDE, SIDE)
-    pixels[SIDE // 4 :, :, 3] = 255
+    side = 4 * SIDE  # so that most of its bands are still to come when the first are made
+    pixels = signature(side, side)
+    pixels[side // 16 :, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
     monkeypatch.setenv("LARGE_PIXELS", "1000000")
     recording = Recording(tmp_path / "record", Rule("band", "a.jpg", after=3))
     arguments = ("run", tmp_path / "a.png", "--background", background, "--tile-rows", 8)
-    with Running(*arguments, "--out", tmp_path / "out", *IN_BANDS, env=recording.environment) as run:
+    memory = ("--memory", "1G", "--workers", 1)
+    with Running(*arguments, "--out", tmp_path / "out", *memory, env=recording.environment) as run:
         interrupt(run, wait_for_stopped_worker(run), signal.SIGTERM)
         run.finish(expect=75)
-    resumed = batchgray("resume", tmp_path / "out" / "manifest.json", *IN_BANDS, "--progress", "json")
+    resumed = batchgray("resume", tmp_path / "out" / "manifest.json", *memory, "--progress", "json")
     (done,) = named(events_of(resumed.stdout), "done")
     assert 0 < done["tiles_computed"] < done["tiles_total"]
     assert done["note"] == (IGNORED if background == "none" else None)

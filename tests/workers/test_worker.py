@@ -446,7 +446,7 @@ def test_an_input_in_memory_that_turns_out_too_large_becomes_a_file(world, pictu
     version = task.version.of_copy()
     seen = []
 
-    def in_bands(task, started, error):
+    def in_bands(task, started, error, sliced):
         seen.append((Path(task.source).read_bytes(), opening.version_of(task.source)))
         raise Changed(task.output, "stop here")
 
