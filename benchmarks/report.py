@@ -64,7 +64,7 @@ PICTURES = {
     "dispatch": Picture("Images of 8 x 8", ("images a second", "planning an image", "peak memory")),
     "large": Picture("One large image", ("wall", "cpu", "memory")),
     "stores": Picture("Over object stores, whose servers have the same cores", ("wall", "cpu", "waiting")),
-    "joined": Picture("One machine, and two that join", ("wall", "cpu"), _WORK),
+    "joined": Picture("One machine, and two that join", ("finished", "both", "cpu"), _WORK),
     "fleet": Picture("An event on a shared queue", ("sent to heard", "requests an hour and instance")),
 }
 
