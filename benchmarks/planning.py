@@ -20,7 +20,8 @@ from pathlib import Path
 
 from common import Measured, Row, fresh, main
 
-from batchgray.manifest.results import Layers, Result, Totals
+from batchgray.manifest.layers import Layers
+from batchgray.manifest.results import Result, Totals
 from batchgray.planning.planned import Share
 from batchgray.planning.shares import Input, Planner
 from batchgray.planning.wanted import choosing

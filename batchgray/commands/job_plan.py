@@ -9,7 +9,7 @@ from batchgray import events
 from batchgray.commands.job_view import JobView, viewing
 from batchgray.errors import NoSuchManifest, PlaceUnusable
 from batchgray.manifest.job_head import JobInput
-from batchgray.manifest.results import Layers
+from batchgray.manifest.layers import Layers
 from batchgray.options import JobOptions
 from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.shares import Planner

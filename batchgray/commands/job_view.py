@@ -30,9 +30,10 @@ from batchgray.errors import PlaceUnusable
 from batchgray.manifest import job_head, job_round, mending, outcome, results, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import lineage_of, name_of, number_of, parent_of
+from batchgray.manifest.layers import Layers
 from batchgray.manifest.mending import ToMend
 from batchgray.manifest.records import Image
-from batchgray.manifest.results import Layers, Result
+from batchgray.manifest.results import Result
 from batchgray.manifest.share_log import DamagedLog, Kind, LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
 from batchgray.planning.job_inputs import full_name

@@ -16,8 +16,9 @@ from batchgray.engine.share import plan_of
 from batchgray.manifest import job_head, job_round, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
+from batchgray.manifest.layers import Layers
 from batchgray.manifest.records import Image
-from batchgray.manifest.results import Layers, Result, Totals
+from batchgray.manifest.results import Result, Totals
 from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of

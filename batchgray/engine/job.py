@@ -26,7 +26,7 @@ from batchgray.errors import shown
 from batchgray.manifest import job_head, job_round, mending, share_log
 from batchgray.manifest.job_head import InputFile, JobHead, JobInput
 from batchgray.manifest.job_round import Round
-from batchgray.manifest.results import Layers
+from batchgray.manifest.layers import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs, job_listing

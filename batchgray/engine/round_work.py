@@ -21,7 +21,8 @@ from batchgray.engine.share_work import Machine, ShareWork
 from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import job_round, share_log, tally
 from batchgray.manifest.job_round import Round
-from batchgray.manifest.results import Layers, Totals
+from batchgray.manifest.layers import Layers
+from batchgray.manifest.results import Totals
 from batchgray.manifest.share_log import DamagedLog
 from batchgray.manifest.tally import PlannedTally
 from batchgray.notices.inbox import Complaint, InterruptionNotice

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from batchgray import errors
 from batchgray.manifest.job_head import JobInput
-from batchgray.manifest.results import Layers
+from batchgray.manifest.layers import Layers
 from batchgray.options import SUFFIXES, Format
 from batchgray.planning.base_folder import path_below
 from batchgray.planning.discovery import image_suffixes, raise_pairs

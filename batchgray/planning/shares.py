@@ -28,9 +28,10 @@ import msgspec
 
 from batchgray.errors import BatchgrayError
 from batchgray.manifest import mending
+from batchgray.manifest.layers import LayerEnd, Layers
 from batchgray.manifest.mending import Mark
 from batchgray.manifest.records import Count
-from batchgray.manifest.results import LayerEnd, Layers, Order, Result, Totals, order_of, totals_of
+from batchgray.manifest.results import Order, Result, Totals, order_of, totals_of
 from batchgray.options import Format
 from batchgray.planning.merging import Input, Merge, Permit, Rules, Unwanted
 from batchgray.planning.planned import PlannedImage, Share, with_names

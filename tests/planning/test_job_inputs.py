@@ -6,7 +6,8 @@ import pytest
 
 from batchgray import errors
 from batchgray.manifest.job_head import JobInput
-from batchgray.manifest.results import Layers, Result, Totals
+from batchgray.manifest.layers import Layers
+from batchgray.manifest.results import Result, Totals
 from batchgray.planning.job_inputs import full_name, named_inputs, refuse_collisions, refuse_nothing_found
 from batchgray.planning.merging import Input
 from batchgray.storage.memory import MemoryPlace

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from batchgray.errors import Collisions, TakenNames
 from batchgray.manifest import mending
 from batchgray.manifest.job_head import JobHead
+from batchgray.manifest.layers import Layers
 from batchgray.manifest.mending import ToMend
-from batchgray.manifest.results import Layers, Result, order_of, totals_of
+from batchgray.manifest.results import Result, order_of, totals_of
 from batchgray.options import PixelOptions
 from batchgray.planning import ranges
 from batchgray.planning.merging import Input

@@ -2,8 +2,9 @@
 
 import os
 
+from batchgray.manifest.layers import Layers
 from batchgray.manifest.records import Image
-from batchgray.manifest.results import Layers, Result
+from batchgray.manifest.results import Result
 from batchgray.planning.merging import Input
 from batchgray.planning.planned import planned_image
 from batchgray.planning.round_results import result_of, results_of

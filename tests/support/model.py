@@ -19,8 +19,8 @@ from batchgray.engine.backlog import Backlog
 from batchgray.engine.board import Board, Taken
 from batchgray.engine.share import ShareBooks, SharePlan, ShareTasks, plan_of
 from batchgray.manifest import job_head, job_round, share_log
+from batchgray.manifest.layers import Layers
 from batchgray.manifest.records import ImageChange
-from batchgray.manifest.results import Layers
 from batchgray.manifest.share_log import LogEntry, ShareLog, ShareLost
 from batchgray.planning.shares import Input, Planner
 from batchgray.records import Task

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgray.manifest.results import DamagedResults, Layers, Result, Totals, order_of, totals_of
+from batchgray.manifest.layers import DamagedResults, Layers
+from batchgray.manifest.results import Result, Totals, order_of, totals_of
 from batchgray.storage.base import Unreachable
 from batchgray.storage.memory import MemoryPlace
 
