@@ -37,6 +37,12 @@ def pixel_options(given: dict[str, Any]) -> options.PixelOptions:
     )
 
 
+def run_options(given: dict[str, Any]) -> dict[str, Any]:
+    """What a run is given, with a manifest or with a job."""
+    same = "out", "base", "max_pixels", "include", "exclude", "follow_links", "overwrite", "prune"
+    return {name: given[name] for name in same} | {"pixels": pixel_options(given), "engine": engine_options(given)}
+
+
 def is_job(inputs: Sequence[str], given: dict[str, Any]) -> bool:
     """Whether a run keeps a job: where it is asked for, where others work on it, and where a place is in a store."""
     together = given["join"] or given["shard"] or given["engine"] == "ray"

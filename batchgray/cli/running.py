@@ -107,24 +107,12 @@ def run(inputs: tuple[str, ...], files_from: str | None, dry_run: bool, **given:
     named = inputs + (parsing.listed_in(files_from) if files_from else ())
     if parsing.is_job(named, given):
         parsing.refuse_for_jobs(given)
+        of_job = options.JobOptions(inputs=named, **parsing.run_options(given))
         if dry_run:
-            _print_job_plan(_job_options(named, given), given)
+            _print_job_plan(of_job, given)
             return
-        _run_job(named, given)
-    asked = options.RunOptions(
-        inputs=named,
-        out=given["out"],
-        base=given["base"],
-        manifest=given["manifest"],
-        pixels=parsing.pixel_options(given),
-        engine=parsing.engine_options(given),
-        max_pixels=given["max_pixels"],
-        include=given["include"],
-        exclude=given["exclude"],
-        follow_links=given["follow_links"],
-        overwrite=given["overwrite"],
-        prune=given["prune"],
-    )
+        _work_on_job(given["out"], given, lambda job, means: job.run_job(of_job, means))
+    asked = options.RunOptions(inputs=named, manifest=given["manifest"], **parsing.run_options(given))
     if dry_run:
         with _measuring(given, None):  # what it refuses
             _print_plan(asked, given)
@@ -172,27 +160,6 @@ def _resume_run(manifest: Path | str, input_root: tuple[str, ...], given: dict[s
         with _listening(given) as feed, _measuring(given, feed) as listener:
             result = runs.resume(asked, listener, _sources(given, feed.abandon_reader), server, feed.ready)
     leave(result.exit_code)
-
-
-def _run_job(inputs: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
-    asked = _job_options(inputs, given)
-    _work_on_job(given["out"], given, lambda job, means: job.run_job(asked, means))
-
-
-def _job_options(inputs: tuple[str, ...], given: dict[str, Any]) -> options.JobOptions:
-    return options.JobOptions(
-        inputs=inputs,
-        out=given["out"],
-        base=given["base"],
-        pixels=parsing.pixel_options(given),
-        engine=parsing.engine_options(given),
-        max_pixels=given["max_pixels"],
-        include=given["include"],
-        exclude=given["exclude"],
-        follow_links=given["follow_links"],
-        overwrite=given["overwrite"],
-        prune=given["prune"],
-    )
 
 
 def _resume_job(place: str, input_root: tuple[str, ...], given: dict[str, Any]) -> NoReturn:
@@ -322,10 +289,10 @@ def _print_plan(asked: options.RunOptions, given: dict[str, Any]) -> None:
 def _print_job_plan(asked: options.JobOptions, given: dict[str, Any]) -> None:
     from batchgray.commands import plan as words
     from batchgray.commands.job_plan import JobPlan
-    from batchgray.engine import job
+    from batchgray.engine import job_opening
 
     stores = parsing.store_options(given)
-    plan, todo = JobPlan(asked, job.refuse_job(asked, stores), stores), 0
+    plan, todo = JobPlan(asked, job_opening.refuse_job(asked, stores), stores), 0
     for event in plan.conversions():
         say(as_json_line(event) if given["progress"] == "json" else words.line_of(event))
         todo += 1

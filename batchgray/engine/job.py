@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,8 +12,18 @@ import msgspec
 
 from batchgray import errors, events
 from batchgray.checkpoints.place import PlaceCheckpoints
-from batchgray.engine import finishing, foresight, session
+from batchgray.engine import finishing, session
 from batchgray.engine.crew import Crew
+from batchgray.engine.job_opening import (
+    head_of,
+    input_opener,
+    named_inputs,
+    naming_places,
+    opened,
+    refuse_inputs,
+    refuse_other,
+    refuse_unfit,
+)
 from batchgray.engine.ledger import Listener
 from batchgray.engine.memory import on_the_way_bytes
 from batchgray.engine.pool import Inheritance
@@ -24,25 +33,23 @@ from batchgray.engine.share_work import Machine
 from batchgray.engine.supervisor import Outcome, Supervisor
 from batchgray.errors import shown
 from batchgray.manifest import job_head, job_round, mending, share_log
-from batchgray.manifest.job_head import InputFile, JobHead, JobInput
+from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.layers import Layers
 from batchgray.notices.inbox import Inbox, InterruptionNotice, NoticeListener
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
-from batchgray.planning.overwriting import refuse_links_into, replacing_what_is_there
+from batchgray.planning.overwriting import replacing_what_is_there
 from batchgray.planning.shares import Planner
 from batchgray.planning.wanted import choosing
-from batchgray.storage.base import Full, Missing, Place, PlaceError
-from batchgray.storage.folder import FolderPlace
+from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.lease import Lease
 from batchgray.storage.locking import this_process
 from batchgray.storage.machine_folder import MachineFolder, machine_folder
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.names import is_url
-from batchgray.storage.trial import try_store
-from batchgray.storage.urls import StoreOptions, open_input, open_place
+from batchgray.storage.urls import StoreOptions
 from batchgray.workers import job_places
 from batchgray.workers.forkserver import ForkServer
 
@@ -67,26 +74,26 @@ def run_job(options: JobOptions, means: Means) -> ExitCode:
     Raises BatchgrayError, as `runs.run` does.
     """
     out_name = job_inputs.full_name(options.out)
-    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
+    with contextlib.ExitStack() as stack, naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
-        inputs = _named_inputs(options, out_name, means.stores)
-        asked = _head_of(options, inputs)
-        opening = _opening(options.follow_links, out_name)
-        places = [stack.enter_context(_open(each.place, means.stores, opening)) for each in inputs]
+        inputs = named_inputs(options, out_name, means.stores)
+        asked = head_of(options, inputs)
+        opening = input_opener(options.follow_links, out_name)
+        places = [stack.enter_context(opened(each.place, means.stores, opening)) for each in inputs]
         if not is_url(out_name):
             stack.enter_context(session.folders(Path(out_name)))
-        out = stack.enter_context(_open(out_name, means.stores))
-        with _naming_places(out_name):
+        out = stack.enter_context(opened(out_name, means.stores))
+        with naming_places(out_name):
             before = None if options.overwrite else job_head.find(out)
-        _refuse_inputs(options, inputs, places, out, before, asked)
-        with _naming_places(out_name):
-            _refuse_unfit(out)
+        refuse_inputs(options, inputs, places, out, before, asked)
+        with naming_places(out_name):
+            refuse_unfit(out)
             head = (
                 _begin_afresh(asked, out, places, options, means, inbox)
                 if options.overwrite
                 else job_head.begin(out, asked)
             )
-        _refuse_other(asked, head, out)
+        refuse_other(asked, head, out)
         return _Job(stack, head, out, places, options.engine, means, inbox, lists=True, prune=options.prune).work()
 
 
@@ -98,19 +105,19 @@ def resume_job(
     `input_roots` are where its inputs are now, in the head's order; none where they did not move. With `prune` outputs
     of inputs that are known to be gone are removed, if they are as they were made.
     """
-    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
+    with contextlib.ExitStack() as stack, naming_places("a place of the job"):
         inbox = stack.enter_context(session.listening(means.sources))
-        out = stack.enter_context(_open(job_inputs.full_name(name), means.stores))
-        with _naming_places(name):
+        out = stack.enter_context(opened(job_inputs.full_name(name), means.stores))
+        with naming_places(name):
             head = job_head.read(out)
-            _refuse_unfit(out)
+            refuse_unfit(out)
         inputs = job_inputs.moved(head.inputs, list(map(job_inputs.full_name, input_roots)), out.name)
         if engine.times:
             job_inputs.refuse_times([out.name, *inputs])
         has_moved = inputs != head.inputs
         head = msgspec.structs.replace(head, inputs=inputs)
-        opening = _opening(head.follow_links, out.name)
-        places = [stack.enter_context(_open(each, means.stores, opening)) for each in head.inputs]
+        opening = input_opener(head.follow_links, out.name)
+        places = [stack.enter_context(opened(each, means.stores, opening)) for each in head.inputs]
         job = _Job(stack, head, out, places, engine, means, inbox, lists=False, prune=prune, has_moved=has_moved)
         return job.work()
 
@@ -316,17 +323,6 @@ class _Job:
 
 
 @contextlib.contextmanager
-def _naming_places(name: str) -> Iterator[None]:
-    """Raises PlaceUnusable, or PlaceFull, instead of PlaceError."""
-    try:
-        yield
-    except Full as error:
-        raise errors.PlaceFull(name, error.reason) from error
-    except PlaceError as error:
-        raise errors.PlaceUnusable(name, error) from error
-
-
-@contextlib.contextmanager
 def _losing_places(name: str) -> Iterator[None]:
     """Raises PlaceLost, or PlaceFull, instead of PlaceError: work has begun."""
     try:
@@ -335,97 +331,6 @@ def _losing_places(name: str) -> Iterator[None]:
         raise errors.PlaceFull(shown(name), error.reason) from error
     except PlaceError as error:
         raise errors.PlaceLost(f"{error.key}: {error.reason}" if error.key else error.reason) from error
-
-
-@contextlib.contextmanager
-def _open(
-    name: str, stores: StoreOptions, opening: Callable[[str, StoreOptions], Place] = open_place
-) -> Iterator[Place]:
-    """Raises PlaceUnusable, and what `open_url` raises."""
-    try:
-        place = opening(name, stores)
-    except PlaceError as error:
-        raise errors.PlaceUnusable(name, error.reason) from None
-    with contextlib.closing(place):
-        yield place
-
-
-def _opening(follow_links: bool, out: str) -> Callable[[str, StoreOptions], Place]:
-    """How INPUTs are opened; `out` is the output place's full name."""
-    return functools.partial(open_input, links_besides=out if follow_links else None)
-
-
-def _refuse_unfit(out: Place) -> None:
-    """A store is tried: one that does not keep put-if-absent can't keep a job. Raises UnfitPlace."""
-    if isinstance(out, FolderPlace):
-        return
-    for finding in try_store(out):
-        if finding.verdict == "wrong":
-            raise errors.UnfitPlace(out.name, f"{finding.what}: {finding.detail}; {finding.remedy}".rstrip("; "))
-
-
-def _is_object(url: str, stores: StoreOptions) -> bool:
-    """Whether a URL is one object, and no prefix. Raises PlaceUnusable, and what `open_url` raises."""
-    above, _, name = url.rpartition("/")
-    if above.endswith("/"):
-        return False  # a bucket
-    with _open(above, stores) as place:
-        try:
-            place.stat(name)
-        except Missing:
-            return False
-        except PlaceError as error:
-            raise errors.PlaceUnusable(url, error) from None
-    return True
-
-
-def _named_inputs(options: JobOptions, out_name: str, stores: StoreOptions) -> list[JobInput]:
-    if options.engine.times:
-        job_inputs.refuse_times([out_name, *options.inputs])
-    return job_inputs.named_inputs(
-        [job_inputs.full_name(name) for name in options.inputs],
-        out_name,
-        None if options.base is None else job_inputs.full_name(options.base),
-        options.exclude,
-        lambda url: _is_object(url, stores),
-        options.overwrite,
-    )
-
-
-def _refuse_inputs(
-    options: JobOptions,
-    inputs: list[JobInput],
-    places: Sequence[Place],
-    out: Place | None,
-    before: JobHead | None,
-    asked: JobHead,
-) -> None:
-    """What is found by looking at them; `before` is the head that is in `out` already. Raises BatchgrayError."""
-    if options.overwrite and not is_url(options.out):
-        folders = (each.place for each in inputs if not each.files and not is_url(each.place))
-        refuse_links_into(job_inputs.full_name(options.out), folders)
-    with _naming_places(", ".join(asked.inputs)):
-        looked_at = job_listing.listed(inputs, places, job_inputs.full_name(options.out))
-        job_inputs.refuse_collisions(inputs, [place for place, *_ in looked_at], options.pixels.format)
-        layers = Layers(out, before.prefix) if out and before and before.inputs == asked.inputs else None
-        wanted = choosing(options.include, options.exclude)
-        job_inputs.refuse_nothing_found(looked_at, wanted, layers, options.prune)
-
-
-def _head_of(options: JobOptions, inputs: Sequence[JobInput]) -> JobHead:
-    return JobHead(
-        job=os.urandom(4).hex(),
-        options=options.pixels,
-        max_pixels=options.max_pixels,
-        inputs=[each.place for each in inputs],
-        mirrored=[each.mirrored for each in inputs],
-        files=[InputFile(input=index, name=name) for index, each in enumerate(inputs) for name in each.files],
-        include=list(options.include),
-        exclude=list(options.exclude),
-        follow_links=options.follow_links,
-        times=options.engine.times,
-        overwrite=options.overwrite,
-    )
 
 
 def _begin_afresh(
@@ -443,41 +348,3 @@ def _begin_afresh(
     if head.job != asked.job:
         raise errors.ManifestLocked(job_head.name_in(out), "another `batchgray run`")
     return head
-
-
-def _refuse_other(wanted: JobHead, head: JobHead, out: Place) -> None:
-    """Raises JobDiffers where the job that is there is another one."""
-    there, asked = msgspec.to_builtins(head), msgspec.to_builtins(wanted)
-    pixels = {
-        f"--{name.replace('_', '-')} {value}"
-        for name, value in there["options"].items()
-        if value != asked["options"][name]
-    }
-    names = "max_pixels", "inputs", "mirrored", "files", "include", "exclude", "follow_links", "times"
-    others = {f"{name} {there[name]}" for name in names if there[name] != asked[name]}
-    if pixels or others:
-        raise errors.JobDiffers(job_head.name_in(out), ", ".join(sorted(pixels | others)))
-
-
-def refuse_job(options: JobOptions, stores: StoreOptions) -> list[JobInput]:
-    """What `run_job` would refuse before any work, found out without touching anything. Raises BatchgrayError.
-
-    Returns the INPUTs as they would be listed.
-    """
-    out_name = job_inputs.full_name(options.out)
-    with contextlib.ExitStack() as stack, _naming_places("a place of the job"):
-        inputs = _named_inputs(options, out_name, stores)
-        asked = _head_of(options, inputs)
-        opening = _opening(options.follow_links, out_name)
-        places = [stack.enter_context(_open(each.place, stores, opening)) for each in inputs]
-        out, before = None, None
-        if not is_url(out_name):
-            foresight.check_folder(Path(out_name))
-        if is_url(out_name) or os.path.isdir(out_name):
-            out = stack.enter_context(_open(out_name, stores))
-            with _naming_places(out_name):
-                before = None if options.overwrite else job_head.find(out)
-        _refuse_inputs(options, inputs, places, out, before, asked)
-        if out is not None and before is not None:
-            _refuse_other(asked, before, out)
-        return inputs
