@@ -16,7 +16,7 @@ from batchgray.errors import shown
 from batchgray.manifest.records import ImageChange, ImageState, Interruption, Manifest, utc_now
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.records import Task
-from batchgray.storage.base import Busy, Full, Missing, PlaceError, Unreachable, is_full
+from batchgray.storage.base import Busy, Full, PlaceError, Unreachable, is_full
 from batchgray.workers.messages import Flushed, ImageDone
 
 Listener = Callable[[events.Event], None]
@@ -305,11 +305,8 @@ class Ledger:
 
 @contextlib.contextmanager
 def _trying_again() -> Iterator[None]:
-    """A place that does not answer is asked again; one that is full, or lost, is not. Raises PlaceError.
-
-    So is a folder in which an entry was to be made: another machine has just removed it, as it was empty.
-    """
-    with contextlib.suppress(Busy, Missing, Unreachable):
+    """A place that does not answer is asked again; one that is full, or lost, is not. Raises PlaceError."""
+    with contextlib.suppress(Busy, Unreachable):
         yield
 
 

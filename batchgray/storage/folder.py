@@ -23,6 +23,7 @@ from batchgray.storage.keys import key_order
 from batchgray.storage.names import is_plain
 
 _READ_BYTES = 8 << 20
+_ATTEMPTS = 5  # to give a file its name, while others remove the folder above
 
 
 class FolderPlace:
@@ -86,17 +87,12 @@ class FolderPlace:
     def put_absent(self, key: str, content: Content) -> Put:
         """See `Place`."""
         temporary = put_names.new_name()
-        with self._about(key), self._above(key, make=True) as (folder, name):
+        with self._about(key), self._above(key, make=True):
             try:
                 self._write(temporary, content)
-                self._folder.rename_new(temporary, folder, name)
-                result = Put.CREATED
-            except FileExistsError:
-                result = self._compare(temporary, folder, name)
+                return self._give_name(temporary, key)
             finally:
                 self._folder.remove(temporary)
-            folder.sync()  # also for what another made: it counts from now on
-        return result
 
     def set_time(self, key: str, mtime_ns: int) -> bool:
         """Give a file a modification time, in nanoseconds, durably. False where the file system won't have it."""
@@ -191,6 +187,23 @@ class FolderPlace:
                 yield file
         except (IsADirectoryError, NotADirectoryError) as error:
             raise Missing(key, str(error.strerror)) from None
+
+    def _give_name(self, temporary: str, key: str) -> Put:
+        """Raises OSError. Another process may be removing the folder above, as it is empty: then it is made again."""
+        for left in reversed(range(_ATTEMPTS)):
+            with self._above(key, make=True) as (folder, name):
+                try:
+                    self._folder.rename_new(temporary, folder, name)
+                    result = Put.CREATED
+                except FileExistsError:
+                    result = self._compare(temporary, folder, name)
+                except FileNotFoundError:
+                    if left:
+                        continue
+                    raise
+                folder.sync()  # also for what another made: it counts from now on
+                return result
+        raise AssertionError("the last attempt returns or raises")
 
     def _write(self, temporary: str, content: Content) -> None:
         """A new file, durable but for its name. Raises OSError; then nothing is left."""

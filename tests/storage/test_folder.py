@@ -277,3 +277,29 @@ def test_a_file_is_given_a_time_and_what_is_linked_is_not(path, place, tmp_path)
     with pytest.raises(BadKey):
         place.set_time("link", 5)
     assert (tmp_path / "elsewhere").stat().st_mtime_ns == before
+
+
+def removing_the_folder(times, monkeypatch):
+    """What another process does that tidies up, just before a file would get its name."""
+    rename_new, left = durable.Folder.rename_new, itertools.repeat(None, times)
+
+    def renamed(self, name, folder, target):
+        if next(left, "over") is None:
+            (folder.path).rmdir()
+        return rename_new(self, name, folder, target)
+
+    monkeypatch.setattr(durable.Folder, "rename_new", renamed)
+
+
+def test_a_folder_that_is_removed_as_it_is_empty_is_made_again(path, place, monkeypatch):
+    removing_the_folder(2, monkeypatch)
+    assert place.put_absent("log/1", b"one") is Put.CREATED
+    assert place.get("log/1") == b"one"
+    assert [each.name for each in path.iterdir()] == ["log"]
+
+
+def test_one_that_is_removed_again_and_again_is_given_up(path, place, monkeypatch):
+    removing_the_folder(100, monkeypatch)
+    with pytest.raises(Missing):
+        place.put_absent("log/1", b"one")
+    assert list(path.iterdir()) == []
