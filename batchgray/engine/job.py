@@ -317,7 +317,8 @@ class _Job:
 
     def _acknowledge(self, notice: InterruptionNotice, durable: bool) -> None:
         """Where the log says "free" by now, or no share was taken."""
-        for failure in session.acknowledge(notice, self._means.sources, durable):
+        lacking = "the log of the share lacks what was flushed"
+        for failure in session.acknowledge(notice, self._means.sources, durable, lacking):
             message = f"the notice could not be acknowledged ({failure}); it may come again"
             self._send(events.Warned(message=message))
 

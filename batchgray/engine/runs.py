@@ -245,7 +245,8 @@ def _supervise(
         supervisor.close()
         ledger.close()
     if outcome.notice is not None:
-        for failure in session.acknowledge(outcome.notice, sources, ledger.durable):
+        lacking = "the disk is full, and the manifest lacks what was flushed"
+        for failure in session.acknowledge(outcome.notice, sources, ledger.durable, lacking):
             send(events.Warned(message=f"the notice could not be acknowledged ({failure}); it may come again"))
     last = session.at(began, summary.summarize(plan, ledger, outcome, pruned))
     emit(last)

@@ -72,12 +72,16 @@ def wait_until(ready: Callable[[], bool], inbox: Inbox) -> None:
         time.sleep(READY_SECONDS)
 
 
-def acknowledge(notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool) -> Iterator[str]:
-    """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge."""
+def acknowledge(
+    notice: InterruptionNotice, sources: Sequence[NoticeListener], flushed: bool, lacking: str
+) -> Iterator[str]:
+    """Tell the sources that what `notice` led to is durable, if it is. Yields why one of them could not acknowledge:
+    `lacking` where it is not durable.
+    """
     if flushed:
         yield from filter(None, (source.acknowledge(notice) for source in sources))
     elif notice.source == "smq":
-        yield "the manifest could not be told what was flushed"
+        yield lacking
 
 
 def at(began: float, event: AnyEvent) -> AnyEvent:
