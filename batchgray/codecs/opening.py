@@ -4,6 +4,7 @@ imageio and Pillow take as long to import as a photograph takes to convert, and 
 with the first image that does, or before the workers are forked where the plan has one.
 """
 
+import functools
 import importlib
 import mmap
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from batchgray.codecs import signatures, transparency
+from batchgray.codecs.by_pillow import opened_by_pillow
 from batchgray.codecs.excerpt import Contents, let_go
 from batchgray.codecs.faults import image_failures, os_reason
 from batchgray.codecs.jpeg import OpenedJpeg
@@ -150,9 +152,7 @@ def _probe_of(kind: signatures.Format) -> Callable[[ProbeInput], OpenedImage]:
         probe: Callable[[ProbeInput], OpenedImage]
         probe = importlib.import_module(f"batchgray.codecs.{_READERS[kind]}").probe
         return probe
-    from batchgray.codecs.pillow_probes import PROBES
-
-    return PROBES[kind]
+    return functools.partial(opened_by_pillow, kind)
 
 
 def _contents(fd: int, size: int) -> Contents:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from batchgray.codecs import transparency
+from batchgray.codecs.by_pillow import opened_by_pillow
 from batchgray.codecs.excerpt import let_go
 from batchgray.codecs.exif import fitting
 from batchgray.codecs.faults import joined
@@ -34,14 +35,8 @@ def probe(given: ProbeInput) -> OpenedImage:
     check_dimensions(outline.width, outline.height, given.limits.max_pixels)
     keyed_beyond_8_bits = bool(outline.transparent) and outline.depth > 8
     if keyed_beyond_8_bits or not can_read(outline, given.data):
-        return _for_pillow(given)
+        return opened_by_pillow("PNG", given)
     return OpenedPng.of(given, outline)
-
-
-def _for_pillow(given: ProbeInput) -> OpenedImage:
-    from batchgray.codecs.pillow_probes import PROBES
-
-    return PROBES["PNG"](given)
 
 
 @dataclass
@@ -75,7 +70,7 @@ class OpenedPng(OpenedImage):
         try:
             ignored = self._fill(target.reshape(self.height, self.width, *((3,) if self.colour else ())))
         except Unsound:
-            raise SecondOpinion(_for_pillow(self.given)) from None
+            raise SecondOpinion(opened_by_pillow("PNG", self.given)) from None
         return transparency.IGNORED if ignored else None
 
     def _fill(self, target: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from batchgray.codecs import tiff_outline
+from batchgray.codecs.by_pillow import opened_by_pillow
 from batchgray.codecs.excerpt import excerpt, let_go
 from batchgray.codecs.inflating import Unsound
 from batchgray.codecs.limits import DEFLATE_RATIO, LZW_RATIO, check_dimensions, check_plausible
@@ -27,7 +28,7 @@ def probe(given: ProbeInput) -> OpenedImage:
     outline = TiffOutline.walk(given.data)
     rows = TiffRows.of(given.data, outline)
     if rows is None:
-        return _for_pillow(given)
+        return opened_by_pillow("TIFF", given)
     check_dimensions(rows.width, rows.height, given.limits.max_pixels)
     ratio = _RATIOS.get(rows.compression, DEFLATE_RATIO)
     check_plausible(rows.width, rows.height, -(-rows.width // 8) * rows.height // ratio, len(given.data))
@@ -50,15 +51,9 @@ def _exif_of(given: ProbeInput, outline: TiffOutline) -> bytes:
     """What describes the picture, as the EXIF block that Pillow makes of it. Raises ImageError."""
     if not outline.entries.keys() & set(tiff_outline.DESCRIBING):
         return b""
-    opened = _for_pillow(given)
+    opened = opened_by_pillow("TIFF", given)
     opened.file_to_draw().close()
     return opened.exif
-
-
-def _for_pillow(given: ProbeInput) -> OpenedImage:
-    from batchgray.codecs.pillow_probes import PROBES
-
-    return PROBES["TIFF"](given)
 
 
 @dataclass
@@ -74,7 +69,7 @@ class OpenedTiff(OpenedImage):
         try:
             self._fill(target.reshape(self.height, self.width, -1))
         except Unsound:
-            raise SecondOpinion(_for_pillow(self.given)) from None
+            raise SecondOpinion(opened_by_pillow("TIFF", self.given)) from None
         return None
 
     def _fill(self, target: np.ndarray) -> None:

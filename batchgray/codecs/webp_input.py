@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from batchgray.codecs import transparency
+from batchgray.codecs.by_pillow import opened_by_pillow
 from batchgray.codecs.excerpt import let_go
 from batchgray.codecs.exif import fitting
 from batchgray.codecs.limits import Limits, check_dimensions, reserve_nothing
@@ -34,7 +35,7 @@ def probe(given: ProbeInput) -> OpenedImage:
     outline = WebpOutline.walk(given.data)
     check_dimensions(outline.width, outline.height, given.limits.max_pixels)
     if not outline.is_one_picture or _libwebp() is None:
-        return _for_pillow(given)
+        return opened_by_pillow("WEBP", given)
     samples = _SEEN_THROUGH if outline.has_alpha else _OPAQUE
     return OpenedWebp(
         version=given.version,
@@ -48,12 +49,6 @@ def probe(given: ProbeInput) -> OpenedImage:
         given=given,
         outline=outline,
     )
-
-
-def _for_pillow(given: ProbeInput) -> OpenedImage:
-    from batchgray.codecs.pillow_probes import PROBES
-
-    return PROBES["WEBP"](given)
 
 
 @dataclass
@@ -82,7 +77,7 @@ class OpenedWebp(OpenedImage):
         """Raises SecondOpinion."""
         if not _decoded(self.file_to_draw().read(), pixels):
             reserved = Limits(self.given.limits.max_pixels, reserve_nothing)  # already, for this image
-            raise SecondOpinion(_for_pillow(self.given._replace(limits=reserved)))
+            raise SecondOpinion(opened_by_pillow("WEBP", self.given._replace(limits=reserved)))
 
     def file_to_draw(self) -> BinaryIO:
         return self.outline.without_metadata(self.given.data)
