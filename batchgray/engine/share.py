@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchgray.checkpoints import preview
 from batchgray.engine.backlog import Backlog
+from batchgray.engine.tasks import ListedTasks
 from batchgray.manifest import job_round, outcome, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
@@ -105,37 +105,19 @@ def _part_of(log: Sequence[LogEntry], number: int, name: str) -> list[int]:
     return splits[number - 1]
 
 
-class ShareTasks:
-    """What a share wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar.
-
-    `handed_out` are those that were asked for.
-    """
+class ShareTasks(ListedTasks):
+    """What a share wants done. `handed_out` are the images, by their indices, that were asked for."""
 
     def __init__(self, plan: SharePlan, resumable: Collection[int], books: "ShareBooks") -> None:
-        self._plan, self._resumable, self._books = plan, resumable, books
-        self._images = plan.share.images
-        self._outputs = {image.output for image in self._images}
+        super().__init__(plan.share.images, plan.todo, resumable)
+        self._plan, self._books = plan, books
         self.handed_out: set[int] = set()
 
-    @property
-    def indices(self) -> Sequence[int]:
-        return self._plan.todo
-
-    def size(self, index: int) -> int:
-        return self._images[index].size
-
     def task(self, index: int) -> Task:
-        image = self._images[index]
+        """See `backlog.Tasks`."""
+        image = self._plan.share.images[index]
         self.handed_out.add(index)
-        return Task(
-            index=index,
-            source=image.source,
-            output=image.output,
-            version=image.version,
-            replaces=image.replaces,
-            preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
-            resumable=index in self._resumable,
-        )
+        return self._task(index, image.source, image.replaces)
 
     def share_out(self, backlog: Backlog) -> None:
         """Give parts of what waits to machines that are idle, where that pays."""

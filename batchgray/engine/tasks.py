@@ -1,39 +1,55 @@
-"""The plan's images as tasks for the supervisor."""
+"""Images of a list as tasks for the supervisor: of a plan; those of a share are in `share`."""
 
 from collections.abc import Collection, Sequence
 
 from batchgray.checkpoints import preview
 from batchgray.engine.backlog import Backlog
+from batchgray.manifest.records import Image
 from batchgray.planning.plan import Plan
+from batchgray.planning.planned import PlannedImage
 from batchgray.records import Task
 
 
-class PlannedTasks:
-    """What a plan wants done (see `backlog.Tasks`). `resumable` are the images, by their indices, with a sidecar."""
+class ListedTasks:
+    """What is to be done of a list of images (see `backlog.Tasks`): `todo` are their indices, `resumable` those with a
+    sidecar.
+    """
 
-    def __init__(self, plan: Plan, resumable: Collection[int]) -> None:
-        self._plan, self._resumable = plan, resumable
-        self._images = plan.manifest.images
-        self._outputs = {image.output for image in self._images}
-
-    @property
-    def indices(self) -> Sequence[int]:
-        return self._plan.todo
+    def __init__(
+        self, images: Sequence[Image] | Sequence[PlannedImage], todo: Sequence[int], resumable: Collection[int]
+    ) -> None:
+        self.indices = todo
+        self._images, self._resumable = images, resumable
+        self._outputs = {image.output for image in images}
 
     def size(self, index: int) -> int:
+        """See `backlog.Tasks`."""
         return self._images[index].size
 
-    def task(self, index: int) -> Task:
+    def share_out(self, backlog: Backlog) -> None:
+        """See `backlog.Tasks`. There are no others."""
+
+    def _task(self, index: int, source: str, replaces: str) -> Task:
         image = self._images[index]
         return Task(
             index=index,
-            source=self._plan.source_path(image),
+            source=source,
             output=image.output,
             version=image.version,
-            replaces="*" if image.mend else image.checksum or "",
+            replaces=replaces,
             preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
             resumable=index in self._resumable,
         )
 
-    def share_out(self, backlog: Backlog) -> None:
-        """There are no others."""
+
+class PlannedTasks(ListedTasks):
+    """What a plan wants done."""
+
+    def __init__(self, plan: Plan, resumable: Collection[int]) -> None:
+        super().__init__(plan.manifest.images, plan.todo, resumable)
+        self._plan = plan
+
+    def task(self, index: int) -> Task:
+        """See `backlog.Tasks`."""
+        image = self._plan.manifest.images[index]
+        return self._task(index, self._plan.source_path(image), "*" if image.mend else image.checksum or "")
