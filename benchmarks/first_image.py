@@ -44,12 +44,7 @@ def main() -> None:
         server.create_bucket("gray")
         for count in given.objects:
             server.make_up_bucket(f"of-{count}", count, picture())
-        environment = os.environ | {
-            "OSS_ENDPOINT": server.endpoint,
-            "OSS_REGION": server.region,
-            "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
-            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
-        }
+        environment = os.environ | server.environment
         found: dict[int, list[float]] = {count: [] for count in given.objects}
         for number in range(given.runs):
             for count in given.objects:

@@ -134,12 +134,7 @@ def main() -> None:
         over = threading.Event()
         machines = threading.Thread(target=give_signs, args=(logs, over))
         machines.start()
-        environment = os.environ | {
-            "OSS_ENDPOINT": server.endpoint,
-            "OSS_REGION": server.region,
-            "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
-            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
-        }
+        environment = os.environ | server.environment
         try:
             measure(server, environment, given.runs)
         finally:

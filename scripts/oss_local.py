@@ -52,6 +52,8 @@ from oss_local_service import ROUTES, Service
 
 LOG = logging.getLogger("oss_local")
 
+_KEYS = "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+
 FaultKind = Literal["error", "drop", "lose", "hold", "hang", "drip", "cut", "flip"]
 
 
@@ -143,6 +145,13 @@ class LocalOSS(Service):
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="oss-local", daemon=True)
         self.port = self._http.server_address[1]
         self.endpoint = self.metadata_url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to reach it: with a role its metadata service, else the access key."""
+        keys = dict(zip(_KEYS, (self.access_key_id, self.access_key_secret), strict=True))
+        where = {"OSS_ENDPOINT": self.endpoint, "OSS_REGION": self.region}
+        return where | ({"BATCHGRAY_METADATA_URL": self.metadata_url} if self.metadata.role else keys)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -495,14 +504,10 @@ def _fill(server: LocalOSS, bucket: str, folder: str) -> None:
 
 
 def _exports(server: LocalOSS) -> list[str]:
-    values = {"OSS_ENDPOINT": server.endpoint, "OSS_REGION": server.region}
-    keys = {"ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id}
-    keys["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = server.access_key_secret
-    values |= {"BATCHGRAY_METADATA_URL": server.metadata_url} if server.metadata.role else keys
     fault = shlex.quote(json.dumps({"operation": "*", "kind": "lose", "times": 100, "share": 0.05}))
     return [
-        *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
-        *([f"unset {' '.join(keys)}"] if server.metadata.role else []),
+        *(f"export {name}={shlex.quote(value)}" for name, value in server.environment.items()),
+        *([f"unset {' '.join(_KEYS)}"] if server.metadata.role else []),
         f"# 5% of answers lost: curl -d {fault} {server.endpoint}/-/faults",
         f"# No faults any more: curl -X DELETE {server.endpoint}/-/faults",
         f"# What was asked for: curl {server.endpoint}/-/requests",

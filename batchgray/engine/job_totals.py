@@ -162,7 +162,7 @@ class JobTotals:
 
     def elsewhere(self, told: Progress) -> None:
         """Supervisors that this machine looks after have done more."""
-        self._elsewhere = Progress(*map(sum, zip(self._elsewhere, told, strict=True)))
+        self._elsewhere += told
 
     def all_listed(self, end: PlanEnd) -> None:
         """What no share tells of."""

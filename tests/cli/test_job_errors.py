@@ -19,12 +19,7 @@ def store():
 
 @pytest.fixture(scope="module")
 def environment(store):
-    return os.environ | {
-        "OSS_ENDPOINT": store.endpoint,
-        "OSS_REGION": store.region,
-        "ALIBABA_CLOUD_ACCESS_KEY_ID": store.access_key_id,
-        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": store.access_key_secret,
-    }
+    return os.environ | store.environment
 
 
 @pytest.fixture(scope="module")

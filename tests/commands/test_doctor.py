@@ -25,12 +25,7 @@ def doctor(out, *options, expect=0, **environment):
 
 
 def environment(server):
-    return {
-        "OSS_ENDPOINT": server.endpoint,
-        "OSS_REGION": server.region,
-        "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
-        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
-    }
+    return server.environment
 
 
 def test_a_bucket_is_tried_and_its_policy_printed(server):

@@ -36,10 +36,8 @@ def opened(tmp_path, monkeypatch) -> Iterator[Callable[[str], tuple[str, Place]]
         def oss() -> tuple[str, Place]:
             server = stack.enter_context(oss_local.LocalOSS())
             server.create_bucket("photos")
-            monkeypatch.setenv("OSS_ENDPOINT", server.endpoint)
-            monkeypatch.setenv("OSS_REGION", server.region)
-            monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", server.access_key_id)
-            monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", server.access_key_secret)
+            for name, value in server.environment.items():
+                monkeypatch.setenv(name, value)
             return "oss://photos/deep", open_url("oss://photos/deep", oss_options(server))
 
         def cloud(scheme: str) -> tuple[str, Place]:

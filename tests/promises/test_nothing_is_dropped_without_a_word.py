@@ -8,13 +8,12 @@ import json
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiffs
 from harness import Running, batchgray, events_of, leftovers, manifest_of, named, tree
-from jobs import LEASE_ALONE
+from large import LARGE, call_large_where
 from naive import BY_METHOD, over
 from PIL import Image, PngImagePlugin
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
@@ -29,11 +28,7 @@ IN_BANDS = ("--memory", LIMIT, "--workers", 1)
 
 @pytest.fixture(autouse=True)
 def _large(request, monkeypatch):
-    """What is converted in bands is called large here: memory alone would have to be too short for the decoders."""
-    bands = IN_BANDS in getattr(request.node, "callspec", SimpleNamespace(params={})).params.values()
-    if bands:
-        for name, value in {**LEASE_ALONE, "LARGE_PIXELS": "1000000"}.items():
-            monkeypatch.setenv(name, value)
+    call_large_where(request, monkeypatch, IN_BANDS)
 
 
 def signature(width: int, height: int) -> np.ndarray:
@@ -101,7 +96,7 @@ def test_a_background_is_what_is_seen_through(pictures, tmp_path, method, backgr
         "none",
     )
     batchgray(*arguments, "--out", tmp_path / "wide", "--memory", "1G")
-    large = {**os.environ, **LEASE_ALONE, "LARGE_PIXELS": "1000000"}
+    large = {**os.environ, **LARGE}
     batchgray(*arguments, "--out", tmp_path / "tight", *IN_BANDS, env=large)
     assert tree(tmp_path / "tight") == tree(tmp_path / "wide")
     for name, width, height in (("signature.png", SIDE, SIDE), ("small.png", 200, 100)):

@@ -4,12 +4,11 @@ If this broke, keywords and captions that somebody wrote in years would be gone 
 """
 
 import signal
-from types import SimpleNamespace
 
 import pytest
 from described import CHARACTERS, KEYWORDS, WORDS, in_gif, packet, resource
 from harness import Running, batchgray, leftovers, manifest_of, tree
-from jobs import LEASE_ALONE
+from large import call_large_where
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 from recording import Recording, Rule, interrupt, wait_for_stopped_worker
 
@@ -25,11 +24,7 @@ IPTC = {(1, 90): b"\x1b%G", (2, 0): b"\0\4", (2, 25): b"Schnee", (2, 120): "Grö
 
 @pytest.fixture(autouse=True)
 def _large(request, monkeypatch):
-    """What is converted in bands is called large here: memory alone would have to be too short for the decoders."""
-    bands = IN_BANDS in getattr(request.node, "callspec", SimpleNamespace(params={})).params.values()
-    if bands:
-        for name, value in {**LEASE_ALONE, "LARGE_PIXELS": "1000000"}.items():
-            monkeypatch.setenv(name, value)
+    call_large_where(request, monkeypatch, IN_BANDS)
 
 
 def picture(path, side):

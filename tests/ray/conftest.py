@@ -166,6 +166,17 @@ class Fleet:
         self.server.clear_faults()
         self._holding = None
 
+    @contextlib.contextmanager
+    def another_picture(self) -> Iterator[str]:
+        """A picture more among the inputs, which goes again. Yields the name of its output."""
+        with contextlib.closing(open_place("oss://photos/2026", oss_options(self.server))) as inputs:
+            first = next(iter(inputs.list()))
+            inputs.put("zzz.jpg", inputs.get(first.key))
+            try:
+                yield "zzz.jpg"
+            finally:
+                inputs.delete("zzz.jpg")
+
     def outputs(self) -> dict[str, bytes]:
         keys = [entry.key for entry in self.place.list()]
         return {key: self.place.get(key) for key in keys if key != "manifest.json" and not key.startswith(".batchgray")}
@@ -197,10 +208,7 @@ def cluster(pictures, _loopback) -> Iterator[Fleet]:
         for name, data in tree(pictures).items():
             server.put("photos", f"2026/{name}", data)
         environment = {
-            "OSS_ENDPOINT": server.endpoint,
-            "OSS_REGION": server.region,
-            "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
-            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
+            **server.environment,
             "PYTHONPATH": LEASE_ALONE["PYTHONPATH"],
             "SHARE_LEASE": str(LEASE),
             "SHARE_IMAGES": "4",

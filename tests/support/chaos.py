@@ -191,10 +191,7 @@ def environment(server: KeepingOSS, lease: float, share_images: int, split_secon
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS / "intercept"), os.environ.get("PYTHONPATH", "")])),
-        "OSS_ENDPOINT": server.endpoint,
-        "OSS_REGION": server.region,
-        "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
-        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
+        **server.environment,
         "SHARE_LEASE": str(lease),
         "SHARE_IMAGES": str(share_images),
         "SPLIT_SECONDS": str(split_seconds),

@@ -79,12 +79,7 @@ def oss(images: Path, path: Path) -> Iterator[Stage]:
         server.create_bucket("gray")
         for name, data in tree(images).items():
             server.put("photos", f"2026/{name}", data)
-        environment = {
-            "OSS_ENDPOINT": server.endpoint,
-            "OSS_REGION": server.region,
-            "ALIBABA_CLOUD_ACCESS_KEY_ID": server.access_key_id,
-            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": server.access_key_secret,
-        }
+        environment = server.environment
         with contextlib.closing(open_place("oss://gray/2026", oss_options(server))) as place:
             stage = Stage(images, "oss://gray/2026", place, environment, "oss://photos/2026")
             stage.server = server

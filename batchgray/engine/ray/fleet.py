@@ -102,6 +102,7 @@ class Fleet:
     _records: dict[str, _Record] = field(default_factory=dict)
     _looked_at: float = float("-inf")
     _flushing: list[_Flushing] = field(default_factory=list)
+    _ending: bool = False  # all end, as the round is over or the driver is interrupted: that is told once, not by node
 
     def is_node(self, instance_id: str) -> bool:
         """Whether an instance is one of the nodes. Any thread may ask."""
@@ -124,6 +125,7 @@ class Fleet:
 
     def drain(self, standing: Callable[[str], Standing]) -> None:
         """See Crew."""
+        self._ending = True
         for member in self._members.values():
             self._interrupt(member)
         until = self.clock() + self.settings.grace + _DRAIN_SECONDS
@@ -131,6 +133,7 @@ class Fleet:
             time.sleep(_TICK_SECONDS)
             self._hear_members()
         self._acknowledge(standing)
+        self._ending = False  # another round may follow
 
     def close(self) -> None:
         """End the actors; a supervisor that is left hears SIGTERM."""
@@ -175,7 +178,7 @@ class Fleet:
                     self._interrupt(member)
 
     def _interrupt(self, member: _Member) -> None:
-        member.was_going = True
+        member.was_going |= not self._ending
         if member.state is State.WORKING:
             member.remote.interrupt()
             member.state = State.INTERRUPTED
@@ -187,8 +190,7 @@ class Fleet:
         for member in list(self._members.values()):
             try:
                 if member.state is not State.ENDED and member.call.is_there:
-                    told = self._advance(member)
-                    heard = Progress(*map(sum, zip(heard, told, strict=True)))
+                    heard += self._advance(member)
             except ActorLost as lost:
                 self._lose(member, str(lost))
         for member in [each for each in self._members.values() if each.state is State.ENDED]:
@@ -204,7 +206,7 @@ class Fleet:
             member.state = State.WORKING
             member.call = member.remote.ask_news()
             self.tell(member.node.name, "it has joined")
-            if member.was_going:
+            if member.was_going or self._ending:
                 self._interrupt(member)
         else:
             return self._take_news(member, cluster.decoded(member.call, News))
@@ -229,7 +231,7 @@ class Fleet:
             for flushing in self._flushing:
                 flushing.exited |= flushing.owner == member.owner
             self._judge(member, news)
-        return Progress(news.done, news.pixels, news.source_bytes, news.output_bytes)
+        return news.progress
 
     def _judge(self, member: _Member, news: News) -> None:
         """Whether, and when, the node gets another supervisor."""
@@ -239,6 +241,8 @@ class Fleet:
         if news.exit_code == _REFUSED:
             record.given_up = reason
             self.tell(member.node.name, f"it can't work: {reason}")
+        elif news.exit_code == _INTERRUPTED and self._ending and not member.was_going:
+            pass  # it was told to, and may work on what follows
         elif news.exit_code == _INTERRUPTED or member.was_going:
             record.not_before = self.clock() + _STAYED_SECONDS
             self.tell(member.node.name, "it has given its share back")

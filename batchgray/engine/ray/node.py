@@ -21,6 +21,7 @@ from typing import IO
 import msgspec
 
 from batchgray._version import __version__
+from batchgray.engine.crew import Progress
 
 _KEPT_MESSAGES = 100  # between two calls
 _KEPT_WORDS = 4000  # characters of what it says on standard error
@@ -50,10 +51,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     messages: list[str] = []
-    done: int = 0
-    pixels: int = 0
-    source_bytes: int = 0
-    output_bytes: int = 0
+    progress: Progress = Progress()
     exit_code: int | None = None
     words: str = ""
 
@@ -78,8 +76,7 @@ class NodeActor:
         self._readers: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
-        self._counts = _Line("")
-        self._done = 0
+        self._progress = Progress()
         self._words = ""
 
     def facts(self) -> bytes:
@@ -108,18 +105,14 @@ class NodeActor:
         ended = self._process is not None and not any(reader.is_alive() for reader in self._readers)
         exit_code = self._process.poll() if self._process and ended else None
         with self._lock:
-            counts, self._counts = self._counts, _Line("")
+            progress, self._progress = self._progress, Progress()
             news = News(
                 messages=list(self._messages),
-                done=self._done,
-                pixels=counts.width,
-                source_bytes=counts.source_bytes,
-                output_bytes=counts.output_bytes,
+                progress=progress,
                 exit_code=exit_code,
                 words=self._words if exit_code is not None else "",
             )
             self._messages.clear()
-            self._done = 0
         return msgspec.msgpack.encode(news)
 
     def interrupt(self) -> None:
@@ -149,10 +142,7 @@ class NodeActor:
     def _take(self, told: _Line) -> None:
         with self._lock:
             if told.event == "done":
-                self._done += 1
-                self._counts.width += told.width * told.height
-                self._counts.source_bytes += told.source_bytes
-                self._counts.output_bytes += told.output_bytes
+                self._progress += Progress(1, told.width * told.height, told.source_bytes, told.output_bytes)
             elif told.event == "warned":
                 self._messages.append(told.message)
 

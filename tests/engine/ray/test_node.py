@@ -12,10 +12,12 @@ import pytest
 from harness import DEADLINE, batchgray, tree
 
 from batchgray import __version__
+from batchgray.engine.crew import Progress
 from batchgray.engine.ray.node import Facts, News, NodeActor
 
 BEGUN = """
 import os, sys
+from batchgray.engine.crew import Progress
 from batchgray.engine.ray.node import NodeActor
 actor = NodeActor(None)
 print(actor.start(sys.argv[1:], {}), flush=True)
@@ -36,7 +38,7 @@ def all_news(actor) -> News:
         found.append(msgspec.msgpack.decode(actor.news(), type=News))
         if found[-1].exit_code is not None:
             found.append(msgspec.msgpack.decode(actor.news(), type=News))
-            return msgspec.structs.replace(found[-1], done=sum(each.done for each in found))
+            return msgspec.structs.replace(found[-1], progress=sum((each.progress for each in found), Progress()))
         time.sleep(0.02)
     raise TimeoutError
 
@@ -54,7 +56,7 @@ def test_its_supervisor_joins_a_job_and_what_is_done_is_counted(actor, samples, 
     actor.start(["resume", str(job), "--join", "--progress", "json", "--workers", "1"], {})
     news = all_news(actor)
     images = {name for name in tree(tmp_path / "one") if name.endswith(".jpg")}
-    assert (news.exit_code, news.done) == (0, len(images))
+    assert (news.exit_code, news.progress.done) == (0, len(images))
     assert {name: data for name, data in tree(job).items() if name in images} == {
         name: data for name, data in tree(tmp_path / "one").items() if name in images
     }
