@@ -65,6 +65,7 @@ PICTURES = {
     "large": Picture("One large image", ("wall", "cpu", "memory")),
     "stores": Picture("Over object stores, whose servers have the same cores", ("wall", "cpu", "waiting")),
     "joined": Picture("One machine, and two that join", ("finished", "both", "cpu"), _WORK),
+    "planning": Picture("Planning a job of millions of images", ("planning", "merging", "plan", "results")),
     "fleet": Picture("An event on a shared queue", ("sent to heard", "requests an hour and instance")),
 }
 

@@ -92,7 +92,7 @@ def test_a_flush_that_a_full_disk_did_not_take_is_never_acknowledged(run):
     assert source.acknowledged == []
     assert result.exit_code == 75
     assert len(warned) == 1
-    assert "could not be told what was flushed" in warned[0]
+    assert "the manifest lacks what was flushed" in warned[0]
     assert "may come again" in warned[0]
 
 

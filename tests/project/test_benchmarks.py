@@ -26,6 +26,7 @@ FEW = {
     "memory": ["--only", "draft"],
     "large": ["--side", "600", "--bare", "--kinds", "jpeg", "lzw"],
     "dispatch": ["--planned", "20,40"],
+    "planning": ["--names", "3000", "--latency", "0.001"],
     "stores": ["--photographs", "2", "--thumbnails", "4", "--latency", "0.001", "--workers", "1"],
     "joined": ["--photographs", "2", "--thumbnails", "2", "--only", "folders"],
     "fleet": ["--instances", "2", "--foreign", "2", "--long-poll-runs", "1"],

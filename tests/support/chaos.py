@@ -42,7 +42,7 @@ class KeepingOSS(oss_local.LocalOSS):
 
     def _try(self, request):
         match = _ENTRY.fullmatch(request.key)
-        if match and request.operation == "PutObject" and f"{match[1]}/finished" in self.buckets["gray"].keys:
+        if match and request.operation == "PutObject" and self._is_late(request.key, match[1]):
             self._late.add(request.key)
         if match and request.operation == "DeleteObject" and request.key not in self._late:
             self._keep(match[2], int(match[3]), request.key)
@@ -50,6 +50,12 @@ class KeepingOSS(oss_local.LocalOSS):
         if answer and request.operation == "PutObject" and answer.status in (200, 409) and _OUTPUT.match(request.key):
             self.puts[request.key] += 1
         return answer, code
+
+    def _is_late(self, key: str, job: str) -> bool:
+        """Whether it becomes an entry after the end: one that is there already stays what it is."""
+        with self._changed:
+            keys = self.buckets["gray"].keys
+            return f"{job}/finished" in keys and key not in keys
 
     def _keep(self, share: str, number: int, key: str) -> None:
         with self._changed:
