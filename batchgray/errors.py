@@ -333,6 +333,10 @@ class RayUnreachable(UsageError):
     """No Ray cluster answers at {0} ({1}). Start one (`ray start --head`), or name it: --ray-address HOST:6379."""
 
 
+class RayTokenUnfit(UsageError):
+    """The Ray cluster at {0} needs a token ({1}). Set RAY_AUTH_MODE=token, and its token as RAY_AUTH_TOKEN."""
+
+
 class NodesRefuse(UsageError):
     """No node of the Ray cluster can work; {0}: {1}. Install the same batchgray on the driver and on all nodes."""
 

@@ -40,6 +40,7 @@ _SAMPLES = {
     "LinkInTheWay": ["/out/.batchgray"],
     "NotForJobs": ["--prune", "what was made stays"],
     "RayUnreachable": ["10.0.0.1:6379", "Connection refused"],
+    "RayTokenUnfit": ["10.0.0.1:6379", "it refuses the one that is set here"],
     "NodesRefuse": ["spot-1-3f2a9c", "it has batchgray 0.2.0, and this one is 0.1.0"],
     "UnfitPlace": ["oss://gray/2026", "versioning: it is Enabled"],
     "PlaceUnusable": ["oss://gray/2026", "it can't be reached"],

@@ -7,6 +7,7 @@ and goes on writing meanwhile. So nothing here decides about the work.
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from batchgray.texts import one_line
 
 _CALL_SECONDS = 60.0  # for an actor to be there, or to answer: then its node is as good as gone
 _CONNECT_SECONDS = 30
+_ASK_SECONDS = 5
 _WORDS = 200
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -105,7 +107,7 @@ def decoded(call: Call, form: type[Record]) -> Record:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """A connection to the cluster. Raises ExtraMissing, RayUnreachable."""
+    """A connection to the cluster. Raises ExtraMissing, RayUnreachable, RayTokenUnfit."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster by our doing
     ray = _imported()
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
@@ -118,6 +120,7 @@ def connected(address: str | None) -> Iterator[None]:
         if not already:
             ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except Exception as error:  # a ConnectionError, a RuntimeError, or what the library beneath raises
+        _refuse_without_token(where, error)
         raise errors.RayUnreachable(where, one_line(str(error), _WORDS)) from None
     try:
         yield
@@ -165,6 +168,35 @@ def _refuse_silent(address: str) -> None:
         raise errors.RayUnreachable(address, "it is no HOST:PORT") from None
     except OSError as error:
         raise errors.RayUnreachable(address, error.strerror or "no answer") from None
+
+
+def _refuse_without_token(address: str, error: Exception) -> None:
+    """Raises RayTokenUnfit where a token is why there is no connection.
+
+    Ray says so itself where it was told to use one and has none; one that the cluster refuses it calls no connection.
+    """
+    if type(error).__name__ == "AuthenticationError":  # of no version before 2.52
+        raise errors.RayTokenUnfit(address, one_line(getattr(error, "message", str(error)), _WORDS)) from None
+    named = re.search(r"\S+:\d+", str(error))  # where the address was found by Ray
+    if named and _wants_token(named[0]):
+        is_on = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+        reason = "it refuses the one that is set here" if is_on else "RAY_AUTH_MODE is not token here"
+        raise errors.RayTokenUnfit(address, reason) from None
+
+
+def _wants_token(address: str) -> bool:
+    """Whether the cluster refuses to answer who brings no token."""
+    try:
+        import grpc
+    except ModuleNotFoundError:  # it came with Ray; a version that does without can't be asked
+        return False
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=_ASK_SECONDS)
+        except grpc.RpcError as error:
+            return bool(error.code() is grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def _imported() -> Any:

@@ -26,7 +26,7 @@ def driving(
     metadata_url: str | None,
     tell: Callable[[str, str], None],
 ) -> Iterator[Fleet]:
-    """A fleet on the cluster at `address`. Raises ExtraMissing, RayUnreachable."""
+    """A fleet on the cluster at `address`. Raises ExtraMissing, RayUnreachable, RayTokenUnfit."""
     with cluster.connected(address):
         settings = Settings(
             arguments=arguments,
