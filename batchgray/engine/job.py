@@ -197,7 +197,12 @@ class _Job:
             job_head.move_inputs(self._out, self._head)
 
     def _goes_on(self, work: RoundWork, has_begun: bool) -> bool:
-        """Whether to look for more when a round is over: what came since it was listed, or changed meanwhile."""
+        """Whether to look for more when a round is over: what came since it was listed, or changed meanwhile.
+
+        Not where others have to do it: of another round's shares most are other shards', which may have ended.
+        """
+        if self._means.fleet.shard:
+            return False
         return work.finished_here and (has_begun or (self._lists and work.totals.has_changed_inputs))
 
     def _is_more(self, round: Round) -> bool:

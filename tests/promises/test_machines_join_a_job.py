@@ -123,6 +123,20 @@ def test_shards_take_their_own_shares_and_the_last_one_ends_the_job(stage, conve
     assert set(stage.kept()) == jobs.FINISHED
 
 
+@pytest.mark.parametrize("place", jobs.STAGES)
+def test_the_shard_that_ends_a_job_with_failures_begins_no_round_whose_shares_are_others(place, tmp_path):
+    """The failed image would be the only one of a share that is shard 1's, and shard 1 has ended."""
+    images = tmp_path / "in"
+    for number in range(6):
+        save_gradient(images / f"{number:02}.png", 64, 48, seed=number)
+    (images / "05.png").write_bytes(b"no image")
+    with jobs.STAGES[place](images, tmp_path) as stage:
+        stage.environment["SHARE_IMAGES"] = str(SHARE_IMAGES)
+        batchgray(*stage.run("--shard", "1/2"), env=stage.env(), expect=0)
+        batchgray(*stage.run("--shard", "2/2"), env=stage.env(), expect=3)
+        assert set(stage.kept()) == jobs.FINISHED
+
+
 def test_an_idle_machine_gets_a_part_of_the_last_share(tmp_path):
     """The only worker of the owner of the only share is stopped in the middle of it; most is still to be handed out."""
     images = tmp_path / "in"
