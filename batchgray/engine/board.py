@@ -8,9 +8,12 @@ checker, runs this very code.
 - Logs are followed by their names: one LIST tells of a thousand entries. An entry is read only where its log stands
   still, and then the last one alone.
 - Machines that work together look for a share from different ends, so that they do not race for the same one.
+- What one look of such a machine asks is bounded: the next one goes on where it ended. A thousand machines that each
+  looked at the logs of all would ask more than a store answers.
 """
 
 import hashlib
+import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,6 +28,8 @@ from batchgray.storage.base import Missing, Place
 _READ_AT_ONCE = 16  # last entries; of more logs, only those that stand still are read
 _MOST_TRIES = 8  # to take a share, between two looks
 _GAP_SHARES = 20  # whose logs are rather listed than passed over by another LIST
+_MOST_LISTS = 16  # of logs, in one look
+_PAGE = 1000  # keys that one LIST tells of
 
 
 class Shard(NamedTuple):
@@ -38,12 +43,16 @@ class Shard(NamedTuple):
 class Followed:
     """A share, as far as it is known. `kind` is that of the last entry, None where it was not read.
 
-    `entries` are what `log` has read, where an attempt to take it is not decided yet.
+    `moved_at` is when its number was seen first, `seen_at` when it was looked at last. `entries` are what `log` has
+    read, where an attempt to take it is not decided yet.
     """
 
     name: str
+    of: int  # the number of the plan's share that it is, or was split off
+    rank: bytes  # by which the owner of the board comes to it sooner or later than to others
     number: int = 0
     moved_at: float = 0.0
+    seen_at: float = 0.0
     kind: str | None = None
     owner: str = ""
     figures: DoneTally | None = None
@@ -59,6 +68,11 @@ class Followed:
         """Whether it was taken, and neither given back nor closed, as far as is known."""
         return self.number > 0 and not self.is_done and self.kind != "free"
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether its log was seen to stand still for so long that its owner has lost it."""
+        return self.seen_at - self.moved_at >= share_log.STALE_SECONDS
+
 
 class Taken(NamedTuple):
     """A share that is ours now, and what its log told before."""
@@ -71,7 +85,7 @@ class Taken(NamedTuple):
 class Board:
     """`through` says whether all is listed, `over` whether the round is finished, both as the last look found it.
 
-    With `alone` shares are taken in their order.
+    With `alone` shares are taken in their order, and each look sees all.
     """
 
     def __init__(
@@ -87,6 +101,8 @@ class Board:
         self._place, self._round, self._owner, self._clock = place, round, owner, clock
         self._shard, self._alone = shard, alone
         self._shares: dict[str, Followed] = {}
+        self._looked_at = float("-inf")
+        self._look_from: int | None = None  # the number of the share at which the next look begins
 
     # what is known
 
@@ -110,11 +126,15 @@ class Board:
     @property
     def held(self) -> list[Followed]:
         """What another seems to work on."""
-        return [share for share in self._shares.values() if share.may_be_held and not self._is_stale(share)]
+        return [share for share in self._shares.values() if share.may_be_held and not share.is_stale]
 
     def add(self, name: str) -> Followed:
         """A share that is there, whoever says so."""
-        return self._shares.setdefault(name, Followed(name, moved_at=self._clock()))
+        share = self._shares.get(name)
+        if share is None:
+            now, of = self._clock(), job_round.number_of(name)
+            share = self._shares[name] = Followed(name, of, self._rank(name), moved_at=now, seen_at=now)
+        return share
 
     def set_done(self, name: str, figures: DoneTally | None = None) -> None:
         """Nothing is left of it."""
@@ -128,23 +148,26 @@ class Board:
 
     # to look
 
-    def look(self) -> None:
-        """See what there is. Raises DamagedLog, PlaceError."""
+    def look(self, at_all_tallies: bool = False) -> None:
+        """See what there is; with `at_all_tallies` all that is done. Raises DamagedLog, PlaceError."""
         self.over = self._round.is_finished(self._place)
         if self.over:
             return
         self._list_plan()
-        for figures in tally.done(self._place, self._round):
-            self.add(figures.share).figures = figures
+        self._looked_at = self._clock()
+        seen, looked_at = self._list_logs()
+        for first, last in [(1, None)] if at_all_tallies or self._alone else looked_at:
+            for figures in tally.done(self._place, self._round, first, last):
+                self.add(figures.share).figures = figures
         for planned in tally.split(self._place, self._round):
             self.add(planned.share)
-        self._follow(self._seen())
+        self._follow(seen, looked_at)
 
     def _list_plan(self) -> None:
         """What is new of it; all of it once more when the listing is through, as a number may have been put late."""
         if self.through:
             return
-        last = max((job_round.number_of(name) for name in self._shares), default=0)
+        last = max((share.of for share in self._shares.values()), default=0)
         self._list_names(f"{self._round.plan}/{job_round.name_of(last)}" if last else "")
         if self.through:
             self._list_names("")
@@ -157,21 +180,56 @@ class Board:
             elif name == "end":
                 self.through = True
 
-    def _seen(self) -> dict[str, int]:
-        """The last number of each log that has entries, where something may be left to do."""
+    def _list_logs(self) -> tuple[dict[str, int], list[tuple[int, int]]]:
+        """The last number of each log that has entries, and between which shares was looked, both included.
+
+        Of those where something may be left to do; of all of them, if that does not take too many requests.
+        """
         seen: dict[str, int] = {}
+        looked_at: list[tuple[int, int]] = []
+        left = _MOST_LISTS * _PAGE
+        for first, last in self._undone_from_there():
+            listed, through = self._list_some_logs(first, last, None if self._alone else left, seen)
+            looked_at.append((first, through))
+            left -= listed + _PAGE  # some of the last page is of no use
+            if not self._alone and (left <= 0 or through < last):
+                self._look_from = through + 1
+                break
+        return seen, looked_at
+
+    def _list_some_logs(self, first: int, last: int, most: int | None, seen: dict[str, int]) -> tuple[int, int]:
+        """How many entries there were, and through which share: not `last` where there were more than `most`."""
         logs = f"{self._round.logs}/"
-        for first, last in self._undone_runs():
-            for entry in self._place.list(logs, logs + job_round.name_of(first)):
-                name, _, number = entry.key.removeprefix(logs).partition("/")
-                if not number.isdecimal() or name == "plan" or job_round.number_of(name) > last:
+        listed, share, before = 0, first, ""
+        for entry in self._place.list(logs, logs + job_round.name_of(first)):
+            name, _, number = entry.key.removeprefix(logs).partition("/")
+            if not number.isdecimal() or name == "plan":
+                break
+            if name != before:
+                of, before = job_round.number_of(name), name
+                if of > last:
                     break
-                seen[name] = int(number)
-        return seen
+                if most is not None and listed >= most and of != share:
+                    return listed, share
+                share = of
+            listed += 1
+            seen[name] = int(number)
+        return listed, last
+
+    def _undone_from_there(self) -> list[tuple[int, int]]:
+        """Where something is left, all around, from where the last look ended."""
+        runs = list(self._undone_runs())
+        if not runs or self._alone:
+            return runs
+        if self._look_from is None:
+            self._look_from = runs[0][0] + int.from_bytes(self._rank("")) % (runs[-1][1] - runs[0][0] + 1)
+        there = self._look_from
+        before = [(first, min(last, there - 1)) for first, last in runs if first < there]
+        return [(max(first, there), last) for first, last in runs if last >= there] + before
 
     def _undone_runs(self) -> Iterator[tuple[int, int]]:
         """Numbers of the plan's shares, from first to last, between which most have something left."""
-        numbers = sorted({job_round.number_of(share.name) for share in self._shares.values() if not share.is_done})
+        numbers = sorted({share.of for share in self._shares.values() if not share.is_done})
         if not numbers:
             return
         first = last = numbers[0]
@@ -182,17 +240,20 @@ class Board:
             last = number
         yield first, last
 
-    def _follow(self, seen: dict[str, int]) -> None:
-        now = self._clock()
+    def _follow(self, seen: dict[str, int], looked_at: list[tuple[int, int]]) -> None:
         moved: list[Followed] = []
         still: list[Followed] = []
         for name, number in seen.items():
             share = self.add(name)
             if share.number != number:
-                share.number, share.moved_at, share.kind = number, now, None
+                share.number, share.moved_at, share.kind = number, self._looked_at, None
                 moved.append(share)
             elif share.kind is None:
                 still.append(share)
+        looked_at_numbers = {number for first, last in looked_at for number in range(first, last + 1)}
+        for share in self._shares.values():
+            if share.of in looked_at_numbers:
+                share.seen_at = self._looked_at
         for share in [*still, *moved] if len(moved) <= _READ_AT_ONCE else still:
             if not share.is_done:
                 self._read_last(share)
@@ -212,7 +273,7 @@ class Board:
         Where that left open whether it was done, the next call finds out. None, too, where others were sooner with
         several: what is known is old then, and one look tells of more than many tries.
         """
-        for share in self._in_order()[:_MOST_TRIES]:
+        for share in self._first_ones():
             taken = self._try(share)
             if taken is not None:
                 return taken
@@ -223,21 +284,21 @@ class Board:
         """Whether there is a share that may be taken, as far as is known."""
         return any(self._may_be_taken(share) and self.is_ours(share.name) for share in self._shares.values())
 
-    def _in_order(self) -> list[Followed]:
-        """What was begun comes first."""
-        may = [share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name)]
-        return sorted(may, key=lambda share: (not share.number, self._rank(share)))
+    def _first_ones(self) -> list[Followed]:
+        """What was begun comes first, then what the last look has seen: others are less likely to have it by now."""
+        may = (share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name))
+        return heapq.nsmallest(_MOST_TRIES, may, lambda share: (not share.number, self._is_old(share), share.rank))
 
-    def _rank(self, share: Followed) -> bytes:
+    def _is_old(self, share: Followed) -> bool:
+        return not self._alone and share.seen_at < self._looked_at
+
+    def _rank(self, name: str) -> bytes:
         if self._alone:
-            return share.name.encode()
-        return hashlib.blake2b(f"{self._owner}/{share.name}".encode(), digest_size=8).digest()
+            return name.encode()
+        return hashlib.blake2b(f"{self._owner}/{name}".encode(), digest_size=8).digest()
 
     def _may_be_taken(self, share: Followed) -> bool:
-        return not share.is_done and (not share.may_be_held or self._is_stale(share))
-
-    def _is_stale(self, share: Followed) -> bool:
-        return self._clock() - share.moved_at >= share_log.STALE_SECONDS
+        return not share.is_done and (not share.may_be_held or share.is_stale)
 
     def is_ours(self, name: str) -> bool:
         """Whether this machine may take it at all."""
@@ -265,4 +326,11 @@ class Board:
 
     def log_of(self, name: str) -> ShareLog:
         """A share's log, nothing of it read yet."""
-        return ShareLog(self._place, self._round.log(name), self._owner, self._round.finished, self._clock)
+        return self._log_at(self._round.log(name))
+
+    def plan_log(self) -> ShareLog:
+        """The plan's log. It has an entry for each ten seconds of a job that may take days."""
+        return self._log_at(self._round.plan_log, last_alone=True)
+
+    def _log_at(self, prefix: str, last_alone: bool = False) -> ShareLog:
+        return ShareLog(self._place, prefix, self._owner, self._round.finished, self._clock, last_alone)

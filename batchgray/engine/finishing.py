@@ -7,7 +7,7 @@ made of what stands fast, and are put under names that are taken by then; all el
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from batchgray.checkpoints.place import PlaceCheckpoints
@@ -62,7 +62,7 @@ def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None])
 def tidy_up(place: Place, round: Round) -> None:
     """Remove what a round that is over does not need. A log goes from its end, so that none ever has a gap.
 
-    For whoever has put the mark, and for a machine that finds it: it may have been late with something itself.
+    For whoever has put the mark, and who finds that it died of this.
     """
     logs: dict[str, list[str]] = {}
     others: list[str] = []
@@ -74,9 +74,24 @@ def tidy_up(place: Place, round: Round) -> None:
     with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
         list(threads.map(place.delete, others))
         list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
+    _remove_empty(place, round.prefix)
+
+
+def remove_late(place: Place, round: Round, keys: Sequence[str]) -> None:
+    """Remove what this machine put, perhaps after the mark: the newest first. All else is removed by who put the mark.
+
+    A thousand machines find the mark at once; if each of them removed all, most of their requests would find nothing.
+    """
+    for key in reversed(keys):
+        if key != round.finished:
+            place.delete(key)
+    _remove_empty(place, round.prefix)
+
+
+def _remove_empty(place: Place, prefix: str) -> None:
     if isinstance(place, FolderPlace):
         with contextlib.suppress(PlaceError):  # another machine does so, too
-            place.remove_empty(round.prefix)
+            place.remove_empty(prefix)
 
 
 def _remove_log(place: Place, keys: list[str]) -> None:
@@ -90,9 +105,8 @@ def remove_overwritten(place: Place, job: str) -> None:
     others = [entry.key for entry in place.list(f"{prefix}/") if not entry.key.endswith("/finished")]
     with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
         list(threads.map(place.delete, reversed(others)))
-    if others and isinstance(place, FolderPlace):
-        with contextlib.suppress(PlaceError):  # another machine does so, too
-            place.remove_empty(prefix)
+    if others:
+        _remove_empty(place, prefix)
 
 
 class Finisher:

@@ -57,6 +57,11 @@ class PlanKeeper(Generic[News]):
         return self._lister is not None and self._lister.is_alive()
 
     @property
+    def has_listed(self) -> bool:
+        """Whether this machine was at it at any time."""
+        return self._lister is not None
+
+    @property
     def can_be_taken(self) -> bool:
         return self._log.can_be_taken()
 

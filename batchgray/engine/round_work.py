@@ -6,6 +6,7 @@ The board says which share may be taken, its log decides. The plan is listed bes
 """
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from batchgray.notices.inbox import Complaint, InterruptionNotice
 from batchgray.planning.shares import DamagedPlan, Planner
 from batchgray.storage.base import PlaceError
 from batchgray.storage.folder import FolderPlace
+from batchgray.storage.noting import NotingPlace
 
 _TELL_SECONDS = 1.0  # between two events of what a crew has done
 _TEND_SECONDS = 0.3  # between two looks at a crew
@@ -48,14 +50,15 @@ class RoundWork:
 
     def __init__(self, machine: Machine, round: Round, reader: Planner, make_planner: MakePlanner) -> None:
         self.is_over = self.finished_here = False
+        self._place, self._noting = machine.out, NotingPlace(machine.out, round.prefix)
+        machine = dataclasses.replace(machine, out=self._noting)
         self._machine, self._round, self._make_planner = machine, round, make_planner
         fleet = machine.fleet
-        self._board = Board(
-            machine.out, round, machine.owner, shard=fleet.shard and Shard(*fleet.shard), alone=not fleet.joins
-        )
+        alone = not fleet.joins or machine.crew is not None  # a driver has to know of all, and is but one
+        self._board = Board(machine.out, round, machine.owner, shard=fleet.shard and Shard(*fleet.shard), alone=alone)
         self.totals = JobTotals(machine.head, machine.name, machine.out.name, self._board.is_ours)
         self._wake = session.Wake(machine.inbox)
-        self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
+        self._keeper = PlanKeeper(self._board.plan_log(), self._list, self._wake.set)
         self._reader = reader
         self._share_work = ShareWork(machine, round, self.totals, self._pass_on)
         self._layers = Layers(machine.out, machine.head.prefix)
@@ -128,13 +131,20 @@ class RoundWork:
             self._keeper.stop()
             self._wake.close()
         if self.is_over and not self.finished_here:
-            finishing.tidy_up(self._machine.out, self._round)  # our threads may have been late with something
+            self._take_back_what_was_late()
         return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
+
+    def _take_back_what_was_late(self) -> None:
+        """What our threads put since the last look that found the round going on. A lister's shares are not noted."""
+        if self._keeper.has_listed:
+            finishing.tidy_up(self._place, self._round)
+        else:
+            finishing.remove_late(self._place, self._round, self._noting.noted)
 
     def _sweep(self) -> None:
         """What others that died had on its way to a folder."""
-        if isinstance(self._machine.out, FolderPlace):
-            self._machine.out.sweep()
+        if isinstance(self._place, FolderPlace):
+            self._place.sweep()
 
     def _wait_for_the_dead(self) -> None:
         """Until nobody seems to work on the job. Raises ManifestLocked where somebody gives a sign of life."""
@@ -209,7 +219,7 @@ class RoundWork:
         if parts:
             return False
         finisher = finishing.Finisher(
-            machine.out, machine.head, self._round, self._board, self._reader, machine.checkpoints
+            self._place, machine.head, self._round, self._board, self._reader, machine.checkpoints
         )
         self.is_over = self.finished_here = finisher.finish(lambda: self._keeper.is_ours, pause)
         if self.is_over:
@@ -279,10 +289,12 @@ class RoundWork:
             self._look()
 
     def _look(self) -> None:
-        self._board.look()
+        put_before = len(self._noting.noted)
+        self._board.look(at_all_tallies=self._keeper.is_ours)  # who has the plan has to see when all is done
         self._look_at = time.monotonic() + _look_seconds()
         if self._board.over:
             return
+        self._noting.forget(put_before)
         for share in self._board.shares:
             if share.figures is not None:
                 self.totals.done(share.figures)

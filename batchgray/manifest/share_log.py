@@ -28,7 +28,7 @@ The rules, and why they hold:
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, NoReturn
 
@@ -92,13 +92,21 @@ class ShareLog:
     """One share's log, as one process sees it. Taken or not, it can be followed with `catch_up`.
 
     `mark` is the key of what says that the logs are removed. The owner's `record` and `sync` may be called by
-    different threads.
+    different threads. `last_alone` is for a log whose entries tell nothing but who owns it: of those that are new to
+    this process only the last is read.
     """
 
     def __init__(
-        self, place: Place, prefix: str, owner: str, mark: str, clock: Callable[[], float] = machine_clock
+        self,
+        place: Place,
+        prefix: str,
+        owner: str,
+        mark: str,
+        clock: Callable[[], float] = machine_clock,
+        last_alone: bool = False,
     ) -> None:
         self._place, self._prefix, self._owner, self._mark, self._clock = place, prefix, owner, mark, clock
+        self._last_alone = last_alone
         self._recording, self._syncing = threading.Lock(), threading.Lock()
         self._last: LogEntry | None = None
         self._number = 0
@@ -154,14 +162,29 @@ class ShareLog:
         return found
 
     def _follow(self) -> None:
-        after = self._key(self._number) if self._number else ""
+        last = self._number
+        for last in self._numbers_after(self._number):
+            if not self._last_alone or self._is_pending(last):
+                self._take_in(last)
+        if last > self._number:
+            self._take_in(last)
+
+    def _numbers_after(self, number: int) -> Iterator[int]:
+        """Of the entries that follow. Raises DamagedLog where one is missing."""
+        after = self._key(number) if number else ""
         for each in self._place.list(f"{self._prefix}/", after):
-            number = self._number + 1
+            number += 1
             if each.key != self._key(number):
                 raise DamagedLog(f"{self._place.name}{each.key}", f"entry {number} is not there")
-            entry = self._read(number)
-            self._advance(number, entry)
-            self._unseen.append(entry)
+            yield number
+
+    def _take_in(self, number: int) -> None:
+        entry = self._read(number)
+        self._advance(number, entry)
+        self._unseen.append(entry)
+
+    def _is_pending(self, number: int) -> bool:
+        return self._pending is not None and self._pending.number == number
 
     def looked_within(self, seconds: float) -> bool:
         """Whether `catch_up` was called so short a time ago."""
@@ -189,7 +212,7 @@ class ShareLog:
             elif self.can_be_taken():
                 self._put(self._made("open", self.epoch + 1))
         except ShareLost:
-            self.catch_up()
+            pass  # what the other has done since is none of our business
         return self.is_ours
 
     def record(self, changes: list[ImageChange]) -> None:
@@ -284,7 +307,7 @@ class ShareLog:
     def _advance(self, number: int, entry: LogEntry) -> None:
         """One entry further; it may be the one that was put without an answer, or stand in its place."""
         self._number, self._last, self._moved_at = number, entry, self._clock()
-        if self._pending is not None and self._pending.number == number:
+        if self._pending is not None and self._is_pending(number):
             pending, self._pending = self._pending, None
             if pending.entry.nonce == entry.nonce:
                 self._renewed_at = pending.sent_at

@@ -6,6 +6,7 @@ from stream import Clock
 from batchgray.engine.board import Board, Shard
 from batchgray.manifest import job_round, share_log, tally
 from batchgray.manifest.job_round import Round
+from batchgray.manifest.share_log import LogEntry
 from batchgray.manifest.tally import DoneTally, PlannedTally
 from batchgray.storage.base import Unreachable
 from batchgray.storage.memory import MemoryPlace
@@ -111,6 +112,8 @@ def test_a_silent_share_is_taken_after_the_lease_by_the_own_clock_and_not_before
     second.look()
     assert second.take() is None
     fleet.pass_by(0.1)
+    assert second.take() is None  # it may have moved since
+    second.look()
     assert second.take().log.epoch == 2
 
 
@@ -218,3 +221,110 @@ def test_a_round_that_is_over_is_seen_as_such_and_nothing_of_it_can_be_taken(fle
     late.look()
     assert late.over
     assert not list(fleet.place.list(ROUND.logs))
+
+
+# of many shares
+
+
+MANY = 2000
+RENEWED = share_log._ENTRIES.packed(LogEntry(kind="renew", epoch=1, nonce="n", owner="busy", at=""))
+
+
+def put_log(fleet, number, entries=30):
+    """The log of a machine that works on a share."""
+    prefix = ROUND.log(job_round.name_of(number))
+    for entry in range(1, entries + 1):
+        fleet.place.put(f"{prefix}/{entry:08d}", RENEWED)
+
+
+@pytest.fixture(scope="module")
+def busy_fleet():
+    """All shares of it are being worked on: 60,000 entries, which 60 LIST tell of."""
+    fleet = Fleet(MANY)
+    for number in range(1, MANY + 1):
+        put_log(fleet, number)
+    return fleet
+
+
+class Paged(Counted):
+    """A LIST tells of a thousand keys."""
+
+    def list(self, prefix="", after=""):
+        for index, entry in enumerate(super().list(prefix, after)):
+            self.lists += index > 0 and index % 1000 == 0
+            yield entry
+
+
+def test_a_look_of_one_of_many_machines_is_bounded_and_the_next_goes_on_where_it_ended(busy_fleet, monkeypatch):
+    monkeypatch.setattr(busy_fleet, "place", paged(busy_fleet.place))
+    board = Board(busy_fleet.place, ROUND, "one of many", busy_fleet.clock, alone=False)
+    known, lists = [], []
+    for _ in range(6):
+        busy_fleet.place.lists = 0
+        board.look()
+        known.append(sum(share.number > 0 for share in board.shares))
+        lists.append(busy_fleet.place.lists)
+    assert max(lists[1:]) <= 30
+    assert known[0] < known[1] < known[2] < MANY
+    assert known[-1] == MANY
+
+
+def paged(place):
+    """The same objects, a thousand to a LIST."""
+    found = Paged()
+    found._objects = place._objects
+    return found
+
+
+def test_machines_begin_their_looks_at_different_places(busy_fleet):
+    seen = []
+    for owner in ("first", "second"):
+        board = busy_fleet.board(owner, alone=False)
+        seen.append({share.name for share in board.shares if share.number})
+    assert seen[0] - seen[1]
+    assert seen[1] - seen[0]
+
+
+def test_a_machine_that_is_alone_sees_all_with_each_look(busy_fleet):
+    assert len(busy_fleet.board().held) == MANY
+
+
+def test_what_was_not_looked_at_since_is_not_taken_for_silent(busy_fleet):
+    board = busy_fleet.board("one of many", alone=False)
+    busy_fleet.pass_by(share_log.STALE_SECONDS)
+    assert not any(share.is_stale for share in board.shares)
+
+
+def test_the_plan_has_its_owner_see_all_that_is_done():
+    fleet = Fleet(MANY)
+    for name in names(MANY):
+        tally.put_done(fleet.place, ROUND, DoneTally(name, 1, 0, 1, 1, 1, 0))
+    for number in range(1, MANY + 1):
+        put_log(fleet, number)
+    board = Board(fleet.place, ROUND, "one of many", fleet.clock, alone=False)
+    board.look()
+    assert not board.all_done
+    board.look(at_all_tallies=True)
+    assert board.all_done
+
+
+def test_who_is_late_reads_the_last_entry_of_the_plans_log_alone(fleet):
+    log = fleet.board().plan_log()
+    log.take()
+    for _ in range(50):
+        log.sync()
+    late = fleet.board("late").plan_log()
+    fleet.place.gets = 0
+    late.catch_up()
+    assert fleet.place.gets == 1
+    assert (late.number, late.owner, late.can_be_taken()) == (51, "first", False)
+
+
+def test_who_finds_a_share_taken_reads_the_entry_in_its_place_and_no_more(fleet):
+    late = fleet.board("late")
+    log = fleet.board().take().log
+    for _ in range(50):
+        log.sync()
+    fleet.place.gets = 0
+    assert late.take().name == names(2)[1]
+    assert fleet.place.gets == 1

@@ -106,8 +106,8 @@ SCHEDULES = 300
 BEGUN = (0, 20, 40, 80, 110)
 
 
-def play_many(count):
-    return [play(turns_of(seed), begun=BEGUN[seed % len(BEGUN)]) for seed in range(count)]
+def play_many(count, first=0):
+    return [play(turns_of(seed), begun=BEGUN[seed % len(BEGUN)]) for seed in range(first, first + count)]
 
 
 def test_no_schedule_breaks_a_promise_wherever_it_begins():
@@ -187,6 +187,7 @@ def logs_are_removed_before_the_mark(monkeypatch):
 
 def nothing_is_swept(monkeypatch):
     monkeypatch.setattr(finishing, "tidy_up", lambda *given: None)
+    monkeypatch.setattr(finishing, "remove_late", lambda *given: None)
 
 
 def entries_of_a_failed_look_are_forgotten(monkeypatch):
@@ -214,8 +215,11 @@ MISTAKES = {
 }
 
 
+RARE = {entries_of_a_failed_look_are_forgotten: 2600}  # where to begin: one schedule of two thousand finds it
+
+
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_a_mistake_in_the_protocol_breaks_a_promise(mistake, monkeypatch):
     mistake(monkeypatch)
     with pytest.raises((Broken, DamagedLog), match=MISTAKES[mistake]):
-        play_many(2 * SCHEDULES)
+        play_many(3 * SCHEDULES, RARE.get(mistake, 0))

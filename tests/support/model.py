@@ -27,6 +27,7 @@ from batchgray.records import Task
 from batchgray.storage.base import Missing, PlaceError, Put, Unreachable
 from batchgray.storage.lease import LeasedPlace
 from batchgray.storage.memory import MemoryPlace
+from batchgray.storage.noting import NotingPlace
 
 FATES = ("done", "delayed", "unanswered", "undone", "twice", "dies after", "dies before")
 
@@ -232,7 +233,7 @@ class Machine(threading.Thread):
         self._request: Request | None = None
         self._answer: Callable[[], Any] | None = None
         self._delayed: Callable[[], Any] | None = None
-        self._place = SteppedPlace(self)
+        self._place = NotingPlace(SteppedPlace(self), world.round.prefix)
         self._checkpoints = _Checkpoints(self._place, world.head.begun)
         self._idle_mark = ""
         self._is_new = True
@@ -320,7 +321,7 @@ class Machine(threading.Thread):
             self._place, world.round.prefix, [Input(MemoryPlace(), "")], "jpeg", lambda _: None, world.images
         )
         self._board = Board(self._place, world.round, self.name, self.clock, alone=False)
-        self._keeper = self._board.log_of("plan")
+        self._keeper = self._board.plan_log()
         self._keeper_looked = float("-inf")
         while True:
             with contextlib.suppress(Unreachable):
@@ -336,10 +337,12 @@ class Machine(threading.Thread):
     def _turn(self) -> bool:
         """Whether the round is over."""
         board = self._board
-        board.look()
+        put_before = len(self._place.noted)
+        board.look(at_all_tallies=self._keeper.is_ours)
         if board.over:
             self._end_with_others()
             return True
+        self._place.forget(put_before)
         self._is_new = False
         self._keep()
         taken = board.take()
@@ -355,9 +358,12 @@ class Machine(threading.Thread):
 
     def _end_with_others(self) -> None:
         self._take_idle_mark_off()
-        self._persist(lambda: finishing.tidy_up(self._place, self.world.round))
-        if self._is_new:
+        round = self.world.round
+        if self._is_new:  # as whoever begins anew does with the round before
+            self._persist(lambda: finishing.tidy_up(self._place, round))
             self._persist(lambda: finishing.remove_checkpoints(self._checkpoints, self._pass))
+        else:
+            self._persist(lambda: finishing.remove_late(self._place, round, self._place.noted))
 
     # as the plan's keeper does
 

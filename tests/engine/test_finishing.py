@@ -1,0 +1,48 @@
+"""The end of a round for machines that have not ended it: they take back what was their own, and ask no more."""
+
+from batchgray.engine import finishing
+from batchgray.manifest.job_round import Round
+from batchgray.storage.memory import MemoryPlace
+from batchgray.storage.noting import NotingPlace
+
+ROUND = Round(".batchgray/j", 1)
+LATE = f"{ROUND.tally}/done/00000001.1.0.1.1.1.0"
+
+
+class Counted(MemoryPlace):
+    """Counts what is asked of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def list(self, prefix="", after=""):
+        self.asked.append(("list", prefix))
+        return super().list(prefix, after)
+
+    def delete(self, key):
+        self.asked.append(("delete", key))
+        super().delete(key)
+
+
+def test_who_finds_the_mark_removes_what_it_put_since_and_asks_for_nothing_else():
+    place = Counted()
+    for number in range(1000):
+        place.put(f"{ROUND.log('00000001')}/{number:08d}", b"")
+    mine = NotingPlace(place, ROUND.prefix)
+    mine.put(f"{ROUND.idle('00000001')}/1", b"")
+    mine.forget(len(mine.noted))  # a look found the round going on
+    mine.put_absent(LATE, b"")
+    mine.put("a/b.jpg", b"an output")
+    place.put(ROUND.finished, b"")
+    finishing.remove_late(place, ROUND, mine.noted)
+    assert place.asked == [("delete", LATE)]
+    assert place.stat("a/b.jpg")
+
+
+def test_the_mark_itself_stays_whoever_put_it():
+    place = Counted()
+    mine = NotingPlace(place, ROUND.prefix)
+    mine.put_absent(ROUND.finished, b"")
+    finishing.remove_late(place, ROUND, mine.noted)
+    assert ROUND.is_finished(place)
