@@ -7,8 +7,9 @@ made of what stands fast, and are put under names that are taken by then; all el
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
@@ -19,6 +20,7 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.layers import Layers
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Result, Totals
+from batchgray.manifest.share_log import LogEntry
 from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
@@ -28,6 +30,7 @@ from batchgray.storage.folder import FolderPlace
 from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _AT_ONCE = 16  # requests that wait for their answers
+_SHARES_AHEAD = 4  # whose logs are read while the results of one are written
 
 
 def parts_left(board: Board, head: JobHead, reader: Planner, pause: Callable[[], None]) -> list[str]:
@@ -134,8 +137,11 @@ class Finisher:
         """
         layers, plan = Layers(self._place, self._head.prefix), self._reader.end()
         if plan.images:
-            with ThreadPoolExecutor(_AT_ONCE, "reading") as threads:
-                results = self._results(threads, pause)
+            with (
+                ThreadPoolExecutor(_AT_ONCE, "reading") as threads,
+                ThreadPoolExecutor(_SHARES_AHEAD, "ahead") as ahead,
+            ):
+                results = self._results(threads, ahead, pause)
                 layers.write(self._round.number, plan.images, results, plan.all_kept, pause)
         remove_checkpoints(self._checkpoints, pause)
         if not is_ours():
@@ -148,20 +154,38 @@ class Finisher:
         tidy_up(self._place, self._round)
         return True
 
-    def _results(self, threads: ThreadPoolExecutor, pause: Callable[[], None]) -> Iterator[Result]:
+    def _results(
+        self, threads: ThreadPoolExecutor, ahead: ThreadPoolExecutor, pause: Callable[[], None]
+    ) -> Iterator[Result]:
         """In the order of the names."""
         parts: dict[int, list[str]] = {}
         for share in self._board.shares:
             parts.setdefault(job_round.number_of(share.name), []).append(share.name)
 
+        def entries_of(number: int) -> list[LogEntry]:
+            names = sorted(parts[number], key=_age)
+            logs = (share_log.read_log(self._place, self._round.log(name), threads) for name in names)
+            return [entry for log in logs for entry in log]
+
+        entries = _read_ahead(ahead, entries_of, self._reader.end().order)
+
         def images_of(share: Share) -> list[Image]:
             pause()
-            names = sorted(parts[share.number], key=_age)
-            logs = (share_log.read_log(self._place, self._round.log(name), threads) for name in names)
-            entries = [entry for log in logs for entry in log]
-            return replayed(self._head, share, entries, job_round.name_of(share.number)).images
+            return replayed(self._head, share, next(entries), job_round.name_of(share.number)).images
 
         return results_of(self._reader, images_of)
+
+
+def _read_ahead(
+    threads: ThreadPoolExecutor, read: Callable[[int], list[LogEntry]], numbers: Iterable[int]
+) -> Iterator[list[LogEntry]]:
+    waiting: deque[Future[list[LogEntry]]] = deque()
+    for number in numbers:
+        waiting.append(threads.submit(read, number))
+        if len(waiting) > _SHARES_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _age(name: str) -> int:

@@ -1,7 +1,11 @@
 """The end of a round for machines that have not ended it: they take back what was their own, and ask no more."""
 
+import made_jobs
+
 from batchgray.engine import finishing
+from batchgray.engine.board import Board
 from batchgray.manifest.job_round import Round
+from batchgray.planning.shares import Input, Planner
 from batchgray.storage.memory import MemoryPlace
 from batchgray.storage.noting import NotingPlace
 
@@ -46,3 +50,21 @@ def test_the_mark_itself_stays_whoever_put_it():
     mine.put_absent(ROUND.finished, b"")
     finishing.remove_late(place, ROUND, mine.noted)
     assert ROUND.is_finished(place)
+
+
+def test_logs_are_read_ahead_of_the_results_that_are_written():
+    """The logs of the shares that follow wait for nothing that is done with those of the first."""
+    job = made_jobs.MadeJob(16, 2)
+    for share in range(1, 9):
+        job.finish(share)
+    reader = Planner(job.place, job.round.prefix, [Input(MemoryPlace(), "")], "jpeg", lambda _: None)
+    board = Board(job.place, job.round, "it")
+    board.look()
+    finisher = finishing.Finisher(job.place, job.head, job.round, board, reader, None)
+    with finishing.ThreadPoolExecutor(16) as threads, finishing.ThreadPoolExecutor(4) as ahead:
+        results = finisher._results(threads, ahead, lambda: None)
+        job.place.got.clear()
+        first = next(results)
+    assert first.source == "0000.png"
+    logs = {key.split("/")[-2] for key in job.place.got if "/log/" in key}
+    assert logs == {made_jobs.name(share) for share in range(1, 6)}

@@ -1,6 +1,7 @@
 """The protocol of machines on one job, tried in many schedules of turns, pauses, lost answers and deaths (`model`)."""
 
 import random
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,14 @@ class InTurn:
         pass
 
     map = staticmethod(map)
+
+    def submit(self, call, *given):
+        future = Future()
+        try:
+            future.set_result(call(*given))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 @pytest.fixture(autouse=True)
