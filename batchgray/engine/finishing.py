@@ -7,6 +7,7 @@ made of what stands fast, and are put under names that are taken by then; all el
 """
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,8 @@ from batchgray.storage.folder import FolderPlace
 from batchgray.storage.run_folder import FLIGHT_FOLDER
 
 _AT_ONCE = 16  # requests that wait for their answers
+_PAGE = 1000  # keys that one LIST tells of
+_TIDYING_SECONDS = 3600.0  # that it may take to remove what a round of a hundred million images leaves
 _SHARES_AHEAD = 4  # whose logs are read while the results of one are written
 
 
@@ -78,6 +81,17 @@ def tidy_up(place: Place, round: Round) -> None:
         list(threads.map(place.delete, others))
         list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
     _remove_empty(place, round.prefix)
+
+
+def tidy_up_later(place: Place, round: Round) -> None:
+    """The same for one of many machines that find the round over, as whoever ended it may have died of this.
+
+    Where there is still much, and the mark is young, it is left to who put it.
+    """
+    left = list(itertools.islice(place.list(f"{round.prefix}/"), _PAGE + 1))
+    age = place.age(round.finished) if len(left) > _PAGE else None
+    if age is None or age >= _TIDYING_SECONDS:
+        tidy_up(place, round)
 
 
 def remove_late(place: Place, round: Round, keys: Sequence[str]) -> None:

@@ -168,7 +168,8 @@ class _Job:
         machine = self._machine(self._stack.enter_context(machine_folder()))
         round = job_round.current(self._out, self._head.prefix)
         if round.number > 1:  # whoever finished the one before may have died of tidying it up
-            finishing.tidy_up(self._out, round.previous)
+            tidy_up = finishing.tidy_up_later if self._means.fleet.joins else finishing.tidy_up
+            tidy_up(self._out, round.previous)
         work, has_begun = self._round_work(machine, round), round.has_begun(self._out)
         if not has_begun and not self._is_more(round):
             work.nothing_to_do()

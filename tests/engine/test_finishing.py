@@ -1,6 +1,7 @@
 """The end of a round for machines that have not ended it: they take back what was their own, and ask no more."""
 
 import made_jobs
+import pytest
 
 from batchgray.engine import finishing
 from batchgray.engine.board import Board
@@ -68,3 +69,28 @@ def test_logs_are_read_ahead_of_the_results_that_are_written():
     assert first.source == "0000.png"
     logs = {key.split("/")[-2] for key in job.place.got if "/log/" in key}
     assert logs == {made_jobs.name(share) for share in range(1, 6)}
+
+
+class Aged(Counted):
+    """Its objects have been there for `seconds`."""
+
+    seconds = 0.0
+
+    def age(self, key):
+        return self.seconds
+
+
+@pytest.mark.parametrize(
+    ("entries", "seconds", "stay"),
+    [(900, 60.0, False), (1100, 60.0, True), (1100, 7200.0, False)],
+    ids=["few", "many, and young", "many, and old"],
+)
+def test_who_begins_while_another_tidies_up_leaves_it_to_that_one(entries, seconds, stay):
+    place = Aged()
+    place.seconds = seconds
+    for number in range(1, entries + 1):
+        place.put(f"{ROUND.log('00000001')}/{number:08d}", b"")
+    place.put(ROUND.finished, b"")
+    finishing.tidy_up_later(place, ROUND)
+    assert bool(list(place.list(f"{ROUND.logs}/"))) == stay
+    assert ROUND.is_finished(place)

@@ -360,7 +360,7 @@ class Machine(threading.Thread):
         self._take_idle_mark_off()
         round = self.world.round
         if self._is_new:  # as whoever begins anew does with the round before
-            self._persist(lambda: finishing.tidy_up(self._place, round))
+            self._persist(lambda: finishing.tidy_up_later(self._place, round))
             self._persist(lambda: finishing.remove_checkpoints(self._checkpoints, self._pass))
         else:
             self._persist(lambda: finishing.remove_late(self._place, round, self._place.noted))
