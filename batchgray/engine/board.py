@@ -25,7 +25,7 @@ from batchgray.manifest.tally import DoneTally
 from batchgray.ownclock import machine_clock
 from batchgray.storage.base import Missing, Place
 
-_READ_AT_ONCE = 16  # last entries; of more logs, only those that stand still are read
+_READ_AT_ONCE = 16  # last entries; of more logs, those that stand still are read, and so many of the others
 _MOST_TRIES = 8  # to take a share, between two looks
 _GAP_SHARES = 20  # whose logs are rather listed than passed over by another LIST
 _MOST_LISTS = 16  # of logs, in one look
@@ -148,20 +148,19 @@ class Board:
 
     # to look
 
-    def look(self, at_all_tallies: bool = False) -> None:
-        """See what there is; with `at_all_tallies` all that is done. Raises DamagedLog, PlaceError."""
+    def look(self) -> None:
+        """See what there is. Raises DamagedLog, PlaceError."""
         self.over = self._round.is_finished(self._place)
         if self.over:
             return
         self._list_plan()
         self._looked_at = self._clock()
-        seen, looked_at = self._list_logs()
-        for first, last in [(1, None)] if at_all_tallies or self._alone else looked_at:
-            for figures in tally.done(self._place, self._round, first, last):
+        if not self.all_done:
+            for figures in tally.done(self._place, self._round):
                 self.add(figures.share).figures = figures
         for planned in tally.split(self._place, self._round):
             self.add(planned.share)
-        self._follow(seen, looked_at)
+        self._follow(*self._list_logs())
 
     def _list_plan(self) -> None:
         """What is new of it; all of it once more when the listing is through, as a number may have been put late."""
@@ -254,7 +253,8 @@ class Board:
         for share in self._shares.values():
             if share.of in looked_at_numbers:
                 share.seen_at = self._looked_at
-        for share in [*still, *moved] if len(moved) <= _READ_AT_ONCE else still:
+        some = moved if self._alone else heapq.nsmallest(_READ_AT_ONCE, moved, lambda share: share.rank)
+        for share in [*still, *some] if len(some) <= _READ_AT_ONCE else still:
             if not share.is_done:
                 self._read_last(share)
 

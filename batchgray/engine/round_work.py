@@ -290,7 +290,7 @@ class RoundWork:
 
     def _look(self) -> None:
         put_before = len(self._noting.noted)
-        self._board.look(at_all_tallies=self._keeper.is_ours)  # who has the plan has to see when all is done
+        self._board.look()
         self._look_at = time.monotonic() + _look_seconds()
         if self._board.over:
             return

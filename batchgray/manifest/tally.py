@@ -11,7 +11,7 @@ for by whoever reads these.
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
-from batchgray.manifest.job_round import Round, name_of, number_of
+from batchgray.manifest.job_round import Round
 from batchgray.storage.base import Place
 
 
@@ -57,23 +57,17 @@ def split(place: Place, round: Round) -> Iterator[PlannedTally]:
     return _listed(place, round, "split", PlannedTally)
 
 
-def done(place: Place, round: Round, first: int = 1, last: int | None = None) -> Iterator[DoneTally]:
-    """Of the plan's shares with these numbers, and of what was split off them."""
-    for each in _listed(place, round, "done", DoneTally, name_of(first - 1)):
-        if last is not None and number_of(each.share) > last:
-            return
-        if number_of(each.share) >= first:
-            yield each
+def done(place: Place, round: Round) -> Iterator[DoneTally]:
+    return _listed(place, round, "done", DoneTally)
 
 
 def _put(place: Place, round: Round, kind: str, tally: PlannedTally | DoneTally) -> None:
     place.put_absent(f"{round.tally}/{kind}/{'.'.join(map(str, tally))}", b"")
 
 
-def _listed(place: Place, round: Round, kind: str, form: type[Tally], after: str = "") -> Iterator[Tally]:
+def _listed(place: Place, round: Round, kind: str, form: type[Tally]) -> Iterator[Tally]:
     """What is no such name, whoever made it, is passed over."""
-    prefix = f"{round.tally}/{kind}/"
-    for entry in place.list(prefix, prefix + after):
+    for entry in place.list(f"{round.tally}/{kind}/"):
         share, *figures = entry.key.rpartition("/")[2].split(".")
         numbers = share.split("-") + figures
         if len(figures) + 1 == len(form._fields) and all(map(str.isdecimal, numbers)):

@@ -295,17 +295,25 @@ def test_what_was_not_looked_at_since_is_not_taken_for_silent(busy_fleet):
     assert not any(share.is_stale for share in board.shares)
 
 
-def test_the_plan_has_its_owner_see_all_that_is_done():
+def test_tallies_tell_of_all_that_is_done_with_one_look():
     fleet = Fleet(MANY)
-    for name in names(MANY):
+    for name in names(MANY)[1:]:
         tally.put_done(fleet.place, ROUND, DoneTally(name, 1, 0, 1, 1, 1, 0))
     for number in range(1, MANY + 1):
         put_log(fleet, number)
-    board = Board(fleet.place, ROUND, "one of many", fleet.clock, alone=False)
+    fleet.place = paged(fleet.place)
+    board = fleet.board("one of many", alone=False)
+    assert [share.name for share in board.shares if not share.is_done] == names(1)
+    assert fleet.place.lists <= 12
+
+
+def test_where_all_is_done_only_what_may_still_come_is_asked_for(fleet):
+    board = fleet.board("one of many", alone=False)
+    for name in names(3):
+        board.set_done(name)
+    fleet.place.lists = 0
     board.look()
-    assert not board.all_done
-    board.look(at_all_tallies=True)
-    assert board.all_done
+    assert fleet.place.lists == 1  # parts that were split off
 
 
 def test_who_is_late_reads_the_last_entry_of_the_plans_log_alone(fleet):

@@ -25,3 +25,17 @@ def test_machines_that_die_cost_their_replacement_and_at_most_a_checkpoint(heard
     assert figures["deaths"] > 3
     assert figures["lost_images"] <= (0 if heard else figures["deaths"] * SMALL.images_a_second)
     assert figures["ratio"] < 2.5
+
+
+def test_what_it_costs_is_told_in_requests_and_money():
+    figures = Fleet(SMALL._replace(node_price=1.0)).run()
+    assert figures["queue_requests_an_hour"] == 1200 * SMALL.nodes
+    assert figures["money"]["machines"] == pytest.approx(figures["node_hours"], abs=0.05)
+    priced = SMALL.shares * SMALL.share_images * (SMALL.put_price + SMALL.get_price) / 1000
+    assert figures["money"]["images"] == pytest.approx(priced, abs=0.01)
+    assert figures["requests_a_second_in_the_busiest_minute"] >= figures["requests_a_second"] > SMALL.nodes
+
+
+def test_what_a_machine_asks_hardly_grows_with_their_number():
+    few, many = Fleet(SMALL).run(), Fleet(SMALL._replace(nodes=60, shares=300)).run()
+    assert many["requests_an_hour_and_node"] < 1.3 * few["requests_an_hour_and_node"]

@@ -338,7 +338,7 @@ class Machine(threading.Thread):
         """Whether the round is over."""
         board = self._board
         put_before = len(self._place.noted)
-        board.look(at_all_tallies=self._keeper.is_ours)
+        board.look()
         if board.over:
             self._end_with_others()
             return True
