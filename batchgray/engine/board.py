@@ -282,12 +282,23 @@ class Board:
     @property
     def may_take(self) -> bool:
         """Whether there is a share that may be taken, as far as is known."""
-        return any(self._may_be_taken(share) and self.is_ours(share.name) for share in self._shares.values())
+        return any(self._may_take())
+
+    @property
+    def next_name(self) -> str | None:
+        """The share that `take` would try first, if any."""
+        first = min(self._may_take(), key=self._turn, default=None)
+        return first.name if first is not None else None
+
+    def _may_take(self) -> Iterator[Followed]:
+        return (share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name))
 
     def _first_ones(self) -> list[Followed]:
+        return heapq.nsmallest(_MOST_TRIES, self._may_take(), self._turn)
+
+    def _turn(self, share: Followed) -> tuple[bool, bool, bytes]:
         """What was begun comes first, then what the last look has seen: others are less likely to have it by now."""
-        may = (share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name))
-        return heapq.nsmallest(_MOST_TRIES, may, lambda share: (not share.number, self._is_old(share), share.rank))
+        return not share.number, self._is_old(share), share.rank
 
     def _is_old(self, share: Followed) -> bool:
         return not self._alone and share.seen_at < self._looked_at

@@ -33,12 +33,16 @@ class NotingPlace:
         return self._place.get(key, version, start, end)
 
     def put(self, key: str, content: Content) -> None:
-        self._note(key)
-        self._place.put(key, content)
+        try:
+            self._place.put(key, content)
+        finally:
+            self._note(key)
 
     def put_absent(self, key: str, content: Content) -> Put:
-        self._note(key)
-        return self._place.put_absent(key, content)
+        try:
+            return self._place.put_absent(key, content)
+        finally:
+            self._note(key)
 
     def delete(self, key: str) -> None:
         self._place.delete(key)
@@ -47,6 +51,6 @@ class NotingPlace:
         self._place.close()
 
     def _note(self, key: str) -> None:
-        """Before it is put: the answer may be lost."""
+        """When it was put, or may have been: what is on its way is not noted yet, and so not forgotten."""
         if key.startswith(self._prefix):
             self.noted.append(key)
