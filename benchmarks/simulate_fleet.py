@@ -1,13 +1,18 @@
 """How far joined machines go: the real board, share log and lease code over a simulated store, with a clock of its own.
 
-    python benchmarks/simulate_fleet.py [--shares 1000] [--nodes 10 100 1000] [--json FILE]
+    python benchmarks/simulate_fleet.py [--nodes 10 100 1000] [--shares 2000] [--json FILE] [--plot SVG]
 
-Simulated are the store (keys in memory; every request is counted, and costs its machine --latency), the machines
-(they come up, live for so long, are replaced, hear a notice or not) and the time. Real are the board, the logs, the
-tallies and the constants of the lease. Images are units of a share: what is done is so much work, no pixels; the
-list is there at the beginning; calls of one machine are not interleaved with those of others (that is what
-`tests/support/model.py` tries). Logs are synced every TICK_SECONDS here, and the requests of a sync are counted as
-often as a real machine syncs.
+Real are the board, the logs of shares and of the plan, the tallies and the constants of the lease: every entry, every
+look and every attempt to take a share is made by the code that machines run, against a store that is keys in memory.
+
+Simulated are the store (each request is counted, and costs its machine --latency), the machines (they come up, live
+for so long, are replaced, hear a notice or not), the time, and the work: images are units of a share, and what is done
+is so much of it, no pixels. The list is there at the beginning. Calls of one machine are not interleaved with those of
+others (that is what `tests/support/model.py` tries). A machine that works acts every TICK_SECONDS, and a real one
+syncs every SYNC_SECONDS: so its syncs are counted ENTRIES times, and a LIST tells of so many fewer entries of logs.
+
+Computed, and not simulated, are the listing and the end: --plan-rate and --results-rate are what one core was measured
+to do (`planning.py`), and neither is done by more than one machine at a time.
 """
 
 import argparse
@@ -19,28 +24,35 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
+from batchgray.engine import board as board_module
 from batchgray.engine.board import Board, Taken
 from batchgray.manifest import job_round, share_log, tally
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import ImageChange
 from batchgray.manifest.share_log import ShareLost
 from batchgray.manifest.tally import DoneTally, PlannedTally
+from batchgray.notices.smq import POLL_SECONDS
+from batchgray.planning.shares import SHARE_IMAGES
 from batchgray.storage.base import Entry, Put
 from batchgray.storage.memory import MemoryPlace
 
 ROUND = Round(".batchgray/simulated", 1)
 TICK_SECONDS = 10.0
 SYNC_SECONDS = 1.0  # between two syncs of a machine that works (see `ledger`)
+ENTRIES = round(TICK_SECONDS / SYNC_SECONDS)  # that a real log has where one here has one
 LOOK_SECONDS = share_log.STALE_SECONDS / 10
-PLAN_LOOK_SECONDS = share_log.RENEW_SECONDS / 2  # at the plan's log, by every machine (see `plan_keeper`)
+PLAN_LOOKS = TICK_SECONDS / (share_log.RENEW_SECONDS / 2)  # at the plan's log, a tick (see `plan_keeper`)
 BOOT_SECONDS = 120.0
 SPLIT_SECONDS = 5.0
 PAGE = 1000  # keys that one LIST tells of
+AT_ONCE = 16  # requests of who ends a round (see `finishing`)
+BILLED = ("PUT", "LIST", "GET", "HEAD")
 
 
 class Setting(NamedTuple):
-    """A fleet and its work. `life` is the mean of lifetimes, in seconds; None: nobody dies."""
+    """A fleet and its work. `life` is the mean of lifetimes, in seconds; None: nobody dies. Prices are in USD."""
 
     nodes: int
     shares: int
@@ -52,6 +64,9 @@ class Setting(NamedTuple):
     seed: int = 1
     put_price: float = 0.005  # of a thousand PUT and LIST
     get_price: float = 0.0004  # of a thousand GET and HEAD
+    node_price: float = 0.41056  # of a machine's hour
+    plan_rate: float = 138_000.0  # images a second
+    results_rate: float = 117_000.0
 
 
 class Store(MemoryPlace):
@@ -61,18 +76,20 @@ class Store(MemoryPlace):
         super().__init__()
         self.requests: Counter[str] = Counter()
         self._keys: list[str] = []
+        self._found: dict[str, Entry] = {}
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Pages are asked for as they are read."""
-        at = bisect.bisect_right(self._keys, after) if after > prefix else bisect.bisect_left(self._keys, prefix)
-        self.requests["LIST"] += 1
+        keys, page = self._keys, PAGE // ENTRIES if prefix.startswith(ROUND.logs) else PAGE
+        at = bisect.bisect_right(keys, after) if after > prefix else bisect.bisect_left(keys, prefix)
         given = 0
-        while at < len(self._keys) and self._keys[at].startswith(prefix):
+        self.requests["LIST"] += 1
+        while at < len(keys) and keys[at].startswith(prefix):
             given += 1
-            if given > PAGE:
+            if given > page:
                 self.requests["LIST"] += 1
                 given = 1
-            yield self._entry(self._keys[at])
+            yield self._found[keys[at]]
             at += 1
 
     def stat(self, key: str) -> Entry:
@@ -94,93 +111,104 @@ class Store(MemoryPlace):
     def delete(self, key: str) -> None:
         self.requests["DELETE"] += 1
         super().delete(key)
-        at = bisect.bisect_left(self._keys, key)
-        if at < len(self._keys) and self._keys[at] == key:
-            del self._keys[at]
+        if self._found.pop(key, None) is not None:
+            del self._keys[bisect.bisect_left(self._keys, key)]
 
     def _store(self, key: str, data: bytes) -> None:
-        if key not in self._objects:
+        if key not in self._found:
             bisect.insort(self._keys, key)
         super()._store(key, data)
+        self._found[key] = self._entry(key)
 
 
 class Node:
     """A machine from its start to its end: `act` does what is due, and says when it is to be called again."""
 
-    def __init__(self, fleet: "Fleet", name: str, dies_at: float) -> None:
-        self.name, self.dies_at = name, dies_at
+    def __init__(self, fleet: "Fleet", name: str, now: float, dies_at: float) -> None:
+        self.name, self.started_at, self.dies_at = name, now, dies_at
         self._fleet, self._store = fleet, fleet.store
         self._board = Board(fleet.store, ROUND, name, lambda: fleet.now, alone=False)
+        self._plan_log = self._board.plan_log()
         self._taken: Taken | None = None
-        self._left = self._done = self._untold = 0.0
-        self._parts = 0
+        self._left = self._untold = 0.0
+        self._done = self._parts = 0
         self._worked_until = 0.0
-        self._look_at = self._plan_at = 0.0
+        self._look_at = 0.0
         self._mark = ""
-        self.idle_since: float | None = None
 
     def act(self) -> float | None:
         """None at its end."""
         before = self._store.requests.total()
+        self._keep_plan()
         pause = self._work() if self._taken else self._seek()
         if pause is None:
             return None
-        if self._fleet.now >= self._plan_at:
-            self._plan_at = self._fleet.now + PLAN_LOOK_SECONDS
         asked = self._store.requests.total() - before
         return self._fleet.now + max(pause, asked * self._fleet.setting.latency)
 
     def die(self) -> None:
-        """With its share given back, where it heard of it."""
+        """With its share and the plan given back, where it heard of it."""
         fleet = self._fleet
         self._take_mark_off()
+        if fleet.setting.heard and self._plan_log.is_ours:
+            self._plan_log.sync("free")
         if not self._taken:
             return
         self._progress()
         if fleet.setting.heard:
             self._tell("free")
-            self._board.set_free(self._taken.name, self._taken.log.number)
         else:
             lost = min(self._untold, fleet.setting.images_a_second * SYNC_SECONDS)
             fleet.lost_images += lost
-            told = self._untold - lost
-            self._untold = told
+            self._untold -= lost
             self._tell("renew")
-            fleet.lease_seconds += share_log.STALE_SECONDS
+
+    # the plan, as its keeper does
+
+    def _keep_plan(self) -> None:
+        log = self._plan_log
+        try:
+            if log.is_ours:
+                if log.unsynced:
+                    log.sync()
+            elif not log.looked_within(TICK_SECONDS / PLAN_LOOKS):
+                log.catch_up()
+                log.take()
+                self._fleet.more["LIST"] += PLAN_LOOKS - 1
+        except ShareLost:
+            pass  # another has it
 
     # to find a share
 
     def _seek(self) -> float | None:
-        now = self._fleet.now
-        if now < self._look_at and self.idle_since is not None:
-            return self._look_at - now
-        if self._look_at == 0.0:
-            self._look()
         before = self._store.requests.total()
-        taken = self._board.take()
-        while taken is None:
-            self._look()
-            if self._board.all_done:
-                return None
-            if not self._board.may_take:
-                break
-            taken = self._board.take()
+        taken = self._find()
         asked = self._store.requests.total() - before
         self._fleet.search_requests += asked
         self._fleet.longest_search = max(self._fleet.longest_search, asked)
-        if taken is None:
-            self.idle_since = self.idle_since or now
-            self._set_mark()
-            return LOOK_SECONDS
-        self._fleet.idle_seconds += now - self.idle_since if self.idle_since else 0.0
-        self.idle_since = None
-        self._take_mark_off()
-        self._begin(taken)
-        return self._next_tick()
+        if taken is not None:
+            self._take_mark_off()
+            self._begin(taken)
+            return self._next_tick()
+        if self._board.all_done and self._plan_log.is_ours:
+            self._store.put_absent(ROUND.finished, b"")
+        if self._board.over or ROUND.finished in self._store._found:
+            return None
+        self._set_mark()
+        return LOOK_SECONDS
 
-    def _look(self) -> None:
-        self._board.look()
-        self._look_at = self._fleet.now + LOOK_SECONDS
+    def _find(self) -> Taken | None:
+        """As the round's loop does: tries while there seems to be one, and a look where there is none."""
+        taken = self._board.take() if self._look_at else None
+        while taken is None:
+            if self._look_at > self._fleet.now and not self._board.may_take:
+                return None
+            self._board.look()
+            self._look_at = self._fleet.now + LOOK_SECONDS
+            if self._board.over or not self._board.may_take:
+                return None
+            taken = self._board.take()
+        return taken
 
     def _begin(self, taken: Taken) -> None:
         entries = taken.entries
@@ -190,6 +218,7 @@ class Node:
         self._parts = len(splits)
         self._left = self._fleet.size_of(taken.name) - sum(splits) - self._done
         self._untold = 0.0
+        self._fleet.more["GET"] += 1 + (len(entries) - len(splits)) * (ENTRIES - 1)  # the share, and its log
 
     # to work
 
@@ -202,9 +231,8 @@ class Node:
         self._worked_until = self._fleet.now
         self._left, self._untold = self._left - done, self._untold + done
 
-    def _work(self) -> float | None:
+    def _work(self) -> float:
         self._progress()
-        seconds = self._fleet.now - self._worked_until
         try:
             if self._left < 1:
                 self._tell("done")
@@ -213,7 +241,7 @@ class Node:
             self._tell("renew")
         except ShareLost:
             self._taken = None
-            return seconds
+            return 0.0
         self._split()
         return self._next_tick()
 
@@ -225,14 +253,15 @@ class Node:
             log.record([ImageChange(image=0, state="partial", tiles_done=told)])
         log.sync(kind)
         self._done += told
-        more = TICK_SECONDS / SYNC_SECONDS - 1 if kind == "renew" else 0
+        seconds = told / self._fleet.setting.images_a_second
+        more = max(0.0, seconds / SYNC_SECONDS - 1)
+        self._fleet.entries += max(1.0, seconds / SYNC_SECONDS)
         for name, count in (self._store.requests - before).items():
             self._fleet.more[name] += count * more
-        self._fleet.more["LIST"] += TICK_SECONDS / PLAN_LOOK_SECONDS  # the plan's log
 
     def _end(self) -> None:
         name = self._taken.name
-        figures = DoneTally(name, int(self._done), 0, 0, 0, 0, self._parts)
+        figures = DoneTally(name, self._done, 0, 0, 0, 0, self._parts)
         tally.put_done(self._store, ROUND, figures)
         self._board.set_done(name, figures)
         self._taken = None
@@ -240,6 +269,7 @@ class Node:
 
     def _split(self) -> None:
         marks = [entry.key for entry in self._store.list(f"{ROUND.idle(self._taken.name)}/")][:8]
+        self._fleet.more["LIST"] += TICK_SECONDS / (share_log.RENEW_SECONDS / 2) - 1
         seconds = self._left / self._fleet.setting.images_a_second
         parts = min(len(marks), int(seconds / SPLIT_SECONDS) - 1)
         if parts <= 0:
@@ -275,12 +305,13 @@ class Fleet:
     def __init__(self, setting: Setting) -> None:
         self.setting, self.now, self.store = setting, 0.0, Store()
         self.chance = random.Random(setting.seed)
-        self.lost_images = self.idle_seconds = self.lease_seconds = 0.0
+        self.lost_images = self.node_seconds = self.entries = 0.0
         self.more: Counter[str] = Counter()
         self.parts: dict[str, int] = {}
         self.deaths = 0
         self.done_at = 0.0  # the last share that was
         self.longest_search = self.search_requests = 0  # requests to find a share
+        self._minutes: Counter[int] = Counter()  # requests, by the minute
         for number in range(1, setting.shares + 1):
             self.store.put(f"{ROUND.plan}/{job_round.name_of(number)}", b"")
         self.store.put(f"{ROUND.plan}/end", b"")
@@ -291,44 +322,53 @@ class Fleet:
 
     def run(self) -> dict:
         """The figures of it."""
-        setting = self.setting
-        waiting: list[tuple[float, int, Node]] = []
-        started = 0
-        for _ in range(setting.nodes):
-            heapq.heappush(waiting, (self.chance.uniform(0, 10), started, self._node(started, 0.0)))
-            started += 1
+        with mock.patch.object(board_module, "_PAGE", PAGE // ENTRIES):  # a look here asks as much as a real one
+            self._run()
+        return self._figures(self.done_at)
+
+    def _run(self) -> None:
+        waiting = [
+            (self.chance.uniform(0, 10), number, self._node(number, 0.0)) for number in range(self.setting.nodes)
+        ]
+        heapq.heapify(waiting)
+        turns = started = len(waiting)
         while waiting:
             self.now, _, node = heapq.heappop(waiting)
+            turns += 1
+            before = self._asked()
             if self.now >= node.dies_at:
-                node.die()
-                self.deaths += 1
-                if not self._is_done():
-                    at = self.now + BOOT_SECONDS
-                    heapq.heappush(waiting, (at, started, self._node(started, at)))
-                    started += 1
-                continue
-            again = node.act()
-            if again is not None:
-                heapq.heappush(waiting, (min(again, max(node.dies_at, self.now)), started, node))
-                started += 1
-        return self._figures(self.done_at)
+                self._bury(node)
+                if ROUND.finished not in self.store._found:
+                    at, started = self.now + BOOT_SECONDS, started + 1
+                    heapq.heappush(waiting, (at, turns, self._node(started, at)))
+            elif (again := node.act()) is not None:
+                heapq.heappush(waiting, (min(again, max(node.dies_at, self.now)), turns, node))
+            else:
+                self.node_seconds += self.now - node.started_at
+            self._minutes[int(self.now // 60)] += self._asked() - before
+
+    def _bury(self, node: Node) -> None:
+        node.die()
+        self.deaths += 1
+        self.node_seconds += self.now - node.started_at
 
     def _node(self, number: int, now: float) -> Node:
         life = self.chance.expovariate(1 / self.setting.life) if self.setting.life else float("inf")
-        return Node(self, f"node-{number}", now + life)
+        return Node(self, f"node-{number}", now, now + life)
 
-    def _is_done(self) -> bool:
-        done = {each.share for each in tally.done(self.store, ROUND)}
-        return len(done) == self.setting.shares + len(self.parts)
+    def _asked(self) -> float:
+        return self.store.requests.total() + self.more.total()
 
     def _figures(self, seconds: float) -> dict:
         setting = self.setting
+        images = setting.shares * setting.share_images
         up = setting.life / (setting.life + BOOT_SECONDS) if setting.life else 1.0
-        ideal = setting.shares * setting.share_images / (setting.nodes * setting.images_a_second * up)
-        requests = {name: round(self.store.requests[name] + self.more[name]) for name in ("PUT", "LIST", "GET", "HEAD")}
+        ideal = images / (setting.nodes * setting.images_a_second * up)
+        requests = {name: round(self.store.requests[name] + self.more[name]) for name in (*BILLED, "DELETE")}
+        hours = self.node_seconds / 3600
         return {
             **setting._asdict(),
-            "images": setting.shares * setting.share_images,
+            "images": images,
             "seconds": round(seconds),
             "ideal": round(ideal),
             "ratio": round(seconds / ideal, 3),
@@ -338,57 +378,101 @@ class Fleet:
             "search_requests": self.search_requests,
             "longest_search": self.longest_search,
             "requests": requests,
-            "price": round(self._price(requests), 3),
-            "requests_an_hour_and_node": round(sum(requests.values()) * 3600 / seconds / setting.nodes),
+            "requests_an_hour_and_node": round(sum(requests.values()) / hours),
+            "requests_a_second": round(sum(requests.values()) / seconds),
+            "requests_a_second_in_the_busiest_minute": round(max(self._minutes.values()) / 60),
+            "queue_requests_an_hour": round(setting.nodes * 3600 / POLL_SECONDS),
+            "node_hours": round(hours, 1),
+            "money": {
+                "machines": round(hours * setting.node_price, 2),
+                "protocol": round(self._price(requests), 2),
+                "images": round(self._price({"PUT": images, "GET": images}), 2),
+            },
+            "plan_seconds": round(images / setting.plan_rate),
+            "end_seconds": round(end_seconds(setting, self.entries)),
+            "log_entries": round(self.entries),
         }
 
     def _price(self, requests: dict[str, int]) -> float:
-        puts, gets = requests["PUT"] + requests["LIST"], requests["GET"] + requests["HEAD"]
+        counted = Counter(requests)
+        puts, gets = counted["PUT"] + counted["LIST"], counted["GET"] + counted["HEAD"]
         return (puts * self.setting.put_price + gets * self.setting.get_price) / 1000
+
+
+def end_seconds(setting: Setting, entries: float) -> float:
+    """From the last share to the mark: shares are read one after another, entries of logs ahead of what is written."""
+    images = setting.shares * setting.share_images
+    reading = entries * setting.latency / AT_ONCE
+    return images / SHARE_IMAGES * setting.latency + max(reading, images / setting.results_rate)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shares", type=int, default=1000)
+    parser.add_argument("--shares", type=int, default=2000)
     parser.add_argument("--images", type=int, default=100_000_000)
     parser.add_argument("--rate", type=float, default=170.0, help="images a second and node")
-    parser.add_argument("--nodes", type=int, nargs="+", default=[10, 100])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--lives", type=float, nargs="+", default=[600.0, 3600.0, 36000.0], help="seconds")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "simulate_fleet.json")
-    parser.add_argument("--put-price", type=float, default=0.005, help="of a thousand PUT or LIST")
-    parser.add_argument("--get-price", type=float, default=0.0004, help="of a thousand GET or HEAD")
+    for name, what in (
+        ("put_price", "USD of a thousand PUT or LIST"),
+        ("get_price", "USD of a thousand GET or HEAD"),
+        ("node_price", "USD of a machine's hour"),
+        ("plan_rate", "images a second that one machine plans"),
+        ("results_rate", "images a second whose results one machine writes"),
+        ("latency", "seconds a request takes"),
+    ):
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=float, default=Setting._field_defaults[name], help=what)
     parser.add_argument("--plot", type=Path, metavar="SVG")
+    parser.add_argument("--only-plot", action="store_true", help="draw what --json has")
     given = parser.parse_args()
-    found = []
-    for nodes in given.nodes:
-        for life in given.lives:
-            for heard in (True, False):
-                images = given.images // given.shares
-                prices = {"put_price": given.put_price, "get_price": given.get_price}
-                setting = Setting(nodes, given.shares, images, given.rate, life, heard, **prices)
-                found.append(Fleet(setting).run())
-                print(json.dumps(found[-1]), flush=True)
-    given.json.parent.mkdir(exist_ok=True)
-    given.json.write_text(json.dumps(found, indent=1) + "\n")
+    found = json.loads(given.json.read_text()) if given.only_plot else simulate(given)
     if given.plot:
         plot(found, given.plot)
 
 
+def simulate(given: argparse.Namespace) -> list[dict]:
+    """Each setting's figures, written to --json as they come."""
+    found = []
+    given.json.parent.mkdir(exist_ok=True)
+    names = ("put_price", "get_price", "node_price", "plan_rate", "results_rate", "latency")
+    rest = {name: getattr(given, name) for name in names}
+    for nodes in given.nodes:
+        for life in given.lives:
+            for heard in (True, False):
+                setting = Setting(nodes, given.shares, given.images // given.shares, given.rate, life, heard, **rest)
+                found.append(Fleet(setting).run())
+                print(json.dumps(found[-1]), flush=True)
+                given.json.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
 def plot(found: list[dict], path: Path) -> None:
-    """How much longer than the ideal it took, and the images made twice, by the mean of lifetimes."""
+    """By the mean of lifetimes: time against the ideal, work that is made twice, and what the protocol asks."""
+    import matplotlib
+
+    matplotlib.use("svg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for name, axis in zip(("ratio", "lost_images"), axes, strict=True):
-        for heard in (True, False):
-            rows = [each for each in found if each["heard"] == heard and each["nodes"] == found[0]["nodes"]]
-            label = "notices heard" if heard else "not heard"
-            axis.plot([each["life"] / 60 for each in rows], [each[name] for each in rows], "o-", label=label)
-        axis.set_xscale("log")
-        axis.set_xlabel("mean lifetime, minutes")
-        axis.legend()
-    axes[0].set_ylabel("time / ideal")
-    axes[1].set_ylabel("images made twice")
+    pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "batchgray", "font.size": 8}
+    panels = {
+        "time / ideal": lambda row: row["ratio"],
+        "images made twice, %": lambda row: 100 * row["lost_images"] / row["images"],
+        "requests of the protocol a second": lambda row: row["requests_a_second"],
+    }
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 3), layout="constrained")
+    for (title, value), axis in zip(panels.items(), axes, strict=True):
+        for index, nodes in enumerate(dict.fromkeys(row["nodes"] for row in found)):
+            for heard, style in ((True, "o-"), (False, "x--")):
+                rows = [row for row in found if row["nodes"] == nodes and row["heard"] == heard]
+                label = f"{nodes:,} machines, notices {'heard' if heard else 'not heard'}"
+                lives = [row["life"] / 60 for row in rows]
+                axis.plot(lives, [value(row) for row in rows], style, color=f"C{index}", label=label)
+        axis.set(xscale="log", xlabel="mean lifetime, minutes")
+        axis.set_title(title, loc="left", fontsize=9)
+    axes[2].set_yscale("log")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 
