@@ -10,9 +10,10 @@ import click
 
 from batchgray import errors, options
 from batchgray.cli import parsing
-from batchgray.cli.flags import ANY_PLACE, MANIFEST, PLACE, Choice, Name, option, options_of_both
+from batchgray.cli.flags import option, options_of_both
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.streams import as_json_line, leave, say
+from batchgray.cli.values import ANY_PLACE, MANIFEST, PLACE, Choice, Name, Whole
 
 
 @click.command(cls=Command, short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
@@ -40,10 +41,11 @@ from batchgray.cli.streams import as_json_line, leave, say
     help="The weights of red, green and blue; luma is a JPEG's own Y'.",
 )
 @option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
-@option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
+@option("--quality", type=Whole(options.QUALITY), metavar="1..100", default=75, show_default=True, help="JPEG quality.")
 @option(
     "--compression",
-    type=click.IntRange(0, 9),
+    type=Whole(options.COMPRESSION),
+    metavar="0..9",
     default=2,
     show_default=True,
     help="PNG effort, from none to the smallest file; the pixels are the same.",
@@ -62,10 +64,16 @@ from batchgray.cli.streams import as_json_line, leave, say
     metavar="COLOUR",
     help="Composite what is transparent over this colour (white, '#1a2b3c') first. none: the colour under it counts.",
 )
-@option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
+@option(
+    "--tile-rows",
+    type=Whole(options.TILE_ROWS),
+    metavar="N",
+    help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]",
+)
 @option(
     "--max-pixels",
-    type=click.IntRange(1),
+    type=Whole(options.MAX_PIXELS),
+    metavar="N",
     default=1_000_000_000,
     show_default=True,
     help="Larger images fail before they are decoded.",
