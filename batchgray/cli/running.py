@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import click
 
@@ -35,12 +35,19 @@ from batchgray.cli.values import ANY_PLACE, MANIFEST, PLACE, Choice, Name, Whole
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
     "--method",
-    type=Choice(["bt601", "bt709", "luma"]),
+    type=Choice(get_args(options.Method)),
     default="bt601",
     show_default=True,
     help="The weights of red, green and blue; luma is a JPEG's own Y'.",
 )
-@option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
+@option(
+    "--format",
+    "format_",
+    type=Choice(get_args(options.Format)),
+    default="jpeg",
+    show_default=True,
+    help="Output format.",
+)
 @option("--quality", type=Whole(options.QUALITY), metavar="1..100", default=75, show_default=True, help="JPEG quality.")
 @option(
     "--compression",
@@ -52,7 +59,7 @@ from batchgray.cli.values import ANY_PLACE, MANIFEST, PLACE, Choice, Name, Whole
 )
 @option(
     "--metadata",
-    type=Choice(["keep", "strip"]),
+    type=Choice(get_args(options.Metadata)),
     default="keep",
     show_default=True,
     help="Keep EXIF, XMP and IPTC, or of EXIF the orientation alone.",
