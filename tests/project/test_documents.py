@@ -24,7 +24,7 @@ from batchgray.storage.urls import StoreOptions, open_place
 
 ROOT = Path(__file__).parents[2]
 PLACEHOLDERS = {"INPUT...": "photos", " DIR": " gray-photos"}
-SMALLER = {"make run": "batchgray run images --out gray", "15000, 10000": "9000, 6000"}  # the tutorial's
+SMALLER = {"make run": "batchgray run images --out gray", "15000, 10000": "9000, 6000", "range(12)": "range(4)"}
 ELSEWHERE = ("make ", ". .venv", "pip ", "pipx ", "batchgray run oss:")
 SERVERS = ("python scripts/oss_local.py", "python scripts/smq_local.py")
 EXPORTS = (*SERVERS, "export ")  # the server runs already; it is found from here on
