@@ -422,3 +422,4 @@ def test_a_failed_image_is_called_by_its_path_below_the_only_input(tmp_path, kin
     page = Page((tmp_path / "out" / "report.html").read_text("utf-8"))
     assert page.rows() == [("day/bad.png", "an empty file (0 bytes)")]
     assert "shares" not in page.counts()  # of a job that is over there are none
+    assert page.counts().get("Interruptions") == (0 if kind == "manifest" else None)  # and what was is not known
