@@ -31,7 +31,7 @@ test: .venv/tested lint  ## install with the test extras, lint, run the tests
 test-ray: .venv/rayed  ## the tests on a Ray cluster, in a network of their own
 	@tests/ray/run.sh $(BIN)/python -m pytest -q -W default tests/ray $(PYTEST)
 
-check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
+check: .venv/tested lint  ## lint, and the tests that start no process: a minute or two
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
 
 coverage: .venv/tested  ## which lines of batchgray the tests reach, in every process: a report, no verdict
