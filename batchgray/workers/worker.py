@@ -40,7 +40,6 @@ from batchgray.workers.messages import (
     Channel,
     Convert,
     Failed,
-    Flushed,
     GiveBack,
     Granted,
     Idle,
@@ -222,9 +221,7 @@ class Worker:
     def _make_output(self, in_hand: InHand) -> committer.Written:
         started = time.monotonic()
         try:
-            # Bands that only this machine has would be lost with it.
-            below = in_memory.LARGE_PIXELS if self._checkpoints.keeps_planes else math.inf
-            return self._make_in_memory(in_hand, started, below)
+            return self._make_in_memory(in_hand, started, in_memory.LARGE_PIXELS)
         except in_memory.SoonerInBands:
             with contextlib.suppress(ImageError):
                 return self._take_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
@@ -283,8 +280,9 @@ class Worker:
         plan, team = self._plan_bands(task, source, too_large, sliced)
         self._sliced = plan.slices is not None
         with self._interrupt.ending_at_once():  # what is there already is looked through
-            told = self._channel.send if self._checkpoints.keeps_planes else _untold
-            conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
+            conversion = banded.Conversion(
+                task, record, metadata, self._pixels, self._checkpoints, self._scratch, self._channel.send
+            )
         with contextlib.closing(conversion), allocator.returned(team.kept_bytes):
             computed = conversion.tiles_missing
             try:
@@ -382,10 +380,6 @@ class Worker:
         self._scratch_bytes = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()
-
-
-def _untold(_flushed: Flushed) -> None:
-    """What stays on this machine is nothing that another run could count on."""
 
 
 def _receive(receive: Callable[[], Any]) -> Any:
