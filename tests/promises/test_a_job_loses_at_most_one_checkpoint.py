@@ -44,6 +44,7 @@ def test_killed_in_the_middle(stage, tall_converted, tmp_path, killed):
 
 
 CHECKPOINT = "batchgray.checkpoints.band_plane:BandPlane.checkpoint"
+HEARD = "batchgray.workers.side_by_side:SideBySide._end"
 TILES_IN_A_BAND = 10
 
 
@@ -66,8 +67,8 @@ def tiles_kept(stage) -> int:
 def test_a_large_image_goes_on_on_another_machine(large, tmp_path, end):
     """It is converted in bands, and what is finished of them is in the store."""
     with jobs.oss(large / "in", tmp_path) as stage:
-        rules = Rule("band", r"large\.jpg", after=12, until=1), Rule("return", CHECKPOINT)
-        recording = Recording(tmp_path / "record", *rules)
+        no_more_before_it_is_heard = Rule("band", r"large\.jpg", after=12, until=1), Rule("call", HEARD, times=0)
+        recording = Recording(tmp_path / "record", *no_more_before_it_is_heard, Rule("return", CHECKPOINT))
         with Running(*stage.run("--checkpoint", 0.000001), env=stage.env(recording) | LARGE_PIXELS) as run:
             worker = wait_for_stopped_worker(run)
             if end == "killed":
