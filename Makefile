@@ -13,7 +13,7 @@ BENCH ?= throughput thumbnails png_output formats kernel startup checkpoint_cost
 BENCH_IMAGES = $(if $(filter ./images,$(IMAGES)),./photos,$(IMAGES))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-ray check coverage lint soak soak-join photos fuzz bench bench-report docs dist clean
+.PHONY: help run test test-ray check coverage lint soak soak-join photos fuzz bench bench-ray bench-report docs dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 15
@@ -31,7 +31,7 @@ test: .venv/tested lint  ## install with the test extras, lint, run the tests
 test-ray: .venv/rayed  ## the tests on a Ray cluster, in a network of their own
 	@tests/ray/run.sh $(BIN)/python -m pytest -q -W default tests/ray $(PYTEST)
 
-check: .venv/tested lint  ## lint, and the tests that start no process: under a minute
+check: .venv/tested lint  ## lint, and the tests that start no process: a minute or two
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not processes" $(PYTEST)
 
 coverage: .venv/tested  ## which lines of batchgray the tests reach, in every process: a report, no verdict
@@ -77,6 +77,11 @@ bench: .venv-bench/installed  ## measure against peers, over the photographs or 
 	@for name in $(BENCH); do $(BENCH_BIN)/python benchmarks/$$name.py --images "$(BENCH_IMAGES)" --keep $(OPTIONS) || exit 1; done
 	@rm -rf benchmarks/scratch
 
+bench-ray: .venv-bench/rayed  ## what a Ray cluster of two nodes on this machine costs, beside two that join and one alone
+	@test -d "$(BENCH_IMAGES)" || $(MAKE) photos
+	@$(BENCH_BIN)/python benchmarks/joined.py --images "$(BENCH_IMAGES)" --ray --keep $(OPTIONS)
+	@rm -rf benchmarks/scratch
+
 bench-report: .venv-bench/installed  ## draw what was measured into docs/benchmarks
 	@$(BENCH_BIN)/python benchmarks/report.py
 
@@ -110,6 +115,10 @@ clean:  ## remove the virtual environments and what tools left
 	@touch $@
 
 # Installed as users install it: a link to the source costs each interpreter 0.04 s.
+.venv-bench/rayed: .venv-bench/installed
+	@$(BENCH_BIN)/pip install -q --disable-pip-version-check '.[ray]'
+	@touch $@
+
 .venv-bench/installed: .venv-bench/bin/python setup.cfg pyproject.toml $(shell find batchgray -name '*.py')
 	@echo "Installing batchgray and its peers into .venv-bench ..."
 	@rm -rf build

@@ -4,6 +4,8 @@ An `ImageError` costs one image and is an event; everything else here ends the c
 command that fails can do; what another command does is a command of its own, in backquotes.
 """
 
+from collections.abc import Sequence
+
 from batchgray import program
 
 
@@ -22,6 +24,12 @@ def _escaped(char: str) -> str:
 
 # Why an image of a job fails whose input is another than it was when it was listed. The next round makes it anew.
 INPUT_CHANGED = "it has changed since it was listed; `batchgray run` with the same options makes it anew"
+
+
+def alternatives(words: Sequence[str]) -> str:
+    """`a, b or c`; what has a comma itself is quoted."""
+    *first, last = (f"'{word}'" if "," in word else word for word in words)
+    return " or ".join([*([", ".join(first)] if first else []), last])
 
 
 class _Lines(str):
@@ -46,6 +54,22 @@ class UsageError(BatchgrayError):
     """{0}"""
 
     exit_code = 2
+
+
+class BadValue(UsageError):
+    """{0} takes {1}, not {2}."""
+
+
+class MisspeltValue(UsageError):
+    """{0} takes {1}, not {2}. Did you mean {3}?"""
+
+
+class EmptyValue(UsageError):
+    """{0} is empty: it takes a name."""
+
+
+class StrayCharacter(UsageError):
+    """{0} takes text, and {1} has a character that can't be shown; look for a stray one."""
 
 
 class NoSuchInput(UsageError):

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -18,8 +18,28 @@ AnyPath = str | os.PathLike[str]
 
 MEMORY_SHARE = 0.6
 MOST_PIXELS = 2**63 - 1
-MOST_WORKERS = 2**22  # Linux has no more processes
-MOST_ROWS = 2**31 - 1  # no format has more
+
+
+class Bounds(NamedTuple):
+    """The least and the most that an option of a whole number takes; as a str, what it takes."""
+
+    least: int
+    most: int
+
+    def hold(self, number: int) -> bool:
+        """Whether a number is within them."""
+        return self.least <= number <= self.most
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.least} to {self.most}"
+
+
+QUALITY = Bounds(1, 100)
+COMPRESSION = Bounds(0, 9)
+TILE_ROWS = Bounds(1, 2**31 - 1)  # no format has more
+WORKERS = Bounds(1, 2**22)  # Linux has no more processes
+MAX_PIXELS = Bounds(1, MOST_PIXELS)
+CHECKPOINT, GRACE = "seconds above 0", "seconds from 0 on"
 # Those that HTML has had from the beginning.
 COLOURS = {
     **{"black": "#000000", "silver": "#c0c0c0", "gray": "#808080", "white": "#ffffff", "maroon": "#800000"},
@@ -45,9 +65,8 @@ def parse_background(text: str) -> str:
     if re.fullmatch(r"#[0-9a-f]{3}", colour):
         colour = "#" + "".join(2 * digit for digit in colour[1:])
     if colour != "none" and not re.fullmatch(r"#[0-9a-f]{6}", colour):
-        raise errors.UsageError(
-            f"--background takes none, a colour such as '#ffffff' (in quotes), or a name such as white, not {text}."
-        )
+        takes = "none, a colour such as '#ffffff' (in quotes), or a name such as white"
+        raise errors.BadValue("--background", takes, text or "''")
     return colour
 
 
@@ -63,10 +82,16 @@ def _check_types(options: msgspec.Struct) -> None:
             value = msgspec.convert(given, field.type)
         except msgspec.ValidationError as error:
             if get_origin(field.type) is Literal and isinstance(given, str):
-                choices = " or ".join(get_args(field.type))
-                raise errors.UsageError(f"--{field.name} takes {choices}, not {given}.") from None
+                choices = errors.alternatives(get_args(field.type))
+                raise errors.BadValue(f"--{field.name}", choices, given or "''") from None
             raise TypeError(f"{type(options).__name__}.{field.name}: {error}") from None
         msgspec.structs.force_setattr(options, field.name, value)
+
+
+def _check_bounds(option: str, bounds: Bounds, given: int) -> None:
+    """Raises BadValue."""
+    if not bounds.hold(given):
+        raise errors.BadValue(option, str(bounds), given)
 
 
 def _make_path(options: msgspec.Struct, name: str) -> None:
@@ -108,12 +133,10 @@ class PixelOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check_types(self)
         msgspec.structs.force_setattr(self, "background", parse_background(self.background))
-        if not 1 <= self.quality <= 100:
-            raise errors.UsageError("--quality takes a whole number from 1 to 100.")
-        if not 0 <= self.compression <= 9:
-            raise errors.UsageError("--compression takes a whole number from 0 to 9.")
-        if self.tile_rows is not None and not 1 <= self.tile_rows <= MOST_ROWS:
-            raise errors.UsageError(f"--tile-rows takes a whole number from 1 to {MOST_ROWS}.")
+        _check_bounds("--quality", QUALITY, self.quality)
+        _check_bounds("--compression", COMPRESSION, self.compression)
+        if self.tile_rows is not None:
+            _check_bounds("--tile-rows", TILE_ROWS, self.tile_rows)
 
     def rows_for(self, width: int) -> int:
         """Rows in a tile of an image `width` pixels wide."""
@@ -136,14 +159,13 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if not 1 <= self.workers <= MOST_WORKERS:
-            raise errors.UsageError(f"--workers takes a whole number from 1 to {MOST_WORKERS}.")
+        _check_bounds("--workers", WORKERS, self.workers)
         if self.memory < 0:
-            raise errors.UsageError("--memory takes a number of bytes from 0.")
+            raise errors.BadValue("--memory", "a number of bytes from 0 on", self.memory)
         if not 0 < self.checkpoint < math.inf:
-            raise errors.UsageError("--checkpoint takes seconds above 0.")
+            raise errors.BadValue("--checkpoint", CHECKPOINT, f"{self.checkpoint:g}")
         if not 0 <= self.grace < math.inf:
-            raise errors.UsageError("--grace takes seconds from 0.")
+            raise errors.BadValue("--grace", GRACE, f"{self.grace:g}")
 
 
 class FleetOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +180,7 @@ class FleetOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check_types(self)
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise errors.UsageError("--shard takes I/N, with I from 1 to N.")
+            raise errors.BadValue("--shard", "I/N with I from 1 to N", "{}/{}".format(*self.shard))
 
     @property
     def joins(self) -> bool:
@@ -222,8 +244,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         _check_types(self)
         if not self.inputs:
             raise errors.NothingNamed
-        if not 1 <= self.max_pixels <= MOST_PIXELS:
-            raise errors.UsageError(f"--max-pixels takes a whole number from 1 to {MOST_PIXELS}.")
+        _check_bounds("--max-pixels", MAX_PIXELS, self.max_pixels)
 
     @property
     def manifest_path(self) -> Path:

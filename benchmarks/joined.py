@@ -1,21 +1,30 @@
 """What it costs to join: two supervisors with a worker each against one with two workers, on the same cores.
 
-    python benchmarks/joined.py [--images DIR] [--runs 5] [--photographs 500] [--thumbnails 12000] [--only WORD]
+    python benchmarks/joined.py [--images DIR] [--runs 5] [--photographs 500] [--thumbnails 12000] [--only WORD] [--ray]
 
 A way is a job over folders, or over the local OSS server (whose processor time counts for nobody). `both` is when the
 second supervisor has ended, too: it looks every three seconds whether all is done. `finished` is when the first has.
 Processor time is that of all supervisors and workers. Start-up is the same over two tiny pictures, in the same round.
+
+With `--ray` there is a third way: a driver, and a cluster of two nodes with a worker each, which is there before and
+after (`make bench-ray` installs batchgray[ray]). Its processor time is that of the driver and of all of the cluster;
+`finished` and `both` are when the driver has ended. Ray runs in a network of its own, as it takes the machine's own
+address for 127.0.0.1.
 """
 
 import argparse
 import contextlib
+import fcntl
 import itertools
 import os
 import shlex
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +32,8 @@ import pictures
 import psutil
 from common import HERE, Measured, Row, batchgray, children_seconds, fresh, main, paired
 from stores import adopt_orphans
+
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
 
 
 class Figures(NamedTuple):
@@ -71,7 +82,61 @@ def measured(place: Place, workers: list[int], options: list[str]) -> Figures:
     return Figures(ends[0], ends[-1], children_seconds() - cpu)
 
 
-WAYS = {"one with two workers": ([2], ["--job"]), "two joined, one worker each": ([1, 1], ["--join"])}
+class Way(NamedTuple):
+    workers: list[int]
+    options: list[str]
+
+
+ALONE = "one with two workers"
+WAYS = {ALONE: Way([2], ["--job"]), "two joined, one worker each": Way([1, 1], ["--join"])}
+ON_RAY = "Ray, two nodes, one worker each"
+
+
+class RayCluster:
+    """A head without cores, and two nodes with one each."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        from ray.cluster_utils import Cluster
+
+        request = struct.pack("16sh", b"lo", _IFF_UP)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)  # a new network has its loopback down
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "env_vars": environment})
+        for number in (1, 2):
+            self._cluster.add_node(num_cpus=1, env_vars={**environment, "BATCHGRAY_INSTANCE_ID": f"i-{number}"})
+
+    def measured(self, place: Place) -> Figures:
+        before, began = children_seconds() + self._seconds(), time.monotonic()
+        options = ["--engine", "ray", "--ray-address", self._cluster.address, "--progress", "none"]
+        driver = subprocess.run(
+            batchgray("run", place.source, "--out", place.next_out(), *options),
+            env=os.environ | place.environment,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if driver.returncode:
+            sys.exit(f"exit {driver.returncode}: {driver.stderr.decode(errors='replace')}")
+        ended = time.monotonic() - began
+        return Figures(ended, ended, children_seconds() + self._seconds() - before)
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+    @staticmethod
+    def _seconds() -> float:
+        """Processor time of all that the cluster has started, what has ended included."""
+        total = 0.0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += sum(process.cpu_times()[:4])
+        return total
+
+
+def enter_a_network_of_its_own() -> None:
+    """Run this program anew there."""
+    if "IN_A_NETWORK_OF_ITS_OWN" not in os.environ:
+        command = ["unshare", "--map-root-user", "--net", sys.executable, *sys.argv]
+        os.execvpe(command[0], command, os.environ | {"IN_A_NETWORK_OF_ITS_OWN": "1"})
 
 
 @contextlib.contextmanager
@@ -79,7 +144,7 @@ def oss(folders: dict[str, Path]) -> Iterator[dict[str, Place]]:
     """Each of the folders in a bucket of its own."""
     buckets = [part for name, folder in folders.items() for part in ("--bucket", f"{name}={folder}")]
     command = [sys.executable, str(HERE.parent / "scripts" / "oss_local.py"), *buckets, "--bucket", "gray"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             exports = itertools.takewhile(lambda line: line.startswith("export "), server.stdout)
             environment = dict(shlex.split(line)[1].split("=", 1) for line in exports)
@@ -92,6 +157,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photographs", type=int, default=500)
     parser.add_argument("--thumbnails", type=int, default=12000)
     parser.add_argument("--only", default="", help="a word of what to measure: photographs, thumbnails, folders, OSS")
+    parser.add_argument("--ray", action="store_true", help="on a Ray cluster as well")
 
 
 def linked(source: Path, folder: Path, count: int) -> Path:
@@ -109,15 +175,23 @@ def rows_of(name: str, found: dict[str, list[Figures]]) -> list[Row]:
         for way, figures in found.items()
         for figure in Figures._fields
     ]
-    one, two = (found[way] for way in WAYS)
-    starts = [found[f"{way}, start-up"] for way in WAYS]
-    for figure in Figures._fields:
-        ratios = [
-            (getattr(b, figure) - getattr(start_b, figure)) / (getattr(a, figure) - getattr(start_a, figure))
-            for a, b, start_a, start_b in zip(one, two, *starts, strict=True)
-        ]
-        rows.append(Row(f"{name}: joined / one, start-up off", f"{figure} ratio", "x", ratios))
+    for way in found:
+        if way != ALONE and f"{way}, start-up" in found:
+            rows += _ratios(name, way, found)
     return rows
+
+
+def _ratios(name: str, way: str, found: dict[str, list[Figures]]) -> Iterator[Row]:
+    rounds = list(zip(*(found[each] for each in _with_start_up(way, ALONE)), strict=True))
+    for figure in Figures._fields:
+        spent = [[getattr(each, figure) for each in round] for round in rounds]
+        ratios = [(of_way - start) / (alone - start_alone) for of_way, start, alone, start_alone in spent]
+        yield Row(f"{name}: {way} / {ALONE}, start-up off", f"{figure} ratio", "x", ratios)
+
+
+def _with_start_up(*ways: str) -> Iterator[str]:
+    for way in ways:
+        yield from (way, f"{way}, start-up")
 
 
 def measure(given: argparse.Namespace, work: Path) -> Measured:
@@ -130,7 +204,11 @@ def measure(given: argparse.Namespace, work: Path) -> Measured:
         "tiny": pictures.tiny(work / "tiny", 2),
     }
     rows: list[Row] = []
-    with oss(folders) as buckets:
+    with contextlib.ExitStack() as stack:
+        buckets = stack.enter_context(oss(folders))
+        cluster = None
+        if given.ray:
+            cluster = stack.enter_context(contextlib.closing(RayCluster(buckets["tiny"].environment)))
         below = {name: Place(str(folder), work, {}) for name, folder in folders.items()}
         for kind, places in (("folders", below), ("OSS", buckets)):
             for name in ("photographs", "thumbnails"):
@@ -138,11 +216,16 @@ def measure(given: argparse.Namespace, work: Path) -> Measured:
                     continue
                 ways = {}
                 for way, of in WAYS.items():
-                    ways[way] = lambda place=places[name], of=of: measured(place, *of)
-                    ways[f"{way}, start-up"] = lambda place=places["tiny"], of=of: measured(place, *of)
+                    ways[way] = partial(measured, places[name], *of)
+                    ways[f"{way}, start-up"] = partial(measured, places["tiny"], *of)
+                if cluster is not None:
+                    ways[ON_RAY] = partial(cluster.measured, places[name])
+                    ways[f"{ON_RAY}, start-up"] = partial(cluster.measured, places["tiny"])
                 rows += rows_of(f"{name}, {kind}", paired(given.runs, ways))
     return Measured(rows, {"photographs": given.photographs, "thumbnails": given.thumbnails})
 
 
 if __name__ == "__main__":
+    if "--ray" in sys.argv:
+        enter_a_network_of_its_own()
     main(__file__, __doc__, measure, runs=5, options=options)

@@ -58,19 +58,14 @@ def _row(option: click.Option, context: click.Context) -> str:
     names, meaning = record
     remarks: list[str] = []
     while remark := _REMARK.search(meaning):
-        remarks.insert(0, _in_words(remark[1]))
+        remarks.insert(0, remark[1])
         meaning = meaning[: remark.start()]
     if isinstance(option.type, click.Choice):
         names = ", ".join(option.opts)
         meaning += f" One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
-    named = "<br>".join(f"`{name}`" for name in re.sub(r" (INTEGER|FLOAT)( RANGE)?", " N", names).split(", "))
+    named = "<br>".join(f"`{name}`" for name in names.split(", "))
     said = f" ({'; '.join(remarks)})" if remarks else ""
     return f"| {named} | {_escaped(meaning + said)} |"
-
-
-def _in_words(remark: str) -> str:
-    remark = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", remark)
-    return re.sub(r"x>=(\d+)", r"\1 or more", remark)
 
 
 def _escaped(text: str) -> str:

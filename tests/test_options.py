@@ -220,7 +220,7 @@ def test_a_wrong_type_is_refused_with_the_fields_name(make, wrong, words):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"method": "bt2020"}, "--method takes bt601 or bt709 or luma, not bt2020"),
+        ({"method": "bt2020"}, "--method takes bt601, bt709 or luma, not bt2020"),
         ({"format": "tiff"}, "--format takes jpeg or png, not tiff"),
         ({"metadata": "all"}, "--metadata takes keep or strip, not all"),
     ],

@@ -66,6 +66,11 @@ class BandPlane:
             if expected and integrity.checksum([self.read(index)]) == expected:
                 self._sums[index] = expected
 
+    @property
+    def count(self) -> int:
+        """How many bands there are."""
+        return len(self._sums)
+
     def bands(self) -> Iterator[tiles.Tile]:
         """All bands, top to bottom."""
         return tiles.unfinished(bytes(len(self._sums)), self.record.height, self.band_rows)
@@ -129,12 +134,18 @@ class BandPlane:
         Others may be written meanwhile; they count in the next one. Raises PlaceError; the earlier checkpoint then
         stays.
         """
+        sums = list(self._sums)
+        self._keep(sums)
+        return _tiles_in(sums, self.record).count(1)
+
+    def _keep(self, sums: list[str]) -> None:
+        """Make the bands that have sums durable, and these. Raises PlaceError."""
         header = _Header(
             output=self._output,
             record=self.record,
             options=self._options,
             band_rows=self.band_rows,
-            sums=list(self._sums),
+            sums=sums,
             ignored=self.ignored,
         )
         temporary = f"{integrity.short_name(self._output)}.tmp"
@@ -142,7 +153,6 @@ class BandPlane:
             self._file.sync()
             with self._folder.saving(self._header_name, temporary) as file:
                 file.append(_HEADERS.line(header))
-        return _tiles_in(header.sums, self.record).count(1)
 
     def close(self) -> None:
         self._file.close()

@@ -10,12 +10,7 @@ from batchgray.records import Task
 
 
 class Checkpoints(Protocol):
-    """What another run, on another machine too, goes on from. All methods raise PlaceError.
-
-    `keeps_planes` says whether the planes of images in bands are among that.
-    """
-
-    keeps_planes: bool
+    """What another run, on another machine too, goes on from. All methods raise PlaceError."""
 
     def save(self, task: Task, image: slots.SlotImage) -> SidecarHeader:
         """Make the finished tiles durable. On an error an earlier sidecar stays as it was."""

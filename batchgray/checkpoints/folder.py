@@ -22,8 +22,6 @@ class FolderCheckpoints:
     They lie in `folder`, partial JPEGs below `out`. Neither is closed here.
     """
 
-    keeps_planes = True
-
     def __init__(self, folder: Folder, out: Folder, pixels: PixelOptions) -> None:
         self._folder, self._out, self._pixels = folder, out, pixels
 

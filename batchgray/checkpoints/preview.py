@@ -25,9 +25,9 @@ def name_of(output: str) -> str:
     return f"{output.rpartition('.')[0]}.partial.jpg"
 
 
-def has_room(output: str) -> bool:
-    """Whether the partial JPEG's name is not too long for a file system."""
-    return len(os.fsencode(_last_of(output))) <= _LONGEST_NAME
+def has_room(partial: str) -> bool:
+    """Whether the name of a partial JPEG is not too long for a file system."""
+    return len(os.fsencode(partial.rpartition("/")[2])) <= _LONGEST_NAME
 
 
 def blacken_unfinished(image: slots.SlotImage) -> None:

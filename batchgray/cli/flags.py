@@ -1,104 +1,15 @@
-"""What the options of the commands have in common: their variables, their completion, and which several share."""
+"""What the options of the commands have in common: their variables, and which several share."""
 
 import difflib
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from batchgray import program
+from batchgray import options, program
+from batchgray.cli.values import PATH, WORD, YES_OR_NO, Choice, Seconds, ShardName, Whole
 from batchgray.errors import shown
-from batchgray.storage.names import is_url
-
-
-class Name(click.Path):
-    """The name of a file or folder. Whether it can be read is found out by reading: os.access is wrong with ACLs."""
-
-    def __init__(self, folder: bool = False, **settings: Any) -> None:
-        super().__init__(readable=False, **settings)
-        self._kind = "dir" if folder else "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not os.fspath(value):  # as from a variable that is not set; it would be the working folder
-            self.fail("the name is empty", param, ctx)
-        return super().convert(value, param, ctx)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type=self._kind)]
-
-
-class Choice(click.Choice):  # type: ignore[type-arg]  # generic only since click 8.2
-    """One of a few words; of one that is none of them, it says the nearest."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            near = difflib.get_close_matches(str(value), self.choices, 1)
-            raise click.BadParameter(
-                error.message + (f" Did you mean {near[0]!r}?" if near else ""), ctx, param
-            ) from None
-
-
-class ManifestName(Name):
-    """The name of a manifest, or of the folder where it has its usual name. Of a URL that of the place, as a str."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if is_url(os.fspath(value)):
-            return os.fspath(value).rstrip("/").removesuffix("/manifest.json")
-        path = super().convert(value, param, ctx)
-        return path / "manifest.json" if os.path.isdir(path) else path
-
-
-class PlaceName(Name):
-    """The name of a file or folder, or the URL of a place in an object store; as it was given."""
-
-    def __init__(self, folder: bool = False) -> None:
-        super().__init__(folder=folder, path_type=str)
-
-
-class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """What names something elsewhere: an instance, a queue, a service.
-
-    Empty, or with what is no text, it would be asked for in vain.
-    """
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        word = str(value).strip()
-        if not word:
-            self.fail("it is empty; give it, or leave the option out", param, ctx)
-        if not word.isprintable():
-            self.fail(f"{shown(word)} has a character that can't be shown; look for a stray one", param, ctx)
-        return word
-
-
-class ShardName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """I/N: the I-th of N parts."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        number, slash, count = str(value).partition("/")
-        if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            self.fail(f"it takes I/N with I from 1 to N, such as 3/8, not {shown(str(value))}", param, ctx)
-        return int(number), int(count)
-
-
-PATH = Name(path_type=Path)
-WORD = Word()
-MANIFEST = ManifestName(path_type=Path)
-FOLDER = Name(folder=True, path_type=Path)
-ANY_PLACE = PlaceName()
-PLACE = PlaceName(folder=True)
-
 
 _PREFIX = "BATCHGRAY_"
 
@@ -106,23 +17,7 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 
-class Option(click.Option):
-    """What is wrong with a value is told of where it was given: of the option, or of its variable."""
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        variable = given_variable(ctx, self)
-        return super().get_error_hint(ctx) if variable is None else repr(variable)
-
-
-def given_variable(ctx: click.Context | None, parameter: click.Parameter) -> str | None:
-    """The variable in the environment that gave a parameter its value, if one did."""
-    if ctx is None or ctx.get_parameter_source(parameter.name or "") is not click.core.ParameterSource.ENVIRONMENT:
-        return None
-    names = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ()
-    return next((name for name in names if os.environ.get(name)), None)
-
-
-class Repeatable(Option):
+class Repeatable(click.Option):
     """An option that may be repeated. Its variable has one value a line: names and globs have blanks and colons."""
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
@@ -134,7 +29,10 @@ def option(*names: str, **settings: Any) -> Decorator:
     """A click option that BATCHGRAY_<OPTION> in the environment can give too."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = _PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, cls=Repeatable if settings.get("multiple") else Option, envvar=variable, **settings)
+    if settings.get("is_flag"):
+        settings["type"] = YES_OR_NO
+    kind = Repeatable if settings.get("multiple") else click.Option
+    return click.option(*names, cls=kind, envvar=variable, **settings)
 
 
 def unknown_variables(command: click.Command, environment: Iterable[str]) -> Iterator[str]:
@@ -172,7 +70,6 @@ QUEUE_OPTIONS: list[Decorator] = [
     ),
     click.option(
         "--smq-endpoint",
-        cls=Option,
         envvar=["BATCHGRAY_SMQ_ENDPOINT", "MNS_ENDPOINT"],
         type=WORD,
         metavar="URL",
@@ -211,7 +108,12 @@ options_of_both = _together(
         is_flag=True,
         help="Outputs get the modification times of their inputs. Resumed, a run that had it goes on so.",
     ),
-    option("--workers", type=click.IntRange(1), help="Worker processes.  [default: the physical cores to be had]"),
+    option(
+        "--workers",
+        type=Whole(options.WORKERS),
+        metavar="N",
+        help="Worker processes.  [default: the physical cores to be had]",
+    ),
     option(
         "--memory",
         metavar="SIZE",
@@ -219,7 +121,7 @@ options_of_both = _together(
     ),
     option(
         "--checkpoint",
-        type=float,
+        type=Seconds(options.CHECKPOINT),
         default=5.0,
         show_default=True,
         metavar="SECONDS",
@@ -227,7 +129,7 @@ options_of_both = _together(
     ),
     option(
         "--grace",
-        type=float,
+        type=Seconds(options.GRACE),
         default=30.0,
         show_default=True,
         metavar="SECONDS",
@@ -282,6 +184,7 @@ options_of_both = _together(
     ),
     option(
         "--ray-address",
+        type=WORD,
         metavar="ADDRESS",
         help="HOST:PORT of the Ray cluster.  [default: RAY_ADDRESS in the environment, or one on this machine]",
     ),

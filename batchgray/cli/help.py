@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from batchgray._version import __version__
-from batchgray.cli.flags import given_variable
+from batchgray.cli import usage
 from batchgray.cli.streams import say
+from batchgray.cli.values import given_variable
 from batchgray.errors import UsageError
 
 _OPTION = re.compile(r"(?<![-\w])--[a-z][-a-z]*")
@@ -22,7 +23,21 @@ Exit codes:
 
 
 class Command(click.Command):
-    """Its help is an answer like any other (see `say`); an error blames the variable that gave an option."""
+    """Its help is an answer like any other (see `say`); an error blames the variable that gave an option.
+
+    What click refuses is told in words of our own (see `usage`).
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, refusing = tuple(args), not (ctx.allow_extra_args or ctx.resilient_parsing)
+        ctx.allow_extra_args = True  # what is left over is refused here
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise usage.refusal(error, ctx, given) from None
+        if rest and refusing:
+            raise usage.refusal_of_rest(ctx, rest)
+        return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -57,6 +72,12 @@ def _blaming_variable(error: UsageError, ctx: click.Context) -> UsageError:
 class Group(Command, click.Group):
     command_class = Command
     group_class = type
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand:
+            raise usage.refusal_of_command(ctx, self.list_commands(ctx), args) from None
 
 
 def _show_help(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:

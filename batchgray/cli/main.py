@@ -14,9 +14,10 @@ from click.shell_completion import get_completion_class
 
 from batchgray import errors, program
 from batchgray.cli import queue, reading, running
-from batchgray.cli.flags import Choice, unknown_variables
+from batchgray.cli.flags import unknown_variables
 from batchgray.cli.help import EXIT_CODES, Group, show_version
 from batchgray.cli.streams import hold_standard_descriptors, leave, say, show_any_name, tell
+from batchgray.cli.values import Choice
 from batchgray.errors import BatchgrayError, UsageError
 from batchgray.progress import journal
 

@@ -21,7 +21,7 @@ def engine_options(given: dict[str, Any]) -> options.EngineOptions:
     if given["memory"] is not None:
         known["memory"] = options.parse_size(given["memory"])
         if known["memory"] < _LEAST_MEMORY:
-            raise UsageError("--memory takes 1M or more; a number without a unit is bytes.")
+            raise errors.BadValue("--memory", "1M or more (a number without a unit is bytes)", given["memory"])
     return options.EngineOptions(**known, locked=not given["no_lock"], times=given["times"])
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
-from batchgray.cli.flags import QUEUE_OPTIONS, WORD, option, queue_options
+from batchgray.cli.flags import QUEUE_OPTIONS, option, queue_options
 from batchgray.cli.help import EXIT_CODES, Group
 from batchgray.cli.parsing import notice_options
 from batchgray.cli.streams import say
+from batchgray.cli.values import WORD
 
 
 @click.group(cls=Group)

@@ -10,11 +10,15 @@ from typing import Any, NoReturn
 import click
 
 from batchgray import errors
-from batchgray.cli.flags import IDENTITY_OPTIONS, MANIFEST, NO_LOCK, PATH, PLACE, QUEUE_OPTIONS, WORD, option
+from batchgray.cli.flags import IDENTITY_OPTIONS, NO_LOCK, QUEUE_OPTIONS, option
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.parsing import notice_options, store_options
 from batchgray.cli.streams import as_json, as_json_lines, say
+from batchgray.cli.values import MANIFEST, PATH, PLACE, WORD, Whole
 from batchgray.errors import UsageError, shown
+from batchgray.options import Bounds
+
+_PORTS = Bounds(0, 65535)
 
 
 @click.command(cls=Command, short_help="Tell what is done, and what is not.")
@@ -104,7 +108,9 @@ def _verify_job(place: str, mend: bool, json: bool) -> NoReturn:
     metavar="ADDRESS",
     help="With --serve: where it can be reached. Whoever reaches another address can read the report.",
 )
-@option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve: the port.  [default: any that is free]")
+@option(
+    "--port", type=Whole(_PORTS), metavar="N", default=0, help="With --serve: the port.  [default: any that is free]"
+)
 def report(manifest: Path | str, html: Path | None, serve: bool, host: str, port: int) -> None:
     """Write one page to look at: pictures, progress over time, machines, interruptions, failures.
 

@@ -4,15 +4,16 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import click
 
 from batchgray import errors, options
 from batchgray.cli import parsing
-from batchgray.cli.flags import ANY_PLACE, MANIFEST, PLACE, Choice, Name, option, options_of_both
+from batchgray.cli.flags import option, options_of_both
 from batchgray.cli.help import EXIT_CODES, Command
 from batchgray.cli.streams import as_json_line, leave, say
+from batchgray.cli.values import ANY_PLACE, MANIFEST, PLACE, Choice, Name, Whole
 
 
 @click.command(cls=Command, short_help="Convert folders of images, or go on with it.", epilog=EXIT_CODES)
@@ -34,23 +35,31 @@ from batchgray.cli.streams import as_json_line, leave, say
 @option("--manifest", type=ANY_PLACE, metavar="PATH", help="The resumable manifest.  [default: DIR/manifest.json]")
 @option(
     "--method",
-    type=Choice(["bt601", "bt709", "luma"]),
+    type=Choice(get_args(options.Method)),
     default="bt601",
     show_default=True,
     help="The weights of red, green and blue; luma is a JPEG's own Y'.",
 )
-@option("--format", "format_", type=Choice(["jpeg", "png"]), default="jpeg", show_default=True, help="Output format.")
-@option("--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="JPEG quality.")
+@option(
+    "--format",
+    "format_",
+    type=Choice(get_args(options.Format)),
+    default="jpeg",
+    show_default=True,
+    help="Output format.",
+)
+@option("--quality", type=Whole(options.QUALITY), metavar="1..100", default=75, show_default=True, help="JPEG quality.")
 @option(
     "--compression",
-    type=click.IntRange(0, 9),
+    type=Whole(options.COMPRESSION),
+    metavar="0..9",
     default=2,
     show_default=True,
     help="PNG effort, from none to the smallest file; the pixels are the same.",
 )
 @option(
     "--metadata",
-    type=Choice(["keep", "strip"]),
+    type=Choice(get_args(options.Metadata)),
     default="keep",
     show_default=True,
     help="Keep EXIF, XMP and IPTC, or of EXIF the orientation alone.",
@@ -62,10 +71,16 @@ from batchgray.cli.streams import as_json_line, leave, say
     metavar="COLOUR",
     help="Composite what is transparent over this colour (white, '#1a2b3c') first. none: the colour under it counts.",
 )
-@option("--tile-rows", type=click.IntRange(1), help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]")
+@option(
+    "--tile-rows",
+    type=Whole(options.TILE_ROWS),
+    metavar="N",
+    help="Rows in a tile, rounded up to a multiple of 8.  [default: auto]",
+)
 @option(
     "--max-pixels",
-    type=click.IntRange(1),
+    type=Whole(options.MAX_PIXELS),
+    metavar="N",
     default=1_000_000_000,
     show_default=True,
     help="Larger images fail before they are decoded.",

@@ -17,8 +17,11 @@ from batchgray.codecs.jpeg_layout import JpegLayout
 from batchgray.codecs.jpeg_outline import JpegOutline
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_unchanged
+from batchgray.codecs.png_input import OpenedPng
 from batchgray.codecs.png_outline import PngOutline
+from batchgray.codecs.png_rows import PngRows
 from batchgray.codecs.signatures import HEAD_BYTES, Format, format_of
+from batchgray.codecs.tiff_input import OpenedTiff
 from batchgray.codecs.tiff_outline import TiffOutline
 from batchgray.errors import ImageError
 from batchgray.options import Method
@@ -47,7 +50,12 @@ class BandPlan:
     luma: bool = False  # what is read as R is Y'
     alpha: bool = True  # what follows gray or the colours, where something does, is alpha
     pieces: "Pieces | None" = None
-    slices: "JpegLayout | None" = None  # how it is read without libvips
+    slices: "JpegLayout | None" = None  # how it is read without libvips, as is what is read `here`
+    here: bool = False
+
+    @property
+    def needs_libvips(self) -> bool:
+        return self.slices is None and not self.here
 
     @property
     def rows_together(self) -> int:
@@ -61,6 +69,8 @@ class BandPlan:
 
         That is the library's rows; and for each its band, our copy of that, and its 8-bit half.
         """
+        if self.here and not self.pieces:
+            return self.held_bytes + cores * 2 * self.row_bytes * min(height, band_rows)
         if self.slices:
             rows = band_rows + 2 * self.slices.mcu_height * (1 + self.slices.rows_around)
             return cores * 2 * self.row_bytes * min(height, rows)
@@ -79,27 +89,27 @@ class Pieces(NamedTuple):
     parts: Callable[[mmap.mmap, tuple[int, int]], Sequence[slice | bytes]]
 
 
-def plan_bands(path: str, opened: OpenedImage, method: Method, sliced: bool = True) -> BandPlan:
+def plan_bands(path: str, opened: OpenedImage, method: Method, by_libvips: bool = False) -> BandPlan:
     """How to read an input that was opened before in bands. Raises ImageError where that can't be done.
 
-    Without `sliced` a JPEG is read by libvips, which knows a way round many faults.
+    With `by_libvips` libvips reads what could be read without it, as it knows a way round many faults.
     """
     with (
         image_failures,
         open_unchanged(path, opened.version) as file,
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
     ):
-        return _plan(data, opened, method, sliced)
+        return _plan(data, opened, method, by_libvips)
 
 
-def _plan(data: mmap.mmap, opened: OpenedImage, method: Method, sliced: bool) -> BandPlan:
+def _plan(data: mmap.mmap, opened: OpenedImage, method: Method, by_libvips: bool) -> BandPlan:
     match format_of(data[:HEAD_BYTES]):
         case "JPEG":
-            return _plan_jpeg(data, opened, method, sliced)
+            return _plan_jpeg(data, opened, method, by_libvips)
         case "PNG":
-            return _plan_png(data)
+            return _plan_png(data, opened, by_libvips)
         case "TIFF":
-            return _plan_tiff(data, opened)
+            return _plan_tiff(data, opened, by_libvips)
     raise ImageError("only JPEG, PNG and TIFF can be converted in bands")
 
 
@@ -109,14 +119,14 @@ def _plan(data: mmap.mmap, opened: OpenedImage, method: Method, sliced: bool) ->
 _UNTRANSFORMED = b"\xff\xd8" + markers.made(markers.APP14, b"Adobe\0\x64\0\0\0\0\0")
 
 
-def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method, sliced: bool) -> BandPlan:
+def _plan_jpeg(data: mmap.mmap, opened: OpenedImage, method: Method, by_libvips: bool) -> BandPlan:
     outline = JpegOutline.walk(data)
     colorspace = jpeg.colorspace_of(data, outline)
     if method == "luma" and colorspace not in ("Gray", "YCbCr", "CMYK", "YCCK"):
         raise ImageError(f"the Y' of a JPEG that holds {colorspace or 'such samples'} can't be had in bands")
     luma = method == "luma" and colorspace == "YCbCr"
     sliceable = colorspace in ("Gray", "YCbCr") or (colorspace == "RGB" and method != "luma")
-    slices = JpegLayout.of(data, outline) if sliceable and sliced else None
+    slices = JpegLayout.of(data, outline) if sliceable and not by_libvips else None
     if slices:
         row_bytes = opened.width * (3 if opened.colour else 1)
         return BandPlan(format="JPEG", row_bytes=row_bytes, held_bytes=0, parts=(), slices=slices)
@@ -141,13 +151,17 @@ def _adobe_patched(data: mmap.mmap, outline: JpegOutline) -> tuple[slice | bytes
 
 # PNG
 
+_SPLIT_BYTES = 4  # of a pixel, at most: colours and alpha
 _PNG_CHANNELS = {0: 2, 2: 4, 3: 4, 4: 2, 6: 4}  # of each colour type, with alpha
 
 
-def _plan_png(data: mmap.mmap) -> BandPlan:
+def _plan_png(data: mmap.mmap, opened: OpenedImage, by_libvips: bool) -> BandPlan:
     outline = PngOutline.walk(data)
     if outline.frames > 1 or outline.animated:
         raise ImageError("an animated PNG can't be converted in bands")
+    if isinstance(opened, OpenedPng) and not by_libvips:
+        row_bytes = PngRows(data, outline).row_bytes + _SPLIT_BYTES * opened.width
+        return BandPlan(format="PNG", row_bytes=row_bytes, held_bytes=opened.scratch_bytes, parts=(), here=True)
     row_bytes = _PNG_CHANNELS.get(outline.colour_type, 4) * (2 if outline.depth > 8 else 1) * outline.width
     # Interlaced rows come in seven passes, so the library holds them all.
     held_bytes = row_bytes * outline.height if outline.interlaced else 0
@@ -160,8 +174,13 @@ _PHOTOMETRICS = {tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO, tiff.RGB, tiff.PALETTE,
 _COMPRESSIONS = {tiff.UNCOMPRESSED, 2, 3, 4, 5, tiff.JPEG, 8, 32773, 32946}  # CCITT, LZW, deflate, PackBits
 
 
-def _plan_tiff(data: mmap.mmap, opened: OpenedImage) -> BandPlan:
+def _plan_tiff(data: mmap.mmap, opened: OpenedImage, by_libvips: bool) -> BandPlan:
     outline = TiffOutline.walk(data)
+    if isinstance(opened, OpenedTiff) and not by_libvips:
+        row_bytes = opened.rows.channels * opened.width
+        if pieces := _tiff_pieces(outline, data, opened, row_bytes, {}):
+            held = opened.rows.scratch_bytes
+            return BandPlan(format="TIFF", row_bytes=row_bytes, held_bytes=held, parts=(), pieces=pieces, here=True)
     compression = outline.value(data, tiff.COMPRESSION, tiff.UNCOMPRESSED)
     photometric = outline.value(data, tiff.PHOTOMETRIC, -1)
     samples, bits = outline.value(data, tiff.SAMPLES, 1), max(outline.values(data, tiff.BITS, (1,)))

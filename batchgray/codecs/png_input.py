@@ -76,27 +76,39 @@ class OpenedPng(OpenedImage):
     def _fill(self, target: np.ndarray) -> bool:
         """Whether transparency was ignored. Raises Unsound."""
         rows = PngRows(self.given.data, self.outline)
-        if self._is_as_stored:
+        if self.is_as_stored:
             rows.read(target.reshape(self.height, rows.row_bytes))
             return False
-        ignored, background = False, self.given.background
-        for top, (values, alpha) in self._bands(rows):
-            ignored |= transparency.put(values, alpha, background, target[top : top + len(values)])
+        ignored = False
+        for top, band in self._bands(rows):
+            ignored |= self.put(band, target[top : top + len(band)])
         return ignored
 
+    def put(self, band: np.ndarray, target: np.ndarray) -> bool:
+        """Rows as they are stored, of shape (rows, row_bytes), into those of a plane. Raises Unsound.
+
+        Returns whether transparency was ignored.
+        """
+        values, alpha = self._split(band)
+        return transparency.put(values, alpha, self.given.background, target)
+
     @property
-    def _is_as_stored(self) -> bool:
+    def is_as_stored(self) -> bool:
         """Whether the plane has the very bytes of the rows."""
         outline, samples = self.outline, self.samples
         stored = outline.depth == 8 and outline.colour_type != _PALETTE and not samples.has_alpha
         return stored and self.colour == samples.colour
 
-    def _bands(self, rows: PngRows) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray | None]]]:
-        """Values and alpha of the rows from each of these on. Raises Unsound."""
+    def _bands(self, rows: PngRows) -> Iterator[tuple[int, np.ndarray]]:
+        """The rows from each of these on, as they are stored. Raises Unsound."""
         for top in range(0, self.height, rows.band_rows):
             band = np.empty((min(rows.band_rows, self.height - top), rows.row_bytes), np.uint8)
             rows.read(band)
-            yield top, self.samples.split(self._pixels(band))
+            yield top, band
+
+    def _split(self, band: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values and alpha. Raises Unsound."""
+        return self.samples.split(self._pixels(band))
 
     def _pixels(self, band: np.ndarray) -> np.ndarray:
         """Samples of 8 bits, of shape (rows, width) or (rows, width, channels). Raises Unsound."""
@@ -125,7 +137,7 @@ class OpenedPng(OpenedImage):
 
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Gray of shape (H, W), or R, G and B of (H, W, 3), and alpha of (H, W), as uint8. Raises Unsound."""
-        bands = [band for _, band in self._bands(PngRows(self.given.data, self.outline))]
+        bands = [self._split(band) for _, band in self._bands(PngRows(self.given.data, self.outline))]
         values, alphas = zip(*bands, strict=True)
         return np.concatenate(values), None if alphas[0] is None else np.concatenate(alphas)
 

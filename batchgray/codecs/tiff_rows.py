@@ -98,10 +98,12 @@ class TiffRows:
         whole = self.piece_rows * row + min(max(self.lengths), 2 * self.piece_rows * row) + lzw.TABLE_BYTES
         return bands + (whole if self.compression == _LZW else 0) + _NUMBER_BYTES * len(self.offsets)
 
-    def pieces(self) -> Iterator[Piece]:
-        """From top to bottom, and from left to right."""
+    def pieces(self, first: int = 0, last: int | None = None) -> Iterator[Piece]:
+        """From top to bottom, and from left to right: those that have rows of `first` to `last` (exclusive)."""
         across = -(-self.width // self.piece_width)
-        for number, (start, length) in enumerate(zip(self.offsets, self.lengths, strict=True)):
+        below = -(-(self.height if last is None else last) // self.piece_rows)
+        for number in range(first // self.piece_rows * across, below * across):
+            start, length = self.offsets[number], self.lengths[number]
             top, left = number // across * self.piece_rows, number % across * self.piece_width
             rows = slice(top, min(top + self.piece_rows, self.height))
             columns = slice(left, min(left + self.piece_width, self.width))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from batchgray import events
+from batchgray import events, quantities
 from batchgray.errors import shown
 from batchgray.planning.plan import Plan
 
@@ -29,4 +29,4 @@ def line_of(event: events.WouldConvert) -> str:
 
 def end_line(todo: int, already_done: int, also: str = "") -> str:
     """The last words."""
-    return f"{todo} images to convert, {already_done} done already{also}. Nothing was touched."
+    return f"{quantities.images(todo)} to convert, {already_done} done already{also}. Nothing was touched."

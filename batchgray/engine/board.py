@@ -221,12 +221,23 @@ class Board:
     @property
     def may_take(self) -> bool:
         """Whether there is a share that may be taken, as far as is known."""
-        return any(self._may_be_taken(share) and self.is_ours(share.name) for share in self._shares.values())
+        return any(self._may_take())
+
+    @property
+    def next_name(self) -> str | None:
+        """The share that `take` would try first, if any."""
+        first = min(self._may_take(), key=self._turn, default=None)
+        return first.name if first is not None else None
+
+    def _may_take(self) -> Iterator[Followed]:
+        return (share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name))
 
     def _in_order(self) -> list[Followed]:
+        return sorted(self._may_take(), key=self._turn)
+
+    def _turn(self, share: Followed) -> tuple[bool, bytes]:
         """What was begun comes first."""
-        may = [share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name)]
-        return sorted(may, key=lambda share: (not share.number, self._rank(share)))
+        return not share.number, self._rank(share)
 
     def _rank(self, share: Followed) -> bytes:
         if self._alone:

@@ -6,12 +6,14 @@ The board says which share may be taken, its log decides. The plan is listed bes
 """
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
 
 from batchgray import errors, events
 from batchgray.engine import finishing, session
+from batchgray.engine.beside import Beside
 from batchgray.engine.board import Board, Shard, Taken
 from batchgray.engine.crew import Crew, Standing
 from batchgray.engine.job_totals import JobTotals, ShareSize
@@ -57,6 +59,7 @@ class RoundWork:
         self._wake = session.Wake(machine.inbox)
         self._keeper = PlanKeeper(self._board.log_of("plan"), self._list, self._wake.set)
         self._reader = reader
+        self._beside = Beside(reader.share)
         self._share_work = ShareWork(machine, round, self.totals, self._pass_on)
         self._layers = Layers(machine.out, machine.head.prefix)
         self._told: events.Planned | events.Listed | None = None
@@ -126,6 +129,7 @@ class RoundWork:
         finally:
             self._take_idle_mark_off()
             self._keeper.stop()
+            self._beside.close()
             self._wake.close()
         if self.is_over and not self.finished_here:
             finishing.tidy_up(self._machine.out, self._round)  # our threads may have been late with something
@@ -202,6 +206,7 @@ class RoundWork:
     def _finish(self) -> bool:
         """Whether the round is over now. Parts of shares may be found that are still to be done."""
         machine = self._machine
+        self._beside.settle()  # what is put later would be left behind
         pause = session.pause(machine.inbox)
         parts = finishing.parts_left(self._board, machine.head, self._reader, pause)
         for name in parts:
@@ -359,6 +364,7 @@ class RoundWork:
         outcome = self._share_work.run(plan, taken.log)
         if taken.log.state == "done":
             self._board.set_done(plan.name, plan.tally)
+            self._beside.put(functools.partial(tally.put_done, self._machine.out, self._round, plan.tally))
         elif taken.log.state == "free":
             self._board.set_free(plan.name, taken.log.number)
         for number in range(1, plan.splits + 1):
@@ -367,13 +373,15 @@ class RoundWork:
         return outcome
 
     def _plan_of(self, taken: Taken) -> SharePlan:
-        share = self._reader.share(job_round.number_of(taken.name))
+        share = self._beside.share(job_round.number_of(taken.name))
         above = [self._board.log_of(name).catch_up() for name in job_round.lineage_of(taken.name)[:-1]]
         self.totals.listed(ShareSize.of(share))
         return plan_of(self._machine.head, share, taken.name, [*above, taken.entries])
 
     def _pass_on(self) -> None:
         self._hear_news()
+        if not self._beside.expects and (name := self._board.next_name) is not None:
+            self._beside.expect(job_round.number_of(name))
         self._announce()
 
 

@@ -85,7 +85,8 @@ def acknowledge(
 
 
 def at(began: float, event: AnyEvent) -> AnyEvent:
-    return msgspec.structs.replace(event, at=round(time.monotonic() - began, 6))
+    microseconds = int((time.monotonic() - began) * 1e6)  # to round takes five times as long, twice an image
+    return msgspec.structs.replace(event, at=microseconds / 1e6)
 
 
 def preload(server: ForkServer, planned: events.Planned, pixels: PixelOptions) -> None:

@@ -36,7 +36,7 @@ class SharePlan:
     """A share ready to be worked on. Indices are into the images of the plan's share, of which `members` are its own.
 
     `todo` are those of them with work, `already_done` counts those that are done, `splits` how often it was split.
-    `flight` is the machine's folder of what is in flight.
+    `was_begun` is whether anybody had it before. `flight` is the machine's folder of what is in flight.
     """
 
     name: str
@@ -44,6 +44,7 @@ class SharePlan:
     manifest: Manifest
     members: list[int]
     splits: int
+    was_begun: bool
     flight: Path = field(default_factory=Path)
 
     def __post_init__(self) -> None:
@@ -93,7 +94,7 @@ def plan_of(head: JobHead, share: Share, name: str, lineage: Sequence[Sequence[L
     for name_of_part, log in zip(job_round.lineage_of(name)[1:], lineage, strict=False):
         members = _part_of(log, int(name_of_part.rpartition("-")[2]), name)
     splits = [entry.split for entry in lineage[-1] if entry.split]
-    plan = SharePlan(name, share, manifest, members, len(splits))
+    plan = SharePlan(name, share, manifest, members, len(splits), was_begun=bool(entries))
     plan.give_away([index for split in splits for index in split])
     return plan
 
@@ -164,9 +165,6 @@ class ShareBooks:
         self._put_splits()
         finished = manifest.state in ("complete", "complete_with_failures")
         self._log.sync("done" if finished else "free", self._interruption)
-        if finished:
-            with contextlib.suppress(PlaceError):  # it is a hint
-                tally.put_done(self._place, self._round, self._plan.tally)
 
     def record(self, changes: list[ImageChange]) -> None:
         self._done += sum(change.state == "done" for change in changes)

@@ -78,7 +78,7 @@ class ShareWork:
         joins = machine.fleet.joins
         books = ShareBooks(machine.name, plan, machine.out, self._round, log, machine.lease, joins)
         ledger = Ledger(plan, _nothing, books, machine.engine.checkpoint, self._tell, 0.0)
-        tasks = ShareTasks(plan, self._resumable(plan), books)
+        tasks = ShareTasks(plan, self._resumable(plan) if plan.was_begun else set(), books)
         try:
             with self._giving_back(log):
                 self._supervisor.inherit(machine.inheritance(plan.share.input))

@@ -31,13 +31,14 @@ class ListedTasks:
 
     def _task(self, index: int, source: str, replaces: str) -> Task:
         image = self._images[index]
+        partial = preview.name_of(image.output)
         return Task(
             index=index,
             source=source,
             output=image.output,
             version=image.version,
             replaces=replaces,
-            preview=preview.name_of(image.output) not in self._outputs and preview.has_room(image.output),
+            preview=partial not in self._outputs and preview.has_room(partial),
             resumable=index in self._resumable,
         )
 

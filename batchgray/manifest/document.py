@@ -10,7 +10,7 @@ import msgspec
 
 from batchgray import errors, spelling
 from batchgray.manifest import job_head
-from batchgray.manifest.records import VERSION, Manifest
+from batchgray.manifest.records import VERSION, Image, Manifest
 from batchgray.storage import sealing
 from batchgray.storage.guards import may_be_cut_off, open_regular
 from batchgray.storage.sealing import OtherVersion, SealedRecords, UnreadableRecord
@@ -23,24 +23,27 @@ _HEAD = re.compile(rb'\s*\{\s*"version"\s*:\s*\d{1,18}\s*,\s*"batchgray"')  # of
 _LONGEST_LINE = 256 << 20  # the head line has all input folders and interruptions; no image's line comes near
 _DOCUMENTS = SealedRecords(Manifest, _LONGEST_LINE, VERSION)
 _ENCODER = msgspec.json.Encoder()
+_IMAGES_AT_ONCE = 1000  # so that nothing as large as the document is there twice
 
 
 def encode(manifest: Manifest) -> bytes:
     """The document as it is written, with its seal."""
     head = spelling.to_json(msgspec.structs.replace(manifest, images=[]))
     document = bytearray(head[: -len(b"]}")])
-    for image in manifest.images:
-        document += b"\n"
-        end = len(document)
-        try:
-            _ENCODER.encode_into(image, document, end)
-        except UnicodeEncodeError:
-            _ENCODER.encode_into(spelling.spelled(image), document, end)
-        document += b","
+    for at in range(0, len(manifest.images), _IMAGES_AT_ONCE):
+        lines = _lines(manifest.images[at : at + _IMAGES_AT_ONCE])
+        document += b"\n" + lines.removesuffix(b"\n").replace(b"\n", b",\n") + b","
     if manifest.images:
         document[-1:] = b"\n"
     document += b"]}"
     return sealing.seal(document)
+
+
+def _lines(images: list[Image]) -> bytes:
+    try:
+        return _ENCODER.encode_lines(images)
+    except UnicodeEncodeError:
+        return _ENCODER.encode_lines([spelling.spelled(image) for image in images])
 
 
 def check_is_manifest(path: Path, or_damaged: bool = False) -> None:

@@ -5,6 +5,7 @@ against these rules each time it is loaded. Numbers are bounded by the types her
 say: no name leads outside, no two images are in each other's way, and every image's state has what belongs to it.
 """
 
+import operator
 import os
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -173,10 +174,13 @@ class ImageChange(msgspec.Struct, kw_only=True, frozen=True):
     def apply(self, images: list[Image]) -> None:
         """Make it true. Raises IndexError."""
         target = images[self.image]
-        for name in self.__struct_fields__[1:]:
-            value = getattr(self, name)
+        for name, value in zip(_CHANGED, _changed_of(self), strict=True):
             if value is not msgspec.UNSET:
                 setattr(target, name, value)
+
+
+_CHANGED = ImageChange.__struct_fields__[1:]
+_changed_of = operator.attrgetter(*_CHANGED)
 
 
 def utc_now() -> str:

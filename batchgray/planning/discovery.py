@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from batchgray import errors, texts
 from batchgray.extras import HEIF_SUFFIXES, is_installed
 from batchgray.options import SUFFIXES, Format
@@ -32,7 +34,7 @@ IMAGE_SUFFIXES = JPEG_SUFFIXES | {
 _TOO_LONG = "is longer than the system can open; move it nearer to the top"
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A discovered input: `source` below the folder `root`, to come out as `mirrored` below the output folder.
 
     `refused` is why it can't even be planned, else None. One that is not `seen` has a name, and no stat works on
@@ -343,7 +345,7 @@ def image_suffixes() -> frozenset[str]:
 
 def matches(path: str, name: str, globs: Sequence[str]) -> bool:
     """Whether one of the globs holds for an entry with this path below the INPUT, and this name."""
-    return any(_match(path, name, glob) for glob in globs)
+    return bool(globs) and any(_match(path, name, glob) for glob in globs)
 
 
 def _match(path: str, name: str, glob: str) -> bool:

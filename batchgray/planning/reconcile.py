@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from batchgray import errors
 from batchgray.manifest import outcome
 from batchgray.manifest.records import Image, Manifest
@@ -32,6 +34,8 @@ def earlier_names(previous: Manifest | None) -> dict[tuple[str, str], str]:
 
 def unfound_images(manifest: Manifest, found: Sequence[Found]) -> list[Image]:
     """Images of earlier runs whose inputs this one did not find: they are gone, elsewhere, or left out on purpose."""
+    if not manifest.images:
+        return []
     names = {(item.root, item.source) for item in found}
     roots = manifest.input_roots
     return [image for image in manifest.images if image.resumable and (roots[image.root], image.source) not in names]
@@ -128,7 +132,7 @@ def mark_long_outputs(out: Path, found: list[Found], outputs: list[str]) -> None
                 "its output's path would be longer than the system can open; "
                 "choose a shorter one: `batchgray run ... --out DIR`"
             )
-            found[index], outputs[index] = found[index]._replace(mirrored="", refused=reason), ""
+            found[index], outputs[index] = msgspec.structs.replace(found[index], mirrored="", refused=reason), ""
 
 
 def merge(

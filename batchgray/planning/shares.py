@@ -47,8 +47,7 @@ __all__ = ["DamagedPlan", "Input", "PlanEnd", "PlannedImage", "Planner", "Share"
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 SHARE_IMAGES = 5000
-FIRST_IMAGES = 250  # of the first share, which the first image waits for
-FIRST_NAMES = 1000  # that it tells of at most: a store lists them with one answer
+FIRST_NAMES = 1000  # that the first share tells of, which the first image waits for: a store lists them with one answer
 _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at most some thousand
 _FIRST = 1  # the number of the first share
 
@@ -281,7 +280,7 @@ class Planner:
         merge = self._merge(whole)
         names = self._list(whole)
         for _ in merge.add(itertools.islice(names, FIRST_NAMES)):
-            if merge.size >= min(FIRST_IMAGES, self._share_images):
+            if merge.size >= self._share_images:
                 break
         else:
             if next(names, None) is None:

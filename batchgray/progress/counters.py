@@ -107,7 +107,7 @@ class Counters:
         now = self._clock()
         if not self.begun:
             self.begun, self._began = True, now  # the workers' own start teaches nothing of the images
-        worker = self._workers.setdefault(event.worker, _Worker())
+        worker = self._workers.get(event.worker) or self._workers.setdefault(event.worker, _Worker())
         if not worker.tasks:
             worker.since = now
         worker.tasks[event.output] = (event.source, event.source_bytes)
@@ -119,7 +119,8 @@ class Counters:
         if worker is not None:
             worker.tasks.pop(output, None)
             worker.since = now
-        kind = self._kinds.setdefault(kind_of(source), _Kind())
+        suffix = kind_of(source)
+        kind = self._kinds.get(suffix) or self._kinds.setdefault(suffix, _Kind())
         kind.bytes_left = max(0, kind.bytes_left - size)
         return kind
 

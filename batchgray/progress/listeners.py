@@ -27,6 +27,7 @@ _LINES_BYTES = 1 << 18
 _JSON_BYTES = 1 << 24
 _JSON_BEHIND_BYTES = 1 << 18  # a thousand events
 _END_SECONDS = 3.0  # after an interruption; a run that is through waits until all is read, or a signal comes
+_ENDS_OF_IMAGES = (events.Done, events.Failed)
 _LAST_WORDS = (events.Notice, events.Flushed, events.Summary)
 
 
@@ -152,7 +153,7 @@ class Plain:
         self._counters.count(event)
         lines = wording.lines_for(event) + (wording.lines_for_image(event) if self._verbose else [])
         _tell(self._outlet, lines, event, self._prefix)
-        if isinstance(event, events.Done | events.Failed) and self._clock() >= self._next:
+        if isinstance(event, _ENDS_OF_IMAGES) and self._clock() >= self._next:
             self._next = self._clock() + _PLAIN_SECONDS
             self._outlet.put_text(self._line())
 

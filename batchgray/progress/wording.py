@@ -16,6 +16,8 @@ _LINKS = {LINKED_FOLDERS: " --follow-links walks into them.", CIRCLES: "", MANY_
 def lines_for(event: events.Event) -> list[str]:
     """An event in words; none for what is only counted."""
     match event:
+        case events.Started() | events.Done():  # first, as they are thousands
+            return []
         case events.Planned():
             return [_planned_line(event)]
         case events.Warned():

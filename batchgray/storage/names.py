@@ -1,6 +1,5 @@
 """Names relative to a folder, as strings: what stays inside it, what folders they need, what they promise. No I/O."""
 
-import os
 import re
 from collections.abc import Iterable
 
@@ -30,7 +29,8 @@ def folders_of(names: Iterable[str]) -> set[str]:
 
 def kind_of(name: str) -> str:
     """`.jpg`, `.png`: what kind of file a name promises."""
-    return os.path.splitext(name)[1].lower()
+    stem, _, kind = name.rpartition("/")[2].rpartition(".")
+    return f".{kind}".lower() if stem.strip(".") else ""
 
 
 def split_url(name: str) -> tuple[str, str] | None:

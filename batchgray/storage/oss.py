@@ -7,8 +7,8 @@ and two things are to be known of it:
   are equal;
 - a bucket whose versioning is on or suspended ignores it. The answer then has a version id, and the bucket is Unfit.
 
-Outputs are single puts, with their MD5 for OSS to check: there are no parts that could be left behind. What is read is
-checked by TLS on its way; without TLS a whole object is held against its MD5, if OSS has it.
+Outputs are single puts, with their MD5 for OSS to check: there are no parts that could be left behind. What is read, if
+it is all of an object, is held against its CRC-64, or where this machine has none, against its MD5, if OSS has one.
 """
 
 import base64
@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 from batchgray.records import InputVersion
 from batchgray.storage.base import BadKey, Changed, Content, Entry, Missing, Put, Unfit, Unreachable, read_all
+from batchgray.storage.crc64 import crc64
 from batchgray.storage.keys import KeySpace, is_marker
 from batchgray.storage.oss_calls import Body, Call, OssAccess, OssCalls, Refused, Reply
 from batchgray.storage.retrying import Again, persist
@@ -46,7 +47,6 @@ class OssPlace:
         self._keys = KeySpace(prefix, MOST_KEY_BYTES)
         self._calls = OssCalls(bucket, access)
         self.endpoint = access.endpoint
-        self._is_encrypted = access.endpoint.startswith("https:")
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """A page is asked for when the one before is used up."""
@@ -123,9 +123,8 @@ class OssPlace:
     def _read(self, call: Call) -> bytes:
         """Raises Refused, and Again where the bytes are others than the object's."""
         reply = self._calls(call, {_BEHIND_THE_END})
-        digest = reply.headers.get("Content-MD5")
-        if digest and not self._is_encrypted and _is_whole(reply) and digest != _digest(reply.content):
-            raise Again(BadKey(call.key, "what comes of it are other bytes than its MD5 is of"))
+        if _is_whole(reply) and not _is_as_told(reply):
+            raise Again(BadKey(call.key, "what comes of it are other bytes than its checksum is of"))
         return reply.content
 
     def _head(self, key: str) -> Mapping[str, str]:
@@ -182,6 +181,15 @@ def _is_whole(reply: Reply) -> bool:
     """Whether the answer is all of an object, and no part of it."""
     content_range = reply.headers.get("Content-Range")
     return content_range is None or content_range.rpartition("/")[2] == str(len(reply.content))
+
+
+def _is_as_told(reply: Reply) -> bool:
+    """Whether all of an object has the checksum that OSS tells, if any."""
+    told = reply.headers.get("x-oss-hash-crc64ecma")
+    if told and crc64 is not None:
+        return int(told) == crc64(reply.content)
+    md5 = reply.headers.get("Content-MD5")
+    return md5 is None or md5 == _digest(reply.content)
 
 
 def _digest(body: Body) -> str:

@@ -9,6 +9,7 @@ read from the top: a resumed conversion passes over what is finished, and has th
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,8 @@ from batchgray.checkpoints.base import Checkpoints
 from batchgray.checkpoints.sidecar import SidecarHeader
 from batchgray.codecs import opening, transparency
 from batchgray.codecs.band_plan import BandPlan
-from batchgray.codecs.band_reader import BandReader, Part
+from batchgray.codecs.band_reader import Part
+from batchgray.codecs.bands import open_bands
 from batchgray.codecs.opened import OpenedImage
 from batchgray.errors import ImageError
 from batchgray.kernels import methods
@@ -37,12 +39,14 @@ from batchgray.workers.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from batchgray.codecs import band_writer
-    from batchgray.codecs.jpeg_slices import SliceReader
+    from batchgray.codecs.bands import AnyReader
 
 # A checkpoint takes its time too, and the interval bounds both.
 _SHARE_OF_INTERVAL = 0.5
 # Some milliseconds of work, in which what a part costs besides its pixels is lost.
 _PART_PIXELS = 1 << 20
+# A part may be so much larger where pieces of a TIFF would be read twice otherwise.
+_MOST_PART_PIXELS = 1 << 23
 
 Bands = Sequence[tiles.Tile]
 
@@ -161,14 +165,8 @@ class Conversion:
 
     def _open(self, source: OpenedImage, plan: BandPlan, rows: int) -> "_Reader":
         missing = next((bands for bands in self._spans(rows) if not self._finished(bands)), None)
-        return _Reader(missing, lambda: self._reader_of(source, plan))
-
-    def _reader_of(self, source: OpenedImage, plan: BandPlan) -> "SliceReader | BandReader":
-        if plan.slices:
-            from batchgray.codecs.jpeg_slices import SliceReader  # what it needs is compiled when it is first needed
-
-            return SliceReader(self._task.source, source, plan.slices)
-        return BandReader(self._task.source, source, plan, transparency.colour_of(self._pixels.background))
+        background = transparency.colour_of(self._pixels.background)
+        return _Reader(missing, lambda: open_bands(self._task.source, source, plan, background))
 
     def _spans(self, rows: int) -> Iterator[Bands]:
         """All bands from top to bottom, about `rows` rows together, all of them finished or none."""
@@ -233,9 +231,9 @@ class Conversion:
 class _Reader:
     """The reader of what is missing, opened where something is; its first part is read before any other is begun."""
 
-    def __init__(self, missing: Bands | None, opened: Callable[[], "SliceReader | BandReader"]) -> None:
+    def __init__(self, missing: Bands | None, opened: Callable[[], "AnyReader"]) -> None:
         self._missing, self._opened = missing, opened
-        self._reader: SliceReader | BandReader | None = None
+        self._reader: AnyReader | None = None
         self._first: Part | None = None
 
     def begin(self) -> None:
@@ -292,6 +290,10 @@ def teams(plan: BandPlan, width: int, cores: int) -> list[Team]:
     """How the work may be done, from the fastest to the one that takes the least memory."""
     smallest = max(band_rows(width), plan.rows_together)
     roomy = max(smallest, _PART_PIXELS // width // tiles.BLOCK_ROWS * tiles.BLOCK_ROWS)
+    if plan.pieces:
+        in_step = math.lcm(band_rows(width), plan.pieces.rows)  # rows after which a band and a piece end together
+        if in_step * width <= _MOST_PART_PIXELS:
+            roomy = -(-roomy // in_step) * in_step
     return [Team(cores, roomy, allocator.MUCH), Team(1, smallest, allocator.LITTLE)]
 
 

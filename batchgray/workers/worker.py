@@ -40,7 +40,6 @@ from batchgray.workers.messages import (
     Channel,
     Convert,
     Failed,
-    Flushed,
     GiveBack,
     Granted,
     Idle,
@@ -151,7 +150,7 @@ class Worker:
         self._chunks = self._scratch_bytes = 0
         self._wanted_more = False
         self._waited = 0.0
-        self._sliced = False  # whether the image in hand was read in slices
+        self._read_here = False  # whether libvips had no hand in the bands of the image in hand
         self._outbox.start()
         threading.Thread(target=interrupt.end_while_decoding, args=[self._outbox.finish], daemon=True).start()
 
@@ -226,9 +225,7 @@ class Worker:
     def _make_output(self, in_hand: InHand) -> committer.Written:
         started = time.monotonic()
         try:
-            # Bands that only this machine has would be lost with it.
-            below = in_memory.LARGE_PIXELS if self._checkpoints.keeps_planes else math.inf
-            return self._make_in_memory(in_hand, started, below)
+            return self._make_in_memory(in_hand, started, in_memory.LARGE_PIXELS)
         except in_memory.SoonerInBands:
             with contextlib.suppress(ImageError):
                 return self._take_bands(in_hand, started, TooLarge("it is large", "raise --memory"))
@@ -257,38 +254,39 @@ class Worker:
             yield msgspec.structs.replace(in_hand.task, source=path)
 
     def _take_bands_either_way(self, in_hand: InHand, started: float, too_large: TooLarge) -> committer.Written:
-        """With a fault in its slices, an image that memory is too short for is read in bands by another decoder.
+        """With a fault in it, an image that memory is too short for is read in bands by another decoder.
 
         Raises ImageError, Interrupted, PlaceError.
         """
-        self._sliced = False
+        self._read_here = False
         try:
             return self._take_bands(in_hand, started, too_large)
         except ImageError as fault:
-            if not self._sliced:
+            if not self._read_here:
                 raise
             try:
-                return self._take_bands(in_hand, started, too_large, sliced=False)
+                return self._take_bands(in_hand, started, too_large, by_libvips=True)
             except ImageError:
                 raise fault from None
 
     def _take_bands(
-        self, in_hand: InHand, started: float, too_large: TooLarge, sliced: bool = True
+        self, in_hand: InHand, started: float, too_large: TooLarge, by_libvips: bool = False
     ) -> committer.Written:
         """The way of what is large (see `banded`). Raises ImageError, Interrupted, PlaceError."""
         with self._in_a_file(in_hand) as task:
-            return self._make_in_bands(task, started, too_large, sliced)
+            return self._make_in_bands(task, started, too_large, by_libvips)
 
-    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge, sliced: bool) -> committer.Written:
+    def _make_in_bands(self, task: Task, started: float, too_large: TooLarge, by_libvips: bool) -> committer.Written:
         source = self._converter.open(task.source)
         source.close()
         record, metadata = self._converter.describe(source)
         self._slot.describe(record)
-        plan, team = self._plan_bands(task, source, too_large, sliced)
-        self._sliced = plan.slices is not None
+        plan, team = self._plan_bands(task, source, too_large, by_libvips)
+        self._read_here = not plan.needs_libvips
         with self._interrupt.ending_at_once():  # what is there already is looked through
-            told = self._channel.send if self._checkpoints.keeps_planes else _untold
-            conversion = banded.Conversion(task, record, metadata, self._pixels, self._checkpoints, self._scratch, told)
+            conversion = banded.Conversion(
+                task, record, metadata, self._pixels, self._checkpoints, self._scratch, self._channel.send
+            )
         with contextlib.closing(conversion), allocator.returned(team.kept_bytes):
             computed = conversion.tiles_missing
             try:
@@ -315,12 +313,12 @@ class Worker:
             return False
 
     def _plan_bands(
-        self, task: Task, source: OpenedImage, too_large: TooLarge, sliced: bool
+        self, task: Task, source: OpenedImage, too_large: TooLarge, by_libvips: bool
     ) -> tuple[band_plan.BandPlan, banded.Team]:
         """How the source can be read in bands, and who converts them, with the memory for it. Raises ImageError."""
         try:
-            plan = band_plan.plan_bands(task.source, source, self._pixels.method, sliced)
-            if not plan.slices:
+            plan = band_plan.plan_bands(task.source, source, self._pixels.method, by_libvips)
+            if plan.needs_libvips:
                 band_reader.check_installed()
         except band_reader.PyvipsMissing:
             raise ImageError(
@@ -386,10 +384,6 @@ class Worker:
         self._scratch_bytes = message.scratch_bytes
         if message.slot_bytes != self._slot.size:
             self._slot.refresh()
-
-
-def _untold(_flushed: Flushed) -> None:
-    """What stays on this machine is nothing that another run could count on."""
 
 
 def _receive(receive: Callable[[], Any]) -> Any:

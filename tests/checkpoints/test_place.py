@@ -11,6 +11,7 @@ from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import InputVersion, Task
+from batchgray.storage import integrity
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
 
@@ -112,10 +113,50 @@ def test_what_is_left_is_found_and_ruins_go(machine, place):
     assert [entry.key for entry in place.list()] == [KEY]
 
 
-def test_an_image_in_bands_claims_nothing_that_others_see(machine, place):
-    header = machine("first").claim(TASK, RECORD, b"")
-    assert not header.owns_preview
-    assert [entry.key for entry in place.list()] == []
+def begun_in_bands(checkpoints: PlaceCheckpoints) -> sidecar.SidecarHeader:
+    header = checkpoints.claim(TASK, RECORD, slots.NO_METADATA)
+    with contextlib.closing(checkpoints.open_plane("a.jpg", RECORD)) as plane:
+        plane.write(0, bytes([9]) * RECORD.width * RECORD.height)
+        plane.checkpoint()
+    return header
+
+
+def test_another_machine_goes_on_in_bands(machine, place):
+    first = machine("first")
+    header = begun_in_bands(first)
+    first.draw(header, [b"jpeg"])
+    second = machine("second")
+    assert second.names() == {integrity.short_name("a.jpg")}
+    assert second.find(TASK).owns_preview
+    with contextlib.closing(second.open_plane("a.jpg", RECORD)) as plane:
+        assert plane.complete
+    second.discard("a.jpg")
+    assert list(place.list()) == []
+
+
+def test_another_machine_has_the_bands_in_memory(machine):
+    begun_in_bands(machine("first"))
+    second = machine("second")
+    second.find(TASK)
+    with slot() as made:
+        image = second.restore("a.jpg", made)
+        assert bytes(image.flags) == bytes([1] * 4)
+        assert bytes(image.gray) == bytes([9]) * RECORD.width * RECORD.height
+
+
+@pytest.mark.parametrize("end", ["discard", "withdraw"])
+def test_nothing_of_an_image_in_bands_stays_that_is_finished_elsewhere(machine, place, end):
+    begun_in_bands(machine("first"))
+    place.put("a.jpg", b"its output")
+    getattr(machine("second"), end)("a.jpg")
+    assert [entry.key for entry in place.list()] == ["a.jpg"]
+
+
+def test_bands_that_nobody_claims_go_with_what_is_left(machine, place):
+    begun_in_bands(machine("first"))
+    place.delete(KEY)
+    assert list(machine("second").left()) == []
+    assert list(place.list()) == []
 
 
 def test_a_trailer_is_recognised():

@@ -108,7 +108,7 @@ def test_a_command_begins_as_the_program_was_called(failed, tmp_path):
 
 def test_errors_and_usage_advise_the_program_as_it_was_called(tmp_path):
     as_module = f"{sys.executable} -m batchgray"
-    assert f"Try '{as_module} run --help'" in batchgray("run", "--nothing", expect=2).stderr
+    assert f"`{as_module} run --help` lists its options" in batchgray("run", "--nothing", expect=2).stderr
     (tmp_path / "manifest.json").write_text("{}")
     refused = batchgray("status", tmp_path, expect=2).stderr
     assert f"`{as_module} run ... --manifest PATH`" in refused
@@ -117,9 +117,9 @@ def test_errors_and_usage_advise_the_program_as_it_was_called(tmp_path):
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("BATCHGRAY_QUALITY", "abc", "'BATCHGRAY_QUALITY': 'abc' is not"),
-        ("BATCHGRAY_FORMAT", "jpg", "'BATCHGRAY_FORMAT': 'jpg' is not"),
-        ("MNS_ENDPOINT", " ", "'MNS_ENDPOINT': it is empty"),
+        ("BATCHGRAY_QUALITY", "abc", "BATCHGRAY_QUALITY takes a whole number from 1 to 100, not abc"),
+        ("BATCHGRAY_FORMAT", "jpg", "BATCHGRAY_FORMAT takes jpeg or png, not jpg"),
+        ("MNS_ENDPOINT", " ", "MNS_ENDPOINT is empty"),
         ("BATCHGRAY_MEMORY", "lots", "BATCHGRAY_MEMORY takes a number of bytes"),
         ("BATCHGRAY_GRACE", "-1", "BATCHGRAY_GRACE takes seconds"),
         ("BATCHGRAY_BACKGROUND", "nocolour", "BATCHGRAY_BACKGROUND takes"),

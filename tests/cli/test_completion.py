@@ -114,5 +114,5 @@ def test_fish_completes_commands_options_values_and_files(environment, folder):
 
 
 def test_the_shells_are_named():
-    assert "'bash'" in batchgray("completion", "tcsh", expect=2).stderr
+    assert "takes bash, zsh or fish, not tcsh" in batchgray("completion", "tcsh", expect=2).stderr
     assert "~/.bashrc" in batchgray("completion", "--help").stdout

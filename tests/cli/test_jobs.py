@@ -147,7 +147,7 @@ def test_a_job_in_a_folder_is_known_by_its_head(images, tmp_path):
 def test_a_dry_run_tells_what_a_job_would_convert_and_touches_nothing(images, tmp_path):
     out = tmp_path / "out"
     asked = ("run", images, "--out", out, "--job", "--dry-run")
-    lines = [f"{images}/a.png -> {out}/a.jpg", "1 images to convert, 0 done already. Nothing was touched."]
+    lines = [f"{images}/a.png -> {out}/a.jpg", "1 image to convert, 0 done already. Nothing was touched."]
     assert batchgray(*asked).stdout.splitlines() == lines
     assert not out.exists()
     batchgray(*asked[:-1], "-q")
@@ -155,7 +155,7 @@ def test_a_dry_run_tells_what_a_job_would_convert_and_touches_nothing(images, tm
     save_gradient(images / "b.png", 64, 48)
     [event] = [json.loads(line) for line in batchgray(*asked, "--progress", "json").stdout.splitlines()]
     assert (event["source"], event["output"]) == (f"{images}/b.png", f"{out}/b.jpg")
-    assert batchgray(*asked).stdout.splitlines()[-1] == "1 images to convert, 1 done already. Nothing was touched."
+    assert batchgray(*asked).stdout.splitlines()[-1] == "1 image to convert, 1 done already. Nothing was touched."
     assert "other options" in batchgray(*asked, "--quality", 7, expect=2).stderr
     assert tree(out) == before
 

@@ -12,10 +12,10 @@ from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
 
 
-def planned(path: Path, method: str = "bt601") -> BandPlan:
+def planned(path: Path, method: str = "bt601", by_libvips: bool = True) -> BandPlan:
     opened = open_image(str(path), method, 10**9)
     opened.close()
-    return plan_bands(str(path), opened, method)
+    return plan_bands(str(path), opened, method, by_libvips)
 
 
 def separate_planes(path: Path) -> None:
@@ -59,6 +59,31 @@ def test_the_luma_of_a_jpeg_of_rgb_is_refused(tmp_path):
     KINDS["jpeg of RGB.jpg"](tmp_path / "a.jpg")
     with pytest.raises(ImageError, match="the Y' of a JPEG that holds RGB"):
         planned(tmp_path / "a.jpg", "luma")
+
+
+HERE = ["jpeg 420.jpg", "png RGB.png", "png 16 bits 4.png", "tiff tiles.tif"]
+NOT_HERE = [
+    "jpeg progressive.jpg",
+    "png interlaced.png",
+    "tiff jpeg tiles.tif",
+    "tiff palette.tif",
+    "tiff one strip.tif",
+]
+
+
+@pytest.mark.parametrize("kind", HERE + NOT_HERE)
+def test_usual_kinds_need_no_libvips(kind, tmp_path):
+    KINDS[kind](tmp_path / kind)
+    assert planned(tmp_path / kind, by_libvips=False).needs_libvips == (kind in NOT_HERE)
+    assert planned(tmp_path / kind, by_libvips=True).needs_libvips
+
+
+def test_what_is_held_to_read_a_png_here_is_counted(tmp_path):
+    KINDS["png RGB.png"](tmp_path / "a.png")
+    plan = planned(tmp_path / "a.png", by_libvips=False)
+    bands = [plan.scratch_bytes(10_000, 8 * rows) for rows in (1, 2, 3)]
+    assert bands[2] - bands[1] == bands[1] - bands[0] >= 8 * 2 * 3 * WIDTH
+    assert plan.scratch_bytes(10_000, 8, cores=2) - bands[0] == bands[1] - bands[0]
 
 
 def test_what_the_decoder_holds_is_counted(tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from batchgray.codecs.band_plan import plan_bands
 from batchgray.codecs.band_reader import BandReader, PyvipsMissing, check_installed
-from batchgray.codecs.jpeg_slices import SliceReader
+from batchgray.codecs.bands import open_bands
 from batchgray.codecs.opened import OpenedImage
 from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
@@ -28,31 +28,31 @@ def whole(path: Path, method: str) -> tuple[OpenedImage, np.ndarray]:
     return opened, np.frombuffer(plane, np.uint8)
 
 
-def read(path: Path, method: str, rows: int = 24, first: int = 0) -> np.ndarray:
+def read(path: Path, method: str, rows: int = 24, first: int = 0, by_libvips: bool = False) -> np.ndarray:
     opened = open_image(str(path), method, 10**9)
     opened.close()
     tops = range(first, opened.height, rows)
-    with closing(reader_of(path, opened, method)) as reader:
+    plan = plan_bands(str(path), opened, method, by_libvips)
+    with closing(open_bands(str(path), opened, plan)) as reader:
         # Of colour a slice is valid until the next one.
         pieces = [reader.part(top, min(top + rows, opened.height))().copy() for top in tops]
-        piece = reader.part(tops[-1], opened.height)() if plan_bands(str(path), opened, method).slices else pieces[-1]
+        piece = reader.part(tops[-1], opened.height)() if plan.slices else pieces[-1]
     assert all(piece.flags.c_contiguous and piece.flags.writeable for piece in (piece, *pieces))  # the kernels insist
     return np.concatenate(pieces)
 
 
-def reader_of(path: Path, opened: OpenedImage, method: str) -> BandReader | SliceReader:
-    plan = plan_bands(str(path), opened, method)
-    return SliceReader(str(path), opened, plan.slices) if plan.slices else BandReader(str(path), opened, plan)
+BY = pytest.mark.parametrize("by_libvips", [False, True], ids=["here", "libvips"])
 
 
+@BY
 @pytest.mark.parametrize("kind", KINDS)
-def test_bands_are_the_whole(kind, tmp_path):
+def test_bands_are_the_whole(kind, by_libvips, tmp_path):
     path = tmp_path / kind
     KINDS[kind](path)
     opened, pixels = whole(path, "bt601")
-    assert np.array_equal(read(path, "bt601"), pixels)
+    assert np.array_equal(read(path, "bt601", by_libvips=by_libvips), pixels)
     passed_over = 40 * opened.width * (3 if opened.colour else 1)
-    assert np.array_equal(read(path, "bt601", first=40), pixels[passed_over:])
+    assert np.array_equal(read(path, "bt601", first=40, by_libvips=by_libvips), pixels[passed_over:])
 
 
 IN_PIECES = ["tiff tiles.tif", "tiff jpeg tiles.tif", "tiff pyramid.tif", "tiff 1 bit strips.tif"] + [
@@ -60,16 +60,17 @@ IN_PIECES = ["tiff tiles.tif", "tiff jpeg tiles.tif", "tiff pyramid.tif", "tiff 
 ]
 
 
+@BY
 @pytest.mark.parametrize("kind", IN_PIECES)
-def test_strips_and_tiles_are_read_in_any_order(kind, tmp_path):
+def test_strips_and_tiles_are_read_in_any_order(kind, by_libvips, tmp_path):
     path = tmp_path / kind
     KINDS[kind](path)
     opened, pixels = whole(path, "bt601")
-    plan = plan_bands(str(path), opened, "bt601")
+    plan = plan_bands(str(path), opened, "bt601", by_libvips)
     assert plan.pieces.rows < opened.height
     row = pixels.size // opened.height
     spans = [(top, min(top + 24, opened.height)) for top in range(0, opened.height, 24)]
-    with closing(BandReader(str(path), opened, plan)) as reader:
+    with closing(open_bands(str(path), opened, plan)) as reader:
         parts = [(span, reader.part(*span)) for span in spans]
         for (top, bottom), part in reversed(parts):
             assert np.array_equal(part(), pixels[top * row : bottom * row])
@@ -105,7 +106,7 @@ def test_metadata_without_end_is_never_read(tmp_path):
         path = tmp_path / name
         opened = open_image(str(path), "bt601", 10**9)
         opened.close()
-        plan = plan_bands(str(path), opened, "bt601")
+        plan = plan_bands(str(path), opened, "bt601", by_libvips=True)
         with closing(BandReader(str(path), opened, plan)) as reader:
             image = (reader._whole or reader._open(plan.parts, opened.height))._image
             fields = image.get_fields()
@@ -158,7 +159,7 @@ def test_what_libvips_takes_for_another_image_is_refused(tmp_path):
     KINDS[path.name](path)
     opened = open_image(str(path), "bt601", 10**9)
     opened.close()
-    plan = plan_bands(str(path), opened, "bt601")
+    plan = plan_bands(str(path), opened, "bt601", by_libvips=True)
     opened.height += 1
     with pytest.raises(ImageError, match=f"libvips takes it for {opened.width} x {opened.height - 1} srgb"):
         BandReader(str(path), opened, plan)

@@ -56,6 +56,7 @@ EXACT = {
     "lossless.webp": (saved(PICTURE, "WEBP", lossless=True), RGB),
     "alpha.webp": (saved(VEILED, "WEBP", lossless=True, exact=True), RGB),
     "rgb.bmp": (saved(PICTURE, "BMP"), RGB),
+    "headless.dib": (saved(PICTURE, "DIB"), RGB),
     "palette.png": (saved(PALETTE, "PNG"), PALETTE.convert("RGB")),
     "palette-transparent.png": (saved(PALETTE, "PNG", transparency=5), PALETTE.convert("RGB")),
     "palette.gif": (saved(PALETTE, "GIF"), PALETTE.convert("RGB")),

@@ -13,9 +13,8 @@ from PIL import Image
 
 from batchgray.codecs import jpeg, opening, pillow_probes
 from batchgray.codecs.band_plan import plan_bands
-from batchgray.codecs.band_reader import BandReader
+from batchgray.codecs.bands import open_bands
 from batchgray.codecs.jpeg_outline import JpegOutline
-from batchgray.codecs.jpeg_slices import SliceReader
 from batchgray.codecs.png_outline import PngOutline
 from batchgray.errors import ImageError
 from batchgray.kernels.unfilter import Unfilter
@@ -71,12 +70,11 @@ def test_whatever_a_decoder_raises_is_too(path, monkeypatch):
     image.close()
 
 
-def test_whatever_a_reader_of_bands_raises_is_too(path, monkeypatch):
+@pytest.mark.parametrize("by_libvips", [False, True])
+def test_whatever_a_reader_of_bands_raises_is_too(path, by_libvips, monkeypatch):
     image = opened(path)
     image.close()
-    plan = plan_bands(path, image, "bt601")
-    slices = plan.slices
-    reader = SliceReader(path, image, slices) if slices else BandReader(path, image, plan)
+    reader = open_bands(path, image, plan_bands(path, image, "bt601", by_libvips))
     monkeypatch.setattr(np, "frombuffer", raising(IndexError("index out of range")))
     monkeypatch.setattr(simplejpeg, "decode_jpeg", raising(IndexError("index out of range")))
     with pytest.raises(ImageError, match=REPORTED):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from batchgray.codecs import transparency
 from batchgray.codecs.band_plan import plan_bands
-from batchgray.codecs.band_reader import BandReader
+from batchgray.codecs.bands import open_bands
 from batchgray.codecs.opening import open_image
 from batchgray.errors import ImageError
 
@@ -64,12 +64,17 @@ def in_memory(path, background=None) -> tuple[np.ndarray, str | None]:
 def in_bands(path, background=None) -> tuple[np.ndarray, bool]:
     source = open_image(str(path), "bt601", 10**9, background)
     source.close()
-    plan = plan_bands(str(path), source, "bt601")
-    tops = range(0, source.height, 8)
-    with closing(BandReader(str(path), source, plan, background)) as reader:
-        rows = np.concatenate([reader.rows(top, min(top + 8, source.height)) for top in tops])
-        ignored = reader.ignored
-    return rows.reshape(source.height, source.width, *((3,) if source.colour else ())), ignored
+    found = []
+    for by_libvips in (False, True):
+        plan = plan_bands(str(path), source, "bt601", by_libvips)
+        tops = range(0, source.height, 8)
+        with closing(open_bands(str(path), source, plan, background)) as reader:
+            rows = np.concatenate([reader.part(top, min(top + 8, source.height))() for top in tops])
+            found.append((rows.reshape(source.height, source.width, *((3,) if source.colour else ())), reader.ignored))
+    (rows, ignored), (rows_of_libvips, ignored_by_libvips) = found
+    assert np.array_equal(rows, rows_of_libvips)
+    assert ignored == ignored_by_libvips
+    return rows, ignored
 
 
 @pytest.mark.parametrize("background", [None, WHITE, TINT], ids=["", "white", "tint"])

@@ -63,6 +63,14 @@ def names(count):
     return [job_round.name_of(number) for number in range(1, count + 1)]
 
 
+def test_the_next_share_is_the_one_that_would_be_taken(fleet):
+    board = fleet.board()
+    for _ in range(3):
+        name = board.next_name
+        assert board.take().name == name
+    assert board.next_name is None
+
+
 def test_shares_are_taken_once_each_and_in_their_order_where_a_machine_is_alone(fleet):
     first, second = fleet.board(), fleet.board("second")
     assert [first.take().name, first.take().name] == names(2)

@@ -122,8 +122,12 @@ def test_a_share_is_done_when_what_it_kept_is_done_and_its_part_has_the_rest(wor
     assert (part.members, part.todo) == ([5, 7, 9], [5, 7, 9])
     assert sorted(part.members + whole.members) == list(range(10))
     assert (whole.todo, whole.already_done, whole.splits) == ([], 7, 1)
-    (figures,) = tally.done(world.place, ROUND)
-    assert (figures.done, figures.splits) == (7, 1)
+    assert (world.plan.tally.done, world.plan.tally.splits) == (7, 1)
+
+
+def test_a_share_was_begun_where_any_log_tells_so(world):
+    assert not plan_of(HEAD, world.share, NAME, [[]]).was_begun
+    assert plan_of(HEAD, world.share, NAME, [[entry()]]).was_begun
 
 
 def test_the_last_entry_has_what_is_left_but_for_parts_that_were_given_away(world):

@@ -57,5 +57,8 @@ def test_no_partial_jpeg_is_drawn_under_the_name_of_another_images_output(plan):
 
 
 def test_no_partial_jpeg_is_drawn_where_its_name_would_be_too_long(plan):
-    plan.manifest.images[0].output = f"{'a' * 246}.jpg"
-    assert not PlannedTasks(plan, set()).task(0).preview
+    """255 bytes, whatever the folders' names take."""
+    for index, length in enumerate((243, 244)):
+        plan.manifest.images[index].output = f"folder/{'a' * length}.jpg"
+    tasks = PlannedTasks(plan, set())
+    assert [tasks.task(index).preview for index in range(2)] == [True, False]

@@ -85,7 +85,7 @@ def images() -> list[bytes]:
     exif[0x0112] = 6
     found = []
     for mode in ("L", "RGB", "P", "1", "I;16", "CMYK", "RGBA", "LA"):
-        for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM"):
+        for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "JPEG2000", "PPM"):
             buffer = io.BytesIO()
             try:
                 Image.new(mode, (9, 7)).save(buffer, kind, exif=exif)
@@ -124,7 +124,7 @@ def main(folder: Path) -> None:
         "sidecar": sidecars(),
         "intents": [b'{"output":"a.jpg","size":1,"checksum":"xxh3-128:00"}\n{"output":"b.jpg"}'],
         "event": events(),
-        "markers": [data for data in pictures if data.startswith((b"\xff\xd8", b"\0\0\0", b"P"))],
+        "markers": pictures,
         "images": pictures,
         "metadata": metadata(),
         "pixels": [data for data in pictures if data.startswith((b"\x89PNG", b"II", b"RIFF"))],

@@ -53,16 +53,19 @@ def test_the_document_has_the_fields_of_the_contract(path):
     assert set(read["images"][0]) >= later
 
 
-@pytest.mark.parametrize("count", [0, 1, 5])
-def test_the_document_has_a_line_an_image(path, count):
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_the_document_has_a_line_an_image(path, count, monkeypatch):
+    """However many are encoded at once, and whatever their names hold."""
+    monkeypatch.setattr(document, "_IMAGES_AT_ONCE", 2)
     written = planned()
     written.images = written.images[:count]
+    for number, image in enumerate(written.images):
+        image.source = f"{number},\n{{}}\udcff.png" if number % 2 else f"{number}\n.png"
     write(path, written)
     lines = path.read_text("utf-8").split("\n")
     assert len(lines) == (count + 2 if count else 1)
-    assert [json.loads(line.removesuffix(","))["source"] for line in lines[1:-1]] == [
-        image.source for image in written.images
-    ]
+    assert [json.loads(line.removesuffix(","))["source"][0] for line in lines[1:-1]] == [*"01234"[:count]]
+    assert document.read(path) == written
 
 
 @pytest.mark.parametrize("content", FOREIGN)

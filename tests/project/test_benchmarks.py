@@ -131,6 +131,14 @@ def test_runs_over_stores_tell_of_waiting_and_of_requests(measured):
         assert found[name, "cpu to folders"] > 0
 
 
+def test_dispatch_has_what_the_supervisor_alone_and_a_bare_loop_take_beside_it(measured):
+    found = figures(measured, "dispatch")
+    for floor in ("idle workers", "codec floor"):
+        assert found[f"40 images, {floor}", "images a second"] > 0
+        assert found[f"40 images / {floor}", "processor time, ratio"] > 0
+    assert found["40 images", "processor time"] > found["40 images", "supervisor"]
+
+
 def test_memory_is_that_of_all_processes(measured):
     found = figures(measured, "memory")
     name = "batchgray bt601, files of every format"

@@ -4,7 +4,7 @@ The charts' time is working time: pauses between runs, which may be days, are ba
 percent of the plot, x from the left and y from the bottom.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
@@ -129,7 +129,7 @@ def _line(found: Sequence[Session], axis: _Axis, before: int) -> list[tuple[floa
 
 
 def _bins(session: Session, working_ms: int) -> list[tuple[int, int, list[Converted]]]:
-    """A session cut into pieces of equal length, with the images that each has."""
+    """A session cut into pieces of equal length, with the images that were done in each, its end included."""
     length = session.end_ms - session.start_ms
     if not length:
         return []
@@ -137,7 +137,7 @@ def _bins(session: Session, working_ms: int) -> list[tuple[int, int, list[Conver
     edges = [session.start_ms + length * index // wanted for index in range(wanted + 1)]
     pieces: list[list[Converted]] = [[] for _ in range(wanted)]
     for item in session.converted:
-        pieces[min(max(0, bisect_right(edges, item.at_ms) - 1), wanted - 1)].append(item)
+        pieces[min(max(0, bisect_left(edges, item.at_ms) - 1), wanted - 1)].append(item)
     return [(first, last, items) for (first, last), items in zip(pairwise(edges), pieces, strict=True)]
 
 

@@ -123,7 +123,9 @@ def _of_job(view: JobView, stores: StoreOptions, folder: Path, framed: Framing, 
         undated=max(0, found.counts.done - sum(run.images for run in runs)),
         interruptions=found.interruptions,
         earlier=[],
-        failures=[(failure.path, failure.error) for failure in found.failures],
+        failures=[
+            (failure.path if view.head.inputs[1:] else failure.source, failure.error) for failure in found.failures
+        ],
         pairs=gallery.pairs(_chosen(view, sample), framed),
         notes=_notes(sample, gallery.name_of),
         machines=timeline(stays),

@@ -4,6 +4,7 @@ import pytest
 from runs_over_time import HOUR, interruption, run, sessions_of
 
 from batchgray.commands.report import charts
+from batchgray.commands.report.timeline import times_of
 
 
 def test_the_line_ends_at_what_is_done_and_pauses_have_one_width():
@@ -27,6 +28,13 @@ def test_the_bars_hold_every_megapixel():
     highest = float(drawn.rates[-1].label)
     seconds = sum(session.seconds for session in found)
     assert sum(bar.height / 100 * highest * bar.width / 100 * seconds for bar in drawn.bars) == pytest.approx(5)
+
+
+def test_an_image_that_is_done_at_the_end_of_a_piece_was_worked_on_in_it():
+    found = times_of((1000 * second + 500, 1_000_000 * megapixels) for second, megapixels in enumerate((1, 4, 2)))
+    drawn = charts.charts(found, 3, 0)
+    assert [tick.label for tick in drawn.rates][-1] == "4"
+    assert [bar.height for bar in drawn.bars] == pytest.approx([25, 100, 50])
 
 
 def test_a_hundred_thousand_images_make_a_short_line():

@@ -410,3 +410,16 @@ def test_formats_with_readers_of_their_own_are_drawn_too(tmp_path, kind):
     assert small.size == (40, 20)
     expected = (117, 117, 117) if kind == "pgm" else (200, 100, 50)
     assert all(abs(one - other) <= 3 for one, other in zip(small.getpixel((20, 10)), expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["manifest", "job"])
+def test_a_failed_image_is_called_by_its_path_below_the_only_input(tmp_path, kind):
+    save_gradient(tmp_path / "in" / "good.png", 90, 70)
+    (tmp_path / "in" / "day").mkdir()
+    (tmp_path / "in" / "day" / "bad.png").write_bytes(b"")
+    batchgray("run", tmp_path / "in", "--out", tmp_path / "out", "-q", *(["--job"] if kind == "job" else []), expect=3)
+    batchgray("report", tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_text("utf-8"))
+    assert page.rows() == [("day/bad.png", "an empty file (0 bytes)")]
+    assert "shares" not in page.counts()  # of a job that is over there are none
+    assert page.counts().get("Interruptions") == (0 if kind == "manifest" else None)  # and what was is not known

@@ -1,0 +1,158 @@
+"""Finished bands of a plane as objects in a place, for a machine whose disk may be gone: a checkpoint puts new ones.
+
+    PREFIX/HASH.bands/000012-000019   bands 12 to 19: one line of sealed JSON (_Header), then their gray
+
+What a name tells of is the same bytes for whoever makes them of the same image, so one that is put twice, or late, does
+no harm; what belongs to another version of the image, or to other options, is not believed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from batchgray import spelling
+from batchgray.checkpoints.band_plane import BandPlane, band_rows
+from batchgray.options import PixelOptions
+from batchgray.planes import slots
+from batchgray.storage import integrity
+from batchgray.storage.base import BadKey, Missing, Place
+from batchgray.storage.durable import Folder
+from batchgray.storage.sealing import SealedRecords, UnreadableRecord
+
+Item = TypeVar("Item")
+
+_AT_ONCE = 8  # pieces on their way
+_PIECE_BYTES = 2 << 20
+_VERSION = 1
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    version: int = _VERSION
+    output: str
+    output_base64: spelling.Bytes = msgspec.UNSET
+    record: slots.SlotRecord
+    options: PixelOptions
+    band_rows: int
+    sums: list[str]  # of its bands
+    ignored: bool = False
+
+
+_HEADERS = SealedRecords(_Header, longest=1 << 20, version=_VERSION)
+
+
+class _Run(NamedTuple):
+    """Bands that follow one another, `last` included."""
+
+    first: int
+    last: int
+
+    @property
+    def bands(self) -> range:
+        return range(self.first, self.last + 1)
+
+
+class PlacePlane(BandPlane):
+    """A plane on this machine's disk whose finished bands are in a place as well, below `prefix`."""
+
+    def __init__(
+        self, folder: Folder, output: str, record: slots.SlotRecord, options: PixelOptions, place: Place, prefix: str
+    ) -> None:
+        """Takes up what is here, and what is there. Raises OSError, PlaceError."""
+        super().__init__(folder, output, record, options)
+        self._place, self._pieces = place, prefix_of(prefix, output)
+        self._put: set[int] = set()  # bands that are in the place
+        try:
+            self._fetch()
+        except BaseException:
+            self.close()
+            raise
+
+    def _keep(self, sums: list[str]) -> None:
+        super()._keep(sums)
+        new = [index for index, each in enumerate(sums) if each and index not in self._put]
+        runs = _runs(new, max(1, _PIECE_BYTES // self._band_bytes))
+        _side_by_side(lambda run: self._place.put(self._key(run), self._packed(run, sums)), runs)
+        self._put.update(new)
+
+    def _packed(self, run: _Run, sums: Sequence[str]) -> bytes:
+        header = _Header(
+            output=self._output,
+            record=self.record,
+            options=self._options,
+            band_rows=self.band_rows,
+            sums=list(sums[run.first : run.last + 1]),
+            ignored=self.ignored,
+        )
+        return b"".join([_HEADERS.line(header), *map(self.read, run.bands)])
+
+    def _fetch(self) -> None:
+        """What the place has, of bands that are not finished here."""
+        runs = list(self._listed())
+        missing = [run for run in runs if not all(map(self.finished, run.bands))]
+        _side_by_side(self._take, missing)
+        self._put.update(index for run in runs for index in run.bands if self.finished(index))
+
+    def _listed(self) -> Iterator[_Run]:
+        """What is no such name, whoever made it, is passed over."""
+        for entry in self._place.list(self._pieces):
+            first, _, last = entry.key.removeprefix(self._pieces).partition("-")
+            if first.isdecimal() and last.isdecimal() and int(first) <= int(last) < self.count:
+                yield _Run(int(first), int(last))
+
+    def _take(self, run: _Run) -> None:
+        try:
+            data = self._place.get(self._key(run))
+        except (Missing, BadKey):
+            return
+        line, _, gray = data.partition(b"\n")
+        header = self._header_of(line)
+        if header is None or len(header.sums) != len(run.bands):
+            return
+        for index, expected in zip(run.bands, header.sums, strict=True):
+            rows = memoryview(gray)[(index - run.first) * self._band_bytes :][: self._band_bytes]
+            if not self.finished(index) and integrity.checksum([rows]) == expected:
+                self.write(index, rows)
+        self.ignored |= header.ignored
+
+    def _header_of(self, line: bytes) -> _Header | None:
+        """The header, where it fits and is whole."""
+        try:
+            header = _HEADERS.decode_line(line)
+        except UnreadableRecord:
+            return None
+        is_ours = (header.output, header.options) == (self._output, self._options)
+        fits = header.band_rows == band_rows(self.record.width) and header.record.is_of(self.record)
+        return header if is_ours and fits else None
+
+    def _key(self, run: _Run) -> str:
+        return f"{self._pieces}{run.first:06d}-{run.last:06d}"
+
+
+def prefix_of(prefix: str, output: str) -> str:
+    """What the keys of an output's pieces begin with."""
+    return f"{prefix}/{integrity.short_name(output)}.bands/"
+
+
+def remove(place: Place, prefix: str, output: str) -> None:
+    """Remove an output's pieces, if there are any. Raises PlaceError."""
+    _side_by_side(place.delete, [entry.key for entry in place.list(prefix_of(prefix, output))])
+
+
+def _runs(bands: Iterable[int], longest: int) -> list[_Run]:
+    """Bands as runs of up to so many; each begins at a multiple of that, where it can."""
+    runs: list[_Run] = []
+    for index in bands:
+        if runs and index == runs[-1].last + 1 and index % longest:
+            runs[-1] = _Run(runs[-1].first, index)
+        else:
+            runs.append(_Run(index, index))
+    return runs
+
+
+def _side_by_side(do: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Raises what the first that failed raised, when all have ended."""
+    if items:
+        with ThreadPoolExecutor(min(_AT_ONCE, len(items)), "pieces") as threads:
+            list(threads.map(do, items))
