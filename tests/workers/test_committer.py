@@ -76,20 +76,20 @@ def test_what_comes_after_that_waits_again(gathering, reports, flight):
 
 
 @pytest.mark.parametrize(
-    ("small_bytes", "room"),
+    ("small_pixels", "room"),
     [
         pytest.param(10**6, [True, True, True, False], id="small files: as many as may be open"),
         pytest.param(1, [True, True, False, False], id="larger ones: not as many, as each is more work to lose"),
     ],
 )
-def test_a_worker_that_is_faster_than_the_disk_waits(tmp_path, flight, reports, monkeypatch, small_bytes, room):
+def test_a_worker_that_is_faster_than_the_disk_waits(tmp_path, flight, reports, monkeypatch, small_pixels, room):
     asked = []
 
     class Condition(threading.Condition):
         def wait_for(self, predicate, timeout=None):
             asked.append(predicate())
 
-    monkeypatch.setattr(committer, "_SMALL_BYTES", small_bytes)
+    monkeypatch.setattr(committer, "_SMALL_PIXELS", small_pixels)
     thread = committer_in(tmp_path, reports)
     thread._most, thread._most_small, thread._changed = 2, 3, Condition()
     files = [written(flight, index) for index in range(4)]
