@@ -29,6 +29,7 @@ from common import HERE, QUALITY, batchgray
 Convert = Callable[[str, str], object]
 
 _NUMBER_BYTES = 4
+_GROUP_FILES = 48  # as batchgray's workers have them
 
 # One thread in each process: with more, as many processes as cores would fight over them.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MAGICK_THREAD_LIMIT", "VIPS_CONCURRENCY", "NUMBA_NUM_THREADS"), "1")
@@ -167,7 +168,7 @@ def chunk_of(count: int, workers: int) -> int:
 # The floor: the codec's own calls, in buffers that are used again and again, and nothing else.
 
 
-def run_floor(method: str, source: Path, target: Path, workers: int) -> None:
+def run_floor(method: str, writer: "type[_Writer]", source: Path, target: Path, workers: int) -> None:
     """What no program that makes these calls can beat. Largest files first, so that all processes end together."""
     import numpy as np  # noqa: F401  before the fork, as all that the processes need
     import simplejpeg  # noqa: F401
@@ -181,7 +182,7 @@ def run_floor(method: str, source: Path, target: Path, workers: int) -> None:
         numbers.seek(0)
         taken = _taken(numbers.fileno(), paths)
         fork = get_context("fork").Process
-        processes = [fork(target=_floor_worker, args=(taken, target, kernel)) for _ in range(workers)]
+        processes = [fork(target=_floor_worker, args=(taken, writer(target), kernel)) for _ in range(workers)]
         for process in processes:
             process.start()
         for process in processes:
@@ -195,7 +196,50 @@ def _taken(numbers: int, paths: list[Path]) -> Iterator[Path]:
         yield paths[int.from_bytes(number, "big")]
 
 
-def _floor_worker(paths: Iterable[Path], target: Path, kernel: Callable | None) -> None:
+class _Writer:
+    """Files written and closed, no more."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def write(self, name: str, data: bytes) -> None:
+        (self._target / name).write_bytes(data)
+
+    def finish(self) -> None:
+        pass
+
+
+class _DurableWriter(_Writer):
+    """Files as durable as batchgray's when they have their names, and whole: each group of them synced and renamed.
+
+    There is no thread, no intent, no checksum and no log.
+    """
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(target)
+        self._group: list[tuple[str, int]] = []
+
+    def write(self, name: str, data: bytes) -> None:
+        fd = os.open(self._target / f".{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        os.write(fd, data)
+        self._group.append((name, fd))
+        if len(self._group) == _GROUP_FILES:
+            self.finish()
+
+    def finish(self) -> None:
+        from batchgray.storage import durable
+
+        if self._group:
+            durable.sync_all([fd for _, fd in self._group])
+        for name, fd in self._group:
+            os.close(fd)
+            os.rename(self._target / f".{name}", self._target / name)
+        with durable.Folder.at(self._target) as folder:
+            folder.sync()
+        self._group.clear()
+
+
+def _floor_worker(paths: Iterable[Path], writer: _Writer, kernel: Callable | None) -> None:
     import numpy as np
     import simplejpeg
 
@@ -214,7 +258,8 @@ def _floor_worker(paths: Iterable[Path], target: Path, kernel: Callable | None) 
             simplejpeg.decode_jpeg(data, "RGB", buffer=rgb[: 3 * pixels])
             kernel(rgb[: 3 * pixels], gray[:pixels])
         plane = gray[:pixels].reshape(height, width)
-        (target / path.name).write_bytes(simplejpeg.encode_jpeg_yuv_planes(plane, None, None, quality=QUALITY))
+        writer.write(path.name, simplejpeg.encode_jpeg_yuv_planes(plane, None, None, quality=QUALITY))
+    writer.finish()
 
 
 # Programs, in as many processes as there are workers. xargs reads the names, NUL-separated, in the folder of the files.
@@ -318,6 +363,10 @@ _POOLS = {
     "pyvips": (pyvips_recomb, False, ".jpg"),
     "pyvips-png": (pyvips_png, False, ".png"),
 }
+_FLOORS = {
+    **{f"floor-{method}": (method, _Writer) for method in ("bt601", "luma")},
+    **{f"durable-floor-{method}": (method, _DurableWriter) for method in ("bt601", "luma")},
+}
 _SEMAPHORES = Need(_has_semaphores, "no semaphores, which multiprocessing's pools need: mount a tmpfs on /dev/shm")
 _OPENCV = (_SEMAPHORES, _module("cv2", "opencv-python-headless"))
 _PILLOW = (_SEMAPHORES,)
@@ -329,12 +378,17 @@ _MOGRIFY = (_program("mogrify", "imagemagick"),)
 
 _WEIGHED = "as bt601: 0.299, 0.587, 0.114, rounded"
 _FLOOR = "batchgray's codec calls, nothing else"
+_DURABLE_FLOOR = "the same, its files synced and renamed in groups"
 _AS_DECODED = "as luma: Y' as decoded"
 _AS_IS = "as luma: Y' as it is, with the source's own quality, not 75"
 
 OURS = [Contender(f"batchgray {method}", method, _batchgray(method), note="exact") for method in ("bt601", "luma")]
 FLOORS = [
     Contender(f"codec floor {method}", method, _this_script(f"floor-{method}"), note=_FLOOR)
+    for method in ("bt601", "luma")
+]
+DURABLE_FLOORS = [
+    Contender(f"durable floor {method}", method, _this_script(f"durable-floor-{method}"), note=_DURABLE_FLOOR)
     for method in ("bt601", "luma")
 ]
 POOLS = [
@@ -361,13 +415,13 @@ PROGRAMS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=[*_POOLS, "floor-bt601", "floor-luma"])
+    parser.add_argument("name", choices=[*_POOLS, *_FLOORS])
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
     parser.add_argument("--workers", type=int, required=True)
     given = parser.parse_args()
-    if given.name.startswith("floor-"):
-        run_floor(given.name.removeprefix("floor-"), given.source, given.target, given.workers)
+    if given.name in _FLOORS:
+        run_floor(*_FLOORS[given.name], given.source, given.target, given.workers)
     else:
         run_pool(*_POOLS[given.name], given.source, given.target, given.workers)
 

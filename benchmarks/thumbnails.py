@@ -1,4 +1,4 @@
-"""Thousands of JPEGs of 256 x 256, where what is not the codec shows: batchgray against pools, and against the floor.
+"""Thousands of JPEGs of 256 x 256, where what is not the codec shows: batchgray against pools, and against floors.
 
 python benchmarks/thumbnails.py [--images DIR] [--count 4000] [--runs 5] [--workers N] [--only WORD]...
 """
@@ -6,7 +6,7 @@ python benchmarks/thumbnails.py [--images DIR] [--count 4000] [--runs 5] [--work
 import contest
 import pictures
 from common import Measured, main
-from peers import POOLS
+from peers import DURABLE_FLOORS, FLOORS, POOLS
 
 
 def options(parser) -> None:
@@ -16,7 +16,8 @@ def options(parser) -> None:
 
 def measure(given, work) -> Measured:
     photographs = pictures.flat_copy(given.images, work / "photographs")
-    return contest.compare(given, work, pictures.thumbnails(photographs, work / "thumbnails", given.count), POOLS)
+    folder = pictures.thumbnails(photographs, work / "thumbnails", given.count)
+    return contest.compare(given, work, folder, POOLS, floors=FLOORS + DURABLE_FLOORS)
 
 
 if __name__ == "__main__":

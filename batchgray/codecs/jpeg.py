@@ -4,8 +4,6 @@ It refuses files that every viewer opens (stray bytes before a marker, for one),
 a file is called bad. CMYK, which needs Adobe's inversion undone, goes through imageio as a whole.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -26,14 +24,14 @@ _MOST_METADATA = 1 << 20  # bytes that libjpeg may keep; a phone's photo has som
 _UNKNOWN_SAMPLING = "Could not determine subsampling"  # of a sound picture too, in simplejpeg's words
 
 
-@contextmanager
-def _picture(data: Contents, outline: JpegOutline) -> Iterator[memoryview]:
-    """The file as far as its picture goes; copied without its metadata where that is long: libjpeg keeps profiles."""
-    if not _is_copied(outline):
-        with memoryview(data) as whole, whole[: outline.end] as picture:
-            yield picture
-    else:
-        yield memoryview(outline.without_metadata(data).read())
+def _picture(data: Contents, outline: JpegOutline) -> memoryview:
+    """The file as far as its picture goes; copied without its metadata where that is long: libjpeg keeps profiles.
+
+    To be released before the file is unmapped.
+    """
+    if _is_copied(outline):
+        return memoryview(outline.without_metadata(data).read())
+    return memoryview(data)[: outline.end]
 
 
 def _is_copied(outline: JpegOutline) -> bool:

@@ -5,7 +5,8 @@ Like libjpeg, the walk passes over stray bytes before a marker, at most so many.
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from batchgray.codecs.excerpt import Contents
 
@@ -22,7 +23,7 @@ ALONE = {TEM, SOI, EOI}
 _MOST_STRAY_BYTES = 1 << 20
 
 
-class Segment(NamedTuple):
+class Segment(msgspec.Struct, frozen=True, gc=False):
     """From its marker at `start` to `stop`; `body` is where its parameters begin, behind their length.
 
     A marker that stands alone has no body.

@@ -29,6 +29,7 @@ from batchgray.codecs.limits import check_plausible
 from batchgray.codecs.metadata import Besides
 from batchgray.errors import ImageError
 
+_TABLES = {*range(256)} - {SOS, EOI, *ALONE, *METADATA, *FRAMES}  # most segments: only needed, and not looked into
 _MOST_SCANS = 500  # libjpeg-turbo's own limit, in its fuzz targets and in `djpeg -maxscans`
 _SLACK_BYTES = 16 << 20
 _SCAN_HEADER_BYTES = 4096
@@ -75,6 +76,7 @@ class JpegOutline:
     multi_picture: bool = False
     scans: list[Scan] = field(default_factory=list)
     kept: list[slice] = field(default_factory=list)
+    kept_bytes: int = 0
 
     @classmethod
     def walk(cls, data: Contents) -> "JpegOutline":
@@ -95,6 +97,9 @@ class JpegOutline:
     def _take(self, segment: Segment, data: Contents) -> bool:
         """Note one segment. Returns whether no other is needed."""
         code = segment.code
+        if code in _TABLES and not self.scans:
+            self._keep(segment.start, segment.stop)
+            return False
         if code == SOS:
             return self._take_scan(segment, data)
         if code == EOI:
@@ -102,7 +107,7 @@ class JpegOutline:
         if code in ALONE or self.scans:
             return False
         if code not in METADATA:
-            self.kept.append(segment.part)
+            self._keep(segment.start, segment.stop)
         if code in FRAMES:
             self._take_frame(segment, data)
         elif code in (APP1, APP13):
@@ -143,7 +148,7 @@ class JpegOutline:
         if not self.scans:
             if self.kept_bytes > _MOST_HEADER_BYTES:
                 raise ImageError(f"damaged: a JPEG with {self.kept_bytes:,} bytes of headers")
-            self.kept.append(slice(segment.start, self.end))
+            self._keep(segment.start, self.end)
         if len(self.scans) == _MOST_SCANS:
             raise ImageError(f"more than {_MOST_SCANS} scans, each a pass over the whole picture")
         header = data[segment.body : segment.stop]
@@ -172,9 +177,9 @@ class JpegOutline:
                 missing_bits[scan.first : scan.last + 1] = bytes([scan.low]) * (scan.last + 1 - scan.first)
         return None if any(missing_bits) or not parts else [*parts, slice(at, self.eoi)]
 
-    @property
-    def kept_bytes(self) -> int:
-        return sum(part.stop - part.start for part in self.kept)
+    def _keep(self, start: int, stop: int) -> None:
+        self.kept.append(slice(start, stop))
+        self.kept_bytes += stop - start
 
     def parts(self, data: Contents, left_out: Collection[int] = ()) -> list[slice | bytes]:
         """The file with nothing but what its picture needs, for an Excerpt; without segments of the codes `left_out`.

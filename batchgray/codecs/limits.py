@@ -6,7 +6,7 @@ modules walk a file's own structure first, with a bound on every step, and hand 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from batchgray.errors import ImageError
 
@@ -28,8 +28,7 @@ def reserve_nothing(scratch_bytes: int) -> None:
     """For who need not ask."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What an image may cost. `reserve` is called before so many bytes are used; it may wait, or raise ImageError."""
 
     max_pixels: int

@@ -83,6 +83,8 @@ def kept(exif: bytes, besides: Besides, format: Format) -> Metadata:
 
 def note_of(besides: Besides, format: Format) -> str | None:
     """What to tell of what is not in an output of this format."""
+    if not besides.kept and not besides.dropped:
+        return None
     kinds = " and ".join(sorted(besides.dropped))
     note = f"{kinds} metadata was dropped: too long, damaged, or in a form that is not read" if kinds else None
     homeless = format == "png" and besides.kept.get(IPTC)

@@ -1,8 +1,8 @@
 """The conversions to gray, one a method: bare arrays in, bare arrays out. No allocation, no validation of sizes.
 
-Each takes `rgb`, uint8 of shape (3 n,), interleaved R, G, B, and writes `gray`, uint8 of shape (n,). Both are writable
-and contiguous (TypeError otherwise), and don't overlap. The GIL is released. How it is done, and why it is exact,
-stands in `method_code`; importing this module loads what was compiled from it, or has it compiled.
+Each takes `rgb`, uint8 of shape (3 n,), interleaved R, G, B, and writes `gray`, uint8 of shape (n,). Both are arrays or
+memoryviews, writable and contiguous (TypeError otherwise), and don't overlap. The GIL is released. How it is done, and
+why it is exact, stands in `method_code`; importing this module loads what was compiled from it, or has it compiled.
 """
 
 import ctypes
@@ -13,7 +13,8 @@ import numpy as np
 
 from batchgray.kernels import machine_code, weights
 
-Kernel = Callable[[np.ndarray, np.ndarray], None]
+Pixels = np.ndarray | memoryview
+Kernel = Callable[[Pixels, Pixels], None]
 
 _TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t)
 _TRIED_PIXELS = 3 * 32 + 7  # blocks and a rest
@@ -23,8 +24,8 @@ _start_of: Callable[[Any], ctypes.Array[ctypes.c_char]] = (ctypes.c_char * 0).fr
 
 
 def _kernel(method: str, convert: Callable[..., None]) -> Kernel:
-    def kernel(rgb: np.ndarray, gray: np.ndarray) -> None:
-        convert(_start_of(rgb), _start_of(gray), gray.size)
+    def kernel(rgb: Pixels, gray: Pixels) -> None:
+        convert(_start_of(rgb), _start_of(gray), gray.nbytes)
 
     kernel.__name__ = method
     return kernel

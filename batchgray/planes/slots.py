@@ -148,6 +148,8 @@ class Slot:
 
     def annotate(self, image: "SlotImage", note: str | None) -> "SlotImage":
         """The image in the slot with another note, also for the process that finishes it after this one."""
+        if note == image.record.note:
+            return image
         record = msgspec.structs.replace(image.record, note=note)
         self._publish(record)
         return SlotImage(self._map, record)

@@ -27,6 +27,8 @@ from batchgray.storage.scratch import HeldFile, ScratchFile
 from batchgray.workers.messages import Done, Failed, ImageDone, OutputFault
 
 _WAITING_FILES = 64
+_WAITING_SMALL_FILES = 256  # made in less time than a busy disk may take for a group
+_SMALL_PIXELS = 32_000_000  # of them together: a fraction of a second's work, which is what a power cut could cost
 _GROUP_FILES = 48  # enough for the syncs and the waking of this thread to be lost in the work
 _GATHERING_SECONDS = 0.1
 _OTHER_FILES = 28 + FOLDERS_AT_ONCE  # that a worker has open besides
@@ -97,19 +99,25 @@ class Committer(threading.Thread):
         super().__init__(name="committer", daemon=True)
         self._publisher, self._checkpoints = publisher, checkpoints
         self._report, self._broken = report, broken
-        self._most = _waiting_files()
+        self._most, self._most_small = map(_of_open_files, (_WAITING_FILES, _WAITING_SMALL_FILES))
         self._gathered: list[Written] = []
+        self._gathered_pixels = 0
         self._finishing = self._nothing_more_comes = False
         self._changed = threading.Condition()
 
     def put(self, written: Written) -> None:
         """Take over a file; waits while too many are on their way to the disk."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._gathered) < self._most)
+            self._changed.wait_for(self._has_room)
             self._gathered.append(written)
+            self._gathered_pixels += written.done.width * written.done.height
             self._nothing_more_comes = False
             if len(self._gathered) in (1, min(_GROUP_FILES, self._most)):
                 self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        waiting = len(self._gathered)
+        return waiting < self._most or (waiting < self._most_small and self._gathered_pixels < _SMALL_PIXELS)
 
     def commit_now(self) -> None:
         """Nothing more comes for now: what is there need not wait for company."""
@@ -140,7 +148,7 @@ class Committer(threading.Thread):
                 lambda: self._finishing or self._nothing_more_comes or len(self._gathered) >= enough,
                 _GATHERING_SECONDS,
             )
-            group, self._gathered = self._gathered, []
+            group, self._gathered, self._gathered_pixels = self._gathered, [], 0
             self._changed.notify_all()
         return group
 
@@ -172,12 +180,12 @@ class Committer(threading.Thread):
                 self._checkpoints.remove(written.task.output)
 
 
-def _waiting_files() -> int:
-    """As many as may be open: while one group is on its way, the next one gathers."""
+def _of_open_files(wanted: int) -> int:
+    """So many, or as many as may be open: while one group is on its way, the next one gathers."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return _WAITING_FILES
-    return max(1, min(_WAITING_FILES, (limit - _OTHER_FILES) // 2))
+        return wanted
+    return max(1, min(wanted, (limit - _OTHER_FILES) // 2))
 
 
 def failure(task: Task, error: Exception, needed: int) -> Failed | OutputFault:

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from batchgray import tiles
 from batchgray.checkpoints import preview
 from batchgray.checkpoints.base import Checkpoints
@@ -206,8 +204,7 @@ class Converter:
 
         Raises Interrupted, with the finished tiles flushed.
         """
-        width = image.record.width
-        rgb, gray = np.frombuffer(image.rgb, np.uint8), np.frombuffer(image.gray, np.uint8)
+        width, rgb, gray = image.record.width, image.rgb, image.gray
         checkpoint_at = time.monotonic() + self._setup.checkpoint
         for tile in tiles.unfinished(bytes(image.flags), image.record.height, image.record.tile_rows):
             if self._interrupt.heard:

@@ -1,7 +1,7 @@
 """Where a worker has its images' sources from: folders as they are, places through `fetching`."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from batchgray.codecs.opening import Source
@@ -46,6 +46,6 @@ class Files:
     def expect(self, tasks: Sequence[Task]) -> None:
         """There is nothing to do ahead."""
 
-    @contextlib.contextmanager
-    def at_hand(self, task: Task) -> Iterator[InHand]:
-        yield InHand(task, task.source)
+    def at_hand(self, task: Task) -> contextlib.AbstractContextManager[InHand]:
+        """See `Inputs`."""
+        return contextlib.nullcontext(InHand(task, task.source))

@@ -1,5 +1,6 @@
 """Frozen records between the supervisor, the fork server and the workers, and how they cross a pipe (msgpack)."""
 
+import select
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
@@ -258,7 +259,7 @@ class Channel:
 
     def waiting(self, seconds: float) -> bool:
         """Whether `receive` would return, or raise, without waiting, within so many seconds."""
-        return self._connection.poll(max(0.0, seconds))
+        return bool(select.select([self._connection], [], [], max(0.0, seconds))[0])
 
     def fileno(self) -> int:
         return self._connection.fileno()

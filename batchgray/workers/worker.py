@@ -181,7 +181,10 @@ class Worker:
 
     def _ask_for_more(self) -> None:
         """Have the supervisor hand out what can be fetched ahead; what has come meanwhile is taken in."""
-        if not self._wanted_more and (room := self._inputs.room):
+        if not self._wanted_more:
+            room = self._inputs.room
+            if not room:
+                return
             self._wanted_more = True
             self._channel.send(WantsMore(size=room))
         with self._waiting():  # for the next input, where it is not there yet
@@ -209,8 +212,9 @@ class Worker:
             self._channel.send(Failed(index=task.index, reason="out of memory while it was converted"))
         self._slot.clear()  # what follows waits for the disk, and is not held against the image
         if written is not None:
-            with self._waiting():
-                self._outbox.put(written)
+            began = time.monotonic()
+            self._outbox.put(written)
+            self._waited += time.monotonic() - began
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:

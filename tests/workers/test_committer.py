@@ -75,21 +75,28 @@ def test_what_comes_after_that_waits_again(gathering, reports, flight):
     assert indices(reports.get(timeout=DEADLINE)) == [0]
 
 
-def test_no_more_files_are_open_than_may_be(tmp_path, flight, reports):
-    """A worker that makes them faster than the disk takes them waits."""
+@pytest.mark.parametrize(
+    ("small_pixels", "room"),
+    [
+        pytest.param(10**6, [True, True, True, False], id="small files: as many as may be open"),
+        pytest.param(1, [True, True, False, False], id="larger ones: not as many, as each is more work to lose"),
+    ],
+)
+def test_a_worker_that_is_faster_than_the_disk_waits(tmp_path, flight, reports, monkeypatch, small_pixels, room):
     asked = []
 
     class Condition(threading.Condition):
         def wait_for(self, predicate, timeout=None):
             asked.append(predicate())
 
+    monkeypatch.setattr(committer, "_SMALL_PIXELS", small_pixels)
     thread = committer_in(tmp_path, reports)
-    thread._most, thread._changed = 2, Condition()
-    files = [written(flight, index) for index in range(3)]
+    thread._most, thread._most_small, thread._changed = 2, 3, Condition()
+    files = [written(flight, index) for index in range(4)]
     for file in files:
         thread.put(file)
         os.close(file.file.fileno())
-    assert asked == [True, True, False]
+    assert asked == room
 
 
 # whose file it is
