@@ -1,6 +1,6 @@
 """Finished bands of a plane as objects in a place, for a machine whose disk may be gone: a checkpoint puts new ones.
 
-    PREFIX/HASH.bands/000012-000019   bands 12 to 19: one line of sealed JSON (_Header), then their gray
+    PREFIX/HASH.bands-000012-000019   bands 12 to 19: one line of sealed JSON (_Header), then their gray
 
 What a name tells of is the same bytes for whoever makes them of the same image, so one that is put twice, or late, does
 no harm; what belongs to another version of the image, or to other options, is not believed.
@@ -132,7 +132,7 @@ class PlacePlane(BandPlane):
 
 def prefix_of(prefix: str, output: str) -> str:
     """What the keys of an output's pieces begin with."""
-    return f"{prefix}/{integrity.short_name(output)}.bands/"
+    return f"{prefix}/{integrity.short_name(output)}.bands-"
 
 
 def remove(place: Place, prefix: str, output: str) -> None:

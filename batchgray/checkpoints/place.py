@@ -1,7 +1,7 @@
 """Checkpoints in a place, for a machine whose own disk may be gone: sidecars and partial JPEGs as objects.
 
     PREFIX/HASH.tiles    the sidecar of a begun image
-    PREFIX/HASH.bands/   the finished bands of one in bands (see `band_pieces`)
+    PREFIX/HASH.bands-…  the finished bands of one in bands (see `band_pieces`)
     NAME.partial.jpg     its partial JPEG, where its output will be
 
 A machine works on copies in a folder of its own, and puts what is new whenever they were written.

@@ -31,11 +31,11 @@ class Counted(MemoryPlace):
         self.puts, self.gets = [], []
 
     def put(self, key, content):
-        self.puts.append(key.rpartition("/")[2])
+        self.puts.append(key.rpartition(".bands-")[2])
         super().put(key, content)
 
     def get(self, key, version=None, start=0, end=None):
-        self.gets.append(key.rpartition("/")[2])
+        self.gets.append(key.rpartition(".bands-")[2])
         return super().get(key, version, start, end)
 
 

@@ -3,6 +3,8 @@
 If this broke, an image of an hour would begin anew on each machine that is taken away.
 """
 
+from pathlib import Path
+
 import jobs
 import pytest
 from harness import Running, batchgray, named, save_gradient, tree
@@ -58,15 +60,20 @@ def large(tmp_path_factory):
 
 def tiles_kept(stage) -> int:
     """Of all bands that are in the store."""
-    pieces = (entry.key.rpartition("/")[2] for entry in stage.place.list(".batchgray/") if ".bands/" in entry.key)
-    runs = (piece.split("-") for piece in pieces)
+    pieces = (entry.key.partition(".bands-")[2] for entry in stage.place.list(".batchgray/"))
+    runs = (piece.split("-") for piece in pieces if piece)
     return TILES_IN_A_BAND * sum(int(last) - int(first) + 1 for first, last in runs)
 
 
+def empty_folders(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
 @pytest.mark.parametrize("end", ["killed", "interrupted"])
-def test_a_large_image_goes_on_on_another_machine(large, tmp_path, end):
-    """It is converted in bands, and what is finished of them is in the store."""
-    with jobs.oss(large / "in", tmp_path) as stage:
+@pytest.mark.parametrize("of", jobs.STAGES)
+def test_a_large_image_goes_on_on_another_machine(large, tmp_path, of, end):
+    """It is converted in bands, and what is finished of them is in the output place."""
+    with jobs.STAGES[of](large / "in", tmp_path) as stage:
         no_more_before_it_is_heard = Rule("band", r"large\.jpg", after=12, until=1), Rule("call", HEARD, times=0)
         recording = Recording(tmp_path / "record", *no_more_before_it_is_heard, Rule("return", CHECKPOINT))
         with Running(*stage.run("--checkpoint", 0.000001), env=stage.env(recording) | LARGE_PIXELS) as run:
@@ -87,3 +94,4 @@ def test_a_large_image_goes_on_on_another_machine(large, tmp_path, end):
         assert kept == 300 - done["tiles_computed"]
         assert stage.outputs() == tree(large / "gray")
         assert set(stage.kept()) == jobs.FINISHED
+        assert of == "oss" or not empty_folders(Path(stage.out))
