@@ -80,7 +80,7 @@ def tidy_up(place: Place, round: Round) -> None:
     with ThreadPoolExecutor(_AT_ONCE, "tidying") as threads:
         list(threads.map(place.delete, others))
         list(threads.map(lambda keys: _remove_log(place, keys), logs.values()))
-    _remove_empty(place, round.prefix)
+    _remove_empty(place, round.job)  # the checkpoints' folder, too
 
 
 def tidy_up_later(place: Place, round: Round) -> None:
