@@ -1,5 +1,6 @@
 """What everything speaks of: which version of an input, and one image to convert."""
 
+import zlib
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -8,6 +9,8 @@ from batchgray import spelling
 
 if TYPE_CHECKING:
     import os
+
+_LAST_SECOND = 2**31 - 1  # that all file systems can tell of
 
 
 class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,8 +35,12 @@ class InputVersion(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls(found.st_size, found.st_mtime_ns)
 
     def of_copy(self) -> "InputVersion":
-        """The version of a copy on a local disk: it is given a time in whole seconds, as every file system has them."""
-        return InputVersion(self.size, min(max(0, self.mtime_ns // 10**9), 2**31 - 1) * 10**9)
+        """The version of a copy on a local disk: it is given a time in whole seconds, as every file system has them.
+
+        Where the version has an ETag, the time stands for that: stores tell no other that can be relied on.
+        """
+        seconds = zlib.crc32(self.etag.encode()) & _LAST_SECOND if self.etag else self.mtime_ns // 10**9
+        return InputVersion(self.size, min(max(0, seconds), _LAST_SECOND) * 10**9)
 
     def is_same(self, other: "InputVersion") -> bool:
         """Whether it is this version of the input, as far as can be told. That is decided here alone."""

@@ -23,7 +23,8 @@ from batchgray.storage.sealing import SealedRecords, UnreadableRecord
 
 Item = TypeVar("Item")
 
-_AT_ONCE = 8  # pieces on their way
+_AT_ONCE = 8  # requests
+_ON_THE_WAY = 8 << 20  # bytes of pieces
 _PIECE_BYTES = 2 << 20
 _VERSION = 1
 
@@ -72,11 +73,13 @@ class PlacePlane(BandPlane):
     def _keep(self, sums: list[str]) -> None:
         super()._keep(sums)
         new = [index for index, each in enumerate(sums) if each and index not in self._put]
-        runs = _runs(new, max(1, _PIECE_BYTES // self._band_bytes))
-        _side_by_side(lambda run: self._place.put(self._key(run), self._packed(run, sums)), runs)
-        self._put.update(new)
+        self._side_by_side(lambda run: self._put_piece(run, sums), _runs(new, self._bands_together))
 
-    def _packed(self, run: _Run, sums: Sequence[str]) -> bytes:
+    def _put_piece(self, run: _Run, sums: Sequence[str]) -> None:
+        self._place.put(self._key(run), self._packed(run, sums))
+        self._put.update(run.bands)
+
+    def _packed(self, run: _Run, sums: Sequence[str]) -> bytearray:
         header = _Header(
             output=self._output,
             record=self.record,
@@ -85,21 +88,39 @@ class PlacePlane(BandPlane):
             sums=list(sums[run.first : run.last + 1]),
             ignored=self.ignored,
         )
-        return b"".join([_HEADERS.line(header), *map(self.read, run.bands)])
+        packed = bytearray(_HEADERS.line(header))
+        for index in run.bands:
+            packed += self.read(index)
+        return packed
 
     def _fetch(self) -> None:
         """What the place has, of bands that are not finished here."""
         runs = list(self._listed())
         missing = [run for run in runs if not all(map(self.finished, run.bands))]
-        _side_by_side(self._take, missing)
+        self._side_by_side(self._take, missing)
         self._put.update(index for run in runs for index in run.bands if self.finished(index))
 
+    def _side_by_side(self, do: Callable[[_Run], None], runs: Sequence[_Run]) -> None:
+        together = max(1, _ON_THE_WAY // (self._bands_together * self._band_bytes))
+        _side_by_side(do, runs, min(_AT_ONCE, together))
+
+    @property
+    def _bands_together(self) -> int:
+        """In a piece, at most."""
+        return max(1, _PIECE_BYTES // self._band_bytes)
+
     def _listed(self) -> Iterator[_Run]:
-        """What is no such name, whoever made it, is passed over."""
+        """What is no such name, whoever made it, or is too short for its bands, is passed over."""
         for entry in self._place.list(self._pieces):
             first, _, last = entry.key.removeprefix(self._pieces).partition("-")
             if first.isdecimal() and last.isdecimal() and int(first) <= int(last) < self.count:
-                yield _Run(int(first), int(last))
+                run = _Run(int(first), int(last))
+                if entry.size > self._gray_bytes(run):
+                    yield run
+
+    def _gray_bytes(self, run: _Run) -> int:
+        whole = self.record.width * self.record.height
+        return min((run.last + 1) * self._band_bytes, whole) - run.first * self._band_bytes
 
     def _take(self, run: _Run) -> None:
         try:
@@ -137,7 +158,12 @@ def prefix_of(prefix: str, output: str) -> str:
 
 def remove(place: Place, prefix: str, output: str) -> None:
     """Remove an output's pieces, if there are any. Raises PlaceError."""
-    _side_by_side(place.delete, [entry.key for entry in place.list(prefix_of(prefix, output))])
+    _side_by_side(place.delete, [entry.key for entry in place.list(prefix_of(prefix, output))], _AT_ONCE)
+
+
+def held_bytes(width: int) -> int:
+    """About what a checkpoint, or taking one up, holds of an image so wide: each piece twice."""
+    return 2 * max(_ON_THE_WAY, band_rows(width) * width)
 
 
 def _runs(bands: Iterable[int], longest: int) -> list[_Run]:
@@ -151,8 +177,8 @@ def _runs(bands: Iterable[int], longest: int) -> list[_Run]:
     return runs
 
 
-def _side_by_side(do: Callable[[Item], None], items: Sequence[Item]) -> None:
+def _side_by_side(do: Callable[[Item], None], items: Sequence[Item], at_once: int) -> None:
     """Raises what the first that failed raised, when all have ended."""
     if items:
-        with ThreadPoolExecutor(min(_AT_ONCE, len(items)), "pieces") as threads:
+        with ThreadPoolExecutor(min(at_once, len(items)), "pieces") as threads:
             list(threads.map(do, items))

@@ -37,6 +37,9 @@ class Checkpoints(Protocol):
     def metadata(self, output: str) -> slots.Metadata:
         """What a sidecar has of its image's metadata; of a damaged one none."""
 
+    def held_bytes(self, width: int) -> int:
+        """About what a checkpoint of an image in bands, so wide, holds in memory."""
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """The plane of an image in bands, with the bands of an earlier run that are whole."""
 

@@ -80,6 +80,10 @@ class FolderCheckpoints:
         with meaning(output):
             return sidecar.stored_metadata(self._folder, output)
 
+    def held_bytes(self, width: int) -> int:
+        """See `Checkpoints`."""
+        return 0
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""
         with meaning(output):

@@ -69,6 +69,10 @@ class PlaceCheckpoints:
         """See `Checkpoints`."""
         return self._copies.metadata(output)
 
+    def held_bytes(self, width: int) -> int:
+        """See `Checkpoints`."""
+        return band_pieces.held_bytes(width)
+
     def open_plane(self, output: str, record: slots.SlotRecord) -> BandPlane:
         """See `Checkpoints`."""
         with meaning(output):

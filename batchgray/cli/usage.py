@@ -62,7 +62,7 @@ def _no_such_option(name: str, ctx: click.Context, arguments: Sequence[str]) -> 
 
 
 def _misused(name: str, ctx: click.Context) -> str:
-    option = next(param for param in ctx.command.params if name in param.opts)
+    option = next(param for param in ctx.command.get_params(ctx) if name in param.opts)
     if isinstance(option, click.Option) and option.is_flag:
         return f"{name} takes no value: it is given alone, or left out."
     return f"{name} is given without a value. Give `{_as_given(option, ctx)}`; {_asking(ctx, 'tells more')}."

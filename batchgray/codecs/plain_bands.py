@@ -85,7 +85,8 @@ class PngReader(_MappedReader[OpenedPng]):
             return band.reshape(-1)
         target = np.empty((len(band), image.width, *((3,) if image.colour else ())), np.uint8)
         with _refusing():
-            self.ignored |= image.put(band, target)
+            if image.put(band, target):  # `|=` would have read what it was before
+                self.ignored = True
         return target.reshape(-1)
 
 

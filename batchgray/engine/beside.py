@@ -29,9 +29,9 @@ class Beside:
         self._expected = number, self._threads.submit(self._read, number)
 
     def share(self, number: int) -> Share:
-        """Read by now, or read now. Raises as `read` does."""
+        """Read by now, or read now. Raises as `read` does: what was met long ago, by the way, may be over."""
         expected, self._expected = self._expected, None
-        if expected is not None and expected[0] == number:
+        if expected is not None and expected[0] == number and expected[1].exception() is None:
             return expected[1].result()
         return self._read(number)
 

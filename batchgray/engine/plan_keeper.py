@@ -98,9 +98,10 @@ class PlanKeeper(Generic[News]):
         """Stop listing, and give the plan back. Where the place does not answer, it is lost by silence."""
         self._closing.set()
         self._stop_listing.set()
-        for thread in (self._keeper, self._lister):
-            if thread is not None and thread.ident is not None:
-                thread.join()
+        if self._keeper.ident is not None:
+            self._keeper.join()
+        if self._lister is not None:  # the keeper begins none any more
+            self._lister.join()
         if self._log.is_ours and not self._over and not self._log.in_doubt:
             with contextlib.suppress(PlaceError, ShareLost):
                 self._log.sync("free")
@@ -134,6 +135,8 @@ class PlanKeeper(Generic[News]):
                 self._wake()
 
     def _list_if_ours(self) -> None:
+        if self._closing.is_set() or self.failure is not None:
+            return
         if self._log.is_ours and not self.through and not (self._lister and self._lister.is_alive()):
             self._stop_listing.clear()
             self._lister = threading.Thread(target=self._list, name="lister", daemon=True)

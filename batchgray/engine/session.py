@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -111,13 +112,16 @@ class Wake:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
+        self._closed = False
+        self._lock = threading.Lock()  # for that
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
 
     def set(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it is set
-            os.write(self._writer, b"\0")
+        with self._lock, contextlib.suppress(BlockingIOError):  # full: it is set
+            if not self._closed:
+                os.write(self._writer, b"\0")
 
     def clear(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -129,6 +133,8 @@ class Wake:
         select.select([self._inbox.fileno(), self._reader], [], [], seconds)
 
     def close(self) -> None:
-        """To be called when no thread sets it any more."""
-        os.close(self._reader)
-        os.close(self._writer)
+        """A thread that sets it later does nothing."""
+        with self._lock:
+            self._closed = True
+            os.close(self._reader)
+            os.close(self._writer)

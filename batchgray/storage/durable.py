@@ -191,7 +191,10 @@ class Folder:
         return self._fd
 
     def close(self) -> None:
-        os.close(self._fd)
+        """It may be closed again: its number may be another file's by then."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __enter__(self) -> "Folder":
         return self

@@ -187,7 +187,7 @@ def _is_as_told(reply: Reply) -> bool:
     """Whether all of an object has the checksum that OSS tells, if any."""
     told = reply.headers.get("x-oss-hash-crc64ecma")
     if told and crc64 is not None:
-        return int(told) == crc64(reply.content)
+        return told == str(crc64(reply.content))
     md5 = reply.headers.get("Content-MD5")
     return md5 is None or md5 == _digest(reply.content)
 

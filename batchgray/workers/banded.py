@@ -265,6 +265,7 @@ def draw_preview(task: Task, checkpoints: Checkpoints) -> bool:
     if claim is None or claim.tiles:
         return False
     with contextlib.closing(checkpoints.open_plane(task.output, claim.record)) as plane:
+        plane.checkpoint()  # a place may lack what only this machine has
         draw(claim, plane, checkpoints.metadata(task.output), checkpoints)
     return True
 

@@ -171,11 +171,12 @@ class Fetching:
     def _as_file(self, task: Task) -> str:
         """Raises ImageError where it is the image's fault, PlaceError."""
         name = self._name(task)
-        with meaning(name), self._scratch.temporary(name) as fd:
-            for start in range(0, task.version.size, self._piece):
-                durable.write_all(fd, self._read(task, start, min(start + self._piece, task.version.size)))
-            moment = task.version.of_copy().mtime_ns
-            os.utime(fd, ns=(moment, moment))
+        with meaning(name):
+            with self._scratch.temporary(name) as fd:
+                for start in range(0, task.version.size, self._piece):
+                    durable.write_all(fd, self._read(task, start, min(start + self._piece, task.version.size)))
+                moment = task.version.of_copy().mtime_ns
+                os.utime(fd, ns=(moment, moment))
             os.close(fd)
         return str(self._scratch.path / name)
 

@@ -328,6 +328,7 @@ class Worker:
             raise ImageError(f"{too_large.reason}; {error}; {too_large.remedy}") from None
         for team in banded.teams(plan, source.width, self._setup.cores):
             needed = banded.needed_bytes(plan, source.width, source.height, self._pixels, team)
+            needed += self._checkpoints.held_bytes(source.width)
             with contextlib.suppress(TooLarge):
                 self._reserve(slots.EMPTY_SLOT_BYTES, needed)
                 return plan, team._replace(cores=lambda: self._slot.cores)

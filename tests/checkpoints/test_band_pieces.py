@@ -11,6 +11,7 @@ from batchgray.checkpoints.band_pieces import PlacePlane
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.records import InputVersion
+from batchgray.storage.base import Unreachable
 from batchgray.storage.durable import Folder
 from batchgray.storage.memory import MemoryPlace
 
@@ -152,6 +153,34 @@ def test_a_band_with_a_flipped_bit_is_doubted_and_no_other_piece(machine, place,
     data[at] ^= 1
     place.put(key, bytes(data))
     assert finished(machine("second")) == {0}
+
+
+def test_a_piece_that_is_cut_off_counts_for_nothing_and_is_put_again(machine, place):
+    plane = machine("first")
+    write(plane, {0})
+    plane.checkpoint()
+    (key,) = [entry.key for entry in place.list()]
+    place.put(key, place.get(key)[:1000])
+    machine("first").checkpoint()
+    assert finished(machine("second")) == {0}
+
+
+def test_what_was_put_before_a_put_failed_is_not_put_again(machine, place, monkeypatch):
+    monkeypatch.setattr(band_pieces, "_PIECE_BYTES", 1)
+    plane, put = machine("first"), place.put
+
+    def refuse(key, content):
+        if key.endswith("000003-000003"):
+            raise Unreachable(key, "no answer")
+        put(key, content)
+
+    place.put = refuse
+    write(plane, {0, 1, 2, 3})
+    with pytest.raises(Unreachable):
+        plane.checkpoint()
+    place.put = put
+    plane.checkpoint()
+    assert sorted(place.puts) == [f"{index:06}-{index:06}" for index in range(4)]
 
 
 @pytest.mark.parametrize("name", ["readme", "1-x", "000005-000004", "000000-000013", "-"])

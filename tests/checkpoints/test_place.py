@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -74,6 +75,23 @@ def test_one_of_other_options_is_none(machine, place, tmp_path):
     (tmp_path / "x").mkdir()
     other = PlaceCheckpoints(place, "job/begun", Folder.at(tmp_path / "x"), PixelOptions(tile_rows=16))
     assert other.find(TASK) is None
+
+
+def test_one_of_another_object_of_the_same_size_is_none(machine):
+    """A store tells versions apart by nothing but their ETags."""
+    stored = msgspec.structs.replace(TASK, version=InputVersion(1234, 0, "an etag"))
+    other = msgspec.structs.replace(TASK, version=InputVersion(1234, 0, "another"))
+    record = msgspec.structs.replace(RECORD, version=stored.version.of_copy())
+    first, second = machine("first"), machine("second")
+    first.claim(stored, record, slots.NO_METADATA)
+    with contextlib.closing(first.open_plane("a.jpg", record)) as plane:
+        plane.write(0, bytes(RECORD.width * RECORD.height))
+        plane.checkpoint()
+    assert second.find(stored) is not None
+    assert second.find(other) is None
+    other_record = msgspec.structs.replace(RECORD, version=other.version.of_copy())
+    with contextlib.closing(second.open_plane("a.jpg", other_record)) as plane:
+        assert not plane.tiles_done
 
 
 def test_where_none_is_there_is_none(machine):

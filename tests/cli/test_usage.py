@@ -63,6 +63,8 @@ def test_a_folder_that_is_there_is_no_misspelt_command(tmp_path, monkeypatch):
         ("run a --out", "--out is given without a value. Give `--out DIR-OR-URL`"),
         ("run a --out b --quality", "--quality is given without a value. Give `--quality 1..100`"),
         ("run a --out b --prune=yes", "--prune takes no value: it is given alone, or left out."),
+        ("run --help=x", "--help takes no value: it is given alone, or left out."),
+        ("--help=x", "--help takes no value: it is given alone, or left out."),
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_give(line, words):

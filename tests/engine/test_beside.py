@@ -1,5 +1,6 @@
 """Beside a share the next plan is read once, and hints are put whatever comes of them."""
 
+import contextlib
 import threading
 
 import pytest
@@ -53,10 +54,24 @@ def test_another_share_than_was_expected_is_read_now(beside, reading):
     assert sorted(reading.asked) == [2, 2, 3]
 
 
-def test_what_is_damaged_is_told_to_who_asks_for_it(beside):
+def test_what_is_damaged_is_told_to_who_asks_for_it(beside, reading):
     beside.expect(13)
     with pytest.raises(DamagedPlan):
         beside.share(13)
+    assert reading.asked == [13, 13]  # what was met the first time may have been over
+
+
+def test_what_failed_when_it_was_expected_is_read_again(reading):
+    gone = [True]
+
+    def read(number):
+        if gone and gone.pop():
+            raise Unreachable("plan/2", "no answer")
+        return reading(number)
+
+    with contextlib.closing(Beside(read)) as beside:
+        beside.expect(2)
+        assert beside.share(2) == 2
 
 
 def test_a_hint_is_put_when_all_is_settled(beside):

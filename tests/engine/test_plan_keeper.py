@@ -192,3 +192,29 @@ def test_when_the_round_is_over_there_is_nothing_to_give_back(place):
     world.keeper.forget()
     world.keeper.stop()
     assert kinds(place)[-1] != "free"
+
+
+def test_who_is_stopped_begins_no_further_listing(place, monkeypatch):
+    """The keeper may be within a request just then, and find the plan its own when that is answered."""
+    listing, asked, answer = Listing(), threading.Event(), threading.Event()
+    world = World(place, listing)
+    sync = world.log.sync
+
+    def slow(*given):
+        asked.set()
+        assert answer.wait(DEADLINE)
+        sync(*given)
+
+    assert world.keeper.take()
+    world.keeper.start(False)
+    monkeypatch.setattr(world.log, "sync", slow)
+    assert asked.wait(DEADLINE)
+    stopping = threading.Thread(target=world.keeper.stop)
+    stopping.start()
+    assert listing.ended.wait(DEADLINE)
+    listing.ended.clear()
+    answer.set()
+    stopping.join(DEADLINE)
+    assert not stopping.is_alive()
+    assert not any(thread.name == "lister" and thread.is_alive() for thread in threading.enumerate())
+    assert kinds(place)[-1] == "free"

@@ -421,3 +421,14 @@ def test_folders_that_could_not_all_be_made_are_taken_away(tmp_path, monkeypatch
     with pytest.raises(OSError, match="space"):
         durable.make_folders(tmp_path / "a" / "b" / "c")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_closed_again_closes_nobodys_file(tmp_path):
+    folder = durable.Folder.at(tmp_path)
+    number = folder.fileno()
+    folder.close()
+    other = os.open(tmp_path, os.O_RDONLY)
+    assert other == number
+    folder.close()
+    os.fstat(other)
+    os.close(other)

@@ -3,14 +3,17 @@
 import base64
 import contextlib
 import email.utils
+import functools
 import hmac
 import itertools
 import logging
 import shutil
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import oss_local
 import pytest
@@ -58,16 +61,33 @@ def obstore_place(_path: Path) -> Iterator[Place]:
         yield place
 
 
+_PUTTING = threading.Lock()
+
+
+def _one_at_a_time(put):
+    """Between the look at a name and the put, moto lets others put."""
+
+    @functools.wraps(put)
+    def alone(*given):
+        with _PUTTING:
+            return put(*given)
+
+    return alone
+
+
 class LocalS3:
-    """moto's server: conditions are right, signatures are not looked at."""
+    """moto's server: signatures are not looked at, and conditions are right as long as one is looked at at a time."""
 
     def __init__(self) -> None:
+        from moto.s3.responses import S3Response
         from moto.server import ThreadedMotoServer
 
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._puts = mock.patch.object(S3Response, "put_object", _one_at_a_time(S3Response.put_object))
 
     def __enter__(self) -> "LocalS3":
+        self._puts.start()
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.endpoint = f"http://{host}:{port}"
@@ -75,6 +95,7 @@ class LocalS3:
 
     def __exit__(self, *exception: object) -> None:
         self._server.stop()
+        self._puts.stop()
 
     def client(self):
         import boto3
