@@ -41,7 +41,7 @@ from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.planning import job_inputs, job_listing
 from batchgray.planning.job_pruning import JobPruning
 from batchgray.planning.overwriting import replacing_what_is_there
-from batchgray.planning.shares import Planner
+from batchgray.planning.shares import FIRST_OF_MANY, Planner
 from batchgray.planning.wanted import choosing
 from batchgray.storage.base import Full, Place, PlaceError
 from batchgray.storage.lease import Lease
@@ -258,6 +258,8 @@ class _Job:
         planning = self._planning(pause) | {"only_failed": only_failed, "and_gone": self._prune, "marks": marks}
         if round.number == 1:
             planning["layers"] = None  # there are none yet
+        if self._means.fleet.joins:
+            planning["first_images"] = FIRST_OF_MANY
         if self._prune:
             self._prunings.append(JobPruning(self._inputs, self._out, pause))
             planning["prune"] = self._prunings[-1]

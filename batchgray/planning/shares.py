@@ -48,6 +48,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 SHARE_IMAGES = 5000
 FIRST_NAMES = 1000  # that the first share tells of, which the first image waits for: a store lists them with one answer
+FIRST_OF_MANY = 250  # images of the first share where other machines wait for the second
 _LONGEST_SHARE = 256 << 20  # bytes when it is not compressed; a name has at most some thousand
 _FIRST = 1  # the number of the first share
 
@@ -109,6 +110,7 @@ class Planner:
         format: Format,
         kind_of_unwanted: Unwanted,
         share_images: int = SHARE_IMAGES,
+        first_images: int = FIRST_NAMES,
         layers: Layers | None = None,
         only_failed: bool = False,
         marks: Sequence[Mark] = (),
@@ -118,7 +120,7 @@ class Planner:
         and_gone: bool = False,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
-        self._marks, self._share_images = marks, share_images
+        self._marks, self._share_images, self._first_images = marks, share_images, first_images
         mend = {(each.input, each.source) for mark in marks for each in mark.outputs}
         self._rules = Rules(format, kind_of_unwanted, mend, prune, permit)
         self._layers, self._only_failed, self._pause = layers, only_failed, pause
@@ -280,7 +282,7 @@ class Planner:
         merge = self._merge(whole)
         names = self._list(whole)
         for _ in merge.add(itertools.islice(names, FIRST_NAMES)):
-            if merge.size >= self._share_images:
+            if merge.size >= min(self._first_images, self._share_images):
                 break
         else:
             if next(names, None) is None:

@@ -30,10 +30,10 @@ def holding(*keys: str) -> MemoryPlace:
     return place
 
 
-def planner(job: MemoryPlace, *places: MemoryPlace, share_images: int = 3) -> Planner:
+def planner(job: MemoryPlace, *places: MemoryPlace, share_images: int = 3, **more: int) -> Planner:
     names = [""] if len(places) == 1 else [f"in{number}/" for number in range(len(places))]
     inputs = [Input(place, name) for place, name in zip(places, names, strict=True)]
-    return Planner(job, "job", inputs, "jpeg", unwanted, share_images)
+    return Planner(job, "job", inputs, "jpeg", unwanted, share_images, **more)
 
 
 def outputs(found) -> dict[tuple[int, str], str]:
@@ -232,6 +232,12 @@ def test_the_shares_of_a_short_listing_are_as_large_as_may_be():
     """Each costs some requests after one another; the first image waits for the first one, so that is of one answer."""
     found = list(planner(MemoryPlace(), numbered(4000), share_images=2000).shares())
     assert [len(share.images) for share in found] == [999, 2000, 1001]
+
+
+def test_where_others_wait_the_first_share_is_smaller():
+    settings = {"share_images": shares.SHARE_IMAGES, "first_images": shares.FIRST_OF_MANY}
+    found = list(planner(MemoryPlace(), numbered(500), **settings).shares())
+    assert [len(share.images) for share in found] == [250, 250]
 
 
 def test_only_what_follows_many_names_is_cut(monkeypatch):
