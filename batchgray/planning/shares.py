@@ -110,7 +110,6 @@ class Planner:
         format: Format,
         kind_of_unwanted: Unwanted,
         share_images: int = SHARE_IMAGES,
-        first_images: int = FIRST_NAMES,
         layers: Layers | None = None,
         only_failed: bool = False,
         marks: Sequence[Mark] = (),
@@ -118,6 +117,7 @@ class Planner:
         pause: Callable[[], None] = lambda: None,
         permit: Permit = lambda images: images,
         and_gone: bool = False,
+        first_images: int = FIRST_NAMES,
     ) -> None:
         self._job, self._prefix, self._inputs = job, prefix, inputs
         self._marks, self._share_images, self._first_images = marks, share_images, first_images
