@@ -1,6 +1,6 @@
 """Finished bands of a plane as objects in a place, for a machine whose disk may be gone: a checkpoint puts new ones.
 
-    PREFIX/HASH.bands-000012-000019   bands 12 to 19: one line of sealed JSON (_Header), then their gray
+    PREFIX/HASH.bands-000012-000019   bands 12 to 19: one line of sealed JSON (Header), then their gray
 
 What a name tells of is the same bytes for whoever makes them of the same image, so one that is put twice, or late, does
 no harm; what belongs to another version of the image, or to other options, is not believed.
@@ -10,37 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
-from batchgray import spelling
-from batchgray.checkpoints.band_plane import BandPlane, band_rows
+from batchgray.checkpoints.band_plane import HEADERS, BandPlane, band_rows, fits
 from batchgray.options import PixelOptions
 from batchgray.planes import slots
 from batchgray.storage import integrity
 from batchgray.storage.base import BadKey, Missing, Place
 from batchgray.storage.durable import Folder
-from batchgray.storage.sealing import SealedRecords, UnreadableRecord
+from batchgray.storage.sealing import UnreadableRecord
 
 Item = TypeVar("Item")
 
 _AT_ONCE = 8  # requests
 _ON_THE_WAY = 8 << 20  # bytes of pieces
 _PIECE_BYTES = 2 << 20
-_VERSION = 1
-
-
-class _Header(msgspec.Struct, frozen=True, kw_only=True):
-    version: int = _VERSION
-    output: str
-    output_base64: spelling.Bytes = msgspec.UNSET
-    record: slots.SlotRecord
-    options: PixelOptions
-    band_rows: int
-    sums: list[str]  # of its bands
-    ignored: bool = False
-
-
-_HEADERS = SealedRecords(_Header, longest=1 << 20, version=_VERSION)
 
 
 class _Run(NamedTuple):
@@ -80,15 +62,7 @@ class PlacePlane(BandPlane):
         self._put.update(run.bands)
 
     def _packed(self, run: _Run, sums: Sequence[str]) -> bytearray:
-        header = _Header(
-            output=self._output,
-            record=self.record,
-            options=self._options,
-            band_rows=self.band_rows,
-            sums=list(sums[run.first : run.last + 1]),
-            ignored=self.ignored,
-        )
-        packed = bytearray(_HEADERS.line(header))
+        packed = bytearray(HEADERS.line(self._header(list(sums[run.first : run.last + 1]))))
         for index in run.bands:
             packed += self.read(index)
         return packed
@@ -128,24 +102,17 @@ class PlacePlane(BandPlane):
         except (Missing, BadKey):
             return
         line, _, gray = data.partition(b"\n")
-        header = self._header_of(line)
-        if header is None or len(header.sums) != len(run.bands):
+        try:
+            header = HEADERS.decode_line(line)
+        except UnreadableRecord:
+            return
+        if len(header.sums) != len(run.bands) or not fits(header, self._output, self.record, self._options):
             return
         for index, expected in zip(run.bands, header.sums, strict=True):
             rows = memoryview(gray)[(index - run.first) * self._band_bytes :][: self._band_bytes]
             if not self.finished(index) and integrity.checksum([rows]) == expected:
                 self.write(index, rows)
         self.ignored |= header.ignored
-
-    def _header_of(self, line: bytes) -> _Header | None:
-        """The header, where it fits and is whole."""
-        try:
-            header = _HEADERS.decode_line(line)
-        except UnreadableRecord:
-            return None
-        is_ours = (header.output, header.options) == (self._output, self._options)
-        fits = header.band_rows == band_rows(self.record.width) and header.record.is_of(self.record)
-        return header if is_ours and fits else None
 
     def _key(self, run: _Run) -> str:
         return f"{self._pieces}{run.first:06d}-{run.last:06d}"

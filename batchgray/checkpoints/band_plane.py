@@ -1,7 +1,7 @@
 """The gray plane of an image in bands: a file in the run's folder, and its checksums.
 
     HASH.gray   the plane, height x width uint8; bands that are not finished are holes, or worth nothing
-    HASH.bands  one line of sealed JSON (_Header): what the plane belongs to, and the checksum of each finished band
+    HASH.bands  one line of sealed JSON (Header): what the plane belongs to, and the checksum of each finished band
 
 A checkpoint syncs the plane and then replaces the header, so that it costs what is new and not the whole plane. What
 a finished band holds is believed only if its checksum says so. Beside them lies the image's sidecar, without tiles: it
@@ -28,7 +28,9 @@ _VERSION = 1
 SUFFIXES = (".gray", ".bands")
 
 
-class _Header(msgspec.Struct, frozen=True, kw_only=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What bands belong to: those of a plane, or some that follow one another."""
+
     version: int = _VERSION
     output: str
     output_base64: spelling.Bytes = msgspec.UNSET
@@ -39,7 +41,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     ignored: bool = False
 
 
-_HEADERS = SealedRecords(_Header, longest=1 << 26, version=_VERSION)
+HEADERS = SealedRecords(Header, longest=1 << 26, version=_VERSION)
 
 
 def band_rows(width: int) -> int:
@@ -140,7 +142,14 @@ class BandPlane:
 
     def _keep(self, sums: list[str]) -> None:
         """Make the bands that have sums durable, and these. Raises PlaceError."""
-        header = _Header(
+        temporary = f"{integrity.short_name(self._output)}.tmp"
+        with meaning(self._output):
+            self._file.sync()
+            with self._folder.saving(self._header_name, temporary) as file:
+                file.append(HEADERS.line(self._header(sums)))
+
+    def _header(self, sums: list[str]) -> Header:
+        return Header(
             output=self._output,
             record=self.record,
             options=self._options,
@@ -148,11 +157,6 @@ class BandPlane:
             sums=sums,
             ignored=self.ignored,
         )
-        temporary = f"{integrity.short_name(self._output)}.tmp"
-        with meaning(self._output):
-            self._file.sync()
-            with self._folder.saving(self._header_name, temporary) as file:
-                file.append(_HEADERS.line(header))
 
     def close(self) -> None:
         self._file.close()
@@ -196,18 +200,21 @@ def fill(image: slots.SlotImage, folder: Folder, output: str, options: PixelOpti
         image.flags[index] |= flag
 
 
-def _read_header(folder: Folder, output: str, record: slots.SlotRecord, options: PixelOptions) -> _Header | None:
+def _read_header(folder: Folder, output: str, record: slots.SlotRecord, options: PixelOptions) -> Header | None:
     """The header, where there is one that fits and is whole."""
     try:
         with folder.open(names(output)[1]) as file:
-            header = _HEADERS.read_line(file)
+            header = HEADERS.read_line(file)
     except (OSError, UnreadableRecord):
         return None
-    if (header.output, header.options) != (output, options) or not header.record.is_of(record):
-        return None
-    rows = band_rows(record.width)
-    fits = header.band_rows == rows and len(header.sums) == tiles.tile_count(record.height, rows)
-    return header if fits else None
+    whole = len(header.sums) == tiles.tile_count(record.height, band_rows(record.width))
+    return header if whole and fits(header, output, record, options) else None
+
+
+def fits(header: Header, output: str, record: slots.SlotRecord, options: PixelOptions) -> bool:
+    """Whether the bands are of this image, to these options."""
+    is_ours = (header.output, header.options) == (output, options) and header.record.is_of(record)
+    return is_ours and header.band_rows == band_rows(record.width)
 
 
 def _tiles_in(sums: list[str], record: slots.SlotRecord) -> bytes:

@@ -7,12 +7,11 @@ and another machine own the share by now. It waits; whoever has lost the share i
 import mmap
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from batchgray import ownclock
-from batchgray.records import InputVersion
-from batchgray.storage.base import Content, Entry, Place, Put
+from batchgray.storage.base import Content, Place, Put
+from batchgray.storage.wrapping import WrappedPlace
 
 _NAME = "lease"
 _TWICE = struct.Struct("=dd")  # a moment that is just being written is not the same twice
@@ -45,36 +44,21 @@ class Lease:
             time.sleep(_LOOK_SECONDS)
 
 
-class LeasedPlace:
+class LeasedPlace(WrappedPlace):
     """See `base.Place`: another place, in which nothing is changed while the lease is in doubt."""
 
     def __init__(self, place: Place, lease: Lease) -> None:
-        self.name = place.name
-        self._place, self._lease = place, lease
-
-    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
-        return self._place.list(prefix, after)
-
-    def stat(self, key: str) -> Entry:
-        return self._place.stat(key)
-
-    def age(self, key: str) -> float | None:
-        return self._place.age(key)
-
-    def get(self, key: str, version: InputVersion | None = None, start: int = 0, end: int | None = None) -> bytes:
-        return self._place.get(key, version, start, end)
+        super().__init__(place)
+        self._lease = lease
 
     def put(self, key: str, content: Content) -> None:
         self._lease.wait()
-        self._place.put(key, content)
+        super().put(key, content)
 
     def put_absent(self, key: str, content: Content) -> Put:
         self._lease.wait()
-        return self._place.put_absent(key, content)
+        return super().put_absent(key, content)
 
     def delete(self, key: str) -> None:
         self._lease.wait()
-        self._place.delete(key)
-
-    def close(self) -> None:
-        self._place.close()
+        super().delete(key)
