@@ -8,7 +8,7 @@ import json
 import jobs
 import pytest
 from harness import Running, batchgray, named, tree
-from recording import Recording, Rule, wait_for_stopped, wait_for_stopped_worker
+from recording import Recording, Rule, resume_when_told, wait_for_stopped, wait_for_stopped_worker
 
 from batchgray.notices.spot_event import simulated
 
@@ -42,7 +42,7 @@ def test_before_it_is_deleted_another_machine_can_go_on(stage, tall_converted, t
     with Running(*stage.run(*stage.options), env=stage.env(recording)) as run:
         worker = wait_for_stopped_worker(run)
         give_notice(queue, run)
-        worker.resume()
+        resume_when_told(worker)
         supervisor = wait_for_stopped(run)
         assert len(queue.messages(QUEUE)) == 1
         assert stage.log()[-1].kind == "free"
@@ -63,7 +63,7 @@ def test_where_the_store_is_full_it_is_not_deleted(stage, tall_converted, tmp_pa
         worker = wait_for_stopped_worker(run)
         give_notice(queue, run)
         stage.server.faults.append(oss_local.Fault("PutObject", "error", code="QuotaExceeded", times=10**6))
-        worker.resume()
+        resume_when_told(worker)
         run.finish(expect=75)
     assert "could not be acknowledged" in json.dumps(named(run.events, "warned"))
     assert len(queue.messages(QUEUE)) == 1
