@@ -14,6 +14,7 @@ checker, runs this very code.
 
 import hashlib
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from batchgray.manifest.job_round import Round
 from batchgray.manifest.share_log import LogEntry, ShareLog
 from batchgray.manifest.tally import DoneTally
 from batchgray.ownclock import machine_clock
-from batchgray.storage.base import Missing, Place
+from batchgray.storage.base import Entry, Missing, Place
 
 _READ_AT_ONCE = 16  # last entries; of more logs, those that stand still are read, and so many of the others
 _MOST_TRIES = 8  # to take a share, between two looks
@@ -39,7 +40,7 @@ class Shard(NamedTuple):
     of: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Followed:
     """A share, as far as it is known. `kind` is that of the last entry, None where it was not read.
 
@@ -73,6 +74,11 @@ class Followed:
         """Whether its log was seen to stand still for so long that its owner has lost it."""
         return self.seen_at - self.moved_at >= share_log.STALE_SECONDS
 
+    @property
+    def is_ownerless(self) -> bool:
+        """Whether it was never taken, was given back, or seems to be lost by its owner."""
+        return not self.number or self.kind == "free" or self.is_stale
+
 
 class Taken(NamedTuple):
     """A share that is ours now, and what its log told before."""
@@ -101,6 +107,8 @@ class Board:
         self._place, self._round, self._owner, self._clock = place, round, owner, clock
         self._shard, self._alone = shard, alone
         self._shares: dict[str, Followed] = {}
+        self._undone: dict[str, Followed] = {}  # those of them that are not done: most looks are about few
+        self._known_tallies: set[str] = set()  # by their keys: each look lists all anew
         self._looked_at = float("-inf")
         self._look_from: int | None = None  # the number of the share at which the next look begins
 
@@ -116,35 +124,45 @@ class Board:
     @property
     def all_done(self) -> bool:
         """Whether all is listed, and nothing is left of any share that is known."""
-        return self.through and all(share.is_done for share in self._shares.values())
+        return self.through and not self._undone
 
     @property
     def ours_done(self) -> bool:
         """The same of the shares that this machine may take."""
-        return self.through and all(share.is_done for share in self._shares.values() if self.is_ours(share.name))
+        return self.through and not any(self.is_ours(name) for name in self._undone)
 
     @property
     def held(self) -> list[Followed]:
         """What another seems to work on."""
-        return [share for share in self._shares.values() if share.may_be_held and not share.is_stale]
+        return [share for share in self._undone.values() if share.may_be_held and not share.is_stale]
 
     def add(self, name: str) -> Followed:
         """A share that is there, whoever says so."""
         share = self._shares.get(name)
         if share is None:
             now, of = self._clock(), job_round.number_of(name)
-            share = self._shares[name] = Followed(name, of, self._rank(name), moved_at=now, seen_at=now)
+            share = Followed(name, of, self._rank(name), moved_at=now, seen_at=now)
+            self._shares[name] = self._undone[name] = share
         return share
 
     def set_done(self, name: str, figures: DoneTally | None = None) -> None:
         """Nothing is left of it."""
         share = self.add(name)
-        share.kind, share.figures = "done", figures
+        share.kind, share.figures = "done", figures or share.figures
+        self._refile(share)
 
     def set_free(self, name: str, number: int) -> None:
         """It was given back, with the entry of this number."""
         share = self.add(name)
         share.kind, share.number, share.moved_at = "free", number, self._clock()
+        self._refile(share)
+
+    def _refile(self, share: Followed) -> None:
+        """After what is known of it has changed."""
+        if share.is_done:
+            self._undone.pop(share.name, None)
+        else:
+            self._undone[share.name] = share
 
     # to look
 
@@ -156,11 +174,17 @@ class Board:
         self._list_plan()
         self._looked_at = self._clock()
         if not self.all_done:
-            for figures in tally.done(self._place, self._round):
-                self.add(figures.share).figures = figures
-        for planned in tally.split(self._place, self._round):
+            self._list_done()
+        for planned in tally.split(self._place, self._round, self._known_tallies):
             self.add(planned.share)
         self._follow(*self._list_logs())
+
+    def _list_done(self) -> None:
+        """Of several tallies of a share the largest counts, whichever was seen first."""
+        for figures in tally.done(self._place, self._round, self._known_tallies):
+            share = self.add(figures.share)
+            share.figures = max(figures, share.figures or figures)
+            self._refile(share)
 
     def _list_plan(self) -> None:
         """What is new of it; all of it once more when the listing is through, as a number may have been put late."""
@@ -184,7 +208,7 @@ class Board:
 
         Of those where something may be left to do; of all of them, if that does not take too many requests.
         """
-        seen: dict[str, int] = {}
+        seen: dict[str, str] = {}
         looked_at: list[tuple[int, int]] = []
         left = _MOST_LISTS * _PAGE
         for first, last in self._undone_from_there():
@@ -194,13 +218,14 @@ class Board:
             if not self._alone and (left <= 0 or through < last):
                 self._look_from = through + 1
                 break
-        return seen, looked_at
+        return {name: int(number) for name, number in seen.items()}, looked_at
 
-    def _list_some_logs(self, first: int, last: int, most: int | None, seen: dict[str, int]) -> tuple[int, int]:
+    def _list_some_logs(self, first: int, last: int, most: int | None, seen: dict[str, str]) -> tuple[int, int]:
         """How many entries there were, and through which share: not `last` where there were more than `most`."""
         logs = f"{self._round.logs}/"
         listed, share, before = 0, first, ""
-        for entry in self._place.list(logs, logs + job_round.name_of(first)):
+        entries = self._place.list(logs, logs + job_round.name_of(first))
+        for entry in entries:
             name, _, number = entry.key.removeprefix(logs).partition("/")
             if not number.isdecimal() or name == "plan":
                 break
@@ -211,9 +236,17 @@ class Board:
                 if most is not None and listed >= most and of != share:
                     return listed, share
                 share = of
+                listed += self._pass_over(name, entries)
             listed += 1
-            seen[name] = int(number)
+            seen[name] = number  # the last one is it
         return listed, last
+
+    def _pass_over(self, name: str, entries: Iterator[Entry]) -> int:
+        """How many: of a log whose first entry was listed, those before the last one that is known tell nothing new."""
+        known = self._shares.get(name)
+        count = max(0, known.number - 2) if known else 0
+        next(itertools.islice(entries, count, count), None)
+        return count
 
     def _undone_from_there(self) -> list[tuple[int, int]]:
         """Where something is left, all around, from where the last look ended."""
@@ -228,7 +261,7 @@ class Board:
 
     def _undone_runs(self) -> Iterator[tuple[int, int]]:
         """Numbers of the plan's shares, from first to last, between which most have something left."""
-        numbers = sorted({share.of for share in self._shares.values() if not share.is_done})
+        numbers = sorted({share.of for share in self._undone.values()})
         if not numbers:
             return
         first = last = numbers[0]
@@ -246,11 +279,12 @@ class Board:
             share = self.add(name)
             if share.number != number:
                 share.number, share.moved_at, share.kind = number, self._looked_at, None
+                self._refile(share)
                 moved.append(share)
             elif share.kind is None:
                 still.append(share)
         looked_at_numbers = {number for first, last in looked_at for number in range(first, last + 1)}
-        for share in self._shares.values():
+        for share in self._undone.values():
             if share.of in looked_at_numbers:
                 share.seen_at = self._looked_at
         some = moved if self._alone else heapq.nsmallest(_READ_AT_ONCE, moved, lambda share: share.rank)
@@ -264,6 +298,7 @@ class Board:
         except Missing:
             return  # the round was finished meanwhile
         share.kind, share.owner = entry.kind, entry.owner
+        self._refile(share)
 
     # to take
 
@@ -291,7 +326,7 @@ class Board:
         return first.name if first is not None else None
 
     def _may_take(self) -> Iterator[Followed]:
-        return (share for share in self._shares.values() if self._may_be_taken(share) and self.is_ours(share.name))
+        return (share for share in self._undone.values() if share.is_ownerless and self.is_ours(share.name))
 
     def _first_ones(self) -> list[Followed]:
         return heapq.nsmallest(_MOST_TRIES, self._may_take(), self._turn)
@@ -307,9 +342,6 @@ class Board:
         if self._alone:
             return name.encode()
         return hashlib.blake2b(f"{self._owner}/{name}".encode(), digest_size=8).digest()
-
-    def _may_be_taken(self, share: Followed) -> bool:
-        return not share.is_done and (not share.may_be_held or share.is_stale)
 
     def is_ours(self, name: str) -> bool:
         """Whether this machine may take it at all."""
@@ -333,6 +365,7 @@ class Board:
         share.number, share.kind, share.owner = log.number, log.state, log.owner
         share.moved_at = self._clock()
         share.log, share.entries = None, []
+        self._refile(share)
         return None
 
     def log_of(self, name: str) -> ShareLog:

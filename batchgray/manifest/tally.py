@@ -50,24 +50,29 @@ def put_done(place: Place, round: Round, tally: DoneTally) -> None:
 
 def planned(place: Place, round: Round) -> Iterator[PlannedTally]:
     """Raises PlaceError, as all that follow."""
-    return _listed(place, round, "planned", PlannedTally)
+    return _listed(place, round, "planned", PlannedTally, set())
 
 
-def split(place: Place, round: Round) -> Iterator[PlannedTally]:
-    return _listed(place, round, "split", PlannedTally)
+def split(place: Place, round: Round, known: set[str] | None = None) -> Iterator[PlannedTally]:
+    """Those whose keys are not in `known`, which they are added to."""
+    return _listed(place, round, "split", PlannedTally, set() if known is None else known)
 
 
-def done(place: Place, round: Round) -> Iterator[DoneTally]:
-    return _listed(place, round, "done", DoneTally)
+def done(place: Place, round: Round, known: set[str] | None = None) -> Iterator[DoneTally]:
+    """The same."""
+    return _listed(place, round, "done", DoneTally, set() if known is None else known)
 
 
 def _put(place: Place, round: Round, kind: str, tally: PlannedTally | DoneTally) -> None:
     place.put_absent(f"{round.tally}/{kind}/{'.'.join(map(str, tally))}", b"")
 
 
-def _listed(place: Place, round: Round, kind: str, form: type[Tally]) -> Iterator[Tally]:
+def _listed(place: Place, round: Round, kind: str, form: type[Tally], known: set[str]) -> Iterator[Tally]:
     """What is no such name, whoever made it, is passed over."""
     for entry in place.list(f"{round.tally}/{kind}/"):
+        if entry.key in known:
+            continue
+        known.add(entry.key)
         share, *figures = entry.key.rpartition("/")[2].split(".")
         numbers = share.split("-") + figures
         if len(figures) + 1 == len(form._fields) and all(map(str.isdecimal, numbers)):

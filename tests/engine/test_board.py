@@ -1,5 +1,7 @@
 """The board: which shares there are and which may be taken, by several machines over one place with one clock."""
 
+from typing import NamedTuple
+
 import pytest
 from stream import Clock
 
@@ -187,6 +189,57 @@ def test_one_list_tells_of_many_logs_whatever_is_done_between():
     assert fleet.place.lists <= 4
 
 
+def test_what_was_done_as_far_as_known_and_moves_is_held():
+    fleet = Fleet(30)
+    second, board = fleet.board("second"), fleet.board()
+    logs = [second.take().log for _ in range(20)]
+    for name in names(30)[1:20]:
+        board.set_done(name)
+    for log in logs:
+        log.sync()
+    board.look()
+    assert [share.name for share in board.shares if share.is_done] == []
+    assert sorted(share.name for share in board.held) == names(20)
+
+
+def test_all_is_done_where_every_last_entry_says_so_without_tallies(fleet):
+    first = fleet.board()
+    for _ in range(3):
+        first.take().log.sync("done")
+    assert fleet.board("second").all_done
+
+
+def test_who_would_take_a_share_that_was_closed_since_knows_that_it_is_done(fleet):
+    first = fleet.board()
+    for _ in range(2):
+        first.take().log.sync("done")
+    first.take().log.sync("free")
+    late, third = fleet.board("late"), fleet.board("third")
+    third.take().log.sync("done")
+    assert not late.all_done
+    assert late.take() is None
+    assert late.all_done
+
+
+def test_a_share_that_is_given_back_after_all_may_be_taken(fleet):
+    board = fleet.board()
+    for name in names(3):
+        board.set_done(name)
+    board.set_free(names(3)[1], 1)
+    assert board.next_name == names(3)[1]
+
+
+def test_the_last_of_a_shares_tallies_counts_whenever_each_came(fleet):
+    board = fleet.board()
+    for done in (5, 4, 6):
+        tally.put_done(fleet.place, ROUND, DoneTally(names(1)[0], done, 0, 1, 1, 1, 0))
+        board.look()
+    assert board.shares[0].figures.done == 6
+    tally.put_done(fleet.place, ROUND, DoneTally(names(1)[0], 3, 0, 1, 1, 1, 0))
+    board.look()
+    assert board.shares[0].figures.done == 6
+
+
 def test_a_part_that_was_split_off_is_a_share(fleet):
     fleet.board().take()
     tally.put_planned(fleet.place, ROUND, PlannedTally("00000001-1", 2, 20))
@@ -282,6 +335,43 @@ def paged(place):
     found = Paged()
     found._objects = place._objects
     return found
+
+
+class Named(MemoryPlace):
+    """Counts the keys of what is listed that are read."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = 0
+
+    def list(self, prefix="", after=""):
+        for entry in super().list(prefix, after):
+            yield Listed(self, entry.key)
+
+
+class Listed(NamedTuple):
+    place: Named
+    named: str
+
+    @property
+    def key(self):
+        self.place.read += 1
+        return self.named
+
+
+def test_of_logs_that_are_known_only_what_is_new_is_read():
+    fleet = Fleet(0)
+    fleet.place = Named()
+    for number in range(1, 41):
+        fleet.place.put(f"{ROUND.plan}/{job_round.name_of(number)}", b"")
+        put_log(fleet, number)
+    fleet.place.put(f"{ROUND.plan}/end", b"")
+    board = fleet.board()
+    fleet.place.read = 0
+    put_log(fleet, 7, entries=33)
+    board.look()
+    assert fleet.place.read == 40 * 2 + 3
+    assert {share.number for share in board.shares} == {30, 33}
 
 
 def test_machines_begin_their_looks_at_different_places(busy_fleet):
