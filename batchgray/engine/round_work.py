@@ -252,6 +252,8 @@ class RoundWork:
         if time.monotonic() >= self._tell_at:
             self._announce()
             self._tell_at = time.monotonic() + _TELL_SECONDS
+            if self.totals.all_told:
+                self._look_at = 0.0  # the logs have it by now
 
     def _standing(self, owner: str) -> Standing:
         self._look()
