@@ -6,7 +6,7 @@ have done meanwhile: it is in proportion to the time that a machine waits, or th
 
 from batchgray.manifest import share_log
 
-_LEAST_SECONDS = 0.25
+_LEAST_SECONDS = 0.1
 _WAITED = 0.25  # of the time that it waits already, a machine waits before its next look
 _LOOKING = 0.2  # of a waiting machine's time is spent on looks, at most
 _SPLIT_LEAST_SECONDS = 0.5
