@@ -3,7 +3,7 @@
     python benchmarks/joined.py [--images DIR] [--runs 5] [--photographs 500] [--thumbnails 12000] [--only WORD] [--ray]
 
 A way is a job over folders, or over the local OSS server (whose processor time counts for nobody). `both` is when the
-second supervisor has ended, too: it looks every three seconds whether all is done. `finished` is when the first has.
+second supervisor has ended, too: it has to see that all is done. `finished` is when the first has.
 Processor time is that of all supervisors and workers. Start-up is the same over two tiny pictures, in the same round.
 
 With `--ray` there is a third way: a driver, and a cluster of two nodes with a worker each, which is there before and

@@ -56,6 +56,11 @@ class Backlog:
         return len(self._waiting)
 
     @property
+    def bytes(self) -> int:
+        """Of the sources of what waits, without the suspects."""
+        return sum(map(self._tasks.size, self._waiting))
+
+    @property
     def has_work(self) -> bool:
         """Whether anything waits, suspects included."""
         return bool(self._waiting or self._suspects)

@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
@@ -30,10 +31,12 @@ from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.folder import FolderPlace
 from batchgray.storage.run_folder import FLIGHT_FOLDER
 
+Read = TypeVar("Read")
+
 _AT_ONCE = 16  # requests that wait for their answers
 _PAGE = 1000  # keys that one LIST tells of
 _TIDYING_SECONDS = 3600.0  # that it may take to remove what a round of a hundred million images leaves
-_SHARES_AHEAD = 4  # whose logs are read while the results of one are written
+_SHARES_AHEAD = 4  # that are read, with their logs, while the results of one are written
 
 
 def parts_left(board: Board, head: JobHead, reader: Planner, pause: Callable[[], None]) -> list[str]:
@@ -176,24 +179,21 @@ class Finisher:
         for share in self._board.shares:
             parts.setdefault(job_round.number_of(share.name), []).append(share.name)
 
-        def entries_of(number: int) -> list[LogEntry]:
+        def read(number: int) -> tuple[Share, list[LogEntry]]:
             names = sorted(parts[number], key=_age)
             logs = (share_log.read_log(self._place, self._round.log(name), threads) for name in names)
-            return [entry for log in logs for entry in log]
+            return self._reader.share(number), [entry for log in logs for entry in log]
 
-        entries = _read_ahead(ahead, entries_of, self._reader.end().order)
+        def shares() -> Iterator[tuple[Share, list[Image]]]:
+            for share, entries in _read_ahead(ahead, read, self._reader.end().order):
+                pause()
+                yield share, replayed(self._head, share, entries, job_round.name_of(share.number)).images
 
-        def images_of(share: Share) -> list[Image]:
-            pause()
-            return replayed(self._head, share, next(entries), job_round.name_of(share.number)).images
-
-        return results_of(self._reader, images_of)
+        return results_of(shares())
 
 
-def _read_ahead(
-    threads: ThreadPoolExecutor, read: Callable[[int], list[LogEntry]], numbers: Iterable[int]
-) -> Iterator[list[LogEntry]]:
-    waiting: deque[Future[list[LogEntry]]] = deque()
+def _read_ahead(threads: ThreadPoolExecutor, read: Callable[[int], Read], numbers: Iterable[int]) -> Iterator[Read]:
+    waiting: deque[Future[Read]] = deque()
     for number in numbers:
         waiting.append(threads.submit(read, number))
         if len(waiting) > _SHARES_AHEAD:

@@ -185,6 +185,11 @@ class JobTotals:
         """Whether an input failed as it was another one than planned."""
         return any(image.error == INPUT_CHANGED for image in self.failures)
 
+    @property
+    def all_told(self) -> bool:
+        """Whether nothing is left, by what supervisors elsewhere have told; the logs decide."""
+        return self.complete and not self._now().todo
+
     # what is told
 
     def planned(self, workers: int, notices: list[str]) -> events.Planned:

@@ -63,6 +63,9 @@ class Books(Protocol):
 
     @property
     def unsynced(self) -> bool: ...
+    @property
+    def hurries(self) -> bool:
+        """Whether to sync pays before its time."""
 
     def close(self) -> None: ...
 
@@ -200,10 +203,11 @@ class Ledger:
                 )
             self._syncing = None
         now = time.monotonic()
-        if now >= self._sync_at:
+        due, hurries = now >= self._sync_at, self._store.hurries
+        if due:
             self._sync_at = now + self._interval
-            if self._syncing is None and self._store.unsynced:
-                self._syncing = self._syncer.submit(self._store.sync)
+        if self._syncing is None and (hurries or (due and self._store.unsynced)):
+            self._syncing = self._syncer.submit(self._store.sync)
         return self._sync_at
 
     def commit(self, notice: InterruptionNotice | None) -> None:

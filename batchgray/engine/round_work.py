@@ -8,15 +8,15 @@ The board says which share may be taken, its log decides. The plan is listed bes
 import contextlib
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterator
 
 from batchgray import errors, events
-from batchgray.engine import finishing, session
+from batchgray.engine import finishing, pace, session
 from batchgray.engine.beside import Beside
 from batchgray.engine.board import Board, Shard, Taken
 from batchgray.engine.crew import Crew, Standing
+from batchgray.engine.idle_mark import IdleMark
 from batchgray.engine.job_totals import JobTotals, ShareSize
 from batchgray.engine.plan_keeper import PlanKeeper
 from batchgray.engine.share import SharePlan, plan_of
@@ -66,8 +66,8 @@ class RoundWork:
         self._share_work = ShareWork(machine, round, self.totals, self._pass_on)
         self._layers = Layers(machine.out, machine.head.prefix)
         self._told: events.Planned | events.Listed | None = None
-        self._look_at = 0.0
-        self._idle_mark = ""
+        self._look_at = self._idle_since = 0.0
+        self._idle_mark = IdleMark(machine.out, round)
         self._tell_at = 0.0
 
     @property
@@ -88,7 +88,7 @@ class RoundWork:
             self._look()
             self._keeper.look()
         else:
-            self._look_at = time.monotonic() + _look_seconds()  # nobody has done anything yet
+            self._look_at = time.monotonic() + pace.look_seconds()  # nobody has done anything yet
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
         if not self._keeper.take() and not self._machine.fleet.joins:
@@ -130,7 +130,7 @@ class RoundWork:
             outcome = Outcome(self._machine.inbox.notice)
             self._end_with_the_round()
         finally:
-            self._take_idle_mark_off()
+            self._idle_mark.take_off()
             self._keeper.stop()
             self._beside.close()
             self._wake.close()
@@ -164,7 +164,7 @@ class RoundWork:
                 if name not in before or before[name][0] != number:
                     raise errors.ManifestLocked(self._machine.name, owner)
             pause()
-            self._wake.wait(_look_seconds() / 2)
+            self._wake.wait(pace.look_seconds() / 2)
             self._look()
             self._keeper.look()
 
@@ -179,11 +179,12 @@ class RoundWork:
 
     def _next_share(self) -> Taken | None:
         """Wait for one. None where nothing more is to come for this machine, or a notice came."""
+        self._idle_since = time.monotonic()
         while self._hear() is None:
             if self._machine.crew is not None:
                 self._tend(self._machine.crew)
             elif (taken := self._board.take()) is not None:
-                self._take_idle_mark_off()
+                self._idle_mark.take_off()
                 return taken
             elif self._board.may_take:
                 self._look_at = 0.0  # others were sooner with several
@@ -241,7 +242,7 @@ class RoundWork:
         if self._machine.crew is not None:
             seconds = min(seconds, _TEND_SECONDS)
         elif self._machine.fleet.joins:
-            self._set_idle_mark()
+            self._idle_mark.put([share.name for share in self._board.held if self._board.is_ours(share.name)])
         self._wake.wait(seconds)
 
     # supervisors elsewhere
@@ -251,6 +252,8 @@ class RoundWork:
         if time.monotonic() >= self._tell_at:
             self._announce()
             self._tell_at = time.monotonic() + _TELL_SECONDS
+            if self.totals.all_told:
+                self._look_at = 0.0  # the logs have it by now
 
     def _standing(self, owner: str) -> Standing:
         self._look()
@@ -294,9 +297,9 @@ class RoundWork:
             self._look()
 
     def _look(self) -> None:
-        put_before = len(self._noting.noted)
+        put_before, began = len(self._noting.noted), time.monotonic()
         self._board.look()
-        self._look_at = time.monotonic() + _look_seconds()
+        self._look_at = time.monotonic() + self._seconds_to_next_look(time.monotonic() - began)
         if self._board.over:
             return
         self._noting.forget(put_before)
@@ -307,6 +310,11 @@ class RoundWork:
             self._learn_sizes()
             if self._board.through and not self.totals.complete:
                 self.totals.all_listed(self._reader.end())
+
+    def _seconds_to_next_look(self, took: float) -> float:
+        if self._machine.fleet.joins and self._machine.crew is None:
+            return pace.idle_seconds(time.monotonic() - self._idle_since, took)
+        return pace.look_seconds()
 
     def _learn_sizes(self) -> None:
         """Of shares that another machine listed."""
@@ -347,25 +355,6 @@ class RoundWork:
             self._told = listed
             machine.send(listed)
 
-    # marks of machines that are idle
-
-    def _set_idle_mark(self) -> None:
-        """Ask for a part of a share, of another one each time. Marks that are left do no harm: each counts once."""
-        self._take_idle_mark_off()
-        held = [share.name for share in self._board.held if self._board.is_ours(share.name)]
-        if held:
-            nonce = os.urandom(8)
-            share = held[int.from_bytes(nonce) % len(held)]
-            self._idle_mark = f"{self._round.idle(share)}/{nonce.hex()}"
-            with contextlib.suppress(PlaceError):
-                self._machine.out.put(self._idle_mark, b"")
-
-    def _take_idle_mark_off(self) -> None:
-        if self._idle_mark:
-            with contextlib.suppress(PlaceError):
-                self._machine.out.delete(self._idle_mark)
-            self._idle_mark = ""
-
     # the work
 
     def _work_on(self, taken: Taken) -> Outcome:
@@ -395,8 +384,3 @@ class RoundWork:
         if not self._beside.expects and (name := self._board.next_name) is not None:
             self._beside.expect(job_round.number_of(name))
         self._announce()
-
-
-def _look_seconds() -> float:
-    """Between two looks at what others do."""
-    return share_log.STALE_SECONDS / 10

@@ -2,16 +2,17 @@
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from batchgray.engine import pace
 from batchgray.engine.backlog import Backlog
 from batchgray.engine.tasks import ListedTasks
-from batchgray.manifest import job_round, outcome, share_log, tally
+from batchgray.manifest import job_round, outcome, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import Image, ImageChange, ImageState, Interruption, Manifest
@@ -24,7 +25,7 @@ from batchgray.records import Task
 from batchgray.storage.base import Place, PlaceError
 from batchgray.storage.lease import Lease
 
-SPLIT_SECONDS = 5.0  # of work that each part of a split share has at least
+SPLIT_SECONDS = 1.0  # of work that each part of a split share has at least; to hand it over takes some requests
 
 # What the plan says of an image already, and what is known of the copy that was converted.
 _OF_THE_COPY = {"size": msgspec.UNSET, "mtime_ns": msgspec.UNSET}
@@ -156,9 +157,10 @@ class ShareBooks:
         lease.extend(log.certain_until)
         self._interruption: Interruption | None = None
         self._began = self._looked_at = clock()
-        self._done = 0
+        self._left, self._done = self._bytes(plan.todo), 0  # bytes of sources
         self._idle: list[str] = []  # marks of machines that wait for a part of this share
         self._splits: deque[_Split] = deque()
+        self._others_wait = False  # for splits that were not tried to be put yet
 
     def commit(self, manifest: Manifest) -> None:
         """Close the share where nothing is left of it, or give it back."""
@@ -167,7 +169,8 @@ class ShareBooks:
         self._log.sync("done" if finished else "free", self._interruption)
 
     def record(self, changes: list[ImageChange]) -> None:
-        self._done += sum(change.state == "done" for change in changes)
+        self._done += self._bytes(change.image for change in changes if change.state == "done")
+        self._left -= self._bytes(change.image for change in changes if change.state in ("done", "failed"))
         self._log.record([msgspec.structs.replace(change, **_OF_THE_COPY) for change in changes])
 
     def record_interruption(self, interruption: Interruption) -> None:
@@ -175,13 +178,19 @@ class ShareBooks:
 
     def sync(self) -> None:
         self._put_splits()
-        self._log.sync()
+        if self._log.unsynced:
+            self._log.sync()
         self._lease.extend(self._log.certain_until)
-        self._look_for_idle()
+        if self._look_is_due:
+            self._look_for_idle()
 
     @property
     def unsynced(self) -> bool:
         return bool(self._splits) or self._log.unsynced
+
+    @property
+    def hurries(self) -> bool:
+        return self._others_wait or self._look_is_due
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -191,14 +200,23 @@ class ShareBooks:
         if not self._idle or not self._done:
             return
         marks, self._idle = self._idle, []
-        seconds = len(backlog) * (self._clock() - self._began) / self._done
-        parts = min(len(marks), int(seconds / SPLIT_SECONDS) - 1, len(backlog) - 1)
+        parts = min(len(marks), int(self._seconds(backlog.bytes) / SPLIT_SECONDS) - 1, len(backlog) - 1)
         if parts > 0:
             for images, mark in zip(backlog.give_away(parts), marks, strict=False):
                 self._plan.give_away(images)
+                self._left -= self._bytes(images)
                 self._splits.append(_Split(images, mark))
+            self._others_wait = True
+
+    def _bytes(self, images: Iterable[int]) -> int:
+        return sum(self._plan.share.images[index].size for index in images)
+
+    def _seconds(self, size: int) -> float:
+        """That so many bytes will take, by what was done so far."""
+        return size * (self._clock() - self._began) / self._done
 
     def _put_splits(self) -> None:
+        self._others_wait = False
         while self._splits:
             self._put_split(self._splits[0])
             self._splits.popleft()
@@ -206,15 +224,18 @@ class ShareBooks:
     def _put_split(self, split: _Split) -> None:
         self._log.sync(split=split.images)
         self._plan.splits += 1
-        size = sum(self._plan.share.images[index].size for index in split.images)
-        part = PlannedTally(f"{self._plan.name}-{self._plan.splits}", len(split.images), size)
+        part = PlannedTally(f"{self._plan.name}-{self._plan.splits}", len(split.images), self._bytes(split.images))
         with contextlib.suppress(PlaceError):  # hints
             tally.put_planned(self._place, self._round, part)
             self._place.delete(split.mark)
 
+    @property
+    def _look_is_due(self) -> bool:
+        left = self._seconds(self._left) if self._done else None
+        return self._joined and self._clock() - self._looked_at >= pace.split_seconds(left)
+
     def _look_for_idle(self) -> None:
-        if self._joined and self._clock() - self._looked_at >= share_log.RENEW_SECONDS / 2:
-            self._looked_at = self._clock()
-            with contextlib.suppress(PlaceError):
-                found = [entry.key for entry in self._place.list(f"{self._round.idle(self._plan.name)}/")]
-                self._idle = found[:_MOST_PARTS]
+        self._looked_at = self._clock()
+        with contextlib.suppress(PlaceError):
+            found = [entry.key for entry in self._place.list(f"{self._round.idle(self._plan.name)}/")]
+            self._idle = found[:_MOST_PARTS]

@@ -44,6 +44,7 @@ class Store:
     """
 
     commit_has_all = False  # on a full disk the journal finds space where the document does not
+    hurries = False  # nobody waits for what is synced
 
     def __init__(self, path: Path) -> None:
         self.path = path

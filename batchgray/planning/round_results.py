@@ -1,22 +1,20 @@
 """What a round came to, from its plan and what its logs tell, as the results that are kept of it."""
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Result, order_of
 from batchgray.planning.planned import PlannedImage, Share
-from batchgray.planning.shares import Planner
 
 
-def results_of(planner: Planner, images_of: Callable[[Share], Sequence[Image]]) -> Iterator[Result]:
+def results_of(shares: Iterable[tuple[Share, Sequence[Image]]]) -> Iterator[Result]:
     """In the order of names, for `Layers.write`; a share at a time. All is listed, and all shares are done.
 
-    `images_of` gives what a share's images are now, by its logs. Raises DamagedPlan, PlaceError, and what that does.
+    `shares` come in the order of their names, each with what its images are now, by its logs.
     """
-    for number in planner.end().order:
-        share = planner.share(number)
-        worked = map(result_of, [share.input] * len(share.images), share.images, images_of(share))
+    for share, images in shares:
+        worked = map(result_of, [share.input] * len(share.images), share.images, images)
         yield from heapq.merge(share.noted, worked, key=order_of)
 
 

@@ -53,8 +53,8 @@ def test_the_mark_itself_stays_whoever_put_it():
     assert ROUND.is_finished(place)
 
 
-def test_logs_are_read_ahead_of_the_results_that_are_written():
-    """The logs of the shares that follow wait for nothing that is done with those of the first."""
+def test_shares_and_their_logs_are_read_ahead_of_the_results_that_are_written():
+    """The logs, and the plan, of the shares that follow wait for nothing that is done with those of the first."""
     job = made_jobs.MadeJob(16, 2)
     for share in range(1, 9):
         job.finish(share)
@@ -69,6 +69,8 @@ def test_logs_are_read_ahead_of_the_results_that_are_written():
     assert first.source == "0000.png"
     logs = {key.split("/")[-2] for key in job.place.got if "/log/" in key}
     assert logs == {made_jobs.name(share) for share in range(1, 6)}
+    shares = {key.split("/")[-1] for key in job.place.got if "/plan/" in key and "/log/" not in key}
+    assert logs <= shares
 
 
 class Aged(Counted):

@@ -205,6 +205,20 @@ def test_the_journal_is_synced_at_least_twice_in_a_checkpoint_interval(books, mo
     ledger.close()
 
 
+def test_what_hurries_is_synced_before_its_time_and_once_at_a_time(books, monkeypatch):
+    clock = patched_clock(monkeypatch)
+    monkeypatch.setattr(books.store, "hurries", True)
+    books.ledger.done([done(0)])
+    until = books.ledger.sync()
+    first = books.ledger._syncing
+    assert until > clock.now
+    first.result()
+    assert not books.store.unsynced
+    monkeypatch.setattr(books.store, "hurries", False)
+    assert books.ledger.sync() == until
+    assert books.ledger._syncing is None
+
+
 # the end
 
 

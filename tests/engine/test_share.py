@@ -77,11 +77,54 @@ def test_half_of_what_waits_is_given_to_a_machine_that_is_idle(world):
 def test_what_would_be_done_in_a_moment_is_not_split(world):
     world.is_asked_by("idle")
     world.works(1, 6)
-    world.clock.now += share_log.RENEW_SECONDS
+    world.clock.now += 1
     world.books.sync()
     world.backlog._tasks.share_out(world.backlog)
     world.books.sync()
     assert world.splits() == []
+
+
+def test_a_machine_that_has_little_left_looks_for_idle_ones_sooner(world):
+    world.works(8, 2)
+    world.works(20, 0)  # it has looked now, and some 120 s are left
+    world.is_asked_by("idle")
+    for seconds, hurries in ((4.9, False), (0.2, True)):
+        world.clock.now += seconds
+        assert world.books.hurries == hurries
+    world.works(0, 7)  # a third of the bytes took 33 s, so some 5 s are left of one image
+    world.clock.now += 0.5
+    assert not world.books.hurries
+    world.clock.now += 0.2
+    assert world.books.hurries
+
+
+def test_a_part_for_an_idle_machine_is_put_at_once_and_tried_again_in_its_time(world, monkeypatch):
+    def silent(key, content):
+        raise Unreachable(key, "no answer")
+
+    world.works(20, 2)
+    world.is_asked_by("idle")
+    world.works(20, 2)
+    assert not world.books.hurries
+    world.backlog._tasks.share_out(world.backlog)
+    assert world.books.hurries
+    with monkeypatch.context() as patch:
+        patch.setattr(world.place, "put_absent", silent)
+        with pytest.raises(Unreachable):
+            world.books.sync()
+    assert world.books.unsynced
+    assert not world.books.hurries
+    world.books.sync()
+    assert world.splits() == [[5, 7, 9]]
+
+
+def test_a_look_for_idle_machines_puts_no_entry(world):
+    world.works(20, 2)
+    number = world.log.number
+    world.clock.now += share_log.RENEW_SECONDS / 2
+    assert world.books.hurries
+    world.books.sync()
+    assert world.log.number == number
 
 
 def test_a_mark_counts_once_whoever_left_it(world):

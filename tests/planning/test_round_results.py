@@ -38,7 +38,8 @@ def test_a_round_becomes_a_layer_and_the_next_has_nothing_to_do():
     inputs = [Input(place, f"{place.name}/") for place in places]
     plan = Planner(job, "job/1", inputs, "jpeg", lambda key: None, 2)
     list(plan.plan())
-    results = results_of(plan, lambda share: [image(each, state="done", **MADE) for each in share.images])
+    shares = (plan.share(number) for number in plan.end().order)
+    results = results_of((share, [image(each, state="done", **MADE) for each in share.images]) for share in shares)
     layers = Layers(job, "job")
     end = layers.write(1, plan.end().images, results, plan.end().all_kept)
     assert (end.images, end.totals.done) == (8, 8)
@@ -48,5 +49,5 @@ def test_a_round_becomes_a_layer_and_the_next_has_nothing_to_do():
     places[1].delete(names[2])
     gone = Planner(job, "job/3", inputs, "jpeg", lambda key: None, 2, layers)
     list(gone.plan())
-    (noted,) = results_of(gone, lambda share: [])
+    (noted,) = results_of((gone.share(number), []) for number in gone.end().order)
     assert (noted.input, noted.source, noted.state, noted.was_done) == (1, names[2], "gone", True)
