@@ -10,10 +10,9 @@ Standing = Literal["holds", "free", "nothing"]
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What supervisors elsewhere have told since the last time: images that are done, and what of, or that failed."""
+    """What supervisors elsewhere have told since the last time: images that are done, and what of."""
 
     done: int = 0
-    failed: int = 0
     pixels: int = 0
     source_bytes: int = 0
     output_bytes: int = 0

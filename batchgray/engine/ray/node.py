@@ -115,7 +115,6 @@ class _Told:
         done = [line for line in told if line.event == "done"]
         progress = Progress(
             done=len(done),
-            failed=sum(line.event == "failed" for line in told),
             pixels=sum(line.width * line.height for line in done),
             source_bytes=sum(line.source_bytes for line in done),
             output_bytes=sum(line.output_bytes for line in done),
