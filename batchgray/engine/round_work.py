@@ -91,8 +91,10 @@ class RoundWork:
             self._look_at = time.monotonic() + pace.look_seconds()  # nobody has done anything yet
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
-        if not self._keeper.take() and not self._machine.fleet.joins:
-            raise errors.ManifestLocked(self._machine.name, self._keeper.owner)
+        if not self._keeper.take():
+            if not self._machine.fleet.joins:
+                raise errors.ManifestLocked(self._machine.name, self._keeper.owner)
+            self._look_at = 0.0  # another has begun it by now
         self._sweep()
         self.totals.goes_on = has_begun
         self.totals.resumed = has_begun or self._round.number > 1

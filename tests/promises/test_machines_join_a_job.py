@@ -69,6 +69,24 @@ def test_two_machines_share_the_work_and_one_tree_comes_of_it(stage, converted, 
     assert named(events, "summary")[0]["done"] == 12
 
 
+def test_a_machine_that_finds_another_beginning_the_job_looks_at_once(stage, converted, tmp_path):
+    """It saw no job, and is stopped until another has begun it. To wait for its time to look would take ten minutes."""
+    late = Recording(tmp_path / "late", Rule("call", "batchgray.engine.plan_keeper:PlanKeeper.take"))
+    early = Recording(tmp_path / "early", AT_A_CHUNK)
+    stage.environment["SHARE_LEASE"] = "6000"
+    with Running(*stage.run("--join"), env=stage.env(late)) as second:
+        supervisor = wait_for_stopped(second)
+        with Running(*stage.run("--join"), env=stage.env(early)) as first:
+            other = wait_for_stopped(first)
+            supervisor.resume()
+            second.wait_for("done")
+            other.resume()
+            first.finish(expect=0)
+        second.finish(expect=0)
+    assert stage.outputs() == converted
+    assert set(stage.kept()) == jobs.FINISHED
+
+
 def test_a_machine_that_is_given_notice_gives_its_share_to_the_others_at_once(stage, converted, tmp_path):
     recording = Recording(tmp_path / "first", AT_A_CHUNK)
     stage.environment["SHARE_LEASE"] = "600"  # nothing here waits for it
