@@ -8,8 +8,9 @@ Processor time is that of all supervisors and workers. Start-up is the same over
 
 With `--ray` there is a third way: a driver, and a cluster of two nodes with a worker each, which is there before and
 after (`make bench-ray` installs batchgray[ray]). Its processor time is that of the driver and of all of the cluster;
-`finished` and `both` are when the driver has ended. Ray runs in a network of its own, as it takes the machine's own
-address for 127.0.0.1.
+`finished` and `both` are when the driver has ended. What the cluster takes while nothing runs on it is measured in each
+round, and taken off in a ratio of its own: it is there with or without a job. Ray runs in a network of its own, as it
+takes the machine's own address for 127.0.0.1.
 """
 
 import argparse
@@ -22,8 +23,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +37,8 @@ from common import HERE, Measured, Row, batchgray, children_seconds, fresh, main
 from stores import adopt_orphans
 
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
+_LOOK_SECONDS = 0.2  # between two looks at a cluster's processes
+_IDLE_SECONDS = 5.0
 
 
 class Figures(NamedTuple):
@@ -71,15 +76,19 @@ def measured(place: Place, workers: list[int], options: list[str]) -> Figures:
         )
         for count in workers
     ]
-    ends = []
-    for process in running:
-        error = process.communicate()[1]
-        ends.append(time.monotonic() - began)
-        if process.returncode:
-            sys.exit(f"exit {process.returncode}: {error.decode(errors='replace')}")
+    with ThreadPoolExecutor(len(running)) as pool:
+        ends = sorted(moment - began for moment in pool.map(ended, running))
     for orphan in set(psutil.Process().children()) - others:  # workers, whose fork server was killed
         os.waitpid(orphan.pid, 0)
     return Figures(ends[0], ends[-1], children_seconds() - cpu)
+
+
+def ended(process: subprocess.Popen) -> float:
+    """Wait for it; when that was. One that fails ends the benchmark."""
+    error = process.communicate()[1]
+    if process.returncode:
+        sys.exit(f"exit {process.returncode}: {error.decode(errors='replace')}")
+    return time.monotonic()
 
 
 class Way(NamedTuple):
@@ -92,8 +101,46 @@ WAYS = {ALONE: Way([2], ["--job"]), "two joined, one worker each": Way([1, 1], [
 ON_RAY = "Ray, two nodes, one worker each"
 
 
+IDLE = f"{ON_RAY}: the cluster, idle"
+
+
+class Spent(contextlib.AbstractContextManager):
+    """Processor time of what is below this process, but for `others`; what has ended since is included.
+
+    Nobody else tells of it: raylets ignore SIGCHLD, so the kernel adds what ended below them to nobody's time. What a
+    process spends between the last look at it and its end is lost; that is as much in start-up.
+    """
+
+    def __init__(self, others: set[psutil.Process]) -> None:
+        self._others, self._seconds = others, {}
+        self._lock, self._end = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+        self._thread.start()
+
+    def seconds(self) -> float:
+        """All so far."""
+        with self._lock:
+            for process in set(psutil.Process().children(recursive=True)) - self._others:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._seconds[process] = sum(process.cpu_times()[:2])
+            return sum(self._seconds.values())
+
+    def forget(self, pid: int) -> None:
+        """It was waited for: all of its time is known."""
+        with self._lock:
+            self._seconds = {process: of_it for process, of_it in self._seconds.items() if process.pid != pid}
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look_on(self) -> None:
+        while not self._end.wait(_LOOK_SECONDS):
+            self.seconds()
+
+
 class RayCluster:
-    """A head without cores, and two nodes with one each."""
+    """A head without cores, and two nodes with one each. Nothing else is started while it is measured."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         from ray.cluster_utils import Cluster
@@ -101,35 +148,33 @@ class RayCluster:
         request = struct.pack("16sh", b"lo", _IFF_UP)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)  # a new network has its loopback down
+        self._others = set(psutil.Process().children(recursive=True))  # such as the server
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "env_vars": environment})
         for number in (1, 2):
             self._cluster.add_node(num_cpus=1, env_vars={**environment, "BATCHGRAY_INSTANCE_ID": f"i-{number}"})
 
     def measured(self, place: Place) -> Figures:
-        before, began = children_seconds() + self._seconds(), time.monotonic()
-        options = ["--engine", "ray", "--ray-address", self._cluster.address, "--progress", "none"]
-        driver = subprocess.run(
-            batchgray("run", place.source, "--out", place.next_out(), *options),
-            env=os.environ | place.environment,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-        if driver.returncode:
-            sys.exit(f"exit {driver.returncode}: {driver.stderr.decode(errors='replace')}")
-        ended = time.monotonic() - began
-        return Figures(ended, ended, children_seconds() + self._seconds() - before)
+        with Spent(self._others) as spent:
+            before, began = spent.seconds() + children_seconds(), time.monotonic()
+            options = ["--engine", "ray", "--ray-address", self._cluster.address, "--progress", "none"]
+            driver = subprocess.Popen(
+                batchgray("run", place.source, "--out", place.next_out(), *options),
+                env=os.environ | place.environment,
+                stderr=subprocess.PIPE,
+            )
+            seconds = ended(driver) - began
+            spent.forget(driver.pid)
+            return Figures(seconds, seconds, spent.seconds() + children_seconds() - before)
+
+    def idle(self) -> Figures:
+        """While nothing runs on it."""
+        with Spent(self._others) as spent:
+            before = spent.seconds()
+            time.sleep(_IDLE_SECONDS)
+            return Figures(_IDLE_SECONDS, _IDLE_SECONDS, spent.seconds() - before)
 
     def close(self) -> None:
         self._cluster.shutdown()
-
-    @staticmethod
-    def _seconds() -> float:
-        """Processor time of all that the cluster has started, what has ended included."""
-        total = 0.0
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += sum(process.cpu_times()[:4])
-        return total
 
 
 def enter_a_network_of_its_own() -> None:
@@ -178,15 +223,31 @@ def rows_of(name: str, found: dict[str, list[Figures]]) -> list[Row]:
     for way in found:
         if way != ALONE and f"{way}, start-up" in found:
             rows += _ratios(name, way, found)
+    if IDLE in found:
+        rows += _ratios(f"{name}, idle cluster off", ON_RAY, found | _without_idle(found))[-1:]
     return rows
 
 
-def _ratios(name: str, way: str, found: dict[str, list[Figures]]) -> Iterator[Row]:
+def _ratios(name: str, way: str, found: dict[str, list[Figures]]) -> list[Row]:
+    """Of wall time to each end, and of processor time."""
     rounds = list(zip(*(found[each] for each in _with_start_up(way, ALONE)), strict=True))
+    rows = []
     for figure in Figures._fields:
         spent = [[getattr(each, figure) for each in round] for round in rounds]
         ratios = [(of_way - start) / (alone - start_alone) for of_way, start, alone, start_alone in spent]
-        yield Row(f"{name}: {way} / {ALONE}, start-up off", f"{figure} ratio", "x", ratios)
+        rows.append(Row(f"{name}: {way} / {ALONE}, start-up off", f"{figure} ratio", "x", ratios))
+    return rows
+
+
+def _without_idle(found: dict[str, list[Figures]]) -> dict[str, list[Figures]]:
+    """What runs on Ray take, without what the cluster takes in as long with nothing to do."""
+    return {
+        way: [
+            each._replace(cpu=each.cpu - idle.cpu * each.finished / idle.finished)
+            for each, idle in zip(found[way], found[IDLE], strict=True)
+        ]
+        for way in (ON_RAY, f"{ON_RAY}, start-up")
+    }
 
 
 def _with_start_up(*ways: str) -> Iterator[str]:
@@ -219,6 +280,7 @@ def measure(given: argparse.Namespace, work: Path) -> Measured:
                     ways[way] = partial(measured, places[name], *of)
                     ways[f"{way}, start-up"] = partial(measured, places["tiny"], *of)
                 if cluster is not None:
+                    ways[IDLE] = cluster.idle
                     ways[ON_RAY] = partial(cluster.measured, places[name])
                     ways[f"{ON_RAY}, start-up"] = partial(cluster.measured, places["tiny"])
                 rows += rows_of(f"{name}, {kind}", paired(given.runs, ways))

@@ -66,7 +66,7 @@ class RoundWork:
         self._share_work = ShareWork(machine, round, self.totals, self._pass_on)
         self._layers = Layers(machine.out, machine.head.prefix)
         self._told: events.Planned | events.Listed | None = None
-        self._look_at = self._idle_since = 0.0
+        self._look_at = self._looked_at = self._idle_since = 0.0
         self._idle_mark = IdleMark(machine.out, round)
         self._tell_at = 0.0
 
@@ -88,7 +88,8 @@ class RoundWork:
             self._look()
             self._keeper.look()
         else:
-            self._look_at = time.monotonic() + pace.look_seconds()  # nobody has done anything yet
+            self._looked_at = time.monotonic()  # nobody has done anything yet
+            self._look_at = self._looked_at + pace.look_seconds()
         if not self._machine.fleet.joins:
             self._wait_for_the_dead()
         if not self._keeper.take():
@@ -250,7 +251,12 @@ class RoundWork:
     # supervisors elsewhere
 
     def _tend(self, crew: Crew) -> None:
-        self.totals.elsewhere(crew.tend(self._standing))
+        told = crew.tend(self._standing)
+        self.totals.elsewhere(told)
+        if told.done and self._keeper.is_ours:  # nobody else ends the round, and it goes on
+            self._look_at = self._looked_at + share_log.STALE_SECONDS
+        else:
+            self._look_at = min(self._look_at, time.monotonic() + pace.look_seconds())
         if time.monotonic() >= self._tell_at:
             self._announce()
             self._tell_at = time.monotonic() + _TELL_SECONDS
@@ -301,7 +307,8 @@ class RoundWork:
     def _look(self) -> None:
         put_before, began = len(self._noting.noted), time.monotonic()
         self._board.look()
-        self._look_at = time.monotonic() + self._seconds_to_next_look(time.monotonic() - began)
+        self._looked_at = time.monotonic()
+        self._look_at = self._looked_at + self._seconds_to_next_look(self._looked_at - began)
         if self._board.over:
             return
         self._noting.forget(put_before)

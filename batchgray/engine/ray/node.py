@@ -14,8 +14,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
 import msgspec
@@ -25,6 +26,8 @@ from batchgray.engine.crew import Progress
 
 _KEPT_MESSAGES = 100  # between two calls
 _KEPT_WORDS = 4000  # characters of what it says on standard error
+_PIPE_BYTES = 1 << 16  # that a pipe holds
+_PAUSE_SECONDS = 0.1  # before a pipe that had little is read again: to wake up for each image costs more than its line
 _DRIVERS_OWN = {"MNS_ENDPOINT", "BATCHGRAY_SMQ_ENDPOINT"}  # it hears the queue for all nodes
 # So early that no signal is lost: a parent that is gone by then is seen by its number.
 _LAUNCHER = """
@@ -67,17 +70,85 @@ class _Line(msgspec.Struct):
     output_bytes: int = 0
 
 
+class _Told:
+    """What a supervisor has said since it was asked last. Read in threads of its own, as it comes.
+
+    No part of the actor: Ray wraps each of an actor's methods, and each image comes through here.
+    """
+
+    def __init__(self, lines: IO[bytes], words: IO[bytes]) -> None:
+        self._lock = threading.Lock()
+        self._messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
+        self._progress = Progress()
+        self._words = ""
+        self._readers = [
+            threading.Thread(target=read, args=[stream], daemon=True)
+            for stream, read in ((lines, self._read_lines), (words, self._read_words))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing more comes."""
+        return not any(reader.is_alive() for reader in self._readers)
+
+    def news(self, exit_code: int | None) -> News:
+        """It is told once."""
+        with self._lock:
+            messages, progress = list(self._messages), self._progress
+            self._messages.clear()
+            self._progress = Progress()
+        words = self._words if exit_code is not None else ""
+        return News(messages=messages, progress=progress, exit_code=exit_code, words=words)
+
+    def _read_lines(self, stream: IO[bytes]) -> None:
+        decoder = msgspec.json.Decoder(_Line)
+        for lines in _batches(stream):
+            told = []
+            for line in lines:
+                with contextlib.suppress(msgspec.DecodeError):
+                    told.append(decoder.decode(line))
+            self._take(told)
+
+    def _take(self, told: list[_Line]) -> None:
+        done = [line for line in told if line.event == "done"]
+        progress = Progress(
+            done=len(done),
+            pixels=sum(line.width * line.height for line in done),
+            source_bytes=sum(line.source_bytes for line in done),
+            output_bytes=sum(line.output_bytes for line in done),
+        )
+        with self._lock:
+            self._progress += progress
+            self._messages.extend(line.message for line in told if line.event == "warned")
+
+    def _read_words(self, stream: IO[bytes]) -> None:
+        for lines in _batches(stream):
+            words = "".join(f"{line.decode('utf-8', 'replace')}\n" for line in lines)
+            self._words = (self._words + words)[-_KEPT_WORDS:]
+
+
+def _batches(stream: IO[bytes]) -> Iterator[list[bytes]]:
+    """Whole lines, as many as there are, to the end of a pipe. One that is filled quickly is read without a pause."""
+    rest = b""
+    with stream:
+        while data := os.read(stream.fileno(), _PIPE_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            yield lines
+            if len(data) < _PIPE_BYTES // 2:
+                time.sleep(_PAUSE_SECONDS)
+    if rest:
+        yield [rest]
+
+
 class NodeActor:
     """The actor. Each call returns at once."""
 
     def __init__(self, metadata_url: str | None) -> None:
         self._metadata_url = metadata_url
         self._process: subprocess.Popen[bytes] | None = None
-        self._readers: list[threading.Thread] = []
-        self._lock = threading.Lock()
-        self._messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
-        self._progress = Progress()
-        self._words = ""
+        self._told: _Told | None = None
 
     def facts(self) -> bytes:
         """A msgpack of Facts."""
@@ -94,26 +165,17 @@ class NodeActor:
             stderr=subprocess.PIPE,
             start_new_session=True,  # a signal for Ray's process group is none for it
         )
-        for stream, read in ((self._process.stdout, self._read_lines), (self._process.stderr, self._read_words)):
-            reader = threading.Thread(target=read, args=[stream], daemon=True)
-            reader.start()
-            self._readers.append(reader)
+        if self._process.stdout is None or self._process.stderr is None:
+            raise AssertionError("they are pipes")
+        self._told = _Told(self._process.stdout, self._process.stderr)
         return self._process.pid
 
     def news(self) -> bytes:
         """A msgpack of News."""
-        ended = self._process is not None and not any(reader.is_alive() for reader in self._readers)
-        exit_code = self._process.poll() if self._process and ended else None
-        with self._lock:
-            progress, self._progress = self._progress, Progress()
-            news = News(
-                messages=list(self._messages),
-                progress=progress,
-                exit_code=exit_code,
-                words=self._words if exit_code is not None else "",
-            )
-            self._messages.clear()
-        return msgspec.msgpack.encode(news)
+        if self._process is None or self._told is None:
+            return msgspec.msgpack.encode(News())
+        exit_code = self._process.poll() if self._told.is_all else None
+        return msgspec.msgpack.encode(self._told.news(exit_code))
 
     def interrupt(self) -> None:
         """Have the supervisor flush, and give its share back."""
@@ -131,26 +193,3 @@ class NodeActor:
             return MetadataService(url).instance_id()
         except Unknown:
             return os.environ.get("BATCHGRAY_INSTANCE_ID", "")
-
-    def _read_lines(self, stream: IO[bytes]) -> None:
-        decoder = msgspec.json.Decoder(_Line)
-        with stream:
-            for line in stream:
-                with contextlib.suppress(msgspec.DecodeError):
-                    self._take(decoder.decode(line))
-
-    def _take(self, told: _Line) -> None:
-        with self._lock:
-            if told.event == "done":
-                self._progress += Progress(1, told.width * told.height, told.source_bytes, told.output_bytes)
-            elif told.event == "warned":
-                self._messages.append(told.message)
-
-    def _read_words(self, stream: IO[bytes]) -> None:
-        with stream:
-            for line in stream:
-                self._take_words(line)
-
-    def _take_words(self, line: bytes) -> None:
-        with self._lock:
-            self._words = (self._words + line.decode("utf-8", "replace"))[-_KEPT_WORDS:]

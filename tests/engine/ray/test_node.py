@@ -13,6 +13,7 @@ from harness import DEADLINE, batchgray, tree
 
 from batchgray import __version__
 from batchgray.engine.crew import Progress
+from batchgray.engine.ray import node
 from batchgray.engine.ray.node import Facts, News, NodeActor
 
 BEGUN = """
@@ -67,6 +68,25 @@ def test_what_a_supervisor_that_is_refused_said_is_told(actor, tmp_path):
     news = all_news(actor)
     assert news.exit_code == 2
     assert "manifest.json" in news.words
+
+
+def test_what_a_supervisor_tells_is_read_as_whole_lines_a_pause_at_a_time(monkeypatch):
+    """In each pause the next piece comes into the pipe, and after the last one its end."""
+    reading, writing = os.pipe()
+    os.write(writing, b"a\nb\nc")
+    pieces = [b"d\n", b"e"]
+    monkeypatch.setattr(
+        node.time, "sleep", lambda seconds: os.write(writing, pieces.pop(0)) if pieces else os.close(writing)
+    )
+    assert list(node._batches(os.fdopen(reading, "rb"))) == [[b"a", b"b"], [b"cd"], [], [b"e"]]
+
+
+def test_a_pipe_that_is_full_is_read_without_a_pause(monkeypatch):
+    monkeypatch.setattr(node.time, "sleep", pytest.fail)
+    reading, writing = os.pipe()
+    os.write(writing, b"x\n" * (node._PIPE_BYTES // 2))
+    os.close(writing)
+    assert [len(batch) for batch in node._batches(os.fdopen(reading, "rb"))] == [node._PIPE_BYTES // 2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of no other system tells of a parent's death")
