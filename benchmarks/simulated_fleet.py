@@ -8,6 +8,7 @@ for so long, are replaced, hear a notice or not), the time, and the work: images
 is so much of it, no pixels. The list is there at the beginning. Calls of one machine are not interleaved with those of
 others (that is what `tests/support/model.py` tries). A machine that works acts every TICK_SECONDS, and a real one
 syncs every SYNC_SECONDS: so its syncs are counted ENTRIES times, and a LIST tells of so many fewer entries of logs.
+Only when each share was taken, so that machines may be idle, it acts as often as a real one looks for them.
 
 Computed, and not simulated, are the listing and the end: --plan-rate and --results-rate are what one core was measured
 to do (`planning.py`), and neither is done by more than one machine at a time.
@@ -24,7 +25,9 @@ from typing import NamedTuple
 from unittest import mock
 
 from batchgray.engine import board as board_module
+from batchgray.engine import pace, share
 from batchgray.engine.board import Board, Taken
+from batchgray.engine.idle_mark import IdleMark
 from batchgray.manifest import job_round, share_log, tally
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import ImageChange
@@ -39,12 +42,10 @@ ROUND = Round(".batchgray/simulated", 1)
 TICK_SECONDS = 10.0
 SYNC_SECONDS = 1.0  # between two syncs of a machine that works (see `ledger`)
 ENTRIES = round(TICK_SECONDS / SYNC_SECONDS)  # that a real log has where one here has one
-LOOK_SECONDS = share_log.STALE_SECONDS / 10
-PLAN_LOOKS = TICK_SECONDS / (share_log.RENEW_SECONDS / 2)  # at the plan's log, a tick (see `plan_keeper`)
+PLAN_SECONDS = share_log.RENEW_SECONDS / 2  # between two looks at the plan's log (see `plan_keeper`)
 BOOT_SECONDS = 120.0
-SPLIT_SECONDS = 5.0
 PAGE = 1000  # keys that one LIST tells of
-AT_ONCE = 16  # requests of who ends a round (see `finishing`)
+AT_ONCE, SHARES_AHEAD = 16, 4  # requests for logs, and for shares, of who ends a round (see `finishing`)
 LAST = chr(sys.maxunicode)  # follows all that keys have
 BILLED = ("PUT", "LIST", "GET", "HEAD")
 
@@ -136,9 +137,10 @@ class Node:
         self._taken: Taken | None = None
         self._left = self._untold = 0.0
         self._done = self._parts = 0
-        self._worked_until = 0.0
+        self._worked_until = self._plan_looked_at = now
         self._look_at = 0.0
-        self._mark = ""
+        self._idle_since: float | None = now  # None while it works
+        self._mark = IdleMark(fleet.store, ROUND, lambda: fleet.now)
 
     def act(self) -> float | None:
         """None at its end."""
@@ -153,7 +155,7 @@ class Node:
     def die(self) -> None:
         """With its share and the plan given back, where it heard of it."""
         fleet = self._fleet
-        self._take_mark_off()
+        self._mark.take_off()
         if fleet.setting.heard and self._plan_log.is_ours:
             self._plan_log.sync("free")
         if not self._taken:
@@ -175,10 +177,11 @@ class Node:
             if log.is_ours:
                 if log.unsynced:
                     log.sync()
-            elif not log.looked_within(TICK_SECONDS / PLAN_LOOKS):
+            elif not log.looked_within(PLAN_SECONDS):
                 log.catch_up()
                 log.take()
-                self._fleet.more["LIST"] += PLAN_LOOKS - 1
+                self._fleet.more["LIST"] += (self._fleet.now - self._plan_looked_at) // PLAN_SECONDS - 1
+                self._plan_looked_at = self._fleet.now
         except ShareLost:
             pass  # another has it
 
@@ -191,30 +194,39 @@ class Node:
         self._fleet.search_requests += asked
         self._fleet.longest_search = max(self._fleet.longest_search, asked)
         if taken is not None:
-            self._take_mark_off()
+            self._mark.take_off()
             self._begin(taken)
             return self._next_tick()
         if self._board.all_done and self._plan_log.is_ours:
             self._store.put_absent(ROUND.finished, b"")
         if self._board.over or ROUND.finished in self._store:
             return None
-        self._set_mark()
-        return LOOK_SECONDS
+        self._mark.put([share.name for share in self._board.held])
+        return self._look_at - self._fleet.now
 
     def _find(self) -> Taken | None:
         """As the round's loop does: tries while there seems to be one, and a look where there is none."""
+        if self._idle_since is None:
+            self._idle_since = self._fleet.now
         taken = self._board.take() if self._look_at else None
         while taken is None:
             if self._look_at > self._fleet.now and not self._board.may_take:
                 return None
-            self._board.look()
-            self._look_at = self._fleet.now + LOOK_SECONDS
+            self._look()
             if self._board.over or not self._board.may_take:
                 return None
             taken = self._board.take()
         return taken
 
+    def _look(self) -> None:
+        before = self._store.requests.total()
+        self._board.look()
+        took = (self._store.requests.total() - before) * self._fleet.setting.latency
+        self._look_at = self._fleet.now + pace.idle_seconds(self._fleet.now - self._idle_since, took)
+
     def _begin(self, taken: Taken) -> None:
+        self._fleet.begun.add(taken.name)
+        self._idle_since = None
         entries = taken.entries
         self._taken, self._worked_until = taken, self._fleet.now
         self._done = sum(change.tiles_done for entry in entries for change in entry.changes)
@@ -227,7 +239,13 @@ class Node:
     # to work
 
     def _next_tick(self) -> float:
-        return min(TICK_SECONDS, max(0.01, self._left / self._fleet.setting.images_a_second))
+        left = self._seconds_left
+        tick = pace.split_seconds(left) if self._fleet.all_begun else TICK_SECONDS
+        return min(tick, max(0.01, left))
+
+    @property
+    def _seconds_left(self) -> float:
+        return self._left / self._fleet.setting.images_a_second
 
     def _progress(self) -> None:
         seconds = self._fleet.now - self._worked_until
@@ -236,6 +254,7 @@ class Node:
         self._left, self._untold = self._left - done, self._untold + done
 
     def _work(self) -> float:
+        worked = self._fleet.now - self._worked_until
         self._progress()
         try:
             if self._left < 1:
@@ -246,6 +265,7 @@ class Node:
         except ShareLost:
             self._taken = None
             return 0.0
+        self._fleet.more["LIST"] += max(0.0, worked / pace.split_seconds(self._seconds_left) - 1)  # looks for marks
         self._split()
         return self._next_tick()
 
@@ -273,9 +293,7 @@ class Node:
 
     def _split(self) -> None:
         marks = [entry.key for entry in self._store.list(f"{ROUND.idle(self._taken.name)}/")][:8]
-        self._fleet.more["LIST"] += TICK_SECONDS / (share_log.RENEW_SECONDS / 2) - 1
-        seconds = self._left / self._fleet.setting.images_a_second
-        parts = min(len(marks), int(seconds / SPLIT_SECONDS) - 1)
+        parts = min(len(marks), int(self._seconds_left / share.SPLIT_SECONDS) - 1)
         if parts <= 0:
             return
         each = int(self._left / (parts + 1))
@@ -289,19 +307,6 @@ class Node:
             self._board.add(part)
             self._store.delete(mark)
 
-    def _set_mark(self) -> None:
-        self._take_mark_off()
-        held = self._board.held
-        if held:
-            share = self._fleet.chance.choice(held).name
-            self._mark = f"{ROUND.idle(share)}/{self._fleet.chance.randbytes(8).hex()}"
-            self._store.put(self._mark, b"")
-
-    def _take_mark_off(self) -> None:
-        if self._mark:
-            self._store.delete(self._mark)
-            self._mark = ""
-
 
 class Fleet:
     """A setting as it goes on. `more` are requests that real machines make on top of those that were made here."""
@@ -312,6 +317,7 @@ class Fleet:
         self.lost_images = self.node_seconds = self.entries = 0.0
         self.more: Counter[str] = Counter()
         self.parts: dict[str, int] = {}
+        self.begun: set[str] = set()  # shares that were taken, and parts
         self.deaths = 0
         self.done_at = 0.0  # the last share that was
         self.longest_search = self.search_requests = 0  # requests to find a share
@@ -324,9 +330,17 @@ class Fleet:
     def size_of(self, share: str) -> int:
         return self.parts.get(share, self.setting.share_images)
 
+    @property
+    def all_begun(self) -> bool:
+        """Whether each share was taken by now: machines may be idle."""
+        return len(self.begun) == self.setting.shares + len(self.parts)
+
     def run(self) -> dict:
         """The figures of it."""
-        with mock.patch.object(board_module, "_PAGE", PAGE // ENTRIES):  # a look here asks as much as a real one
+        with (
+            mock.patch.object(board_module, "_PAGE", PAGE // ENTRIES),  # a look here asks as much as a real one
+            mock.patch("os.urandom", self.chance.randbytes),
+        ):
             self._run()
         return self._figures(self.done_at)
 
@@ -404,7 +418,7 @@ class Fleet:
 
 
 def end_seconds(setting: Setting, entries: float) -> float:
-    """From the last share to the mark: shares are read one after another, entries of logs ahead of what is written."""
+    """From the last share to the mark: shares, and the entries of their logs, are read ahead of what is written."""
     images = setting.shares * setting.share_images
-    reading = entries * setting.latency / AT_ONCE
-    return images / SHARE_IMAGES * setting.latency + max(reading, images / setting.results_rate)
+    reading = entries / AT_ONCE + images / SHARE_IMAGES / SHARES_AHEAD  # requests, one after another
+    return max(reading * setting.latency, images / setting.results_rate)
