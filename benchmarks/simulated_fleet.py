@@ -180,7 +180,8 @@ class Node:
             elif not log.looked_within(PLAN_SECONDS):
                 log.catch_up()
                 log.take()
-                self._fleet.more["LIST"] += (self._fleet.now - self._plan_looked_at) // PLAN_SECONDS - 1
+                looks = (self._fleet.now - self._plan_looked_at) // PLAN_SECONDS
+                self._fleet.more["LIST"] += max(0.0, looks - 1)
                 self._plan_looked_at = self._fleet.now
         except ShareLost:
             pass  # another has it
