@@ -183,6 +183,7 @@ class RoundWork:
     def _next_share(self) -> Taken | None:
         """Wait for one. None where nothing more is to come for this machine, or a notice came."""
         self._idle_since = time.monotonic()
+        self._look_at = min(self._look_at, self._idle_since + self._seconds_to_next_look(0.0))
         while self._hear() is None:
             if self._machine.crew is not None:
                 self._tend(self._machine.crew)
