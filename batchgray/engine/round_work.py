@@ -258,11 +258,12 @@ class RoundWork:
             self._look_at = self._looked_at + share_log.STALE_SECONDS
         else:
             self._look_at = min(self._look_at, time.monotonic() + pace.look_seconds())
-        if time.monotonic() >= self._tell_at:
+        is_due = time.monotonic() >= self._tell_at
+        if is_due:
             self._announce()
             self._tell_at = time.monotonic() + _TELL_SECONDS
-            if self.totals.all_told:
-                self._look_at = 0.0  # the logs have it by now
+        if (is_due or told.done) and self.totals.all_told:
+            self._look_at = 0.0  # the logs have it by now
 
     def _standing(self, owner: str) -> Standing:
         self._look()
