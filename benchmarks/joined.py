@@ -9,8 +9,9 @@ Processor time is that of all supervisors and workers. Start-up is the same over
 With `--ray` there is a third way: a driver, and a cluster of two nodes with a worker each, which is there before and
 after (`make bench-ray` installs batchgray[ray]). Its processor time is that of the driver and of all of the cluster;
 `finished` and `both` are when the driver has ended. What the cluster takes while nothing runs on it is measured in each
-round, and taken off in a ratio of its own: it is there with or without a job. Ray runs in a network of its own, as it
-takes the machine's own address for 127.0.0.1.
+round, and taken off in a ratio of its own: it is there with or without a job. Its workers have the niceness of all
+else here, as the server, and whatever else runs on these cores, would come before those of Ray's own niceness, 15. Ray
+runs in a network of its own, as it takes the machine's own address for 127.0.0.1.
 """
 
 import argparse
@@ -148,6 +149,7 @@ class RayCluster:
         request = struct.pack("16sh", b"lo", _IFF_UP)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)  # a new network has its loopback down
+        environment = {**environment, "RAY_worker_niceness": "0"}
         self._others = set(psutil.Process().children(recursive=True))  # such as the server
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "env_vars": environment})
         for number in (1, 2):

@@ -183,6 +183,7 @@ class RoundWork:
     def _next_share(self) -> Taken | None:
         """Wait for one. None where nothing more is to come for this machine, or a notice came."""
         self._idle_since = time.monotonic()
+        self._look_at = min(self._look_at, self._idle_since + self._seconds_to_next_look(0.0))
         while self._hear() is None:
             if self._machine.crew is not None:
                 self._tend(self._machine.crew)
@@ -258,11 +259,12 @@ class RoundWork:
             self._look_at = self._looked_at + share_log.STALE_SECONDS
         else:
             self._look_at = min(self._look_at, time.monotonic() + pace.look_seconds())
-        if time.monotonic() >= self._tell_at:
+        is_due = time.monotonic() >= self._tell_at
+        if is_due:
             self._announce()
             self._tell_at = time.monotonic() + _TELL_SECONDS
-            if self.totals.all_told:
-                self._look_at = 0.0  # the logs have it by now
+        if (is_due or told.done) and self.totals.all_told:
+            self._look_at = 0.0  # the logs have it by now
 
     def _standing(self, owner: str) -> Standing:
         self._look()

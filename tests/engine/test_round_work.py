@@ -1,4 +1,6 @@
-"""A driver, which has no workers: how it looks on. The crew is the test's."""
+"""When a machine looks at the logs: a driver, which has no workers and whose crew is the test's, and one that joins."""
+
+import time
 
 import pytest
 from harness import save_gradient
@@ -9,6 +11,7 @@ from batchgray.engine.crew import Progress
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
 from batchgray.storage.urls import StoreOptions
+from batchgray.workers.forkserver import forking
 
 DONE, NOTHING = Progress(done=1), Progress()
 
@@ -42,28 +45,30 @@ class Crew:
 
 
 @pytest.fixture
-def driven(tmp_path, monkeypatch):
+def options(tmp_path):
+    """Of a job of nine images."""
+    for number in range(9):
+        save_gradient(tmp_path / "in" / f"{number}.png", 64, 48, seed=number)
+    return JobOptions(inputs=(str(tmp_path / "in"),), out=str(tmp_path / "out"), engine=EngineOptions(workers=1))
+
+
+def means(**others):
+    """Of a machine that joins."""
+    given = {"stores": StoreOptions(), "emit": lambda event: None, "ready": lambda: True, "sources": ()}
+    return job.Means(**given | others, fleet=FleetOptions(join=True))
+
+
+@pytest.fixture
+def driven(options, monkeypatch):
     """Has a driver hear this, which would look as often as it tends its crew; how often it had looked before each."""
     looks, look = [], Board.look
     monkeypatch.setattr(Board, "look", lambda board: (looks.append(board), look(board)))
     monkeypatch.setattr(pace, "look_seconds", lambda: 0.0)
     monkeypatch.setattr(round_work, "_TEND_SECONDS", 0.0)
-    for number in range(9):
-        save_gradient(tmp_path / "in" / f"{number}.png", 64, 48, seed=number)
 
     def drive(*news):
         crew = Crew(news, looks)
-        options = JobOptions(inputs=(str(tmp_path / "in"),), out=str(tmp_path / "out"), engine=EngineOptions(workers=1))
-        given = job.Means(
-            stores=StoreOptions(),
-            emit=lambda event: None,
-            sources=(crew,),
-            server=None,
-            ready=lambda: True,
-            fleet=FleetOptions(join=True),
-            crew=crew,
-        )
-        assert job.run_job(options, given) == 75
+        assert job.run_job(options, means(sources=(crew,), server=None, crew=crew)) == 75
         return crew.looks
 
     return drive
@@ -79,3 +84,19 @@ def test_it_looks_all_the_same_once_a_log_may_have_stood_still_for_too_long(driv
     monkeypatch.setattr("batchgray.manifest.share_log.STALE_SECONDS", 0.0)
     looks = driven(DONE, DONE, DONE)
     assert looks[0] < looks[1] < looks[2] < looks[3]
+
+
+def test_a_machine_that_began_a_round_whose_share_another_took_looks_at_once(options, monkeypatch):
+    """The share is as if it were another's until the machine has waited."""
+    waits, wait, take = [], round_work.RoundWork._wait, Board.take
+
+    def waiting(work):
+        waits.append(work._look_at - time.monotonic())
+        wait(work)
+
+    monkeypatch.setattr(round_work.RoundWork, "_wait", waiting)
+    monkeypatch.setattr(Board, "take", lambda board: take(board) if waits else None)
+    monkeypatch.setattr(Board, "may_take", property(lambda board: False))
+    with forking() as server:
+        assert job.run_job(options, means(server=server)) == 0
+    assert waits[0] <= pace.idle_seconds(0.0, 0.0)
