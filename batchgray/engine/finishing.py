@@ -23,6 +23,7 @@ from batchgray.manifest.layers import Layers
 from batchgray.manifest.records import Image
 from batchgray.manifest.results import Result, Totals
 from batchgray.manifest.share_log import LogEntry
+from batchgray.manifest.tally import PlannedTally
 from batchgray.planning.planned import Share
 from batchgray.planning.replay import replayed
 from batchgray.planning.round_results import results_of
@@ -59,6 +60,13 @@ def _made_up(board: Board, head: JobHead, reader: Planner, share: Followed) -> t
     plan = plan_of(head, reader.share(job_round.number_of(share.name)), share.name, lineage)
     board.set_done(share.name, plan.tally)
     return plan.tally
+
+
+def planned_part(board: Board, head: JobHead, reader: Planner, name: str) -> PlannedTally:
+    """The tally of a part that nobody has told of. Raises DamagedLog, PlaceError."""
+    above = [board.log_of(each).catch_up() for each in job_round.lineage_of(name)[:-1]]
+    plan = plan_of(head, reader.share(job_round.number_of(name)), name, [*above, []])
+    return PlannedTally(name, len(plan.members), sum(image.size for image in plan.images))
 
 
 def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None]) -> None:

@@ -226,6 +226,9 @@ class RoundWork:
         parts = finishing.parts_left(self._board, machine.head, self._reader, pause)
         for name in parts:
             self._board.add(name)
+            part = finishing.planned_part(self._board, machine.head, self._reader, name)
+            with contextlib.suppress(PlaceError):  # who may take it, a driver's nodes, sees it by this alone
+                tally.put_planned(machine.out, self._round, part)
         if parts:
             return False
         finisher = finishing.Finisher(

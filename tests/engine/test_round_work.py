@@ -1,6 +1,7 @@
 """When a machine looks at the logs: a driver, which has no workers and whose crew is the test's, and one that joins."""
 
 import time
+from pathlib import Path
 
 import pytest
 from harness import save_gradient
@@ -8,8 +9,13 @@ from harness import save_gradient
 from batchgray.engine import job, pace, round_work
 from batchgray.engine.board import Board
 from batchgray.engine.crew import Progress
+from batchgray.manifest import job_head, tally
+from batchgray.manifest.job_round import Round
+from batchgray.manifest.records import ImageChange
+from batchgray.manifest.tally import PlannedTally
 from batchgray.notices.inbox import InterruptionNotice
 from batchgray.options import EngineOptions, FleetOptions, JobOptions
+from batchgray.storage.folder import FolderPlace
 from batchgray.storage.urls import StoreOptions
 from batchgray.workers.forkserver import forking
 
@@ -30,7 +36,8 @@ class Crew:
     def tend(self, standing):
         self.looks.append(len(self.count))
         if self.news:
-            return self.news.pop(0)
+            news = self.news.pop(0)
+            return news if isinstance(news, Progress) else (news(), NOTHING)[1]
         self.inbox.put(InterruptionNotice(source="smq", event_id="2256A988"))
         return NOTHING
 
@@ -84,6 +91,31 @@ def test_it_looks_all_the_same_once_a_log_may_have_stood_still_for_too_long(driv
     monkeypatch.setattr("batchgray.manifest.share_log.STALE_SECONDS", 0.0)
     looks = driven(DONE, DONE, DONE)
     assert looks[0] < looks[1] < looks[2] < looks[3]
+
+
+def test_a_driver_tells_its_nodes_of_a_part_that_whoever_split_it_off_did_not(driven, options):
+    """Else nobody would ever take it: nodes see parts by their tallies, and a driver has no workers."""
+    told = []
+    Path(options.out).mkdir()
+    place = FolderPlace(Path(options.out))
+
+    def round():
+        return Round(job_head.read(place).prefix, 1)
+
+    def split_off():
+        board = Board(place, round(), "a node", alone=False)
+        board.look()
+        log = board.take().log
+        log.record([ImageChange(image=index, state="failed", error="bad") for index in range(7)])
+        log.sync(split=[7, 8])
+        log.sync("done")
+
+    def look():
+        told.extend(tally.split(place, round()))
+
+    driven(split_off, NOTHING, NOTHING, look)
+    size = sum((Path(options.inputs[0]) / f"{number}.png").stat().st_size for number in (7, 8))
+    assert told == [PlannedTally("00000001-1", 2, size)]
 
 
 def test_a_machine_that_began_a_round_whose_share_another_took_looks_at_once(options, monkeypatch):
