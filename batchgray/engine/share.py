@@ -159,6 +159,7 @@ class ShareBooks:
         self._began = self._looked_at = clock()
         self._left, self._done = self._bytes(plan.todo), 0  # bytes of sources
         self._idle: list[str] = []  # marks of machines that wait for a part of this share
+        self._served: set[str] = set()  # marks that have had one; where they could not be deleted they are still there
         self._splits: deque[_Split] = deque()
         self._others_wait = False  # for splits that were not tried to be put yet
 
@@ -177,11 +178,14 @@ class ShareBooks:
         self._interruption = msgspec.structs.replace(interruption, run=None)
 
     def sync(self) -> None:
+        looks = self._look_is_due
+        if looks:
+            self._looked_at = self._clock()  # also where what comes before it fails: it is due again in its time
         self._put_splits()
         if self._log.unsynced:
             self._log.sync(left=self._seconds_left)
         self._lease.extend(self._log.certain_until)
-        if self._look_is_due:
+        if looks:
             self._look_for_idle()
 
     @property
@@ -206,6 +210,7 @@ class ShareBooks:
                 self._plan.give_away(images)
                 self._left -= self._bytes(images)
                 self._splits.append(_Split(images, mark))
+                self._served.add(mark)
             self._others_wait = True
 
     def _bytes(self, images: Iterable[int]) -> int:
@@ -238,7 +243,6 @@ class ShareBooks:
         return self._joined and self._clock() - self._looked_at >= pace.split_seconds(self._seconds_left)
 
     def _look_for_idle(self) -> None:
-        self._looked_at = self._clock()
         with contextlib.suppress(PlaceError):
-            found = [entry.key for entry in self._place.list(f"{self._round.idle(self._plan.name)}/")]
-            self._idle = found[:_MOST_PARTS]
+            marks = [entry.key for entry in self._place.list(f"{self._round.idle(self._plan.name)}/")]
+            self._idle = [mark for mark in marks if mark not in self._served][:_MOST_PARTS]

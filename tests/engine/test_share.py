@@ -58,6 +58,10 @@ def world(tmp_path):
     return World(tmp_path)
 
 
+def silent(key, *content):
+    raise Unreachable(key, "no answer")
+
+
 def done(index):
     return ImageChange(image=index, state="done", width=1, height=1, tiles_done=1, tiles_total=1, output_size=1)
 
@@ -105,9 +109,6 @@ def test_the_log_tells_how_much_work_is_left(world):
 
 
 def test_a_part_for_an_idle_machine_is_put_at_once_and_tried_again_in_its_time(world, monkeypatch):
-    def silent(key, content):
-        raise Unreachable(key, "no answer")
-
     world.works(20, 2)
     world.is_asked_by("idle")
     world.works(20, 2)
@@ -142,6 +143,21 @@ def test_a_mark_counts_once_whoever_left_it(world):
         world.backlog._tasks.share_out(world.backlog)
         world.books.sync()
     assert len(world.splits()) == 1
+
+
+def test_a_mark_counts_once_even_where_it_can_not_be_deleted(world, monkeypatch):
+    monkeypatch.setattr(world.place, "delete", silent)
+    test_a_mark_counts_once_whoever_left_it(world)
+
+
+def test_a_look_that_a_silent_place_let_down_is_due_again_in_its_time(world, monkeypatch):
+    world.works(20, 2)
+    world.clock.now += share_log.RENEW_SECONDS
+    assert world.books.hurries
+    monkeypatch.setattr(world.place, "put_absent", silent)
+    with pytest.raises(Unreachable):
+        world.books.sync()
+    assert not world.books.hurries
 
 
 def test_a_machine_alone_asks_for_no_marks(tmp_path):
