@@ -30,7 +30,7 @@ class IdleMark:
         self.take_off()
         if held:
             nonce = os.urandom(8)
-            self._share = _drawn(held, int.from_bytes(nonce) / 2**64)
+            self._share = _drawn(held, (int.from_bytes(nonce) >> 11) / 2**53)
             self._key = f"{self._round.idle(self._share)}/{nonce.hex()}"
             self._move_at = self._clock() + pace.look_seconds()
             with contextlib.suppress(PlaceError):
@@ -44,7 +44,7 @@ class IdleMark:
 
 
 def _drawn(held: Mapping[str, int | None], chance: float) -> str:
-    """By a number from 0 up to 1. What is left of a share is not known where its last entry was not read."""
+    """By a number from 0 to below 1. What is left of a share is not known where its last entry was not read."""
     known = {share: left for share, left in held.items() if left}
     weights = known or dict.fromkeys(held, 1)
     sums = itertools.accumulate(weights.values())

@@ -79,6 +79,12 @@ def test_where_nothing_is_known_or_left_it_asks_anybody(world):
     assert asked == {"a", "b", "c"}
 
 
+def test_whatever_is_drawn_is_a_share_that_is_held(world, monkeypatch):
+    monkeypatch.setattr("os.urandom", lambda size: b"\xff" * size)
+    world.mark.put({"a": 3, "b": 7})
+    assert world.shares() == ["b"]
+
+
 def test_it_is_gone_when_it_is_taken_off(world):
     world.mark.put({"a": None})
     world.mark.take_off()
