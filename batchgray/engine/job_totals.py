@@ -294,7 +294,8 @@ class JobTotals:
         """`todo` is what there was when this machine came to know of it, but for what others have done since."""
         states = self._states()
         total = self._total()
-        done = max(states["done"] - self._ours["converted"], min(self._elsewhere.done, total - states["failed"]))
+        most = total - self._gone - states["failed"]  # what was done again is told twice
+        done = max(states["done"] - self._ours["converted"], min(self._kept + self._elsewhere.done, most))
         by_kind: Counter[str] = Counter()
         for name, sizes in self._bytes.items():
             if name not in self._done or self._was_ours(name):

@@ -1,5 +1,6 @@
 """What a round comes to, as it is heard bit by bit."""
 
+import msgspec
 import pytest
 
 from batchgray.engine.crew import Progress
@@ -38,6 +39,21 @@ def test_all_is_told_when_supervisors_elsewhere_have_done_what_is_listed(totals)
 def test_while_the_listing_goes_on_there_may_be_more(totals):
     totals.elsewhere(Progress(done=10))
     assert not totals.all_told
+
+
+def test_what_earlier_rounds_made_is_not_taken_for_what_supervisors_elsewhere_have_told(totals):
+    totals.all_listed(msgspec.structs.replace(END, kept=Totals(done=100)))
+    totals.elsewhere(Progress(done=9))
+    planned = totals.planned(2, [])
+    assert (planned.total, planned.done, planned.todo) == (110, 109, 1)
+
+
+def test_what_was_done_again_elsewhere_is_no_more_than_all(totals):
+    totals.all_listed(msgspec.structs.replace(END, kept=Totals(gone=5)))
+    totals.elsewhere(Progress(done=12))
+    planned = totals.planned(2, [])
+    assert (planned.total, planned.done, planned.todo) == (15, 10, 0)
+    assert totals.all_told
 
 
 def test_images_that_failed_elsewhere_are_told_by_the_tallies(totals):
