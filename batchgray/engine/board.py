@@ -27,6 +27,7 @@ from batchgray.ownclock import machine_clock
 from batchgray.storage.base import Entry, Missing, Place
 
 _READ_AT_ONCE = 16  # last entries; of more logs, those that stand still are read, and so many of the others
+_STILL_AT_ONCE = 64  # of those that stand still, where machines work together
 _MOST_TRIES = 8  # to take a share, between two looks
 _GAP_SHARES = 20  # whose logs are rather listed than passed over by another LIST
 _MOST_LISTS = 16  # of logs, in one look
@@ -289,7 +290,10 @@ class Board:
         for share in self._undone.values():
             if share.of in looked_at_numbers:
                 share.seen_at = self._looked_at
-        some = moved if self._alone else heapq.nsmallest(_READ_AT_ONCE, moved, lambda share: share.rank)
+        some = moved
+        if not self._alone:
+            some = heapq.nsmallest(_READ_AT_ONCE, moved, lambda share: share.rank)
+            still = heapq.nsmallest(_STILL_AT_ONCE, still, lambda share: share.moved_at)  # what is free stands longest
         for share in [*still, *some] if len(some) <= _READ_AT_ONCE else still:
             if not share.is_done:
                 self._read_last(share)

@@ -339,6 +339,26 @@ def test_a_look_of_one_of_many_machines_is_bounded_and_the_next_goes_on_where_it
     assert known[-1] == MANY
 
 
+def test_of_many_logs_that_stand_still_a_look_reads_some_and_what_was_given_back_is_found():
+    """As with large images: for most looks of a machine that has nothing to do, owners have told nothing new."""
+    fleet = Fleet(300)
+    busy = fleet.board("busy", alone=False)
+    logs = [busy.take().log for _ in range(300)]
+    idle = fleet.board("idle", alone=False)
+    for log in logs[1:]:
+        log.sync()
+    logs[0].sync("free")
+    for _ in range(5):
+        fleet.pass_by(share_log.RENEW_SECONDS / 3)
+        fleet.place.gets = 0
+        idle.look()
+        assert fleet.place.gets <= 100
+    for log in logs[1:]:
+        log.sync()
+    idle.look()
+    assert idle.may_take
+
+
 def paged(place):
     """The same objects, a thousand to a LIST."""
     found = Paged()
