@@ -8,7 +8,7 @@ from batchgray.manifest import share_log
 
 _LEAST_SECONDS = 0.1
 _WAITED = 0.25  # of the time that it waits already, a machine waits before its next look
-_LOOKING = 0.2  # of a waiting machine's time is spent on looks, at most
+_LOOKING = 0.2  # of a waiting machine's time is spent on looks, at most, where they come more often than in the end
 _SPLIT_LEAST_SECONDS = 0.5
 _SPLIT = 1 / 8  # of the work that is left may be done before a machine is seen that could do a part of it
 
