@@ -180,7 +180,8 @@ class Node:
             elif not log.looked_within(PLAN_SECONDS):
                 log.catch_up()
                 log.take()
-                self._fleet.more["LIST"] += (self._fleet.now - self._plan_looked_at) // PLAN_SECONDS - 1
+                looks = (self._fleet.now - self._plan_looked_at) // PLAN_SECONDS
+                self._fleet.more["LIST"] += max(0.0, looks - 1)
                 self._plan_looked_at = self._fleet.now
         except ShareLost:
             pass  # another has it
@@ -201,7 +202,7 @@ class Node:
             self._store.put_absent(ROUND.finished, b"")
         if self._board.over or ROUND.finished in self._store:
             return None
-        self._mark.put([share.name for share in self._board.held])
+        self._mark.put({share.name: share.left for share in self._board.held})
         return self._look_at - self._fleet.now
 
     def _find(self) -> Taken | None:
@@ -225,7 +226,7 @@ class Node:
         self._look_at = self._fleet.now + pace.idle_seconds(self._fleet.now - self._idle_since, took)
 
     def _begin(self, taken: Taken) -> None:
-        self._fleet.begun.add(taken.name)
+        self._fleet.begun.add(job_round.number_of(taken.name))
         self._idle_since = None
         entries = taken.entries
         self._taken, self._worked_until = taken, self._fleet.now
@@ -275,7 +276,7 @@ class Node:
         before = self._store.requests.copy()
         if told:
             log.record([ImageChange(image=0, state="partial", tiles_done=told)])
-        log.sync(kind)
+        log.sync(kind, left=round(self._seconds_left))
         self._done += told
         seconds = told / self._fleet.setting.images_a_second
         more = max(0.0, seconds / SYNC_SECONDS - 1)
@@ -298,7 +299,7 @@ class Node:
             return
         each = int(self._left / (parts + 1))
         for mark in marks[:parts]:
-            self._taken.log.sync(split=[each])
+            self._taken.log.sync(split=[each], left=round(self._seconds_left))
             self._parts += 1
             self._left -= each
             part = f"{self._taken.name}-{self._parts}"
@@ -317,7 +318,7 @@ class Fleet:
         self.lost_images = self.node_seconds = self.entries = 0.0
         self.more: Counter[str] = Counter()
         self.parts: dict[str, int] = {}
-        self.begun: set[str] = set()  # shares that were taken, and parts
+        self.begun: set[int] = set()  # the plan's shares that were taken
         self.deaths = 0
         self.done_at = 0.0  # the last share that was
         self.longest_search = self.search_requests = 0  # requests to find a share
@@ -332,8 +333,8 @@ class Fleet:
 
     @property
     def all_begun(self) -> bool:
-        """Whether each share was taken by now: machines may be idle."""
-        return len(self.begun) == self.setting.shares + len(self.parts)
+        """Whether each of the plan's shares was taken by now: machines may be idle."""
+        return len(self.begun) == self.setting.shares
 
     def run(self) -> dict:
         """The figures of it."""

@@ -44,8 +44,9 @@ class Shard(NamedTuple):
 class Followed:
     """A share, as far as it is known. `kind` is that of the last entry, None where it was not read.
 
-    `moved_at` is when its number was seen first, `seen_at` when it was looked at last. `entries` are what `log` has
-    read, where an attempt to take it is not decided yet.
+    `moved_at` is when its number was seen first, `seen_at` when it was looked at last. `left` are the seconds of work
+    that its owner had left, by the last entry that was read. `entries` are what `log` has read, where an attempt to
+    take it is not decided yet.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Followed:
     seen_at: float = 0.0
     kind: str | None = None
     owner: str = ""
+    left: int | None = None
     figures: DoneTally | None = None
     log: ShareLog | None = None
     entries: list[LogEntry] = field(default_factory=list)
@@ -297,7 +299,7 @@ class Board:
             entry = share_log.read_entry(self._place, self._round.log(share.name), share.number)
         except Missing:
             return  # the round was finished meanwhile
-        share.kind, share.owner = entry.kind, entry.owner
+        share.kind, share.owner, share.left = entry.kind, entry.owner, entry.left
         self._refile(share)
 
     # to take

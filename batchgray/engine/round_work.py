@@ -246,7 +246,8 @@ class RoundWork:
         if self._machine.crew is not None:
             seconds = min(seconds, _TEND_SECONDS)
         elif self._machine.fleet.joins:
-            self._idle_mark.put([share.name for share in self._board.held if self._board.is_ours(share.name)])
+            held = [share for share in self._board.held if self._board.is_ours(share.name)]
+            self._idle_mark.put({share.name: share.left for share in held})
         self._wake.wait(seconds)
 
     # supervisors elsewhere

@@ -179,7 +179,7 @@ class ShareBooks:
     def sync(self) -> None:
         self._put_splits()
         if self._log.unsynced:
-            self._log.sync()
+            self._log.sync(left=self._seconds_left)
         self._lease.extend(self._log.certain_until)
         if self._look_is_due:
             self._look_for_idle()
@@ -222,7 +222,7 @@ class ShareBooks:
             self._splits.popleft()
 
     def _put_split(self, split: _Split) -> None:
-        self._log.sync(split=split.images)
+        self._log.sync(split=split.images, left=self._seconds_left)
         self._plan.splits += 1
         part = PlannedTally(f"{self._plan.name}-{self._plan.splits}", len(split.images), self._bytes(split.images))
         with contextlib.suppress(PlaceError):  # hints
@@ -230,9 +230,12 @@ class ShareBooks:
             self._place.delete(split.mark)
 
     @property
+    def _seconds_left(self) -> int | None:
+        return max(0, round(self._seconds(self._left))) if self._joined and self._done else None
+
+    @property
     def _look_is_due(self) -> bool:
-        left = self._seconds(self._left) if self._done else None
-        return self._joined and self._clock() - self._looked_at >= pace.split_seconds(left)
+        return self._joined and self._clock() - self._looked_at >= pace.split_seconds(self._seconds_left)
 
     def _look_for_idle(self) -> None:
         self._looked_at = self._clock()

@@ -55,7 +55,8 @@ _LONGEST_ENTRY = 256 << 20  # bytes; the changes of a whole share come nowhere n
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an owner put under the next number. `nonce` is its own; `at` is for people only, UTC in ISO 8601.
 
-    `split` are the images, by their indices in the plan's share, that are a share of their own from now on.
+    `split` are the images, by their indices in the plan's share, that are a share of their own from now on. `left` are
+    the seconds that the owner will take for what is left, where it knows: for machines that would do a part of it.
     """
 
     kind: Kind
@@ -66,6 +67,7 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: list[ImageChange] = []
     interruption: Interruption | None = None
     split: list[Count] = []
+    left: Count | None = None
 
 
 class ShareLost(BatchgrayError):
@@ -241,11 +243,16 @@ class ShareLog:
         return self._clock() >= self._renewed_at + AWAY_SECONDS
 
     def sync(
-        self, kind: Kind = "renew", interruption: Interruption | None = None, split: list[int] | None = None
+        self,
+        kind: Kind = "renew",
+        interruption: Interruption | None = None,
+        split: list[int] | None = None,
+        left: int | None = None,
     ) -> None:
         """Put what was recorded; `free` gives the share back, `done` closes it. Raises ShareLost, PlaceError.
 
-        `split` are images to be given away, for which this share has recorded all that it ever will.
+        `split` are images to be given away, for which this share has recorded all that it ever will; `left` are the
+        seconds of work that are left.
 
         After a PlaceError nothing is forgotten: the next call tries the same again, before all else.
         """
@@ -259,7 +266,7 @@ class ShareLog:
                 raise ShareLost(self._name, self.owner)
             with self._recording:
                 changes, self._unsent = self._unsent, []
-            self._put(self._made(kind, self.epoch, changes, interruption, split))
+            self._put(self._made(kind, self.epoch, changes, interruption, split, left))
 
     def _made(
         self,
@@ -268,6 +275,7 @@ class ShareLog:
         changes: list[ImageChange] | None = None,
         interruption: Interruption | None = None,
         split: list[int] | None = None,
+        left: int | None = None,
     ) -> _Pending:
         entry = LogEntry(
             kind=kind,
@@ -278,6 +286,7 @@ class ShareLog:
             changes=changes or [],
             interruption=interruption,
             split=split or [],
+            left=left,
         )
         return _Pending(self._number + 1, entry, _ENTRIES.packed(entry), self._clock())
 

@@ -240,6 +240,15 @@ def test_the_last_of_a_shares_tallies_counts_whenever_each_came(fleet):
     assert board.shares[0].figures.done == 6
 
 
+def test_what_is_left_of_a_held_share_is_known_by_the_last_entry_that_was_read(fleet):
+    log, board = fleet.board("second").take().log, fleet.board()
+    assert [share.left for share in board.held] == [None]
+    for left in (40, 30):
+        log.sync(left=left)
+        board.look()
+        assert [share.left for share in board.held] == [left]
+
+
 def test_a_part_that_was_split_off_is_a_share(fleet):
     fleet.board().take()
     tally.put_planned(fleet.place, ROUND, PlannedTally("00000001-1", 2, 20))

@@ -98,6 +98,12 @@ def test_a_machine_that_has_little_left_looks_for_idle_ones_sooner(world):
     assert world.books.hurries
 
 
+def test_the_log_tells_how_much_work_is_left(world):
+    world.works(8, 0)
+    world.works(12, 2)
+    assert [entry.left for entry in world.log_of(NAME).catch_up()[1:]] == [round(20 * 124 / 21)]
+
+
 def test_a_part_for_an_idle_machine_is_put_at_once_and_tried_again_in_its_time(world, monkeypatch):
     def silent(key, content):
         raise Unreachable(key, "no answer")
