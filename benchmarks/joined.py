@@ -156,11 +156,12 @@ class RayCluster:
             self._cluster.add_node(num_cpus=1, env_vars={**environment, "BATCHGRAY_INSTANCE_ID": f"i-{number}"})
 
     def measured(self, place: Place) -> Figures:
+        out = place.next_out()
+        options = ["--engine", "ray", "--ray-address", self._cluster.address, "--progress", "none"]
         with Spent(self._others) as spent:
             before, began = spent.seconds() + children_seconds(), time.monotonic()
-            options = ["--engine", "ray", "--ray-address", self._cluster.address, "--progress", "none"]
             driver = subprocess.Popen(
-                batchgray("run", place.source, "--out", place.next_out(), *options),
+                batchgray("run", place.source, "--out", out, *options),
                 env=os.environ | place.environment,
                 stderr=subprocess.PIPE,
             )

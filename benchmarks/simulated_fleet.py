@@ -226,6 +226,8 @@ class Node:
         self._look_at = self._fleet.now + pace.idle_seconds(self._fleet.now - self._idle_since, took)
 
     def _begin(self, taken: Taken) -> None:
+        if not taken.entries:
+            tally.put_taken(self._store, ROUND, taken.name)
         self._fleet.begun.add(job_round.number_of(taken.name))
         self._idle_since = None
         entries = taken.entries

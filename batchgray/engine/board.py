@@ -7,7 +7,8 @@ checker, runs this very code.
   STALE_SECONDS by the own clock. Taking it decides (see `share_log`); what the board believes is a hint.
 - Logs are followed by their names: one LIST tells of a thousand entries. An entry is read only where its log stands
   still, and then the last one alone.
-- Machines that work together look for a share from different ends, so that they do not race for the same one.
+- Machines that work together look for a share from different ends, so that they do not race for the same one. A tally
+  tells that one was taken: else each of many would try all that others have, towards the end, to find one that is free.
 - What one look of such a machine asks is bounded: the next one goes on where it ended. A thousand machines that each
   looked at the logs of all would ask more than a store answers.
 """
@@ -59,6 +60,7 @@ class Followed:
     kind: str | None = None
     owner: str = ""
     left: int | None = None
+    said_taken_at: float | None = None  # when a tally told so first
     figures: DoneTally | None = None
     log: ShareLog | None = None
     entries: list[LogEntry] = field(default_factory=list)
@@ -79,8 +81,13 @@ class Followed:
 
     @property
     def is_ownerless(self) -> bool:
-        """Whether it was never taken, was given back, or seems to be lost by its owner."""
-        return not self.number or self.kind == "free" or self.is_stale
+        """Whether it was never taken, was given back, or seems to be lost by its owner.
+
+        Where a tally says that it was taken, and no entry of its log is known, the next look at the log tells.
+        """
+        if not self.number:
+            return self.said_taken_at is None or self.seen_at > self.said_taken_at
+        return self.kind == "free" or self.is_stale
 
 
 class Taken(NamedTuple):
@@ -180,6 +187,9 @@ class Board:
             self._list_done()
         for planned in tally.split(self._place, self._round, self._known_tallies):
             self.add(planned.share)
+        if not self._alone and self.may_take:
+            for taken in tally.taken(self._place, self._round, self._known_tallies):
+                self.add(taken.share).said_taken_at = self._looked_at
         self._follow(*self._list_logs())
 
     def _list_done(self) -> None:

@@ -377,6 +377,8 @@ class RoundWork:
         plan = self._plan_of(taken)
         self.totals.begin(plan)
         self._announce()
+        if self._machine.fleet.joins and not plan.was_begun:
+            self._beside.put(functools.partial(tally.put_taken, self._machine.out, self._round, plan.name))
         outcome = self._share_work.run(plan, taken.log)
         if taken.log.state == "done":
             self._board.set_done(plan.name, plan.tally)

@@ -2,6 +2,7 @@
 
     R/tally/planned/00000001.5000.123456789            images, bytes
     R/tally/split/00000001-1.200.3456789               the same of what was split off
+    R/tally/taken/00000001                             a machine has taken it, at one time or another
     R/tally/done/00000001.4799.1.PIXELS.IN.OUT.1       done, failed, pixels, bytes in and out, how often it was split
 
 They are put after the fact, and are hints: the truth is in the plan and the logs, and one that is missing is made up
@@ -23,6 +24,12 @@ class PlannedTally(NamedTuple):
     size: int
 
 
+class TakenTally(NamedTuple):
+    """A share's log has an entry."""
+
+    share: str
+
+
 class DoneTally(NamedTuple):
     """What became of a share's images; `pixels` and bytes are of those that are done. `splits` were split off."""
 
@@ -35,12 +42,17 @@ class DoneTally(NamedTuple):
     splits: int
 
 
-Tally = TypeVar("Tally", PlannedTally, DoneTally)
+Tally = TypeVar("Tally", PlannedTally, TakenTally, DoneTally)
 
 
 def put_planned(place: Place, round: Round, tally: PlannedTally) -> None:
     """Of a share of the plan, or of one that was split off. Raises PlaceError."""
     _put(place, round, "split" if "-" in tally.share else "planned", tally)
+
+
+def put_taken(place: Place, round: Round, share: str) -> None:
+    """Raises PlaceError."""
+    _put(place, round, "taken", TakenTally(share))
 
 
 def put_done(place: Place, round: Round, tally: DoneTally) -> None:
@@ -58,12 +70,17 @@ def split(place: Place, round: Round, known: set[str] | None = None) -> Iterator
     return _listed(place, round, "split", PlannedTally, set() if known is None else known)
 
 
+def taken(place: Place, round: Round, known: set[str] | None = None) -> Iterator[TakenTally]:
+    """The same."""
+    return _listed(place, round, "taken", TakenTally, set() if known is None else known)
+
+
 def done(place: Place, round: Round, known: set[str] | None = None) -> Iterator[DoneTally]:
     """The same."""
     return _listed(place, round, "done", DoneTally, set() if known is None else known)
 
 
-def _put(place: Place, round: Round, kind: str, tally: PlannedTally | DoneTally) -> None:
+def _put(place: Place, round: Round, kind: str, tally: PlannedTally | TakenTally | DoneTally) -> None:
     place.put_absent(f"{round.tally}/{kind}/{'.'.join(map(str, tally))}", b"")
 
 

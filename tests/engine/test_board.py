@@ -359,10 +359,49 @@ def test_of_many_logs_that_stand_still_a_look_reads_some_and_what_was_given_back
     assert idle.may_take
 
 
+def test_where_tallies_say_that_all_is_taken_none_is_tried_in_vain(busy_fleet, monkeypatch):
+    """A look sees but some logs: of the others nothing but the tallies tells that machines are at work on them."""
+    monkeypatch.setattr(busy_fleet, "place", paged(busy_fleet.place))
+    board = Board(busy_fleet.place, ROUND, "one of many", busy_fleet.clock, alone=False)
+    board.look()
+    assert board.may_take, "without the tallies it would try a thousand"
+    for number in range(1, MANY + 1):
+        tally.put_taken(busy_fleet.place, ROUND, job_round.name_of(number))
+    board.look()
+    assert sum(share.number == 0 for share in board.shares) > 500
+    assert not board.may_take
+
+
+def test_a_share_that_was_taken_by_a_tally_alone_is_tried_when_its_log_was_looked_at(fleet):
+    """However that may have come: a tally is a hint, and a job must not wait for ever for what nobody has."""
+    for name in names(3):
+        tally.put_taken(fleet.place, ROUND, name)
+    board = fleet.board(alone=False)
+    assert not board.may_take
+    fleet.pass_by(1)
+    board.look()
+    assert board.take() is not None
+
+
+def test_a_share_that_was_given_back_is_found_though_a_tally_says_that_it_was_taken(fleet):
+    other = fleet.board("second", alone=False)
+    logs = {taken.name: taken.log for taken in (other.take() for _ in range(3))}
+    for name in logs:
+        tally.put_taken(fleet.place, ROUND, name)
+    board = fleet.board(alone=False)
+    assert board.take() is None
+    name, log = logs.popitem()
+    log.sync("free")
+    fleet.pass_by(3)
+    board.look()
+    board.look()
+    assert board.take().name == name
+
+
 def paged(place):
     """The same objects, a thousand to a LIST."""
     found = Paged()
-    found._objects = place._objects
+    found._objects = dict(place._objects)
     return found
 
 

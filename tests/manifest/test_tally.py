@@ -28,6 +28,14 @@ def test_parts_and_shares_of_the_plan_are_told_of_apart():
     assert list(tally.split(place, ROUND)) == [part]
 
 
+def test_which_shares_were_taken_is_told_once():
+    place, known = MemoryPlace(), set()
+    for share in ("00000002", "00000001-1", "00000002"):
+        tally.put_taken(place, ROUND, share)
+    assert [each.share for each in tally.taken(place, ROUND, known)] == ["00000001-1", "00000002"]
+    assert list(tally.taken(place, ROUND, known)) == []
+
+
 def test_a_name_that_is_no_tally_is_passed_over():
     place = MemoryPlace()
     for name in ("README", "00000001.5", "00000001.5.0.1.1.1.x", "half.5.0.1.1.1.0", "00000001.5.0.1.1.1.0.0"):

@@ -60,6 +60,7 @@ def test_two_machines_share_the_work_and_one_tree_comes_of_it(stage, converted, 
         with Running(*stage.run("--join"), env=stage.env(end)) as second:
             supervisor = wait_for_stopped(second)
             logs_are_sound(stage)
+            assert len(stage.taken()) >= 3, "others need not try what the second has"
             supervisor.resume()
             second.finish(expect=0)
         first.signal(signal.SIGCONT)

@@ -12,7 +12,7 @@ import pytest
 from harness import tree
 from stores import oss_options
 
-from batchgray.manifest import job_head
+from batchgray.manifest import job_head, tally
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.share_log import LogEntry, ShareLog
 from batchgray.storage.base import Place
@@ -46,6 +46,11 @@ class Stage:
         """What is the job's own, by what it is: `begun`, `results`, and of a round `1/plan`, `1/log`, `1/finished`."""
         parts = [entry.key.split("/")[2:] for entry in self.place.list(".batchgray/")]
         return ["/".join(each[:2]) if each[0].isdecimal() else each[0] for each in parts]
+
+    def taken(self, round: int = 1) -> list[str]:
+        """The shares of which a tally says that they were taken."""
+        of = Round(job_head.read(self.place).prefix, round)
+        return [each.share for each in tally.taken(self.place, of)]
 
     def log(self, share: str = "00000001", round: int = 1) -> list[LogEntry]:
         of = Round(job_head.read(self.place).prefix, round)
