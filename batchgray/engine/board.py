@@ -303,7 +303,8 @@ class Board:
         some = moved
         if not self._alone:
             some = heapq.nsmallest(_READ_AT_ONCE, moved, lambda share: share.rank)
-            still = heapq.nsmallest(_STILL_AT_ONCE, still, lambda share: share.moved_at)  # what is free stands longest
+            # What is free stands longest; of what was seen by one look others begin elsewhere.
+            still = heapq.nsmallest(_STILL_AT_ONCE, still, lambda share: (share.moved_at, share.rank))
         for share in [*still, *some] if len(some) <= _READ_AT_ONCE else still:
             if not share.is_done:
                 self._read_last(share)
