@@ -9,8 +9,9 @@ checker, runs this very code.
   still, and then the last one alone.
 - Machines that work together look for a share from different ends, so that they do not race for the same one. A tally
   tells that one was taken: else each of many would try all that others have, towards the end, to find one that is free.
-- What one look of such a machine asks is bounded: the next one goes on where it ended. A thousand machines that each
-  looked at the logs of all would ask more than a store answers.
+- What one look of such a machine asks is bounded: a thousand that each looked at the logs of all would ask more than a
+  store answers. Every other look goes on where the last but one ended, and so comes round to all. Those between begin
+  at the machine's own end: of what many machines watch so, each log is seen often by some, and a silent one soon found.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ from batchgray.storage.base import Entry, Missing, Place
 _READ_AT_ONCE = 16  # last entries; of more logs, those that stand still are read, and so many of the others
 _STILL_AT_ONCE = 64  # of those that stand still, where machines work together
 _MOST_TRIES = 8  # to take a share, between two looks
-_GAP_SHARES = 20  # whose logs are rather listed than passed over by another LIST
+_GAP_SHARES = 20  # whose logs are rather listed than passed over by another LIST; fewer where they are long
 _MOST_LISTS = 16  # of logs, in one look
 _PAGE = 1000  # keys that one LIST tells of
 
@@ -120,7 +121,8 @@ class Board:
         self._undone: dict[str, Followed] = {}  # those of them that are not done: most looks are about few
         self._known_tallies: set[str] = set()  # by their keys: each look lists all anew
         self._looked_at = float("-inf")
-        self._look_from: int | None = None  # the number of the share at which the next look begins
+        self._look_from: int | None = None  # the number of the share at which the next look but one begins
+        self._looks = 0
 
     # what is known
 
@@ -229,7 +231,8 @@ class Board:
             looked_at.append((first, through))
             left -= listed + _PAGE  # some of the last page is of no use
             if not self._alone and (left <= 0 or through < last):
-                self._look_from = through + 1
+                if self._looks % 2 == 0 or self._look_from is None:
+                    self._look_from = through + 1
                 break
         return {name: int(number) for name, number in seen.items()}, looked_at
 
@@ -262,13 +265,14 @@ class Board:
         return count
 
     def _undone_from_there(self) -> list[tuple[int, int]]:
-        """Where something is left, all around, from where the last look ended."""
+        """Where something is left, all around: from this machine's own end, or from where the look before ended."""
         runs = list(self._undone_runs())
         if not runs or self._alone:
             return runs
-        if self._look_from is None:
-            self._look_from = runs[0][0] + int.from_bytes(self._rank("")) % (runs[-1][1] - runs[0][0] + 1)
+        self._looks += 1
         there = self._look_from
+        if self._looks % 2 or there is None:
+            there = runs[0][0] + int.from_bytes(self._rank("")) % (runs[-1][1] - runs[0][0] + 1)
         before = [(first, min(last, there - 1)) for first, last in runs if first < there]
         return [(max(first, there), last) for first, last in runs if last >= there] + before
 
@@ -277,9 +281,11 @@ class Board:
         numbers = sorted({share.of for share in self._undone.values()})
         if not numbers:
             return
+        entries = sum(share.number for share in self._undone.values()) / len(self._undone)
+        gap = min(_GAP_SHARES, _PAGE / (entries + 1))
         first = last = numbers[0]
         for number in numbers[1:]:
-            if number - last > _GAP_SHARES:
+            if number - last > gap:
                 yield first, last
                 first = number
             last = number

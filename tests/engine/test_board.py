@@ -329,14 +329,42 @@ def test_a_look_of_one_of_many_machines_is_bounded_and_the_next_goes_on_where_it
     monkeypatch.setattr(busy_fleet, "place", paged(busy_fleet.place))
     board = Board(busy_fleet.place, ROUND, "one of many", busy_fleet.clock, alone=False)
     known, lists = [], []
-    for _ in range(6):
+    for _ in range(10):
         busy_fleet.place.lists = 0
         board.look()
         known.append(sum(share.number > 0 for share in board.shares))
         lists.append(busy_fleet.place.lists)
     assert max(lists[1:]) <= 30
-    assert known[0] < known[1] < known[2] < MANY
+    assert known[0] < known[1] < known[3] < MANY, "every other look goes on where the last but one ended"
     assert known[-1] == MANY
+
+
+def test_every_other_look_is_at_the_same_logs_so_that_a_silent_one_is_soon_found(busy_fleet, monkeypatch):
+    """To come round to all of them takes longer than the lease where logs are long and machines many."""
+    monkeypatch.setattr(busy_fleet, "place", paged(busy_fleet.place))
+    board = Board(busy_fleet.place, ROUND, "one of many", busy_fleet.clock, alone=False)
+    for _ in range(3):
+        board.look()
+    assert not any(share.is_stale for share in board.shares)
+    busy_fleet.pass_by(share_log.STALE_SECONDS)
+    board.look()
+    assert not any(share.is_stale for share in board.shares), "this look went on elsewhere"
+    board.look()
+    assert sum(share.is_stale for share in board.shares) > 300
+
+
+def test_where_logs_are_long_those_of_done_shares_are_not_listed_on_the_way():
+    fleet = Fleet(40)
+    for number in range(1, 41):
+        put_log(fleet, number, entries=400)
+    fleet.place = paged(fleet.place)
+    board = fleet.board(alone=False)
+    for number in set(range(1, 41)) - {1, 11, 21, 31}:
+        board.set_done(job_round.name_of(number))
+    board.look()
+    fleet.place.lists = 0
+    board.look()
+    assert fleet.place.lists <= 4 + 4, "one for each log, and what each look asks besides"
 
 
 def test_of_many_logs_that_stand_still_a_look_reads_some_and_what_was_given_back_is_found():
