@@ -267,7 +267,8 @@ class RoundWork:
             self._announce()
             self._tell_at = time.monotonic() + _TELL_SECONDS
         if (is_due or told.done) and self.totals.all_told:
-            self._look_at = 0.0  # the logs have it by now
+            # The logs have it by now. Where images were made twice, it may be told too early, and for long.
+            self._look_at = min(self._look_at, self._looked_at + _TELL_SECONDS)
 
     def _standing(self, owner: str) -> Standing:
         self._look()

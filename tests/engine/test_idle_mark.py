@@ -32,7 +32,7 @@ def world():
     return World()
 
 
-def test_it_stays_where_it_is_until_an_owner_can_have_seen_it(world):
+def test_it_stays_where_it_is_for_some_seconds_so_that_owners_see_it(world):
     world.mark.put({"a": None, "b": None})
     before = world.keys()
     assert len(before) == 1
