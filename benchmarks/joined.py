@@ -61,6 +61,7 @@ class Place(NamedTuple):
         if isinstance(self.out, Path):
             out = fresh(self.out)
             out.mkdir()
+            os.sync()  # what emptying the one before it left to be written is none of this one's work
             return str(out)
         return f"{self.out}/{time.monotonic_ns()}"
 
