@@ -124,6 +124,9 @@ class RoundWork:
             outcome = Outcome(self._machine.inbox.notice)
             while outcome.notice is None and (taken := self._next_share()):
                 outcome = self._work_on(taken)
+            if self._met_the_end(outcome):
+                outcome = Outcome(self._machine.inbox.notice)
+                self._end_with_the_round()
             if self._machine.crew is not None:
                 self._machine.crew.drain(self._standing)
             self._announce()
@@ -140,6 +143,14 @@ class RoundWork:
         if self.is_over and not self.finished_here:
             self._take_back_what_was_late()
         return outcome if outcome.notice else Outcome(self._machine.inbox.notice)
+
+    def _met_the_end(self, outcome: Outcome) -> bool:
+        """Whether what failed here did so as others have ended the round: the folders that it wanted are gone."""
+        if outcome.notice is None or outcome.notice.source != "disk":
+            return False
+        with contextlib.suppress(PlaceError):
+            return self._round.is_finished(self._machine.out)
+        return False
 
     def _take_back_what_was_late(self) -> None:
         """What our threads put since the last look that found the round going on. A lister's shares are not noted."""

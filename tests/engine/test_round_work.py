@@ -9,6 +9,7 @@ from harness import save_gradient
 from batchgray.engine import job, pace, round_work
 from batchgray.engine.board import Board
 from batchgray.engine.crew import Progress
+from batchgray.engine.supervisor import Outcome
 from batchgray.manifest import job_head, tally
 from batchgray.manifest.job_round import Round
 from batchgray.manifest.records import ImageChange
@@ -132,3 +133,18 @@ def test_a_machine_that_began_a_round_whose_share_another_took_looks_at_once(opt
     with forking() as server:
         assert job.run_job(options, means(server=server)) == 0
     assert waits[0] <= pace.idle_seconds(0.0, 0.0)
+
+
+@pytest.mark.parametrize(("is_over", "code"), [(True, 0), (False, 75)])
+def test_what_failed_as_others_have_ended_the_round_is_no_interruption(options, monkeypatch, is_over, code):
+    """A machine that slept through the end finds its folders gone; nothing is left to be done."""
+
+    def sleep(work, plan, log):
+        if is_over:
+            place = FolderPlace(Path(options.out))
+            place.put_absent(Round(job_head.read(place).prefix, 1).finished, b"")
+        return Outcome(InterruptionNotice(source="disk", event_id="No such file or directory"))
+
+    monkeypatch.setattr(round_work.ShareWork, "run", sleep)
+    with forking() as server:
+        assert job.run_job(options, means(server=server)) == code
