@@ -98,7 +98,7 @@ def test_machines_that_die_sleep_and_come_back_end_in_the_tree_of_one(
     arguments = ["run", "oss://photos/2026", "--out", "oss://gray/2026", "--join", "--workers", 1, "--memory", "1G"]
     arguments += ["--progress", "json", "--notices", "smq", "--smq-endpoint", queue.endpoint]
     environment = chaos.environment(server, LEASE, SHARE_IMAGES, 0.5) | {"TMPDIR": str(tmp_path)}
-    rage = Chaos(server, queue, request.config.getoption("--seed"), LEASE, 0.5 if EVENTS < 50 else 0.7)
+    rage = Chaos(server, queue, request.config.getoption("--seed"), LEASE, 0.5)
     fleet = [Machine(f"i-{number}", arguments, environment, tmp_path) for number in range(FLEET)]
     survived = rage.rage(fleet, EVENTS)
     print(f"\nsurvived {dict(survived.events)}, {sum(machine.starts for machine in fleet)} starts, {IMAGES} images in")
