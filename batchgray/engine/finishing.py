@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from batchgray.checkpoints.place import PlaceCheckpoints
 from batchgray.engine.board import Board, Followed
-from batchgray.engine.share import plan_of
+from batchgray.engine.share import SharePlan, plan_of
 from batchgray.manifest import job_head, job_round, share_log, tally
 from batchgray.manifest.job_head import JobHead
 from batchgray.manifest.job_round import Round
@@ -56,17 +56,20 @@ def parts_left(board: Board, head: JobHead, reader: Planner, pause: Callable[[],
 
 
 def _made_up(board: Board, head: JobHead, reader: Planner, share: Followed) -> tally.DoneTally:
-    lineage = [board.log_of(name).catch_up() for name in job_round.lineage_of(share.name)]
-    plan = plan_of(head, reader.share(job_round.number_of(share.name)), share.name, lineage)
-    board.set_done(share.name, plan.tally)
-    return plan.tally
+    figures = _by_the_logs(board, head, reader, share.name).tally
+    board.set_done(share.name, figures)
+    return figures
 
 
 def planned_part(board: Board, head: JobHead, reader: Planner, name: str) -> PlannedTally:
     """The tally of a part that nobody has told of. Raises DamagedLog, PlaceError."""
-    above = [board.log_of(each).catch_up() for each in job_round.lineage_of(name)[:-1]]
-    plan = plan_of(head, reader.share(job_round.number_of(name)), name, [*above, []])
+    plan = _by_the_logs(board, head, reader, name)
     return PlannedTally(name, len(plan.members), sum(image.size for image in plan.images))
+
+
+def _by_the_logs(board: Board, head: JobHead, reader: Planner, name: str) -> SharePlan:
+    lineage = [board.log_of(each).catch_up() for each in job_round.lineage_of(name)]
+    return plan_of(head, reader.share(job_round.number_of(name)), name, lineage)
 
 
 def remove_checkpoints(checkpoints: PlaceCheckpoints, pause: Callable[[], None]) -> None:

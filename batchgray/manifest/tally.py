@@ -62,30 +62,31 @@ def put_done(place: Place, round: Round, tally: DoneTally) -> None:
 
 def planned(place: Place, round: Round) -> Iterator[PlannedTally]:
     """Raises PlaceError, as all that follow."""
-    return _listed(place, round, "planned", PlannedTally, set())
+    return _listed(place, round, "planned", PlannedTally)
 
 
 def split(place: Place, round: Round, known: set[str] | None = None) -> Iterator[PlannedTally]:
     """Those whose keys are not in `known`, which they are added to."""
-    return _listed(place, round, "split", PlannedTally, set() if known is None else known)
+    return _listed(place, round, "split", PlannedTally, known)
 
 
 def taken(place: Place, round: Round, known: set[str] | None = None) -> Iterator[TakenTally]:
     """The same."""
-    return _listed(place, round, "taken", TakenTally, set() if known is None else known)
+    return _listed(place, round, "taken", TakenTally, known)
 
 
 def done(place: Place, round: Round, known: set[str] | None = None) -> Iterator[DoneTally]:
     """The same."""
-    return _listed(place, round, "done", DoneTally, set() if known is None else known)
+    return _listed(place, round, "done", DoneTally, known)
 
 
 def _put(place: Place, round: Round, kind: str, tally: PlannedTally | TakenTally | DoneTally) -> None:
     place.put_absent(f"{round.tally}/{kind}/{'.'.join(map(str, tally))}", b"")
 
 
-def _listed(place: Place, round: Round, kind: str, form: type[Tally], known: set[str]) -> Iterator[Tally]:
+def _listed(place: Place, round: Round, kind: str, form: type[Tally], known: set[str] | None = None) -> Iterator[Tally]:
     """What is no such name, whoever made it, is passed over."""
+    known = set() if known is None else known
     for entry in place.list(f"{round.tally}/{kind}/"):
         if entry.key in known:
             continue
