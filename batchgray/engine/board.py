@@ -272,7 +272,8 @@ class Board:
         self._looks += 1
         there = self._look_from
         if self._looks % 2 or there is None:
-            there = runs[0][0] + int.from_bytes(self._rank("")) % (runs[-1][1] - runs[0][0] + 1)
+            fraction = int.from_bytes(self._rank("")) / 2**64  # it stays nearly where it is as shares are done
+            there = runs[0][0] + int(fraction * (runs[-1][1] - runs[0][0] + 1))
         before = [(first, min(last, there - 1)) for first, last in runs if first < there]
         return [(max(first, there), last) for first, last in runs if last >= there] + before
 
